@@ -1,0 +1,35 @@
+"""vqgen: hierarchical VQ-VAE image generation. The public names load when they are first used (PEP 562)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqgen.codes import Codes
+    from vqgen.config import Recipe
+    from vqgen.models.pixelcnn import PixelCNN
+    from vqgen.models.vqvae import VQVAE
+    from vqgen.order import CausalOrder
+    from vqgen.pipeline import VQGenPipeline
+
+__version__ = "0.1.0"
+
+__all__ = ["VQVAE", "CausalOrder", "Codes", "PixelCNN", "Recipe", "VQGenPipeline"]
+
+_HOMES = {
+    "CausalOrder": "vqgen.order",
+    "Codes": "vqgen.codes",
+    "PixelCNN": "vqgen.models.pixelcnn",
+    "Recipe": "vqgen.config",
+    "VQGenPipeline": "vqgen.pipeline",
+    "VQVAE": "vqgen.models.vqvae",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vqgen' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

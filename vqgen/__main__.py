@@ -1,0 +1,8 @@
+"""`python -m vqgen`, `torchrun ... -m vqgen` and `accelerate launch -m vqgen` are the same program as `vqgen`."""
+
+import sys
+
+from vqgen.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

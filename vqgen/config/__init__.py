@@ -1,0 +1,34 @@
+"""Configurations: frozen models, TOML recipes, command-line overrides, fingerprints. Imports no torch."""
+
+from vqgen.config.base import Config
+from vqgen.config.checks import check_recipe
+from vqgen.config.data import DataConfig
+from vqgen.config.fingerprint import differences, result_fields, stage_fields
+from vqgen.config.loading import find_recipe, read_recipe, save_recipe, shipped_recipes
+from vqgen.config.models import Level, PixelCNNConfig, PriorSettings, VQVAEConfig, VQVAESettings, level_names
+from vqgen.config.recipe import GenerateConfig, PriorSection, Recipe, VQVAESection
+from vqgen.config.training import TrainConfig
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "GenerateConfig",
+    "Level",
+    "PixelCNNConfig",
+    "PriorSection",
+    "PriorSettings",
+    "Recipe",
+    "TrainConfig",
+    "VQVAEConfig",
+    "VQVAESection",
+    "VQVAESettings",
+    "check_recipe",
+    "differences",
+    "find_recipe",
+    "level_names",
+    "read_recipe",
+    "result_fields",
+    "save_recipe",
+    "shipped_recipes",
+    "stage_fields",
+]

@@ -1,0 +1,36 @@
+"""What the images are and how they are read."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from vqgen.config.base import Config, runtime_field
+
+Source = Literal["digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "folder"]
+
+
+class DataConfig(Config):
+    """Images, their split and their transforms."""
+
+    source: Source
+    """Where the images come from."""
+    image_size: int = Field(gt=0)
+    """Height and width of the square images that the models see, in pixels."""
+    channels: Literal[1, 3] = 3
+    """1 turns every image to grey, 3 to RGB."""
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of each class held out where the source has no validation split of its own."""
+    horizontal_flip: bool = False
+    """Mirror half of the training images."""
+    random_shift: int = Field(0, ge=0)
+    """Shift training images by up to so many pixels in each direction; the edge is repeated."""
+    random_crop: float = Field(1.0, gt=0, le=1)
+    """Smallest share of the shorter side that a random square crop of a training image keeps; 1 crops at the centre."""
+    max_unreadable: float = runtime_field(0.01, ge=0, le=1)
+    """Share of unreadable training images above which training refuses to start."""
+    root: str | None = runtime_field(None)
+    """Folder of the images; for torchvision's sets the folder that holds or receives them (default: data)."""
+    download: bool = runtime_field(True)
+    """Let torchvision download its sets when they are not under root."""
+    workers: int = runtime_field(0, ge=0)
+    """Processes that read images, per training process; 0 reads in the training process itself."""

@@ -1,0 +1,45 @@
+"""Fingerprints: the fields of a recipe that change a stage's result, and nothing else.
+
+Paths, workers and logging are left out (see `runtime_field`), so that moving a folder redoes nothing.
+"""
+
+from typing import Any
+
+from vqgen.config.base import Config, is_runtime_field
+from vqgen.config.recipe import Recipe
+
+
+def result_fields(config: Config, prefix: str) -> dict[str, Any]:
+    """Flattens the fields that change a result to `{"vqvae.train.steps": 800, ...}`."""
+    fields: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if is_runtime_field(type(config), name):
+            continue
+        if isinstance(value, Config):
+            fields |= result_fields(value, f"{prefix}.{name}")
+        else:
+            fields[f"{prefix}.{name}"] = list(value) if isinstance(value, tuple) else value
+    return fields
+
+
+def stage_fields(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """The fields that change the result of `stage`: vqvae, codes, samples or prior-LEVEL."""
+    if stage == "vqvae":
+        return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(recipe.vqvae, "vqvae")
+    if stage == "codes":
+        return {"seed": recipe.seed} | result_fields(recipe.data, "data")
+    if stage == "samples":
+        return {"seed": recipe.seed} | result_fields(recipe.generate, "generate")
+    index = recipe.levels.index(stage.removeprefix("prior-"))  # type: ignore[arg-type]
+    return {"seed": recipe.seed} | result_fields(recipe.priors[index], f"priors.{index}")
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two flat records, a line a field: `vqvae.train.steps: 800 -> 900`."""
+    missing = "(absent)"
+    return [
+        f"{key}: {before.get(key, missing)} -> {now.get(key, missing)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key, missing) != now.get(key, missing)
+    ]

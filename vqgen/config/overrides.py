@@ -1,0 +1,83 @@
+"""Command-line overrides of any field of a recipe: `--vqvae.codebook-size 256 --priors.0.layers 6`.
+
+tyro parses the options. It would validate section by section and stop at the first error, so it is given
+plain twins of the sections; the recipe is validated once, as a whole, afterwards.
+"""
+
+import contextlib
+import dataclasses
+import io
+import re
+from functools import cache
+from typing import Annotated, Any
+
+import tyro
+
+from vqgen.config.base import Config
+from vqgen.config.loading import validate_recipe
+from vqgen.config.recipe import Recipe
+from vqgen.errors import ConfigError
+
+
+def apply_overrides(recipe: Recipe, options: list[str]) -> Recipe:
+    """Returns `recipe` with the fields that `options` name replaced.
+
+    Raises:
+        ConfigError: An option is unknown or its value does not parse, or the outcome is no valid recipe.
+    """
+    if not options:
+        return recipe
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
+            plain = tyro.cli(type(_to_plain(recipe)), prog="vqgen", args=options, default=_to_plain(recipe))
+    except SystemExit as stop:
+        raise ConfigError(_plain_message(output.getvalue())) from stop
+    return validate_recipe(dataclasses.asdict(plain), origin=f"{recipe.name!r} with the options given")
+
+
+def override_help(recipe: Recipe) -> str:
+    """The help text of all overrides, with the values of `recipe` as defaults."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        tyro.cli(type(_to_plain(recipe)), prog="vqgen run RECIPE", args=["--help"], default=_to_plain(recipe))
+    return output.getvalue()
+
+
+@cache
+def _plain_type(model: type[Config]) -> type:
+    """A dataclass with the fields and descriptions of `model`, and none of its validation."""
+    fields = []
+    for name, info in model.model_fields.items():
+        annotation: Any = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Config):
+            annotation = _plain_type(annotation)
+        elif name == "priors":
+            annotation = tuple[_plain_type(annotation.__args__[0]), ...]
+        if info.description:
+            annotation = Annotated[annotation, tyro.conf.arg(help=info.description)]
+        fields.append((name, annotation))
+    return dataclasses.make_dataclass(model.__name__, fields, frozen=True)
+
+
+def _to_plain(config: Config) -> Any:
+    def convert(value: Any) -> Any:
+        if isinstance(value, Config):
+            return _to_plain(value)
+        if isinstance(value, tuple):
+            return tuple(convert(item) for item in value)
+        return value
+
+    values = {name: convert(getattr(config, name)) for name in type(config).model_fields}
+    return _plain_type(type(config))(**values)
+
+
+def _plain_message(text: str) -> str:
+    """Tyro's message without its box and its pointer to the help."""
+    lines = [re.sub(r"^[│╭╰]\s?─*|\s*─*[│╮╯]$", "", line).rstrip() for line in text.splitlines()]
+    kept = [line for line in lines if line and set(line) != {"─"} and "helptext" not in line.lower()]
+    return "\n".join(
+        line
+        for line in kept
+        if not re.fullmatch(r"\s*(Value error|Parsing error|Unrecognized options|Invalid choice).{0,3}\s*─*", line)
+    )

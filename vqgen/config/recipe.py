@@ -1,0 +1,92 @@
+"""The recipe: one file that describes every stage of a run."""
+
+import re
+
+from pydantic import Field, field_validator
+
+from vqgen.config.base import Config, runtime_field
+from vqgen.config.data import DataConfig
+from vqgen.config.models import Level, PixelCNNConfig, PriorSettings, VQVAEConfig, VQVAESettings
+from vqgen.config.training import TrainConfig
+
+
+class VQVAESection(VQVAESettings):
+    """The VQ-VAE and its training."""
+
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
+
+
+class PriorSection(PriorSettings):
+    """One level's prior and its training."""
+
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
+
+
+class GenerateConfig(Config):
+    """The samples that end a run."""
+
+    images_per_label: int = Field(10, gt=0)
+    """Images of each label."""
+    temperature: float = Field(1.0, ge=0)
+    """Divides the logits; below 1 safer and less varied, 0 takes the most likely code."""
+    top_k: int | None = Field(None, gt=0)
+    """Sample among the so many most likely codes."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Sample among the most likely codes that together have this probability."""
+    batch_size: int = runtime_field(100, gt=0)
+    """Images sampled at once in each process."""
+
+
+class Recipe(Config):
+    """All stages of a run. Fields of every section can be overridden on the command line."""
+
+    name: str
+    """Name of the run folder, unless --run-name gives another."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random."""
+    data: DataConfig
+    vqvae: VQVAESection
+    priors: tuple[PriorSection, ...] = Field(min_length=1)
+    generate: GenerateConfig = Field(default_factory=lambda: GenerateConfig.model_validate({}))
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+            raise ValueError(
+                f"should be letters, digits, '.', '_' and '-', beginning with one of the first two; found {value!r}"
+            )
+        return value
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Names of the levels, coarse to fine."""
+        return self.vqvae.levels
+
+    def grid_side(self, level: Level) -> int:
+        """Rows and columns of the code grid of `level`."""
+        return self.data.image_size // self.vqvae.downsample[self.levels.index(level)]
+
+    def prior(self, level: Level) -> PriorSection:
+        """The section of the prior of `level`."""
+        return self.priors[self.levels.index(level)]
+
+    def vqvae_config(self) -> VQVAEConfig:
+        """The VQ-VAE to build."""
+        settings = self.vqvae.model_dump(exclude={"train"})
+        return VQVAEConfig(**settings, image_size=self.data.image_size, image_channels=self.data.channels)
+
+    def prior_config(self, level: Level, num_classes: int) -> PixelCNNConfig:
+        """The prior of `level` to build, for a label map of `num_classes` names."""
+        index = self.levels.index(level)
+        coarser = self.grid_side(self.levels[index - 1]) if index > 0 else 0
+        return PixelCNNConfig(
+            **self.priors[index].model_dump(exclude={"train"}),
+            level=level,
+            height=self.grid_side(level),
+            width=self.grid_side(level),
+            codebook_size=self.vqvae.codebook_size,
+            num_classes=num_classes,
+            coarser_height=coarser,
+            coarser_width=coarser,
+        )

@@ -1,0 +1,143 @@
+"""The causal order: which position of a grid may see which.
+
+    t(r, c) = c + slope * r        a position sees exactly the positions with a smaller t
+
+`slope >= width` is the classic raster order. A smaller slope is a wavefront: all positions of one `t`, one
+step, are sampled at once. With slope 2 a 32 x 32 grid takes 94 steps instead of 1,024. Nothing is
+approximated: the model is trained with the order that it is sampled in.
+
+Legend: `h w` grid, `n` flattened positions (row-major), `t` order time, `k` kernel size.
+This module imports no torch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Slope = int | Literal["raster"]
+
+
+@dataclass(frozen=True)
+class CausalOrder:
+    """The order of the positions of an `height` x `width` grid.
+
+    Attributes:
+        height: Rows of the grid.
+        width: Columns of the grid.
+        slope: Steps by which a row lags behind the row above it, at least 1, or `"raster"`.
+    """
+
+    height: int
+    width: int
+    slope: Slope = 2
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height and width should be at least 1, found {self.height} x {self.width}")
+        if self.slope != "raster" and (isinstance(self.slope, str) or self.slope < 1):
+            raise ValueError(f"slope should be at least 1 or 'raster', found {self.slope!r}")
+
+    @property
+    def effective_slope(self) -> int:
+        """The slope as a number: at `width` and above every order is the raster order."""
+        return self.width if self.slope == "raster" else min(self.slope, self.width)
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of the grid, `n`."""
+        return self.height * self.width
+
+    @property
+    def num_steps(self) -> int:
+        """Distinct times, so the sequential network evaluations that a sample takes."""
+        return (self.width - 1) + self.effective_slope * (self.height - 1) + 1
+
+    @cached_property
+    def times(self) -> NDArray[np.int64]:
+        """Time of every position, `(h, w)`, from 0 to `num_steps - 1`."""
+        rows, columns = np.indices((self.height, self.width))
+        return columns + self.effective_slope * rows
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """Flat positions sorted by time, `(n,)`; within a step from the top row down."""
+        return np.argsort(self.times.ravel(), kind="stable")
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each step begins in `positions`, `(num_steps + 1,)`; the last entry is `n`."""
+        counts = np.bincount(self.times.ravel(), minlength=self.num_steps)
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    def steps(self) -> Iterator[NDArray[np.int64]]:
+        """The flat positions of each step, in the order in which they are sampled."""
+        for begin, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
+            yield self.positions[begin:end]
+
+    def kernel_mask(self, kernel_size: int, *, strict: bool) -> NDArray[np.bool_]:
+        """Which taps of a convolution kernel are open.
+
+        Args:
+            kernel_size: Odd width `k` of the kernel.
+            strict: True for the first layer, which reads the codes themselves and may see only smaller
+                times; False for later layers, whose features already exclude the present.
+
+        Returns:
+            `(k, k)`, true where the tap `(dr, dc)` has `dc + slope * dr < 0` (`<= 0` when not strict).
+
+        Raises:
+            ValueError: The kernel has no centre.
+        """
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size should be odd and at least 1, found {kernel_size}")
+        half = kernel_size // 2
+        rows, columns = np.indices((kernel_size, kernel_size)) - half
+        lag = columns + self.effective_slope * rows
+        return lag < 0 if strict else lag <= 0
+
+    def attention_mask(self) -> NDArray[np.bool_]:
+        """Which features a feature may attend to, `(n, n)` (query, key): those of no later time."""
+        times = self.times.ravel()
+        return times[None, :] <= times[:, None]
+
+    def blind_fraction(self, kernel_size: int, layers: int) -> float:
+        """The share of (position, earlier position) pairs that convolutions alone leave unseen.
+
+        Args:
+            kernel_size: Odd width of every kernel.
+            layers: Layers after the first, strict one.
+
+        Returns:
+            A fraction in [0, 1]; 0 means that there is no blind spot. Exact: no path leaves the grid.
+        """
+        times = self.times.ravel()
+        earlier = np.packbits(times[None, :] < times[:, None], axis=1)
+        itself = np.packbits(np.eye(self.num_positions, dtype=np.bool_), axis=1).reshape(self.height, self.width, -1)
+        seen = self._spread(itself, kernel_size, strict=True)
+        for _ in range(layers):
+            grown = self._spread(seen, kernel_size, strict=False)
+            if np.array_equal(grown, seen):
+                break
+            seen = grown
+        unseen = earlier & ~seen.reshape(self.num_positions, -1)
+        return float(np.unpackbits(unseen).sum() / max(1, np.unpackbits(earlier).sum()))
+
+    def _spread(self, seen: NDArray[np.uint8], kernel_size: int, *, strict: bool) -> NDArray[np.uint8]:
+        """What one masked convolution lets each position see: the union of what its open taps see.
+
+        Args:
+            seen: The positions that each position sees, `(h, w, n / 8)`, a bit each: at 64 x 64 bits are
+                some ten times faster than booleans, and a recipe is checked before every run.
+            kernel_size: As in `kernel_mask`.
+            strict: As in `kernel_mask`.
+        """
+        half = kernel_size // 2
+        padded = np.pad(seen, ((half, half), (half, half), (0, 0)))
+        result = np.zeros_like(seen)
+        for row, column in np.argwhere(self.kernel_mask(kernel_size, strict=strict)):
+            result |= padded[row : row + self.height, column : column + self.width]
+        return result
