@@ -1,0 +1,155 @@
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, PILToTensor, Resize
+from torchvision.transforms.v2 import functional as F
+
+from vqgen.config import DataConfig
+from vqgen.data import evaluation_transform, is_random, to_float, to_pil, to_uint8, training_transform
+
+
+def config(**fields: Any) -> DataConfig:
+    return DataConfig(**{"source": "folder", "image_size": 16, "channels": 3, **fields})
+
+
+def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Image.Image:
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(8, 8), (16, 16), (40, 21), (21, 40), (1, 300)])
+def test_results_are_square_uint8(size: tuple[int, int], channels: int) -> None:
+    for source in (1, 3, 4):
+        result = evaluation_transform(config(channels=channels))(noise(*size, source))
+        assert result.shape == (channels, 16, 16)
+        assert result.dtype == torch.uint8
+
+
+def test_the_right_size_is_only_cropped() -> None:
+    image = noise(16, 31)
+    found = evaluation_transform(config())(image)
+    assert torch.equal(found, F.pil_to_tensor(image)[:, :, 7:23])
+
+
+def test_scaling_agrees_with_torchvision() -> None:
+    image = noise(64, 96)
+    steps = Compose([Resize(16, interpolation=InterpolationMode.BICUBIC), CenterCrop(16), PILToTensor()])
+    found = evaluation_transform(config())(image)
+    assert (found.int() - steps(image).int()).abs().max() <= 1
+
+
+def test_grey_becomes_rgb_and_rgb_grey() -> None:
+    image = noise(16, 16, 1)
+    colour = evaluation_transform(config())(image)
+    assert torch.equal(colour, F.pil_to_tensor(image).expand(3, -1, -1))
+    back = evaluation_transform(config(channels=1))(to_pil(colour[None])[0])
+    assert torch.equal(back, F.pil_to_tensor(image))
+
+
+def test_without_augmentation_training_is_evaluation() -> None:
+    image = noise(20, 33)
+    assert not is_random(config())
+    assert torch.equal(training_transform(config())(image, 7), evaluation_transform(config())(image))
+
+
+AUGMENTATIONS = [{"horizontal_flip": True}, {"random_shift": 3}, {"random_crop": 0.5}]
+
+
+@pytest.mark.parametrize("fields", [*AUGMENTATIONS, AUGMENTATIONS[0] | AUGMENTATIONS[1] | AUGMENTATIONS[2]])
+def test_draws_come_from_the_seed_alone(fields: dict[str, Any]) -> None:
+    image, transform = noise(20, 33), training_transform(config(**fields))
+    assert is_random(config(**fields))
+    before = torch.get_rng_state()
+    first = [transform(image, seed) for seed in range(20)]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    assert all(torch.equal(transform(image, seed), result) for seed, result in enumerate(first))
+    assert any(not torch.equal(result, first[0]) for result in first)
+
+
+def test_half_are_mirrored() -> None:
+    image, transform = noise(16, 16), training_transform(config(horizontal_flip=True))
+    plain = evaluation_transform(config())(image)
+    mirrored = 0
+    for seed in range(400):
+        result = transform(image, seed)
+        assert torch.equal(result, plain) or torch.equal(result, plain.flip(-1))
+        mirrored += not torch.equal(result, plain)
+    assert 150 < mirrored < 250  # five standard deviations
+
+
+def test_shifts_repeat_the_edge_and_reach_every_offset() -> None:
+    image, transform = noise(16, 16), training_transform(config(random_shift=1))
+    padded = torch.nn.functional.pad(
+        evaluation_transform(config())(image).float(), (1, 1, 1, 1), mode="replicate"
+    ).byte()
+    shifts = {(y, x): padded[:, y : y + 16, x : x + 16] for y in range(3) for x in range(3)}
+    seen = set()
+    for seed in range(200):
+        result = transform(image, seed)
+        matches = [shift for shift, expected in shifts.items() if torch.equal(result, expected)]
+        assert len(matches) == 1
+        seen.add(matches[0])
+    assert len(seen) == 9  # missing one of nine has chance below 9 * (8/9)^200 = 5e-10
+
+
+def test_crops_keep_the_share_asked_for_and_stay_inside() -> None:
+    # A ramp in x and y shows where the crop lies and how large it is.
+    ramp = np.stack(np.broadcast_arrays(np.arange(100)[:, None] * 2, np.arange(120)[None] * 2, 0), axis=-1)
+    transform = training_transform(config(random_crop=0.5))
+    sides = []
+    for seed in range(200):
+        result = transform(Image.fromarray(ramp.astype(np.uint8)), seed).float()
+        sides.append(((result[0, 12].mean() - result[0, 3].mean()) / 2 / 9 * 16).item())
+    assert min(sides) > 48
+    assert max(sides) < 102
+    assert max(sides) - min(sides) > 40
+
+
+def test_one_option_leaves_the_draws_of_another() -> None:
+    image = noise(16, 16)
+    both = training_transform(config(random_shift=2, horizontal_flip=True))
+    shift = training_transform(config(random_shift=2))
+    for seed in range(20):
+        shifted = shift(image, seed)
+        assert any(torch.equal(both(image, seed), choice) for choice in (shifted, shifted.flip(-1)))
+
+
+def test_transforms_can_be_pickled() -> None:
+    image, transform = noise(20, 20), training_transform(config(random_crop=0.5))
+    assert torch.equal(pickle.loads(pickle.dumps(transform))(image, 3), transform(image, 3))
+
+
+def test_every_byte_comes_back() -> None:
+    values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    scaled = to_float(values)
+    assert scaled.dtype == torch.float32
+    assert (scaled.min(), scaled.max()) == (-1, 1)
+    assert torch.equal(to_uint8(scaled), values)
+    assert torch.equal(to_uint8(scaled.double()), values)
+
+
+def test_values_outside_are_clamped_and_others_rounded() -> None:
+    values = torch.tensor([-3.0, 3.0, -1 + 0.4 / 127.5, -1 + 0.6 / 127.5]).reshape(1, 1, 1, 4)
+    assert to_uint8(values).flatten().tolist() == [0, 255, 0, 1]
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_pictures_come_back(channels: int, mode: str) -> None:
+    images = torch.randint(0, 256, (2, channels, 4, 5), dtype=torch.uint8)
+    pictures = to_pil(images)
+    assert [picture.mode for picture in pictures] == [mode, mode]
+    assert torch.equal(torch.stack([F.pil_to_tensor(picture) for picture in pictures]), images)
+
+
+@pytest.mark.parametrize(
+    "images", [torch.zeros(1, 3, 2, 2), torch.zeros(3, 2, 2).byte(), torch.zeros(1, 2, 2, 2).byte()]
+)
+def test_what_is_no_batch_of_pictures_is_refused(images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"uint8 \(b, 1 or 3, h, w\), found"):
+        to_pil(images)

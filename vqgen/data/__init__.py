@@ -1,0 +1,49 @@
+"""Images: sources and splits, reading, transforms, labels, and the order in which training sees them."""
+
+from vqgen.data.code_store import (
+    SHARD_SIZE,
+    CodeStore,
+    ShardContent,
+    StoreInfo,
+    finish_store,
+    write_shard,
+    write_store,
+)
+from vqgen.data.image_set import FileReader, ImageSet, ImageSplits
+from vqgen.data.label_map import LabelMap
+from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
+from vqgen.data.readable import check_readable
+from vqgen.data.reading import IMAGE_SUFFIXES, find_images, normalize_mode, read_image
+from vqgen.data.sources import open_images
+from vqgen.data.training_order import TrainingOrder
+from vqgen.data.transforms import evaluation_transform, is_random, to_float, to_pil, to_uint8, training_transform
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SHARD_SIZE",
+    "CodeStore",
+    "FileReader",
+    "ImageBatch",
+    "ImageBatches",
+    "ImageSet",
+    "ImageSplits",
+    "LabelMap",
+    "ShardContent",
+    "StoreInfo",
+    "TrainingOrder",
+    "check_readable",
+    "evaluation_batches",
+    "evaluation_transform",
+    "find_images",
+    "finish_store",
+    "is_random",
+    "normalize_mode",
+    "open_images",
+    "read_image",
+    "to_float",
+    "to_pil",
+    "to_uint8",
+    "training_transform",
+    "write_shard",
+    "write_store",
+]

@@ -1,0 +1,135 @@
+"""What a source of images hands out: sets of images with names and labels, and their split."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vqgen.data.label_map import LabelMap
+from vqgen.data.reading import read_image
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images that can be read one by one.
+
+    Attributes:
+        names: One name per image, all different: the relative path with `/`, or for example `train/00017`.
+        labels: `(n,)`, the index of the class; -1 = no label.
+        read: Index -> picture in mode `L` or `RGB`; may raise `DataError`. It can be pickled, for worker processes.
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    read: Callable[[int], Image.Image]
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != (len(self.names),):
+            raise ValueError(f"labels should be one per name ({len(self.names)}), found shape {self.labels.shape}")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("names of images should all be different, found some more than once")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, indices: Sequence[int]) -> "ImageSet":
+        """The images at `indices`, in that order."""
+        picked = np.asarray(indices, dtype=np.int64)
+        return ImageSet(
+            tuple(self.names[index] for index in picked), self.labels[picked], SubsetReader(self.read, picked)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSplits:
+    """The sets of a source, and what identifies them.
+
+    Attributes:
+        train: Images to train on.
+        validation: Images held out; at least one.
+        test: The source's own test images, where it has some.
+        label_map: Names of the labels; empty where training is without labels.
+        indices: Split -> where its images stand in the source's own order: of torchvision's train or test set, of the
+            sorted files of the split's folder, or of the whole source where it has no splits.
+        fingerprint: SHA-256, in hex, of what the images are: names, labels and pixels, or sizes of files for folders.
+            Neither the place of the folder nor the seed of the split changes it.
+        unreadable: Names of files that are left out because they cannot be read.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet | None
+    label_map: LabelMap
+    indices: dict[str, list[int]]
+    fingerprint: str
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayReader:
+    """Reads pictures from an array.
+
+    Attributes:
+        pixels: uint8 `(n, h, w)` for grey or `(n, h, w, 3)` for RGB.
+    """
+
+    pixels: NDArray[np.uint8]
+
+    def __call__(self, index: int) -> Image.Image:
+        """Copies one picture out of the array."""
+        return Image.fromarray(self.pixels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class FileReader:
+    """Reads pictures from files.
+
+    Attributes:
+        paths: One file per image.
+    """
+
+    paths: Sequence[Path]
+
+    def __call__(self, index: int) -> Image.Image:
+        """Reads one file."""
+        return read_image(self.paths[index])
+
+
+@dataclass(frozen=True, eq=False)
+class SubsetReader:
+    """Reads some of another reader's pictures.
+
+    Attributes:
+        read: The other reader.
+        indices: `(n,)`, the other reader's index of each picture.
+    """
+
+    read: Callable[[int], Image.Image]
+    indices: NDArray[np.int64]
+
+    def __call__(self, index: int) -> Image.Image:
+        """Reads one picture."""
+        return self.read(int(self.indices[index]))
+
+
+def fingerprint(label_map: LabelMap, parts: Sequence[tuple[ImageSet, NDArray]]) -> str:
+    """Hashes what the images are.
+
+    Args:
+        label_map: Names of the labels.
+        parts: Sets of images, each with an array that stands for their contents: the pixels, or sizes of the files.
+
+    Returns:
+        A SHA-256, in hex.
+    """
+    digest = hashlib.sha256(json.dumps(label_map.names).encode())
+    for images, contents in parts:
+        header = [images.names, images.labels.tolist(), contents.dtype.str, contents.shape]
+        digest.update(json.dumps(header).encode())
+        digest.update(np.ascontiguousarray(contents).data)
+    return digest.hexdigest()

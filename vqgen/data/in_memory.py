@@ -1,0 +1,99 @@
+"""Sources that fit in memory: scikit-learn's digits and torchvision's MNIST and CIFAR families."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torchvision
+from numpy.typing import NDArray
+
+from vqgen.config import DataConfig
+from vqgen.data.image_set import ArrayReader, ImageSet, ImageSplits, fingerprint
+from vqgen.data.label_map import LabelMap
+from vqgen.data.processes import in_turn
+from vqgen.data.splitting import stratified_split
+from vqgen.errors import DataError
+
+_TORCHVISION = {
+    "mnist": torchvision.datasets.MNIST,
+    "fashion-mnist": torchvision.datasets.FashionMNIST,
+    "kmnist": torchvision.datasets.KMNIST,
+    "cifar10": torchvision.datasets.CIFAR10,
+    "cifar100": torchvision.datasets.CIFAR100,
+}
+_DEFAULT_ROOT = "data"
+
+
+def open_digits(config: DataConfig, seed: int) -> ImageSplits:
+    """Opens the 1,797 digits of scikit-learn: 8 x 8 pixels of 0..16, scaled to round(x * 255 / 16)."""
+    from sklearn.datasets import load_digits  # here, because it takes a second and only this source needs it
+
+    values, labels = load_digits(return_X_y=True)
+    pixels = np.rint(np.asarray(values).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    whole = _image_set("", pixels, np.asarray(labels))
+    return _splits(config, seed, whole, pixels, None, None, LabelMap(tuple(str(digit) for digit in range(10))))
+
+
+def open_torchvision(config: DataConfig, seed: int) -> ImageSplits:
+    """Opens one of torchvision's sets, downloading it where that is allowed and needed.
+
+    In a distributed run all processes must call this; one of each machine downloads, the others wait.
+
+    Raises:
+        DataError: The files are missing or damaged, or cannot be downloaded.
+    """
+    root = Path(config.root or _DEFAULT_ROOT).expanduser()
+    (pixels, targets), (test_pixels, test_targets), names = in_turn(
+        lambda may_download: _load(config.source, root, config.download and may_download, config.download)
+    )
+    whole, test = _image_set("train/", pixels, targets), _image_set("test/", test_pixels, test_targets)
+    return _splits(config, seed, whole, pixels, test, test_pixels, LabelMap(names))
+
+
+def _load(source: str, root: Path, download: bool, allowed: bool) -> tuple:
+    kind = _TORCHVISION[source]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old pickles and read-only buffers; nothing a user could mend
+            parts = [kind(str(root), train=train, download=download) for train in (True, False)]
+    except Exception as error:  # network, disk, damaged files: torchvision lets all kinds through
+        held = f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else kind.base_folder
+        remedy = "Check the network and try again" if allowed else "Allow the download with --data.download"
+        raise DataError(
+            f"{source} cannot be opened in {str(root / held)!r}: {' '.join(str(error).split()) or error!r}. "
+            f"{remedy}, or let --data.root name the folder that holds {held!r} (now {str(root)!r})"
+        ) from error
+    arrays = [(np.asarray(part.data), np.asarray(part.targets, dtype=np.int64)) for part in parts]
+    names = tuple(parts[0].classes)
+    for pixels, targets in arrays:
+        if len(pixels) != len(targets) or not np.isin(targets, np.arange(len(names))).all():
+            raise DataError(
+                f"{source} in {str(root)!r} is damaged: {len(pixels)} images should have as many labels "
+                f"below {len(names)}, found {len(targets)}. Delete its folder and download it again"
+            )
+    return *arrays, names
+
+
+def _image_set(prefix: str, pixels: NDArray[np.uint8], labels: NDArray) -> ImageSet:
+    names = tuple(f"{prefix}{index:05d}" for index in range(len(pixels)))
+    return ImageSet(names, np.asarray(labels, dtype=np.int64), ArrayReader(pixels))
+
+
+def _splits(
+    config: DataConfig,
+    seed: int,
+    whole: ImageSet,
+    pixels: NDArray[np.uint8],
+    test: ImageSet | None,
+    test_pixels: NDArray[np.uint8] | None,
+    label_map: LabelMap,
+) -> ImageSplits:
+    train, validation = stratified_split(whole.labels, label_map.names, config.validation_fraction, seed)
+    indices = {"train": train, "validation": validation}
+    parts = [(whole, pixels)]
+    if test is not None and test_pixels is not None:
+        indices["test"] = list(range(len(test)))
+        parts.append((test, test_pixels))
+    return ImageSplits(
+        whole.subset(train), whole.subset(validation), test, label_map, indices, fingerprint(label_map, parts)
+    )

@@ -1,0 +1,86 @@
+"""Labels: the names of the classes, in the order of their indices."""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from vqgen.errors import DataError
+
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Maps names of classes to indices 0, 1, ... and back.
+
+    Attributes:
+        names: One name per class, all different. Empty for a model without labels.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise ValueError(f"names of labels should all be different, found more than once: {twice}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, label: str | int) -> int:
+        """Looks up one label.
+
+        Args:
+            label: A name, or an index as a number or in digits. A name goes first: where the names are "0", "10"
+                and "20", the string "10" is the class of that name and the number 10 is out of range.
+
+        Returns:
+            The index, in [0, len(self)).
+
+        Raises:
+            DataError: There is no such name or index.
+        """
+        if isinstance(label, str):
+            if label in self.names:
+                return self.names.index(label)
+            try:
+                index = int(label)
+            except ValueError:
+                raise DataError(self._unknown(label)) from None
+        else:
+            try:
+                index = operator.index(label)
+            except TypeError:
+                raise DataError(f"a label should be a name or an index, found {label!r}") from None
+        if not 0 <= index < len(self):
+            raise DataError(self._unknown(label))
+        return index
+
+    def resolve(self, labels: str | int | Sequence[str | int]) -> list[int]:
+        """Looks up several labels.
+
+        Args:
+            labels: Names and indices, mixed as you like. One string or number is one label, never its letters.
+
+        Returns:
+            One index per label.
+
+        Raises:
+            DataError: One of them is unknown.
+        """
+        if isinstance(labels, str) or not hasattr(labels, "__iter__"):
+            return [self.index(labels)]  # pyright: ignore[reportArgumentType]  # a sequence went the other way
+        return [self.index(label) for label in labels]  # pyright: ignore[reportGeneralTypeIssues]
+
+    def _unknown(self, label: str | int) -> str:
+        if not self.names:
+            return f"label {label!r} cannot be looked up: these images have no labels"
+        near = get_close_matches(str(label).casefold(), [name.casefold() for name in self.names], n=3)
+        found = [name for name in self.names if name.casefold() in near] if isinstance(label, str) else []
+        if found:
+            hint = "did you mean " + " or ".join(repr(name) for name in found) + "?"
+        else:
+            hint = "names are " + ", ".join(repr(name) for name in self.names[:_NAMES_SHOWN])
+            hint += f" and {len(self) - _NAMES_SHOWN} more" if len(self) > _NAMES_SHOWN else ""
+        return f"label should be a name or an index from 0 to {len(self) - 1}, found {label!r}; {hint}"

@@ -1,0 +1,135 @@
+"""Pictures to square uint8 tensors, with and without augmentation, and back.
+
+Legend: `b` batch, `c` channels, `h w` pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from vqgen.config import DataConfig
+from vqgen.data.reading import normalize_mode
+
+
+def evaluation_transform(config: DataConfig) -> Callable[[Image.Image], UInt8[Tensor, "c h w"]]:
+    """Builds the transform without randomness: the centre square, scaled to `image_size`."""
+    return CentreSquare(config.image_size, config.channels)
+
+
+def training_transform(config: DataConfig) -> Callable[[Image.Image, int], UInt8[Tensor, "c h w"]]:
+    """Builds the transform of training, whose draws come from the seed it is given and from nothing else."""
+    return RandomSquare(config)
+
+
+def is_random(config: DataConfig) -> bool:
+    """Whether `training_transform(config)` depends on its seed; if not, its results may be kept."""
+    return config.horizontal_flip or config.random_shift > 0 or config.random_crop < 1
+
+
+@dataclass(frozen=True)
+class CentreSquare:
+    """Cuts the centre square of a picture and scales it; small pictures are enlarged.
+
+    Attributes:
+        image_size: Height and width of the result, in pixels.
+        channels: 1 for grey, 3 for RGB.
+    """
+
+    image_size: int
+    channels: int
+
+    def __call__(self, image: Image.Image) -> UInt8[Tensor, "c h w"]:
+        """Applies the transform to a picture of any mode."""
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        return _square(image, left, top, side, self.image_size, self.channels)
+
+
+@dataclass(frozen=True)
+class RandomSquare:
+    """Cuts a random square of a picture, scales, shifts and mirrors it, as far as the configuration says so.
+
+    Attributes:
+        config: `random_crop`, `random_shift` and `horizontal_flip` say what is drawn.
+    """
+
+    config: DataConfig
+
+    def __call__(self, image: Image.Image, seed: int) -> UInt8[Tensor, "c h w"]:
+        """Applies the transform to a picture of any mode, with the draws of `seed`."""
+        config = self.config
+        if not is_random(config):
+            return CentreSquare(config.image_size, config.channels)(image)
+        # All draws are made always, so that switching one option leaves the draws of the others as they were.
+        draws = torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
+        size, left, top, down, right, mirror = draws
+        shifts = 2 * config.random_shift + 1
+        return _shift(
+            self._crop(image, size, left, top),
+            int(down * shifts) - config.random_shift,
+            int(right * shifts) - config.random_shift,
+            config.horizontal_flip and mirror < 0.5,
+        )
+
+    def _crop(self, image: Image.Image, size: float, left: float, top: float) -> UInt8[Tensor, "c h w"]:
+        config = self.config
+        if config.random_crop == 1:
+            return CentreSquare(config.image_size, config.channels)(image)
+        side = min(image.size) * (config.random_crop + (1 - config.random_crop) * size)
+        return _square(
+            image,
+            left * (image.width - side),
+            top * (image.height - side),
+            side,
+            config.image_size,
+            config.channels,
+        )
+
+
+def _square(
+    image: Image.Image, left: float, top: float, side: float, size: int, channels: int
+) -> UInt8[Tensor, "c h w"]:
+    image = normalize_mode(image).convert("L" if channels == 1 else "RGB")
+    # Bicubic: sharper than bilinear where photographs shrink, smooth where digits of 8 x 8 grow. Pillow's filter widens
+    # when it shrinks (antialias) and computes in integers, so results agree between machines. Cropping and scaling are
+    # one step, so that a long, narrow picture is never enlarged as a whole.
+    box = (left, top, min(left + side, image.width), min(top + side, image.height))
+    return F.pil_to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _shift(image: UInt8[Tensor, "c h w"], down: int, right: int, mirror: bool) -> UInt8[Tensor, "c h w"]:
+    if not (down or right or mirror):
+        return image
+    height, width = image.shape[-2:]
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    # NumPy: torch would wake all its threads for one small picture, which costs milliseconds where cores are busy.
+    return torch.from_numpy(image.numpy()[:, rows[:, None], columns[::-1] if mirror else columns])
+
+
+def to_float(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Scales 0..255 to [-1, 1]: x / 127.5 - 1, in float32."""
+    return images.to(torch.float32) / 127.5 - 1
+
+
+def to_uint8(images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
+    """Scales [-1, 1] to 0..255, rounded; values outside are clamped. The inverse of `to_float`, exactly."""
+    return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_pil(images: UInt8[Tensor, "b c h w"]) -> list[Image.Image]:
+    """Turns a batch into pictures, `L` for one channel and `RGB` for three.
+
+    Raises:
+        ValueError: The batch is not uint8 `(b, 1 or 3, h, w)`.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images should be uint8 (b, 1 or 3, h, w), found {images.dtype} {tuple(images.shape)}")
+    pixels = images.detach().cpu().permute(0, 2, 3, 1).contiguous().numpy()
+    return [Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture) for picture in pixels]

@@ -1,0 +1,81 @@
+"""Figures over a whole data set, summed batch by batch and over all processes.
+
+Legend: `b` batch, `c` channels, `H W` image, `h w` grid, `k` codebook entries.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vqgen.nn.collective import all_reduce_sum
+
+
+@dataclass(frozen=True)
+class CodeUsage:
+    """How a codebook is used.
+
+    Attributes:
+        usage: Share of the entries that occur at all, in [0, 1].
+        perplexity: exp of the entropy of the code histogram, in [1, codebook_size].
+    """
+
+    usage: float
+    perplexity: float
+
+
+def code_usage(histogram: Int[Tensor, " k"]) -> CodeUsage:
+    """Usage and perplexity of a histogram of codes.
+
+    Raises:
+        ValueError: The histogram is empty.
+    """
+    total = int(histogram.sum())
+    if total == 0:
+        raise ValueError("histogram should count at least one code, found none")
+    shares = histogram.double() / total
+    return CodeUsage(
+        usage=float((histogram > 0).double().mean()), perplexity=float(torch.special.entr(shares).sum().exp())
+    )
+
+
+def psnr_per_image(mse: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Peak signal-to-noise ratio in dB of mean squared errors of intensities in [0, 1]; at most 100 dB."""
+    return -10 * torch.log10(mse.clamp(min=1e-10))
+
+
+def mse_per_image(reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+    """Mean squared error per image, of intensities in [0, 1]; inputs are in [-1, 1] and the first is clamped."""
+    difference = (reconstruction.double().clamp(-1, 1) - images.double()) / 2
+    return difference.square().mean(dim=(1, 2, 3))
+
+
+class ReconstructionSums:
+    """Gathers errors and code histograms of a validation set.
+
+    Args:
+        levels: Names of the levels.
+        codebook_size: Entries k of each codebook.
+        device: Where the sums live.
+    """
+
+    def __init__(self, levels: tuple[str, ...], codebook_size: int, device: torch.device) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # images, mse, psnr
+        self._histograms = {level: torch.zeros(codebook_size, dtype=torch.int64, device=device) for level in levels}
+
+    def add(self, mse: Float[Tensor, " b"], codes: dict[str, Tensor]) -> None:
+        """Adds one batch."""
+        count = torch.tensor(float(mse.shape[0]), dtype=torch.float64, device=mse.device)
+        self._sums += torch.stack([count, mse.sum(), psnr_per_image(mse).sum()])
+        for level, grid in codes.items():
+            self._histograms[level] += torch.bincount(grid.flatten(), minlength=len(self._histograms[level]))
+
+    def result(self) -> dict[str, float]:
+        """Means over all images of all processes, and usage and perplexity per level; call it in all of them."""
+        images, mse, psnr = all_reduce_sum(self._sums.clone()).tolist()
+        figures = {"mse": mse / images, "psnr": psnr / images}
+        for level, histogram in self._histograms.items():
+            used = code_usage(all_reduce_sum(histogram.clone()))
+            figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
+        return figures

@@ -1,0 +1,1 @@
+"""Models: each is built from one frozen configuration."""

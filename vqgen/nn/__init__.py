@@ -1,0 +1,1 @@
+"""Layers: quantizer, masked convolution, causal attention, residual blocks. They take plain numbers."""

@@ -1,0 +1,206 @@
+"""Vector quantization with a codebook that follows the latents by exponential moving averages.
+
+Legend: `b` batch, `d` embedding, `h w` grid, `n` flattened positions (b * h * w), `k` codebook entries.
+Source: VQ-VAE (van den Oord et al. 2017, arXiv 1711.00937), equations 1 to 4 and appendix A.1; restarts of
+unused codes as in Jukebox (Dhariwal et al. 2020, arXiv 2005.00341), section 3.1. Deviations are named where
+they are.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqgen.nn.collective import all_reduce_sum, gather_rows, row_span
+from vqgen.randomness import derive_seed
+
+_CHUNK_ELEMENTS = 1 << 19
+"""Distances held at once: 2 MiB of float32, so that a chunk stays in the cache between product and minimum."""
+
+_LEAST_COUNT = 1e-5
+"""Floor of an idle code's moving count: far below any real count, far above where float32 loses digits."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a quantizer returns.
+
+    Attributes:
+        quantized: `(b, d, h, w)`, the nearest codebook entries; their gradient goes straight to the latents.
+        codes: `(b, h, w)` int64, the indices of these entries.
+        commitment_loss: ||z_e - sg(e)||^2, mean over all elements, not yet weighted.
+    """
+
+    quantized: Float[Tensor, "b d h w"]
+    codes: Int[Tensor, "b h w"]
+    commitment_loss: Float[Tensor, ""]
+
+
+def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
+    """Has the value of `quantized`, bit for bit, and passes its gradient to `latents` unchanged."""
+    return quantized.detach() + (latents - latents.detach())
+
+
+def nearest_codes(latents: Float[Tensor, "n d"], codebook: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
+    """Finds argmin_j ||z - e_j||^2, chunk by chunk; of equally near entries the first."""
+    half_norms = codebook.square().sum(dim=1) / 2
+    chunk = max(1, _CHUNK_ELEMENTS // codebook.shape[0])
+    # ||z - e||^2 / 2 = ||z||^2 / 2 - z.e + ||e||^2 / 2, and the first term is the same for all entries
+    return torch.cat(
+        [torch.addmm(half_norms, rows, codebook.T, alpha=-1).argmin(dim=1) for rows in latents.split(chunk)]
+    )
+
+
+class VectorQuantizer(nn.Module):
+    """Replaces each latent by its nearest codebook entry.
+
+        latents --> nearest entry --> quantized        forward: the codebook as it is
+                        |
+              counts and sums, pending --> update()    once per optimizer step, over all micro-batches and processes
+
+    The codebook has no gradient: an entry is the moving average of the latents that chose it. Counts start at
+    one and sums at the codebook, so that nothing is divided by almost zero (deviation from the paper, which
+    leaves the start open; with counts of zero an idle code grows without bound).
+
+    Args:
+        codebook_size: Entries k.
+        embedding_dim: Dimensions d.
+        decay: Decay of the moving averages, in [0, 1).
+        data_init: Start at latents of the first training batch instead of at random.
+        kmeans_iterations: k-means iterations on that batch.
+        restart_after: Steps without a latent after which a code restarts; 0 never restarts.
+
+    Attributes:
+        step_seed: Seed of this step's draws; whoever trains sets it before each step, the same in all processes.
+    """
+
+    codebook: Tensor
+    ema_counts: Tensor
+    ema_sums: Tensor
+    idle_steps: Tensor
+    initialized: Tensor
+
+    def __init__(
+        self,
+        codebook_size: int,
+        embedding_dim: int,
+        *,
+        decay: float = 0.99,
+        data_init: bool = True,
+        kmeans_iterations: int = 10,
+        restart_after: int = 100,
+    ) -> None:
+        super().__init__()
+        self.decay = decay
+        self.kmeans_iterations = kmeans_iterations
+        self.restart_after = restart_after
+        self.step_seed = 0
+        codebook = torch.randn(codebook_size, embedding_dim) / embedding_dim**0.5
+        self.register_buffer("codebook", codebook)
+        self.register_buffer("ema_counts", torch.ones(codebook_size))
+        self.register_buffer("ema_sums", codebook.clone())
+        self.register_buffer("idle_steps", torch.zeros(codebook_size, dtype=torch.int64))
+        self.register_buffer("initialized", torch.tensor(not data_init))
+        self._pending: Tensor | None = None
+        self._last_latents: Tensor | None = None
+        self._needs_data = data_init
+
+    def forward(self, latents: Float[Tensor, "b d h w"]) -> Quantized:
+        """Quantizes; in training mode also gathers the statistics that `update` will use."""
+        with torch.autocast(latents.device.type, enabled=False):
+            latents = latents.to(self.codebook.dtype)
+            flat = rearrange(latents, "b d h w -> (b h w) d")
+            if self.training and self._needs_data:
+                self._initialize(flat.detach())
+            codes = nearest_codes(flat.detach(), self.codebook)
+            if self.training:
+                self._gather(flat.detach(), codes)
+            grid = rearrange(codes, "(b h w) -> b h w", b=latents.shape[0], h=latents.shape[2])
+            quantized = self.embed(grid)
+            commitment_loss = (latents - quantized).square().mean()
+            return Quantized(straight_through(latents, quantized), grid, commitment_loss)
+
+    def embed(self, codes: Int[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
+        """Looks up the codebook entries of `codes`."""
+        return rearrange(nn.functional.embedding(codes, self.codebook), "b h w d -> b d h w")
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Moves the codebook by what was gathered since the last update, in all processes together.
+
+        Only codes that received something move (deviation: the paper's averages, computed over all codes,
+        would move idle ones by rounding alone).
+        """
+        if self._pending is None or self._last_latents is None:
+            return
+        counts, sums = self._reduced_statistics()
+        received = counts > 0
+        self.ema_counts.mul_(self.decay).add_(counts, alpha=1 - self.decay).clamp_(min=_LEAST_COUNT)
+        moved = self.ema_sums * self.decay + sums * (1 - self.decay)
+        still = self.codebook * self.ema_counts[:, None]
+        self.ema_sums.copy_(torch.where(received[:, None], moved, still))
+        entries = self.ema_sums / self.ema_counts[:, None]
+        self.codebook.copy_(torch.where(received[:, None], entries, self.codebook))
+        self.idle_steps.add_(1).masked_fill_(received, 0)
+        if self.restart_after:
+            self._restart_idle_codes(self._last_latents)
+        self._pending = self._last_latents = None
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._needs_data = not bool(self.initialized)
+
+    def _gather(self, latents: Float[Tensor, "n d"], codes: Int[Tensor, " n"]) -> None:
+        """Adds this micro-batch's sums and counts, side by side in one `(k, d + 1)` tensor."""
+        if self._pending is None:
+            self._pending = self.codebook.new_zeros(self.codebook.shape[0], self.codebook.shape[1] + 1)
+        self._pending += _sums_and_counts(latents, codes, self.codebook.shape[0])
+        self._last_latents = latents
+
+    def _reduced_statistics(self) -> tuple[Float[Tensor, " k"], Float[Tensor, "k d"]]:
+        assert self._pending is not None
+        total = all_reduce_sum(self._pending)
+        return total[:, -1], total[:, :-1]
+
+    @torch.no_grad()
+    def _initialize(self, latents: Float[Tensor, "n d"]) -> None:
+        """Starts the codebook at latents chosen by global index, then refines it by k-means."""
+        self._needs_data = False
+        size = self.codebook.shape[0]
+        span = row_span(latents.shape[0], latents.device)
+        draws = torch.Generator().manual_seed(derive_seed(self.step_seed, "data-init"))
+        order = torch.randperm(span[1], generator=draws)
+        chosen = order[torch.arange(size) % span[1]].to(latents.device)
+        codebook = gather_rows(latents, chosen, span)
+        for _ in range(self.kmeans_iterations):
+            statistics = all_reduce_sum(_sums_and_counts(latents, nearest_codes(latents, codebook), size))
+            counts = statistics[:, -1:]
+            codebook = torch.where(counts > 0, statistics[:, :-1] / counts.clamp(min=1), codebook)
+        self.codebook.copy_(codebook)
+        self.ema_counts.fill_(1)
+        self.ema_sums.copy_(codebook)
+        self.initialized.fill_(True)
+
+    def _restart_idle_codes(self, latents: Float[Tensor, "n d"]) -> None:
+        """Puts long idle codes at latents of this step; entry, sum and count together."""
+        idle = (self.idle_steps >= self.restart_after).nonzero().squeeze(1)
+        if not idle.numel():
+            return
+        span = row_span(latents.shape[0], latents.device)
+        draws = torch.Generator().manual_seed(derive_seed(self.step_seed, "restart"))
+        chosen = torch.randint(span[1], (self.codebook.shape[0],), generator=draws).to(latents.device)[idle]
+        entries = gather_rows(latents, chosen, span)
+        self.codebook[idle] = entries
+        self.ema_sums[idle] = entries
+        self.ema_counts[idle] = 1
+        self.idle_steps[idle] = 0
+
+
+def _sums_and_counts(latents: Float[Tensor, "n d"], codes: Int[Tensor, " n"], size: int) -> Float[Tensor, "k d+1"]:
+    """Per code: the sum of the latents that chose it, and in the last column their number."""
+    statistics = latents.new_zeros(size, latents.shape[1] + 1)
+    statistics[:, :-1].index_add_(0, codes, latents)
+    statistics[:, -1] = torch.bincount(codes, minlength=size).to(latents.dtype)
+    return statistics

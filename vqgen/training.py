@@ -1,0 +1,353 @@
+"""The training loop: every stage that trains uses this one.
+
+A step's batch, its randomness and its learning rate follow from (seed, stage, step), so a loop that starts at
+the saved step is the loop that never stopped. Figures stay on the device until they are written.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vqgen.checkpoint import load_tensors, load_weights, save_tensors
+from vqgen.config import TrainConfig
+from vqgen.errors import CheckpointError, Interrupted
+from vqgen.metrics_log import MetricsLog
+from vqgen.nn.collective import all_reduce_max
+from vqgen.randomness import derive_seed
+from vqgen.signals import PendingSignal
+
+
+class Objective(nn.Module):
+    """What a stage trains: a model and its loss. The loop wraps and calls it like any module.
+
+    Attributes:
+        model: The model whose weights are trained and kept.
+        monitor: Name of the validation figure by which the best weights are chosen; smaller is better.
+    """
+
+    model: nn.Module
+    monitor: str
+
+    def begin_step(self, seed: int) -> None:
+        """Is called before each step with a seed that is the same in all processes."""
+
+    def end_step(self) -> None:
+        """Is called after each optimizer step, in all processes."""
+
+    def validate(self) -> dict[str, float]:
+        """Computes the validation figures over all processes; the weights to judge are in place."""
+        raise TypeError(f"{type(self).__name__} should define validate")
+
+
+class Batches(Protocol):
+    """The training data of one process."""
+
+    def steps(self, start: int) -> Iterator[Any]:
+        """This process's share of each step's batch from `start` on: dataclasses of tensors, images first."""
+        ...
+
+    def global_size(self, step: int) -> int:
+        """Images of a step's batch over all processes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where and as what a stage trains.
+
+    Attributes:
+        stage: Name of the stage, part of every seed.
+        seed: The recipe's seed.
+        accelerator: Processes, device and precision.
+        folder: The stage's folder: `state/` and `metrics.jsonl` are written there.
+        double: Train in float64.
+        quiet: Show no progress bar.
+    """
+
+    stage: str
+    seed: int
+    accelerator: Accelerator
+    folder: Path
+    double: bool = False
+    quiet: bool = False
+
+
+@dataclass
+class Progress:
+    """What changes from step to step, beside tensors; saved with the state.
+
+    Attributes:
+        step: Steps done.
+        best_value: Smallest monitored figure so far.
+        best_step: Step at which it was found.
+        waited: Validations since then.
+        best_figures: All figures of that validation.
+    """
+
+    step: int = 0
+    best_value: float = math.inf
+    best_step: int = 0
+    waited: int = 0
+    best_figures: dict[str, float] = field(default_factory=dict)
+
+
+def learning_rate_at(step: int, total: int, config: TrainConfig) -> float:
+    """The learning rate of a step: linear warm-up, then constant or half a cosine down to zero.
+
+    Args:
+        step: Steps done before this one.
+        total: Steps of the whole training.
+        config: Peak, schedule and warm-up.
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.schedule == "constant":
+        return config.learning_rate
+    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; weight decay only on matrices and kernels, not on biases, norms and embeddings."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
+    kept = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, config.beta2))
+
+
+class Trainer:
+    """Trains an objective to its last step, from wherever the saved state says it is.
+
+        share of the batch --> micro-batches --> loss, backward --> clip, optimizer step --> end_step --> moving average
+                                                                          |
+                              metrics.jsonl <-- figures of every step <---+-----> validate, keep best, save state
+
+    Args:
+        objective: What to train.
+        batches: This process's training data.
+        config: How to train.
+        total_steps: Optimizer steps of the whole training.
+        session: Where and as what.
+    """
+
+    def __init__(
+        self, objective: Objective, batches: Batches, config: TrainConfig, total_steps: int, session: Session
+    ) -> None:
+        self.objective, self.batches, self.config, self.session = objective, batches, config, session
+        self.total_steps = total_steps
+        self.accelerator = session.accelerator
+        if session.double:
+            objective.double()
+        objective.to(self.accelerator.device)
+        optimizer = make_optimizer(objective.model, config)
+        self.parameters = [p for p in objective.model.parameters() if p.requires_grad]
+        self.wrapped, self.optimizer = self.accelerator.prepare(objective, optimizer)
+        self.average = [p.detach().clone() for p in self.parameters] if config.ema_decay else None
+        self.best: dict[str, Tensor] = {}
+        self.progress = Progress()
+        self.log = MetricsLog(session.folder / "metrics.jsonl", self.accelerator)
+
+    @property
+    def state_path(self) -> Path:
+        """The file from which a cut run goes on."""
+        return self.session.folder / "state" / "training.safetensors"
+
+    def train(self) -> dict[str, float]:
+        """Trains to the end and leaves the best weights in the objective's model.
+
+        Returns:
+            The figures of the validation that chose these weights, and `best_step` and `steps`.
+
+        Raises:
+            Interrupted: A signal came; the state is saved.
+            DataError: From reading images.
+        """
+        self._resume()
+        self.wrapped.train()
+        with PendingSignal() as pending, self._bar() as bar:
+            batches = self.batches.steps(self.progress.step)
+            while self.progress.step < self.total_steps and not self._is_patience_over():
+                figures = self._step(next(batches))
+                self._after_step(figures, bar)
+                self._stop_if_asked(pending)
+        self._save()
+        self.objective.model.load_state_dict(self.best)
+        self.wrapped.eval()
+        return {**self.progress.best_figures, "best_step": self.progress.best_step, "steps": self.progress.step}
+
+    def _step(self, batch: Any) -> dict[str, Tensor]:
+        """One optimizer step; returns this process's part of the step's mean figures, still on the device."""
+        step, world = self.progress.step, self.accelerator.num_processes
+        # the same in all processes for what they do together, apart for what each does alone
+        torch.manual_seed(derive_seed(self.session.seed, self.session.stage, step, self.accelerator.process_index))
+        self.objective.begin_step(derive_seed(self.session.seed, self.session.stage, step))
+        for group in self.optimizer.optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, self.total_steps, self.config)
+        global_size = self.batches.global_size(step)
+        parts = _split_batch(batch, self.config.micro_batches)
+        figures: dict[str, Tensor] = {}
+        for number, part in enumerate(parts):
+            share = _length(part) / global_size
+            with self.accelerator.no_sync(self.wrapped) if number < len(parts) - 1 else nullcontext():
+                loss, parts_of_loss = self.wrapped(*_to_device(part, self.accelerator.device))
+                # processes average their gradients: the mean over the whole batch is their sum
+                self.accelerator.backward(loss * (share * world))
+            for name, value in {"loss": loss.detach(), **parts_of_loss}.items():
+                figures[name] = figures.get(name, 0.0) + value * share
+        if self.config.gradient_clip:
+            self.accelerator.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.objective.end_step()
+        self._update_average(step)
+        return figures
+
+    def _after_step(self, figures: dict[str, Tensor], bar: "tqdm[Any]") -> None:
+        self.progress.step += 1
+        step = self.progress.step
+        self.log.add(step, figures, learning_rate_at(step - 1, self.total_steps, self.config))
+        validated = step % self.config.validate_every == 0 or step == self.total_steps
+        if validated:
+            self._validate()
+        if validated or step % self.config.log_every == 0 or step % self.config.save_every == 0:
+            latest = self.log.flush()
+            bar.set_postfix({name: f"{value:.4g}" for name, value in latest.items() if name != "learning_rate"})
+        if step % self.config.save_every == 0:
+            self._save()
+        bar.update()
+
+    def _validate(self) -> None:
+        """Judges the weights to be kept (the moving average, where there is one) and keeps the best."""
+        raw = [p.detach().clone() for p in self.parameters] if self.average else None
+        self._put(self.average)
+        self.wrapped.eval()
+        with torch.no_grad():
+            figures = self.objective.validate()
+        self.wrapped.train()
+        self.log.add_validation(figures)
+        value = figures[self.objective.monitor]
+        if not self.best or value < self.progress.best_value:
+            best_figures = {f"val_{name}": number for name, number in figures.items()}
+            self.progress.best_value, self.progress.best_step, self.progress.waited = value, self.progress.step, 0
+            self.progress.best_figures = best_figures
+            self.best = {name: tensor.detach().clone() for name, tensor in self.objective.model.state_dict().items()}
+        else:
+            self.progress.waited += 1
+        self._put(raw)
+
+    def _is_patience_over(self) -> bool:
+        return bool(self.config.patience) and self.progress.waited >= self.config.patience
+
+    def _put(self, values: list[Tensor] | None) -> None:
+        """Copies values into the parameters, without replacing the tensors that the optimizer holds."""
+        if values is not None:
+            with torch.no_grad():
+                for parameter, value in zip(self.parameters, values, strict=True):
+                    parameter.copy_(value)
+
+    def _update_average(self, step: int) -> None:
+        """Moves the average of the weights; early on it forgets faster, so that the start leaves no trace."""
+        if self.average is not None:
+            decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for average, parameter in zip(self.average, self.parameters, strict=True):
+                    average.lerp_(parameter, 1 - decay)
+
+    def _save(self) -> None:
+        self.log.flush()
+        if self.accelerator.is_main_process:
+            save_tensors(self.state_path, self._state(), json.dumps(vars(self.progress)))
+        self.accelerator.wait_for_everyone()
+
+    def _state(self) -> dict[str, Tensor]:
+        """All tensors that the next step depends on."""
+        state = {f"model.{name}": tensor for name, tensor in self.objective.model.state_dict().items()}
+        state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for number, value in enumerate(self.average or []):
+            state[f"average.{number}"] = value
+        for number, moments in self.optimizer.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        return state
+
+    def _resume(self) -> None:
+        """Takes up the saved state, where there is one."""
+        if not self.state_path.exists():
+            self.log.truncate(0)
+            return
+        state, text = load_tensors(self.state_path)
+        try:
+            self.progress = Progress(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.state_path}: is no training state ({error}); begin anew with --redo"
+            ) from error
+        load_weights(self.objective.model, _below(state, "model."), origin=self.state_path)
+        self.best = {name: tensor.to(self.accelerator.device) for name, tensor in _below(state, "best.").items()}
+        for number, value in enumerate(self.average or []):
+            value.copy_(state[f"average.{number}"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _below(state, "optimizer.").items():
+            number, key = name.split(".", 1)
+            moments.setdefault(int(number), {})[key] = tensor
+        optimizer = self.optimizer.optimizer
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        self.log.truncate(self.progress.step)
+
+    def _stop_if_asked(self, pending: PendingSignal) -> None:
+        """Saves and stops when any process received a signal; several processes ask each other now and then."""
+        if self.accelerator.num_processes == 1:
+            asked = pending.number
+        elif self.progress.step % self.config.log_every == 0:
+            asked = int(all_reduce_max(torch.tensor(pending.number, device=self.accelerator.device)))
+        else:
+            asked = 0
+        if asked:
+            self._save()
+            raise Interrupted(asked)
+
+    def _bar(self) -> "tqdm[Any]":
+        return tqdm(
+            total=self.total_steps,
+            initial=self.progress.step,
+            desc=self.session.stage,
+            unit="step",
+            dynamic_ncols=True,
+            disable=self.session.quiet or not self.accelerator.is_main_process,
+        )
+
+
+def _split_batch(batch: Any, parts: int) -> list[Any]:
+    """Cuts a dataclass of tensors and lists along its first dimension into at most `parts` pieces, none empty."""
+    size = -(-_length(batch) // parts)
+    whole = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return [
+        replace(
+            batch, **{name: value if value is None else value[begin : begin + size] for name, value in whole.items()}
+        )
+        for begin in range(0, _length(batch), size)
+    ]
+
+
+def _length(batch: Any) -> int:
+    return len(getattr(batch, fields(batch)[0].name))
+
+
+def _to_device(batch: Any, device: torch.device) -> list[Any]:
+    """The fields of a dataclass in their order, tensors on `device`."""
+    values = [getattr(batch, f.name) for f in fields(batch)]
+    return [value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for value in values]
+
+
+def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
