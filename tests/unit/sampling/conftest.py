@@ -1,0 +1,26 @@
+import pytest
+import torch
+from torch import nn
+
+from vqgen.config import PixelCNNConfig
+from vqgen.models.pixelcnn import PixelCNN
+
+
+@pytest.fixture
+def make_prior():
+    """Builds a small prior in float64 whose distribution is far from uniform."""
+
+    def build(**changes):
+        torch.manual_seed(0)
+        settings = {
+            "level": "bottom", "height": 3, "width": 4, "codebook_size": 5, "num_classes": 3, "channels": 8,
+            "layers": 2, "attention_every": 2, "attention_heads": 2, "conditioning_layers": 1,
+        }  # fmt: skip
+        prior = PixelCNN(PixelCNNConfig(**(settings | changes))).double()
+        for parameter in prior.parameters():
+            if parameter.abs().max() == 0:
+                nn.init.normal_(parameter, std=0.5)
+        nn.init.normal_(prior.output[-1].weight, std=0.5)
+        return prior
+
+    return build

@@ -1,0 +1,58 @@
+"""`vqgen generate`: generate class-conditional images."""
+
+import argparse
+from pathlib import Path
+
+from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    add_checkpoint_argument(parser)
+    add_output_argument(parser)
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="names, or else indices (default: every label)")
+    parser.add_argument(
+        "--images-per-label", type=int, default=8, metavar="N", help="images of each label (default: 8)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="image i of the request draws from (seed, i) (default: 0)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="T",
+        help="for all levels, or one per level, coarse to fine; 0 takes the most likely codes (default: 1)",
+    )
+    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K most likely codes")
+    parser.add_argument("--top-p", type=float, metavar="P", help="sample among codes that together have probability P")
+    parser.add_argument(
+        "--batch-size", type=int, default=100, metavar="N", help="images sampled at once (default: 100)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress bar")
+    add_compute_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    from vqgen.pipeline import VQGenPipeline
+    from vqgen.report import save_generation
+    from vqgen.stages.sharing import generate_shared, join_processes
+
+    processes = join_processes(arguments.device, arguments.dtype)
+    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)
+    output = generate_shared(
+        pipe,
+        arguments.labels,
+        arguments.images_per_label,
+        seed=arguments.seed,
+        filters=pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p),
+        batch_size=arguments.batch_size,
+        processes=processes,
+        quiet=arguments.quiet,
+    )
+    if processes.rank == 0:
+        folder = Path(arguments.output)
+        save_generation(output, pipe.label_map, folder)
+        nats = -float(output.log_likelihood.mean())
+        print(f"{len(output.images)} images in {folder}, grid.png shows them all; {nats:.4g} nats each")
+    return 0

@@ -1,0 +1,114 @@
+"""From the words of a command line to a run, for the commands that work on one."""
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vqgen.config import Recipe
+    from vqgen.stages.context import RunContext
+
+
+def resolve_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, list[str]]":
+    """The recipe with its overrides, checked across sections, and the checks' warnings."""
+    from vqgen.config import check_recipe, find_recipe, read_recipe
+    from vqgen.config.overrides import apply_overrides
+
+    recipe = apply_overrides(read_recipe(find_recipe(arguments.recipe)), arguments.overrides)
+    return recipe, check_recipe(recipe)
+
+
+def run_folder(arguments: argparse.Namespace, recipe: "Recipe") -> Path:
+    """The folder of the run.
+
+    Raises:
+        ConfigError: --run-name is no name of a folder.
+    """
+    name = arguments.run_name or recipe.name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ConfigError(f"--run-name: should be letters, digits, '.', '_' and '-', found {name!r}")
+    return Path(arguments.checkpoints) / name
+
+
+def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None]") -> int:
+    """Does what every command on a run does around `act`: recipe, folder, processes, lock."""
+    if arguments.fields:
+        return _print_fields(arguments)
+    recipe, recipe_warnings = resolve_recipe(arguments)
+    folder = run_folder(arguments, recipe)
+
+    from vqgen.compute import Compute
+    from vqgen.stages.context import RunContext, make_accelerator
+    from vqgen.stages.run import run_stages
+
+    compute = Compute.resolve(arguments.device, arguments.dtype)
+    if compute.device.index is not None:
+        raise ConfigError(
+            f"device: should be auto, cpu, cuda or mps when training, found '{compute.device}'; "
+            f"choose a GPU with CUDA_VISIBLE_DEVICES={compute.device.index}"
+        )
+    trackers = {section.train.tracker for section in (recipe.vqvae, *recipe.priors)} - {"none"}
+    accelerator = make_accelerator(compute, folder, tracker=next(iter(trackers), "none"))
+    context = RunContext(
+        recipe, folder, compute, accelerator, force=arguments.force, redo=arguments.redo, quiet=arguments.quiet
+    )
+    for text in recipe_warnings:
+        context.warn(text)
+    context.say(describe(recipe, folder))
+    if arguments.dry_run:
+        _print_plan(context)
+        return 0
+    if trackers:
+        accelerator.init_trackers(recipe.name)
+    try:
+        run_stages(context, act)
+    finally:
+        accelerator.end_training()
+    return 0
+
+
+def describe(recipe: "Recipe", folder: Path) -> str:
+    """The resolved recipe in short."""
+    data, vqvae = recipe.data, recipe.vqvae
+    where = f" in {data.root}" if data.root else ""
+    colour = "grey" if data.channels == 1 else "RGB"
+    lines = [
+        f"{recipe.name} -> {folder} (seed {recipe.seed})",
+        f"  data     {data.source}{where}, {data.image_size} x {data.image_size}, {colour}",
+        f"  vqvae    {vqvae.codebook_size} codes of {vqvae.embedding_dim} dimensions, {vqvae.channels} channels, "
+        f"{_length(vqvae.train)} at batch {vqvae.train.batch_size}",
+    ]
+    for level, prior in zip(recipe.levels, recipe.priors, strict=True):
+        from vqgen.order import CausalOrder
+
+        side = recipe.grid_side(level)
+        lines.append(
+            f"  {level:<8} {side} x {side} codes in {CausalOrder(side, side, prior.slope).num_steps} steps "
+            f"(slope {prior.slope}), {prior.layers} layers of {prior.channels} channels, "
+            f"{_length(prior.train)} at batch {prior.train.batch_size}"
+        )
+    return "\n".join([*lines, f"  samples  {recipe.generate.images_per_label} per label"])
+
+
+def _length(train: object) -> str:
+    epochs, steps = getattr(train, "epochs", None), getattr(train, "steps", None)
+    return f"{epochs:g} epochs" if epochs is not None else f"{steps} steps"
+
+
+def _print_plan(context: "RunContext") -> None:
+    from vqgen.stages.run import stage_states
+
+    for stage, state in stage_states(context).items():
+        context.say(f"  {stage:<16} {state}")
+
+
+def _print_fields(arguments: argparse.Namespace) -> int:
+    from vqgen.config import find_recipe, read_recipe
+    from vqgen.config.overrides import override_help
+
+    print(override_help(read_recipe(find_recipe(arguments.recipe))))
+    return 0

@@ -1,0 +1,37 @@
+"""`vqgen train-prior`: one stage of a run: train the priors, or one of them."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from vqgen.commands.arguments import add_run_arguments
+from vqgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vqgen.stages.context import RunContext
+
+TAKES_OVERRIDES = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    add_run_arguments(parser)
+    parser.add_argument("--level", help="level whose prior to train (default: all, coarse to fine)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    from vqgen.commands.staging import resolve_recipe, work_on_run
+
+    if arguments.level is not None:
+        levels = resolve_recipe(arguments)[0].levels
+        if arguments.level not in levels:
+            raise ConfigError(f"--level: should be one of {', '.join(levels)}, found {arguments.level!r}")
+
+    def act(context: "RunContext") -> None:
+        from vqgen.stages.train_prior import train_prior
+
+        for level in context.recipe.levels:
+            if arguments.level in (None, level):
+                train_prior(context, level)
+
+    return work_on_run(arguments, act)

@@ -1,0 +1,222 @@
+"""PixelCNN: the prior over the codes of one level, p(codes | label, coarser codes), one step of the order at a time.
+
+Legend: `b` batch, `c` channels, `k` codebook entries, `h w` grid of this level, `hc wc` grid of the coarser level.
+
+Papers: Conditional PixelCNN (van den Oord et al. 2016, arXiv 1606.05328); PixelSNAIL (Chen et al. 2017,
+arXiv 1712.09763); the priors of VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446), section 3.2.
+"""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqgen.config.models import PixelCNNConfig
+from vqgen.nn.causal_attention import CausalAttention
+from vqgen.nn.gated_block import GatedBlock, PointwiseBlock, convolve
+from vqgen.nn.masked_conv import MaskedConv2d
+from vqgen.nn.residual import ResidualStack
+from vqgen.order import CausalOrder
+
+
+class PixelCNN(nn.Module):
+    """Factorises the codes of a level over the steps of a causal order: prod_t p(codes at t | codes before t, context).
+
+    ```
+    codes -> embedding -> first (strict) -> + positions -> blocks, attentions -> output -> logits
+                                                             ^ label, condition
+    coarser codes -> coarser_embedding -> coarser_stack -> upsample
+    ```
+
+    Inside, features are channels-last, and everything but masked convolutions and attentions acts on each position
+    alone. The logits of a position depend on the codes of smaller times only.
+
+    Args:
+        config: The level, its grid and the sizes of the layers.
+
+    Attributes:
+        config: The same.
+        order: The causal order that the model is trained and sampled in.
+        null_label: The label that stands for "no label": `config.num_classes`.
+
+    Raises:
+        ValueError: The grid is no whole multiple of the coarser one.
+
+    Source: arXiv 1906.00446, section 3.2. Deviations: the causal order; positions are embedded; a null label, trained
+    by dropping labels; no horizontal and vertical stacks.
+    """
+
+    def __init__(self, config: PixelCNNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.order = CausalOrder(config.height, config.width, config.slope)
+        self.null_label = config.num_classes
+        channels = config.channels
+        self.embedding = nn.Embedding(config.codebook_size, channels)
+        self.first = self._convolution(channels, strict=True)
+        # About as large as what they are added to: a tenth of it learns measurably more slowly.
+        self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
+        self.columns = nn.Parameter(0.5 * torch.randn(config.width, channels))
+        self.label_embedding = nn.Embedding(config.num_classes + 1, channels)
+        self.blocks = nn.ModuleList(
+            GatedBlock(self._convolution(2 * channels, strict=False), config.dropout, conditioned=config.is_conditioned)
+            for _ in range(config.layers)
+        )
+        # Keyed by the block that each follows.
+        self.attentions = nn.ModuleDict(
+            {
+                str(index): CausalAttention(channels, config.attention_heads, self.order)
+                for index in range(config.layers)
+                if config.attention_every and (index + 1) % config.attention_every == 0
+            }
+        )
+        self.output = nn.Sequential(
+            *(PointwiseBlock(channels, config.dropout) for _ in range(config.output_layers)),
+            nn.LayerNorm(channels),
+            nn.Linear(channels, config.codebook_size),
+        )
+        if config.is_conditioned:
+            self._build_conditioning(config)
+
+    def _convolution(self, out_channels: int, *, strict: bool) -> MaskedConv2d:
+        config = self.config
+        return MaskedConv2d(config.channels, out_channels, self.order, config.kernel_size, strict=strict)
+
+    def _build_conditioning(self, config: PixelCNNConfig) -> None:
+        grid, coarser = (config.height, config.width), (config.coarser_height, config.coarser_width)
+        if 0 in coarser or grid[0] % coarser[0] or grid[1] % coarser[1]:
+            raise ValueError(
+                f"height x width should be a whole multiple of coarser_height x coarser_width = "
+                f"{coarser[0]} x {coarser[1]}, found {grid[0]} x {grid[1]}"
+            )
+        ratio = (grid[0] // coarser[0], grid[1] // coarser[1])
+        self.coarser_embedding = nn.Embedding(config.codebook_size, config.channels)
+        self.coarser_stack = ResidualStack(config.channels, config.channels, config.conditioning_layers)
+        self.upsample = nn.ConvTranspose2d(config.channels, config.channels, kernel_size=ratio, stride=ratio)
+
+    def encode_condition(self, coarser: Int[Tensor, "b hc wc"] | None) -> Float[Tensor, "b c h w"] | None:
+        """Maps the coarser codes to features of this level's grid; once per image when sampling.
+
+        Args:
+            coarser: Codes of the next coarser level, in [0, K); None for the coarsest level.
+
+        Returns:
+            What `forward` takes as `condition`.
+
+        Raises:
+            ValueError: The codes have the wrong shape or type, or are missing or superfluous.
+        """
+        config = self.config
+        if (coarser is not None) != config.is_conditioned:
+            state = "given" if config.is_conditioned else "None"
+            raise ValueError(f"coarser should be {state} for level {config.level!r}, found {_describe(coarser)}")
+        if coarser is None:
+            return None
+        _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
+        embedded = rearrange(self.coarser_embedding(coarser), "b h w c -> b c h w")
+        return self.upsample(self.coarser_stack(embedded))
+
+    def forward(
+        self,
+        codes: Int[Tensor, "b h w"],
+        labels: Int[Tensor, " b"] | None,
+        condition: Float[Tensor, "b c h w"] | None,
+    ) -> Float[Tensor, "b k h w"]:
+        """Computes the logits of every code given the codes of smaller times.
+
+        Args:
+            codes: Codes in [0, K). What stands at a position changes no logits of its own or of smaller times.
+            labels: In [0, num_classes]; -1 and `num_classes` both say that there is no label. None for none at all.
+            condition: What `encode_condition` returned.
+
+        Returns:
+            Unnormalised log probabilities.
+
+        Raises:
+            ValueError: An input has the wrong shape or type, or the condition is missing or superfluous.
+        """
+        _check_codes("codes", codes, self.config.height, self.config.width)
+        self._check_condition(condition, len(codes))
+        return self.forward_embedded(self.embedding(codes), self.embed_labels(labels, len(codes)), condition)
+
+    def forward_embedded(
+        self,
+        embedded: Float[Tensor, "b h w c"],
+        label: Float[Tensor, "b c"],
+        condition: Float[Tensor, "b c h w"] | None,
+    ) -> Float[Tensor, "b k h w"]:
+        """Computes the logits from embedded codes and labels; the differentiable part of `forward`."""
+        if condition is not None:
+            condition = rearrange(condition, "b c h w -> b h w c")
+        features = convolve(self.first, embedded) + (self.rows + self.columns)
+        for index, block in enumerate(self.blocks):
+            features = block(features, label, condition)
+            if str(index) in self.attentions:
+                features = features + self.attentions[str(index)](features)
+        return rearrange(self.output(features), "b h w k -> b k h w")
+
+    def embed_labels(self, labels: Int[Tensor, " b"] | None, batch_size: int) -> Float[Tensor, "b c"]:
+        """Embeds the labels, with the null label for -1 and for None.
+
+        Raises:
+            ValueError: The labels have the wrong shape or type.
+        """
+        if labels is None:
+            return self.label_embedding.weight[-1].expand(batch_size, -1)
+        if labels.shape != (batch_size,) or labels.dtype != torch.int64:
+            raise ValueError(f"labels should be int64 of shape ({batch_size},), found {_describe(labels)}")
+        return self.label_embedding(torch.where(labels < 0, self.null_label, labels))
+
+    def drop_labels(self, labels: Int[Tensor, " b"], uniform: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """Replaces labels by the null label where uniform < label_dropout.
+
+        Args:
+            labels: Labels of training images.
+            uniform: A uniform draw in [0, 1) for each; the caller derives it from the sample's index.
+
+        Returns:
+            Labels to train with.
+
+        Source: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598), algorithm 1.
+        """
+        return torch.where(uniform < self.config.label_dropout, self.null_label, labels)
+
+    def log_likelihood(
+        self,
+        codes: Int[Tensor, "b h w"],
+        labels: Int[Tensor, " b"] | None,
+        condition: Float[Tensor, "b c h w"] | None,
+    ) -> Float[Tensor, " b"]:
+        """Sums log p(code | codes before it) over the grid, in nats and in float64.
+
+        Args:
+            codes: As in `forward`.
+            labels: As in `forward`.
+            condition: As in `forward`.
+
+        Returns:
+            log p(codes | label, coarser codes) of each image; at most 0.
+
+        Raises:
+            ValueError: As in `forward`.
+        """
+        log_probabilities = self(codes, labels, condition).double().log_softmax(dim=1)
+        return log_probabilities.gather(1, codes[:, None]).sum(dim=(1, 2, 3))
+
+    def _check_condition(self, condition: Tensor | None, batch_size: int) -> None:
+        config = self.config
+        expected = (batch_size, config.channels, config.height, config.width) if config.is_conditioned else None
+        found = None if condition is None else tuple(condition.shape)
+        if found != expected:
+            wanted = f"of shape {expected}, from encode_condition" if expected else "None"
+            raise ValueError(f"condition should be {wanted} for level {config.level!r}, found {_describe(condition)}")
+
+
+def _check_codes(name: str, codes: Tensor, height: int, width: int) -> None:
+    # Not their range: reading it back would wait for the device. The embedding refuses what is out of it.
+    if codes.ndim != 3 or codes.shape[1:] != (height, width) or codes.dtype != torch.int64:
+        raise ValueError(f"{name} should be int64 of shape (b, {height}, {width}), found {_describe(codes)}")
+
+
+def _describe(tensor: Tensor | None) -> str:
+    return "None" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

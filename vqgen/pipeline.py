@@ -1,0 +1,343 @@
+"""The pipeline: a VQ-VAE and its priors, ready to generate, encode and decode.
+
+Legend: `b` images, `c` channels, `H W` image.
+"""
+
+import secrets
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float64, UInt8
+from PIL import Image
+from torch import Tensor
+
+from vqgen.checkpoint import PipelineParts, load_pipeline, locate_pipeline, save_pipeline
+from vqgen.codes import Codes
+from vqgen.compute import Compute
+from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float, to_pil, to_uint8
+from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.vqvae import VQVAE
+from vqgen.sampling import Filters, PlainSampler, Sampler, sample_codes
+
+Label = str | int | None
+"""A name (exact) or else an index; None asks for an image of no label in particular."""
+
+_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class GenerationOutput:
+    """What a request for images returns, image by image in the order of the request.
+
+    Attributes:
+        images: The pictures.
+        codes: Their codes.
+        log_likelihood: `(b,)` float64, log p(codes | label) in nats, all levels, of the unfiltered model.
+        labels: Index of each image's label, None without one.
+        seed: The seed used.
+    """
+
+    images: list[Image.Image]
+    codes: Codes
+    log_likelihood: Float64[Tensor, " b"]
+    labels: list[int | None]
+    seed: int
+
+
+class VQGenPipeline:
+    """Generates class-conditional images, and turns images into codes and back.
+
+        labels --> prior[top] --> prior[bottom] --> codes --> decoder --> images
+        images --> encoder --> codes
+
+    Args:
+        parts: Models, labels and data.
+        compute: Where and in what to compute.
+        sampler: How a level is sampled.
+    """
+
+    def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
+        self.parts = parts
+        self.sampler: Sampler = sampler or PlainSampler()
+        self.compute = compute or Compute.resolve()
+        self._place()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32"
+    ) -> "VQGenPipeline":
+        """Opens a pipeline.
+
+        Args:
+            name_or_path: A run folder, a pipeline folder or the name of a repository on the Hub.
+            device: auto, cpu, cuda, cuda:N or mps.
+            dtype: float32, bfloat16, float16 or float64.
+
+        Raises:
+            CheckpointError: There is none, it is damaged, or its parts do not belong together.
+            ConfigError: There is no such device or number format.
+        """
+        compute = Compute.resolve(device, dtype)
+        return cls(load_pipeline(locate_pipeline(name_or_path)), compute)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes a pipeline folder, all or nothing."""
+        save_pipeline(self.parts, Path(folder))
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Uploads the pipeline to the Hub and returns its address.
+
+        Args:
+            repository: Its name, `user/name`; made where it does not exist.
+            private: Whether a new repository is private.
+            token: Access token; by default the one that `hf auth login` stored.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        url = api.create_repo(repository, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "pipeline"
+            self.save_pretrained(folder)
+            api.upload_folder(repo_id=repository, folder_path=folder)
+        return str(url)
+
+    def to(self, device: str = "auto", dtype: str = "float32") -> "VQGenPipeline":
+        """Moves the models to a device and a number format, and returns the pipeline."""
+        self.compute = Compute.resolve(device, dtype)
+        self._place()
+        return self
+
+    @property
+    def vqvae(self) -> VQVAE:
+        """The VQ-VAE."""
+        return self.parts.vqvae
+
+    @property
+    def priors(self) -> list[PixelCNN]:
+        """The priors, coarse to fine.
+
+        Raises:
+            CheckpointError: A level has none.
+        """
+        missing = [level for level in self.levels if level not in self.parts.priors]
+        if missing:
+            raise CheckpointError(
+                f"pipeline {self.parts.name!r}: has no prior for {', '.join(missing)}, so it cannot generate; "
+                "`vqgen run` or `vqgen train-prior` trains it"
+            )
+        return [self.parts.priors[level] for level in self.levels]
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the levels, coarse to fine."""
+        return self.vqvae.levels
+
+    @property
+    def label_map(self) -> LabelMap:
+        """Names of the labels; empty for a model without labels."""
+        return self.parts.label_map
+
+    @property
+    def raw_bpp(self) -> float:
+        """Bits of the codes of an image, packed in whole bits each, per pixel of the image."""
+        config = self.vqvae.config
+        return (config.codebook_size - 1).bit_length() * sum(1 / factor**2 for factor in config.downsample)
+
+    def __call__(
+        self,
+        labels: Sequence[Label] | Label = None,
+        images_per_label: int = 1,
+        *,
+        seed: int | None = 0,
+        temperature: float | Sequence[float] = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        batch_size: int = 100,
+        progress: Callable[[int], object] | None = None,
+    ) -> GenerationOutput:
+        """Generates `images_per_label` images of each label, all images of the first label first.
+
+        Args:
+            labels: Names or indices, or one of them. None alone asks for every label of the label map, or for
+                images of a model without labels; None in a list asks for images of no label in particular.
+            images_per_label: At least 1.
+            seed: Image i of the request draws from (seed, i); None takes a new seed.
+            temperature: At least 0, for all levels or coarse to fine; 0 takes the most likely codes.
+            top_k: Sample among the so many most likely codes.
+            top_p: Sample among the most likely codes that together have this probability.
+            batch_size: Images sampled at once; it changes no image but for rounding.
+            progress: Called with the number of images whenever a batch is done.
+
+        Raises:
+            DataError: A label is unknown.
+            ConfigError: A number is out of its range.
+            CheckpointError: A prior is missing.
+        """
+        if images_per_label < 1:
+            raise ConfigError(f"images_per_label: should be at least 1, found {images_per_label}")
+        indices = [label for label in self.resolve_labels(labels) for _ in range(images_per_label)]
+        seed = secrets.randbits(48) if seed is None else seed
+        codes, log_likelihood = self.sample(
+            indices,
+            range(len(indices)),
+            seed=seed,
+            filters=self.filters(temperature, top_k, top_p),
+            batch_size=batch_size,
+            progress=progress,
+        )
+        return GenerationOutput(self.decode(codes), codes, log_likelihood, indices, seed)
+
+    def resolve_labels(self, labels: Sequence[Label] | Label) -> list[int | None]:
+        """Indices of labels, as `__call__` takes them.
+
+        Raises:
+            DataError: A label is unknown, or the model has none.
+        """
+        if labels is None:
+            return list(range(len(self.label_map))) or [None]
+        chosen = [labels] if isinstance(labels, str | int) else list(labels)
+        if not chosen:
+            raise DataError("labels: should be at least one, found none")
+        if not len(self.label_map) and any(label is not None for label in chosen):
+            raise DataError(
+                f"labels: pipeline {self.parts.name!r} was trained without labels, found {chosen}; leave them out"
+            )
+        return [None if label is None else self.label_map.index(label) for label in chosen]
+
+    def filters(
+        self, temperature: float | Sequence[float] = 1.0, top_k: int | None = None, top_p: float | None = None
+    ) -> list[Filters]:
+        """One filter per level.
+
+        Raises:
+            ConfigError: A number is out of its range, or temperatures are not one per level.
+        """
+        per_level = [float(t) for t in temperature] if isinstance(temperature, Sequence) else [temperature]
+        if len(per_level) == 1:
+            per_level = per_level * len(self.levels)
+        if len(per_level) != len(self.levels):
+            raise ConfigError(
+                f"temperature: should be one, or one per level ({', '.join(self.levels)}), found {per_level}"
+            )
+        return [Filters(temperature=t, top_k=top_k, top_p=top_p) for t in per_level]
+
+    def sample(
+        self,
+        labels: Sequence[int | None],
+        image_indices: Sequence[int],
+        *,
+        seed: int,
+        filters: Sequence[Filters],
+        batch_size: int = 100,
+        progress: Callable[[int], object] | None = None,
+    ) -> tuple[Codes, Float64[Tensor, " b"]]:
+        """Samples codes of any part of a request; processes that share a request each sample theirs.
+
+        Args:
+            labels: Index of each image's label, None for none.
+            image_indices: Each image's place in the request.
+            seed: The request's seed.
+            filters: One per level.
+            batch_size: Images sampled at once.
+            progress: Called with the number of images whenever a batch is done.
+
+        Returns:
+            Codes and log-likelihoods, on the CPU.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
+        indices = torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
+        with self.compute.autocast():
+            codes, log_likelihood = sample_codes(
+                self.priors,
+                indices,
+                seed=seed,
+                image_indices=list(image_indices),
+                filters=filters,
+                sampler=self.sampler,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        return codes.to("cpu"), log_likelihood.cpu()
+
+    def encode(self, images: Sequence[Image.Image] | Image.Image) -> Codes:
+        """Turns pictures into codes, after the evaluation transform: resized, cropped at the centre, grey or RGB.
+
+        Args:
+            images: Pictures of any size and mode.
+
+        Raises:
+            DataError: There is no picture.
+        """
+        return self.encode_tensor(self.preprocess(images))
+
+    def preprocess(self, images: Sequence[Image.Image] | Image.Image) -> UInt8[Tensor, "b c H W"]:
+        """Applies the evaluation transform.
+
+        Raises:
+            DataError: There is no picture.
+        """
+        pictures = [images] if isinstance(images, Image.Image) else list(images)
+        if not pictures:
+            raise DataError("images: should be at least one, found none")
+        transform = evaluation_transform(self.parts.data)
+        return torch.stack([transform(normalize_mode(picture)) for picture in pictures])
+
+    @torch.no_grad()
+    def encode_tensor(self, images: UInt8[Tensor, "b c H W"]) -> Codes:
+        """Turns preprocessed images into codes, on the CPU."""
+        parts = []
+        for batch in images.split(_BATCH_SIZE):
+            with self.compute.autocast():
+                pixels = to_float(batch.to(self.compute.device)).to(self.compute.float_dtype)
+                parts.append(self.vqvae.encode(pixels).to("cpu"))
+        return Codes.cat(parts)
+
+    def decode(self, codes: Codes) -> list[Image.Image]:
+        """Turns codes into pictures.
+
+        Raises:
+            DataError: The codes do not fit the VQ-VAE.
+        """
+        return to_pil(self.decode_tensor(codes))
+
+    @torch.no_grad()
+    def decode_tensor(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:
+        """Turns codes into uint8 images, on the CPU.
+
+        Raises:
+            DataError: The codes do not fit the VQ-VAE.
+        """
+        self._check_codes(codes)
+        parts = []
+        for begin in range(0, len(codes), _BATCH_SIZE):
+            with self.compute.autocast():
+                decoded = self.vqvae.decode(codes[begin : begin + _BATCH_SIZE].to(self.compute.device))
+            parts.append(to_uint8(decoded.float()).cpu())
+        return torch.cat(parts)
+
+    def _place(self) -> None:
+        for module in [self.parts.vqvae, *self.parts.priors.values()]:
+            self.compute.place(module).eval()
+
+    def _check_codes(self, codes: Codes) -> None:
+        """Codes of other levels, sizes or entries would fail deep inside, or decode to a wrong picture."""
+        config = self.vqvae.config
+        if codes.levels != self.levels:
+            raise DataError(f"codes: should have the levels {', '.join(self.levels)}, found {', '.join(codes.levels)}")
+        finest = codes.grids[self.levels[-1]]
+        for level, factor in zip(self.levels, config.downsample, strict=True):
+            grid, ratio = codes.grids[level], factor // config.downsample[-1]
+            expected = (finest.shape[1] // ratio, finest.shape[2] // ratio)
+            if tuple(grid.shape[1:]) != expected:
+                raise DataError(
+                    f"codes: {level} should be {expected[0]} x {expected[1]}, found {tuple(grid.shape[1:])}"
+                )
+            low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
+            if low < 0 or high >= config.codebook_size:
+                raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")

@@ -1,0 +1,129 @@
+"""The pictures of a run: plots of the losses, grids of reconstructions and of samples.
+
+Legend: `b` images, `c` channels, `H W` image.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.utils import make_grid
+
+from vqgen.data import LabelMap, to_pil
+from vqgen.files import atomic_path, write_json
+from vqgen.pipeline import GenerationOutput
+
+_LEAST_SIDE = 48
+"""Pixels below which a picture in a grid is enlarged by a whole factor, so that a person can see it."""
+
+_MOST_COLUMNS = 100
+"""Pictures in one row of a grid of samples; more go on in the next row."""
+
+_WHITE = 255
+
+
+def save_image(image: Image.Image, path: Path) -> None:
+    """Writes a picture, all or nothing."""
+    with atomic_path(path) as temporary:
+        image.save(temporary)
+
+
+def image_grid(images: UInt8[Tensor, "b c H W"], columns: int) -> Image.Image:
+    """Lays pictures out in rows, with a white margin between them; small ones enlarged by a whole factor."""
+    factor = max(1, -(-_LEAST_SIDE // images.shape[-1]))
+    large = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+    grid = make_grid(large, nrow=columns, padding=max(2, large.shape[-1] // 16), pad_value=_WHITE)
+    grey = images.shape[1] == 1
+    return to_pil((grid[:1] if grey else grid)[None])[0]
+
+
+def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path) -> list[Path]:
+    """Writes what a request returned: a picture each, a grid with one row a label, and samples.json.
+
+    Args:
+        output: What the pipeline returned.
+        label_map: Names of its labels.
+        folder: Folder to write into; pictures go to a folder per label.
+
+    Returns:
+        The pictures' paths, in the order of the request.
+    """
+    paths, counts = [], Counter()
+    for image, label in zip(output.images, output.labels, strict=True):
+        name = "unlabelled" if label is None else _folder_name(label, label_map)
+        path = folder / name / f"{counts[name]:05d}.png"
+        counts[name] += 1
+        save_image(image, path)
+        paths.append(path)
+    tensors = torch.stack([pil_to_tensor(image) for image in output.images])
+    per_row = len(output.images) // max(1, len(_runs(output.labels)))
+    save_image(image_grid(tensors, columns=min(per_row, _MOST_COLUMNS)), folder / "grid.png")
+    entries = [
+        {"file": path.relative_to(folder).as_posix(), "label": label, "log_likelihood": nats}
+        for path, label, nats in zip(paths, output.labels, output.log_likelihood.tolist(), strict=True)
+    ]
+    write_json(folder / "samples.json", {"seed": output.seed, "labels": list(label_map.names), "images": entries})
+    return paths
+
+
+def _folder_name(label: int, label_map: LabelMap) -> str:
+    """A label's name as a folder's: what file systems do not take becomes an underscore."""
+    safe = re.sub(r"[^\w. -]", "_", label_map.names[label]).strip(". ") or "_"
+    clashes = [re.sub(r"[^\w. -]", "_", name).strip(". ") for name in label_map.names].count(safe) > 1
+    return f"{safe}_{label}" if clashes or safe in ("_", "unlabelled") else safe
+
+
+def _runs(labels: Sequence[int | None]) -> list[int | None]:
+    """The labels of a request, one entry for each run of equal ones."""
+    return [label for place, label in enumerate(labels) if place == 0 or labels[place - 1] != label]
+
+
+def save_reconstruction_grid(
+    originals: UInt8[Tensor, "b c H W"], reconstructions: UInt8[Tensor, "b c H W"], path: Path, columns: int = 8
+) -> None:
+    """Writes rows of originals, each above the row of their reconstructions; an unfilled place stays white."""
+    missing = -len(originals) % min(columns, len(originals))
+    rows = []
+    for images in (originals, reconstructions):
+        blank = torch.full((missing, *images.shape[1:]), _WHITE, dtype=torch.uint8)
+        rows.append(torch.cat([images, blank]).split(min(columns, len(originals))))
+    paired = torch.cat([row for pair in zip(*rows, strict=True) for row in pair])
+    save_image(image_grid(paired, columns=min(columns, len(originals))), path)
+
+
+def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, names: Sequence[str]) -> None:
+    """Plots figures of metrics.jsonl over the steps, on a logarithmic axis where all are positive.
+
+    Args:
+        metrics: Lines of metrics.jsonl.
+        path: Picture to write.
+        names: Figures to draw; validation figures (val_...) are drawn with markers.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    lowest = float("inf")
+    for name in names:
+        points = [(line["step"], line[name]) for line in metrics if name in line]
+        if not points:
+            continue
+        steps, values = zip(*points, strict=True)
+        lowest = min(lowest, *values)
+        axes.plot(steps, values, marker="o" if name.startswith("val_") else "", markersize=3, linewidth=1, label=name)
+    if 0 < lowest < float("inf"):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,76 @@
+"""Filters: which codes stay open to the sampler, and how sharply it prefers the likely ones.
+
+Legend: `n` positions (of all images), `k` codebook entries.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from vqgen.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Temperature, then top-k, then top-p; the default changes nothing.
+
+    Attributes:
+        temperature: Divides the logits, at least 0. Below 1 safer and less varied; 0 leaves only the most likely code.
+        top_k: Keeps exactly the so many most likely codes, at least 1; a number above K keeps all. None for no limit.
+        top_p: Keeps the smallest set of most likely codes whose probability, after temperature and top-k, is at least
+            `top_p`, in (0, 1]; never fewer than one. None for no limit.
+
+    Among equally likely codes the lower number counts as the likelier, so the number kept is always exact.
+
+    Raises:
+        ConfigError: A value is out of its range.
+
+    Source: top-p is nucleus sampling (Holtzman et al. 2020, arXiv 1904.09751), section 3.1.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.temperature < math.inf):
+            raise ConfigError(f"temperature should be at least 0 and finite, found {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k should be at least 1 (or None for no limit), found {self.top_k}")
+        if self.top_p is not None and not (0 < self.top_p <= 1):
+            raise ConfigError(f"top_p should be above 0 and at most 1 (or None for no limit), found {self.top_p}")
+
+    def apply(self, logits: Float[Tensor, "*n k"]) -> Float64[Tensor, "*n k"]:
+        """Divides by the temperature and closes codes; the largest logit becomes 0.
+
+        Args:
+            logits: Unnormalised log probabilities.
+
+        Returns:
+            Logits of what to sample, -inf for closed codes; float64, in which no temperature is too small. Every
+            position keeps a code.
+        """
+        logits = logits.double()
+        rank = torch.arange(logits.shape[-1], device=logits.device)
+        if self.temperature == 0:
+            return _keep_most_likely(logits, rank == 0)
+        # Relative to the largest, which a small temperature would make infinite.
+        logits = (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            logits = _keep_most_likely(logits, rank < self.top_k)
+        # At 1 nothing is to close, but a rounded sum could reach 1 before the last code.
+        if self.top_p is not None and self.top_p < 1:
+            falling = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True).values
+            before = falling.cumsum(dim=-1) - falling
+            logits = _keep_most_likely(logits, (before < self.top_p) | (rank == 0))
+        return logits
+
+
+def _keep_most_likely(logits: Tensor, keep: Tensor) -> Tensor:
+    """Closes the codes whose rank, by falling logit, is not to be kept; `keep` is indexed by rank."""
+    ranked = logits.argsort(dim=-1, descending=True, stable=True)
+    kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, ranked, keep.expand_as(logits))
+    return logits.masked_fill(~kept, -math.inf)

@@ -1,0 +1,110 @@
+"""Sampling all levels, coarse to fine: label -> top codes -> bottom codes.
+
+Legend: `b` images of a batch or of the request.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float64, Int
+from torch import Tensor
+
+from vqgen.codes import Codes
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.sampling.filters import Filters
+from vqgen.sampling.noise import ImageNoise
+from vqgen.sampling.sampler import Sampler, evaluation
+
+
+def sample_codes(
+    priors: Sequence[PixelCNN],
+    labels: Int[Tensor, " b"],
+    *,
+    seed: int,
+    image_indices: Sequence[int],
+    filters: Sequence[Filters],
+    sampler: Sampler,
+    batch_size: int,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[Codes, Float64[Tensor, " b"]]:
+    """Draws codes from p(top | label) p(bottom | top, label), for any number of levels.
+
+    Image i draws from (seed, i): batches and processes may be cut anywhere.
+
+    Args:
+        priors: Coarse to fine, on one device.
+        labels: In [-1, num_classes]; -1 and `prior.null_label` both say that there is no label.
+        seed: Seed of the request.
+        image_indices: Place of each image in the flattened request, one per label.
+        filters: One per level.
+        sampler: How a level is sampled.
+        batch_size: Images sampled at once, at least 1.
+        progress: Called with the number of images of every finished batch.
+
+    Returns:
+        Codes on the priors' device, and the log likelihood of each image: nats, summed over all levels, under the
+        unfiltered models.
+
+    Raises:
+        ValueError: The arguments do not fit together.
+    """
+    _check_levels(priors, filters)
+    _check_images(labels, image_indices, batch_size, priors[0].null_label)
+    labels = labels.to(priors[0].embedding.weight.device)
+    parts: list[Codes] = []
+    log_likelihoods: list[Tensor] = []
+    for begin in range(0, len(labels), batch_size):
+        noise = ImageNoise(seed, image_indices[begin : begin + batch_size])
+        codes, log_likelihood = _sample_batch(priors, labels[begin : begin + batch_size], noise, filters, sampler)
+        parts.append(codes)
+        log_likelihoods.append(log_likelihood)
+        if progress is not None:
+            progress(len(codes))
+    return Codes.cat(parts), torch.cat(log_likelihoods)
+
+
+def _sample_batch(
+    priors: Sequence[PixelCNN], labels: Tensor, noise: ImageNoise, filters: Sequence[Filters], sampler: Sampler
+) -> tuple[Codes, Tensor]:
+    grids: dict[str, Tensor] = {}
+    log_likelihood = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
+    coarser = None
+    for prior, level_filters in zip(priors, filters, strict=True):
+        with evaluation(prior):
+            condition = prior.encode_condition(coarser)
+        sample = sampler.sample(prior, labels, condition, noise, level_filters)
+        grids[prior.config.level] = coarser = sample.codes
+        log_likelihood += sample.log_likelihood
+    return Codes(grids), log_likelihood
+
+
+def _check_levels(priors: Sequence[PixelCNN], filters: Sequence[Filters]) -> None:
+    if not priors:
+        raise ValueError("priors should be at least one, found none")
+    if len(filters) != len(priors):
+        raise ValueError(f"filters should be one per level, {len(priors)}, found {len(filters)}")
+    if len({prior.null_label for prior in priors}) > 1:
+        raise ValueError(f"priors should share num_classes, found {[prior.null_label for prior in priors]}")
+    expected = (0, 0)
+    for prior in (prior.config for prior in priors):
+        found = (prior.coarser_height, prior.coarser_width)
+        if found != expected:
+            raise ValueError(
+                f"priors should go from coarse to fine, {prior.level!r} next to coarser codes of "
+                f"{expected[0]} x {expected[1]}, found {found[0]} x {found[1]}"
+            )
+        expected = (prior.height, prior.width)
+
+
+def _check_images(labels: Tensor, image_indices: Sequence[int], batch_size: int, null_label: int) -> None:
+    if labels.ndim != 1 or labels.dtype != torch.int64 or len(labels) == 0:
+        raise ValueError(
+            f"labels should be int64 of shape (b,), b at least 1, found {labels.dtype} {tuple(labels.shape)}"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < -1 or high > null_label:
+        raise ValueError(f"labels should be from -1 to {null_label}, the null label, found {low} to {high}")
+    if len(image_indices) != len(labels):
+        raise ValueError(f"image_indices should be one per label, {len(labels)}, found {len(image_indices)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size should be at least 1, found {batch_size}")

@@ -1,0 +1,90 @@
+"""What a sampler of one level is, and the steps that every sampler shares.
+
+Legend: `b` images, `k` codebook entries, `h w` grid, `positions` those of one step of the order.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor, nn
+
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.sampling.filters import Filters
+from vqgen.sampling.noise import ImageNoise
+
+
+@dataclass(frozen=True)
+class LevelSample:
+    """Sampled codes of one level.
+
+    Attributes:
+        codes: int64 `(b, h, w)`, in [0, K).
+        log_likelihood: float64 `(b,)`, nats: log p(codes | label, coarser codes) of the model itself, whatever the
+            filters.
+    """
+
+    codes: Int[Tensor, "b h w"]
+    log_likelihood: Float64[Tensor, " b"]
+
+
+class Sampler(Protocol):
+    """Draws the codes of one level."""
+
+    def sample(
+        self,
+        prior: PixelCNN,
+        labels: Int[Tensor, " b"],
+        condition: Float[Tensor, "b c h w"] | None,
+        noise: ImageNoise,
+        filters: Filters,
+    ) -> LevelSample:
+        """Draws codes from p(codes | label, coarser codes), one step of the order after the other.
+
+        Args:
+            prior: The model; its mode (training or evaluation) is as before afterwards.
+            labels: As in `PixelCNN.forward`, on the prior's device.
+            condition: What `prior.encode_condition` returned.
+            noise: Draws of the same images, `b` of them.
+            filters: Applied to the logits of every position.
+
+        Returns:
+            Codes on the prior's device, and their likelihood.
+        """
+        ...
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Turns off dropout and gradients; the model's mode is as before afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def choose(
+    logits: Float[Tensor, "b positions k"], gumbel: Float64[Tensor, "b positions k"], filters: Filters
+) -> tuple[Int[Tensor, "b positions"], Float64[Tensor, " b"]]:
+    """Takes the code of the largest filtered logit plus noise, an exact draw from the filtered distribution.
+
+    Args:
+        logits: The model's logits at the positions of one step.
+        gumbel: Standard Gumbel draws, on the CPU. At temperature 0 they have no effect: one code is open.
+        filters: Temperature, top-k, top-p.
+
+    Returns:
+        The codes, and their log probability under the unfiltered logits, in nats, summed over the positions.
+
+    Source: the Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030, section 3.
+    """
+    logits = logits.double()
+    codes = (filters.apply(logits) + gumbel.to(logits.device)).argmax(dim=-1)
+    log_probabilities = logits.log_softmax(dim=-1).gather(-1, codes[..., None])
+    return codes, log_probabilities.sum(dim=(1, 2))

@@ -1,0 +1,1 @@
+"""The training stages, each a function of a `RunContext`; `run` chains them."""

@@ -1,0 +1,78 @@
+"""The pipeline folder of a run: written as soon as the VQ-VAE exists, priors added as they finish."""
+
+from vqgen.checkpoint import PipelineParts, load_model, made_from, save_pipeline
+from vqgen.data import LabelMap
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.vqvae import VQVAE
+from vqgen.stages.bookkeeping import read_record
+from vqgen.stages.context import RunContext
+
+
+def write_pipeline(context: RunContext, label_map: LabelMap, split: dict[str, list[int]]) -> None:
+    """Writes `pipeline/` from the models of all complete stages; call it in the main process.
+
+    Args:
+        context: The run.
+        label_map: Names of the labels.
+        split: Split name -> indices of its images in the source.
+    """
+    recipe, folder = context.recipe, context.folder
+    prior_folders = {level: folder / f"prior-{level}" / "model" for level in recipe.levels}
+    ready = {level: path for level, path in prior_folders.items() if (path / "config.json").is_file()}
+    parts = PipelineParts(
+        name=recipe.name,
+        data=recipe.data,
+        label_map=label_map,
+        vqvae=load_model(folder / "vqvae" / "model", VQVAE),
+        priors={level: load_model(path, PixelCNN) for level, path in ready.items()},
+        split=split,
+        trained_on={level: made_from(path)["vqvae"] for level, path in ready.items()},
+    )
+    extra = {
+        "README.md": model_card(context, label_map),
+        "recipe.toml": (folder / "recipe.toml").read_text(encoding="utf-8"),
+    }
+    save_pipeline(parts, folder / "pipeline", extra)
+
+
+def model_card(context: RunContext, label_map: LabelMap) -> str:
+    """A model card: what the model is, what was measured on the way, how to use it."""
+    recipe, lines = context.recipe, []
+    for stage in ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels)]:
+        record = read_record(context.folder / stage)
+        if record is not None and record.complete:
+            lines += [f"| {stage} | {name} | {value:.5g} |" for name, value in record.figures.items()]
+    grids = ", ".join(f"{level} {recipe.grid_side(level)} x {recipe.grid_side(level)}" for level in recipe.levels)
+    labels = ", ".join(label_map.names) or "none"
+    return "\n".join(
+        [
+            f"# {recipe.name}",
+            "",
+            f"A vqgen pipeline: a VQ-VAE for images of {recipe.data.image_size} x {recipe.data.image_size} pixels, "
+            f"codes {grids}, {recipe.vqvae.codebook_size} codes per level, and a PixelCNN prior per level.",
+            "",
+            f"- Data: `{recipe.data.source}`; `split.json` says which of its images were held out.",
+            f"- Labels: {labels}",
+            "- Recipe: `recipe.toml` beside this file.",
+            "",
+            "## Measured in training",
+            "",
+            "By `vqgen run recipe.toml`; validation figures are over the whole validation split.",
+            "",
+            "| stage | figure | value |",
+            "|---|---|---|",
+            *lines,
+            "",
+            "`mse` is of intensities in [0, 1], `psnr` in dB, `nats_per_code` and `bits_per_code` per code of the "
+            "level, `bpp` bits of the level's codes per pixel of the image.",
+            "",
+            "## Use",
+            "",
+            "```python",
+            "from vqgen import VQGenPipeline",
+            'pipe = VQGenPipeline.from_pretrained("path/to/this/folder")',
+            "images = pipe(images_per_label=4, seed=0).images",
+            "```",
+            "",
+        ]
+    )

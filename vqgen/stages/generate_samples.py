@@ -1,0 +1,37 @@
+"""The end of a run: sample every label and write the pictures."""
+
+from vqgen.checkpoint import load_pipeline
+from vqgen.compute import Compute
+from vqgen.pipeline import VQGenPipeline
+from vqgen.report import save_generation
+from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
+from vqgen.stages.context import RunContext
+from vqgen.stages.sharing import Processes, generate_shared
+
+STAGE = "samples"
+
+
+def generate_samples(context: RunContext) -> None:
+    """Samples `generate.images_per_label` images of every label into `samples/`; processes share the work."""
+    stages = ["vqvae", *(f"prior-{level}" for level in context.recipe.levels)]
+    action, record = begin_stage(context, STAGE, {stage: require_stage(context, stage).output for stage in stages})
+    folder = context.folder / STAGE
+    if action == "skip":
+        context.say(f"{STAGE}: complete")
+        return
+    pipe = VQGenPipeline(load_pipeline(context.folder / "pipeline"), Compute(context.device, context.compute.dtype))
+    wanted = context.recipe.generate
+    output = generate_shared(
+        pipe,
+        None,
+        wanted.images_per_label,
+        seed=context.recipe.seed,
+        filters=pipe.filters(wanted.temperature, wanted.top_k, wanted.top_p),
+        batch_size=wanted.batch_size,
+        processes=Processes(context.rank, context.world_size, context.device),
+        quiet=context.quiet,
+    )
+    context.on_main(lambda: save_generation(output, pipe.label_map, folder) and None)
+    nats = float(-output.log_likelihood.mean())
+    complete_stage(context, record, "", {"images": len(output.labels), "nats_per_image": nats})
+    context.say(f"{STAGE}: {len(output.labels)} images, {nats:.4g} nats each, see {folder / 'grid.png'}")

@@ -1,0 +1,61 @@
+"""The whole run: every stage in turn; what is complete is skipped, what was cut goes on."""
+
+from collections.abc import Callable
+
+from vqgen.config import Recipe, save_recipe, stage_fields
+from vqgen.errors import CheckpointError
+from vqgen.files import remove_leftovers
+from vqgen.stages.bookkeeping import decide, locked, read_record
+from vqgen.stages.context import RunContext
+from vqgen.stages.extract_codes import extract_codes
+from vqgen.stages.generate_samples import generate_samples
+from vqgen.stages.train_prior import train_prior
+from vqgen.stages.train_vqvae import train_vqvae
+
+
+def run_stages(context: RunContext, act: Callable[[RunContext], object]) -> None:
+    """Runs `act` with the run folder locked, cleaned of what kills left, and the recipe written."""
+    with locked(context):
+        context.on_main(lambda: _prepare_folder(context))
+        act(context)
+
+
+def run_all(context: RunContext) -> None:
+    """Trains both stages and samples: VQ-VAE, codes, a prior per level, pictures."""
+    train_vqvae(context)
+    extract_codes(context)
+    for level in context.recipe.levels:
+        train_prior(context, level)
+    generate_samples(context)
+
+
+def stage_names(recipe: Recipe) -> list[str]:
+    """The stages of a run, in order; also the names of their folders."""
+    return ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), "samples"]
+
+
+def stage_states(context: RunContext) -> dict[str, str]:
+    """What `run` would do with each stage, without touching anything."""
+    states = {}
+    remade = False
+    for stage in stage_names(context.recipe):
+        try:
+            record = read_record(context.folder / stage)
+        except CheckpointError:
+            states[stage] = "damaged"
+            continue
+        inputs = record.inputs if record else {}
+        action, changed = decide(record, stage_fields(context.recipe, stage), inputs)
+        if remade or (changed and context.redo):
+            states[stage] = "make again" if record else "make"
+            remade = remade or record is not None
+        elif changed:
+            states[stage] = f"refuse without --redo: {'; '.join(changed)}"
+        else:
+            states[stage] = {"start": "make", "resume": "go on where it was cut", "skip": "skip, complete"}[action]
+    return states
+
+
+def _prepare_folder(context: RunContext) -> None:
+    remove_leftovers(context.folder)
+    save_recipe(context.recipe, context.folder / "recipe.toml")

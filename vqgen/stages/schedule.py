@@ -1,0 +1,27 @@
+"""How many steps a stage takes, and which images each step sees."""
+
+import math
+
+from vqgen.config import TrainConfig
+from vqgen.data import TrainingOrder
+from vqgen.randomness import derive_seed
+
+
+def training_order(train: TrainConfig, num_images: int, seed: int, world_size: int) -> TrainingOrder:
+    """The order of a stage's training images.
+
+    With `epochs` the last batch holds what is left; what would leave a process without an image is left out.
+
+    Args:
+        train: Steps or epochs, and the batch size.
+        num_images: Training images.
+        seed: The stage's seed.
+        world_size: Processes that share each batch.
+    """
+    total = train.steps * train.batch_size
+    if train.epochs is not None:
+        total = math.ceil(train.epochs * num_images)
+        rest = total % train.batch_size
+        if total > rest and rest < world_size:
+            total -= rest
+    return TrainingOrder(num_images, train.batch_size, derive_seed(seed, "order"), max(total, world_size))

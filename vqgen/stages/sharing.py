@@ -1,0 +1,92 @@
+"""A request for images, shared by the processes of a launch."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+
+from vqgen.codes import Codes
+from vqgen.compute import Compute
+from vqgen.errors import ConfigError
+from vqgen.pipeline import GenerationOutput, Label, VQGenPipeline
+from vqgen.sampling import Filters
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a launch.
+
+    Attributes:
+        rank: This one, in [0, world_size).
+        world_size: All of them.
+        device: This one's device.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+
+def join_processes(device: str, dtype: str) -> Processes:
+    """Joins the processes that a launcher started; without a launcher there is one.
+
+    Raises:
+        ConfigError: There is no such device or number format, or not all processes joined.
+    """
+    compute = Compute.resolve(device, dtype)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Processes(0, 1, compute.device)
+    from vqgen.stages.context import make_accelerator
+
+    accelerator = make_accelerator(compute)
+    return Processes(accelerator.process_index, accelerator.num_processes, accelerator.device)
+
+
+def generate_shared(
+    pipe: VQGenPipeline,
+    labels: Sequence[Label] | None,
+    images_per_label: int,
+    *,
+    seed: int,
+    filters: Sequence[Filters],
+    batch_size: int,
+    processes: Processes,
+    quiet: bool = False,
+) -> GenerationOutput:
+    """Generates a request, each process a contiguous share of it.
+
+    Returns:
+        The whole request; its pictures only in the main process.
+
+    Raises:
+        ConfigError: A number is out of its range.
+        DataError: A label is unknown.
+    """
+    if images_per_label < 1:
+        raise ConfigError(f"images_per_label: should be at least 1, found {images_per_label}")
+    indices = [label for label in pipe.resolve_labels(labels) for _ in range(images_per_label)]
+    rank, world = processes.rank, processes.world_size
+    begin, end = len(indices) * rank // world, len(indices) * (rank + 1) // world
+    parts: list[tuple[Codes, torch.Tensor]] = []
+    if end > begin:
+        with tqdm(total=end - begin, desc="samples", unit="image", disable=quiet or rank > 0) as bar:
+            mine = range(begin, end)
+            parts.append(
+                pipe.sample(
+                    indices[begin:end], mine, seed=seed, filters=filters, batch_size=batch_size, progress=bar.update
+                )
+            )
+    gathered = _gather(parts) if world > 1 else parts
+    codes = Codes.cat([part for part, _ in gathered])
+    images = pipe.decode(codes) if rank == 0 else []
+    return GenerationOutput(images, codes, torch.cat([nats for _, nats in gathered]), indices, seed)
+
+
+def _gather(parts: list[tuple[Codes, torch.Tensor]]) -> list[tuple[Codes, torch.Tensor]]:
+    """All processes' parts, in order of rank."""
+    from accelerate.utils import gather_object
+
+    plain = [({level: grid for level, grid in codes.grids.items()}, nats) for codes, nats in parts]
+    return [(Codes(grids), nats) for grids, nats in gather_object(plain)]

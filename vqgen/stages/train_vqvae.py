@@ -1,0 +1,155 @@
+"""Stage one: train the VQ-VAE."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from vqgen.checkpoint import hash_model, save_model
+from vqgen.compute import Compute
+from vqgen.config import DataConfig
+from vqgen.data import (
+    ImageBatch,
+    ImageBatches,
+    ImageSet,
+    evaluation_batches,
+    evaluation_transform,
+    is_random,
+    to_float,
+    to_uint8,
+    training_transform,
+)
+from vqgen.losses import vqvae_loss
+from vqgen.metrics import ReconstructionSums, mse_per_image
+from vqgen.metrics_log import read_metrics
+from vqgen.models.vqvae import VQVAE
+from vqgen.randomness import derive_seed
+from vqgen.report import plot_losses, save_reconstruction_grid
+from vqgen.stages.assemble import write_pipeline
+from vqgen.stages.bookkeeping import begin_stage, complete_stage
+from vqgen.stages.context import RunContext
+from vqgen.stages.schedule import training_order
+from vqgen.training import Objective, Trainer
+
+STAGE = "vqvae"
+
+
+class VQVAEObjective(Objective):
+    """Reconstruction and commitment; after each step the codebooks move.
+
+    Args:
+        model: The VQ-VAE.
+        validation: Images to validate on.
+        data: Their transform.
+        compute: Number format of the computation.
+        rank: This process.
+        world_size: All processes.
+    """
+
+    monitor = "mse"
+
+    def __init__(
+        self, model: VQVAE, validation: ImageSet, data: DataConfig, compute: Compute, rank: int, world_size: int
+    ) -> None:
+        super().__init__()
+        self.model: VQVAE = model
+        self._validation, self._data, self._compute = validation, data, compute
+        self._rank, self._world_size = rank, world_size
+
+    def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
+        """Computes the loss of one micro-batch of uint8 images."""
+        pixels = to_float(images).to(self.model.quantizers[0].codebook.dtype)  # type: ignore[arg-type]
+        return vqvae_loss(self.model(pixels), pixels, self.model.config.commitment_weight)
+
+    def begin_step(self, seed: int) -> None:
+        """Seeds the quantizers' draws."""
+        self.model.seed_step(seed)
+
+    def end_step(self) -> None:
+        """Moves the codebooks."""
+        self.model.update_codebooks()
+
+    def validate(self) -> dict[str, float]:
+        """MSE, PSNR, and usage and perplexity of each level over the whole validation set."""
+        return validate_vqvae(self.model, self._batches(), self._compute)
+
+    def _batches(self) -> Iterator[ImageBatch]:
+        transform = evaluation_transform(self._data)
+        return evaluation_batches(
+            self._validation, transform, batch_size=64, rank=self._rank, world_size=self._world_size
+        )
+
+
+@torch.no_grad()
+def validate_vqvae(model: VQVAE, batches: Iterator[ImageBatch], compute: Compute) -> dict[str, float]:
+    """Reconstruction errors and code usage over all batches of all processes.
+
+    Returns:
+        mse (intensities in [0, 1]), psnr (dB, mean over images), usage_LEVEL, perplexity_LEVEL.
+    """
+    codebook = model.quantizers[0].codebook
+    assert isinstance(codebook, Tensor)
+    sums = ReconstructionSums(model.levels, model.config.codebook_size, codebook.device)
+    for batch in batches:
+        images = to_float(batch.images.to(codebook.device)).to(codebook.dtype)
+        with compute.autocast():
+            output = model(images)
+        sums.add(mse_per_image(output.reconstruction, images), dict(output.codes.grids))
+    return sums.result()
+
+
+def train_vqvae(context: RunContext) -> str:
+    """Trains the VQ-VAE of a run and writes `vqvae/` and `pipeline/`.
+
+    Returns:
+        The model's SHA-256.
+    """
+    recipe, folder = context.recipe, context.folder / STAGE
+    context.check_batch("vqvae.train", recipe.vqvae.train)
+    action, record = begin_stage(context, STAGE, {"images": context.images.fingerprint})
+    if action == "skip":
+        context.say(f"{STAGE}: complete")
+        return record.output
+    torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
+    model = VQVAE(recipe.vqvae_config())
+    objective = VQVAEObjective(
+        model, context.images.validation, recipe.data, context.compute, context.rank, context.world_size
+    )
+    batches = _batches(context)
+    figures = Trainer(objective, batches, recipe.vqvae.train, batches.order.num_steps, context.session(STAGE)).train()
+    context.on_main(lambda: save_model(model, folder / "model", {"images": context.images.fingerprint}))
+    output = hash_model(folder / "model")
+    context.on_main(lambda: _report(context, model))
+    context.on_main(lambda: write_pipeline(context, context.images.label_map, context.images.indices))
+    complete_stage(context, record, output, figures)
+    context.say(f"{STAGE}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    return output
+
+
+def _batches(context: RunContext) -> ImageBatches:
+    recipe, images = context.recipe, context.images.train
+    return ImageBatches(
+        images,
+        training_transform(recipe.data),
+        training_order(recipe.vqvae.train, len(images), derive_seed(recipe.seed, STAGE), context.world_size),
+        rank=context.rank,
+        world_size=context.world_size,
+        seed=derive_seed(recipe.seed, STAGE),
+        workers=recipe.data.workers,
+        cache=not is_random(recipe.data),
+        pin_memory=context.device.type == "cuda",
+    )
+
+
+def _report(context: RunContext, model: VQVAE) -> None:
+    """The plot of the losses, and originals beside reconstructions."""
+    folder = context.folder / STAGE
+    plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", ("loss", "reconstruction", "val_mse"))
+    transform = evaluation_transform(context.recipe.data)
+    images = context.images.validation
+    chosen = torch.stack([transform(images.read(index)) for index in range(min(32, len(images)))])
+    codebook = model.quantizers[0].codebook
+    assert isinstance(codebook, Tensor)
+    with torch.no_grad(), context.compute.autocast():
+        reconstructed = model(to_float(chosen).to(codebook)).reconstruction
+    save_reconstruction_grid(chosen, to_uint8(reconstructed.float().cpu()), folder / "reconstructions.png")
