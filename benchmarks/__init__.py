@@ -1,0 +1,1 @@
+"""Programs that measure. Each prints its figures; none is needed to use vqgen."""
