@@ -1,7 +1,8 @@
 """Checks across sections: whatever would only fail after the first stage has trained fails before it."""
 
-from vqgen.config.recipe import PriorSection, Recipe
+from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError
+from vqgen.order import CausalOrder
 
 
 def check_recipe(recipe: Recipe) -> list[str]:
@@ -20,10 +21,17 @@ def check_recipe(recipe: Recipe) -> list[str]:
 
 
 def _data_problems(recipe: Recipe) -> list[str]:
-    data = recipe.data
+    data, problems = recipe.data, []
     if data.source == "folder" and data.root is None:
-        return ['data.root: should be a folder of images when data.source = "folder"; give it with --data.root FOLDER']
-    return []
+        problems.append(
+            'data.root: should be a folder of images when data.source = "folder"; give it with --data.root FOLDER'
+        )
+    if data.augmented_copies and not data.is_augmented:
+        problems.append(
+            f"data.augmented_copies: should be 0 without an augmentation, found {data.augmented_copies}; set one of "
+            "data.horizontal_flip, data.random_shift, data.random_crop and data.random_rotation"
+        )
+    return problems
 
 
 def _grid_problems(recipe: Recipe) -> list[str]:
@@ -57,20 +65,22 @@ def _prior_problems(recipe: Recipe) -> list[str]:
 
 
 def _blind_spot_warnings(recipe: Recipe, index: int) -> list[str]:
-    """There is no blind spot iff half the kernel covers the slope and the layers cross the grid, or with attention."""
-    prior: PriorSection = recipe.priors[index]
+    """Names what a prior without attention cannot see; with attention no more than one code in each row is left."""
+    prior = recipe.priors[index]
     if prior.attention_every:
         return []
     side = recipe.grid_side(recipe.levels[index])
-    slope = side if prior.slope == "raster" else min(prior.slope, side)
-    needed = max(0, -(-(side - 2) // 2))
-    reasons = []
-    if prior.kernel_size // 2 < slope and side > 1:
-        reasons.append(f"kernels {prior.kernel_size} wide reach {prior.kernel_size // 2} columns, the slope is {slope}")
-    if prior.layers < needed:
-        reasons.append(f"{prior.layers} layers do not cross a {side} x {side} grid, {needed} do")
+    order = CausalOrder(side, side, prior.slope)
+    blind = order.blind_fraction(prior.kernel_size, prior.layers)
+    if not blind:
+        return []
+    remedies = [f"set priors.{index}.attention_every"]
+    if prior.kernel_size // 2 < order.effective_slope:
+        remedies.append(f"choose a slope of at most {prior.kernel_size // 2}, half of kernel_size")
+    else:
+        remedies.append(f"raise priors.{index}.layers")
     return [
-        f"priors.{index} ({recipe.levels[index]}) has a blind spot: {reason}; "
-        f"set priors.{index}.attention_every, or widen what falls short"
-        for reason in reasons
+        f"priors.{index} ({recipe.levels[index]}) has a blind spot: of the earlier codes of a {side} x {side} grid it "
+        f"leaves {blind:.1%} unseen (slope {prior.slope}, kernel_size {prior.kernel_size}, layers {prior.layers}); "
+        + " or ".join(remedies)
     ]

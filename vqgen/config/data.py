@@ -26,6 +26,10 @@ class DataConfig(Config):
     """Shift training images by up to so many pixels in each direction; the edge is repeated."""
     random_crop: float = Field(1.0, gt=0, le=1)
     """Smallest share of the shorter side that a random square crop of a training image keeps; 1 crops at the centre."""
+    random_rotation: float = Field(0.0, ge=0, le=180)
+    """Rotate training images by up to so many degrees either way; the edge is repeated."""
+    augmented_copies: int = Field(0, ge=0)
+    """Augmented versions of each training image that the priors see beside the image itself."""
     max_unreadable: float = runtime_field(0.01, ge=0, le=1)
     """Share of unreadable training images above which training refuses to start."""
     root: str | None = runtime_field(None)
@@ -34,3 +38,8 @@ class DataConfig(Config):
     """Let torchvision download its sets when they are not under root."""
     workers: int = runtime_field(0, ge=0)
     """Processes that read images, per training process; 0 reads in the training process itself."""
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether training images are changed at random."""
+        return bool(self.horizontal_flip or self.random_shift or self.random_crop < 1 or self.random_rotation)

@@ -73,8 +73,10 @@ def validate_recipe(document: dict[str, Any], *, origin: str) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Writes the resolved recipe, every field included, as TOML."""
-    write_text(path, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+    """Writes the resolved recipe, every field included, as TOML, unless it is there already."""
+    text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
 
 
 def _describe(problem: Any) -> str:

@@ -90,6 +90,8 @@ class PriorSettings(Config):
     """Heads of each attention; they divide channels."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout inside the blocks."""
+    code_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the codes that a training step hides from the model's input; against overfitting small sets."""
     label_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of training images whose label becomes the null label."""
     conditioning_layers: int = Field(4, ge=0)
@@ -97,11 +99,11 @@ class PriorSettings(Config):
     output_layers: int = Field(1, ge=0)
     """Residual 1 x 1 blocks before the logits."""
 
-    @field_validator("slope")
+    @field_validator("slope", mode="before")  # before: pydantic would name the members of the union one by one
     @classmethod
-    def _slope_is_positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f'should be at least 1 or "raster", found {value}')
+    def _slope_is_positive(cls, value: object) -> object:
+        if value != "raster" and (not isinstance(value, int) or value < 1):
+            raise ValueError(f'should be at least 1 or "raster", found {value!r}')
         return value
 
     @field_validator("kernel_size")

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import textwrap
 from functools import cache
 from typing import Annotated, Any
 
@@ -73,11 +74,10 @@ def _to_plain(config: Config) -> Any:
 
 
 def _plain_message(text: str) -> str:
-    """Tyro's message without its box and its pointer to the help."""
-    lines = [re.sub(r"^[│╭╰]\s?─*|\s*─*[│╮╯]$", "", line).rstrip() for line in text.splitlines()]
-    kept = [line for line in lines if line and set(line) != {"─"} and "helptext" not in line.lower()]
-    return "\n".join(
-        line
-        for line in kept
-        if not re.fullmatch(r"\s*(Value error|Parsing error|Unrecognized options|Invalid choice).{0,3}\s*─*", line)
+    """Tyro's message without its box, its rules and its pointer to the help."""
+    lines = [re.sub(r"^[│╭╰|]|[│╮╯|]$", "", line).rstrip() for line in text.splitlines()]
+    kept = [line for line in lines if not set(line) <= set(" ─-") and "helptext" not in line.lower()]
+    heading = re.compile(
+        r"[\s─]*(Value error|Parsing error|Unrecognized options|Invalid choice|Missing argument)[\s─]*"
     )
+    return textwrap.dedent("\n".join(line for line in kept if not heading.fullmatch(line)))

@@ -46,7 +46,7 @@ class Recipe(Config):
     """Seed of everything random."""
     data: DataConfig
     vqvae: VQVAESection
-    priors: tuple[PriorSection, ...] = Field(min_length=1)
+    priors: tuple[PriorSection, ...]
     generate: GenerateConfig = Field(default_factory=lambda: GenerateConfig.model_validate({}))
 
     @field_validator("name")

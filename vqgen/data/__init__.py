@@ -16,7 +16,7 @@ from vqgen.data.readable import check_readable
 from vqgen.data.reading import IMAGE_SUFFIXES, find_images, normalize_mode, read_image
 from vqgen.data.sources import open_images
 from vqgen.data.training_order import TrainingOrder
-from vqgen.data.transforms import evaluation_transform, is_random, to_float, to_pil, to_uint8, training_transform
+from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_uint8, training_transform
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -36,7 +36,6 @@ __all__ = [
     "evaluation_transform",
     "find_images",
     "finish_store",
-    "is_random",
     "normalize_mode",
     "open_images",
     "read_image",

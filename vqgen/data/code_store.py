@@ -154,14 +154,18 @@ class CodeStore:
     def __init__(self, folder: Path, vqvae_hash: str | None = None) -> None:
         self.folder = folder
         manifest = _read_manifest(folder)
-        self.info = StoreInfo(
-            vqvae_hash=manifest["vqvae"],
-            codebook_size=manifest["codebook_size"],
-            label_map=LabelMap(tuple(manifest["labels"])),
-            counts=manifest["counts"],
-            indices=manifest["indices"],
-        )
-        self._shard_size: int = manifest["shard_size"]
+        try:
+            self.info = StoreInfo(
+                vqvae_hash=manifest["vqvae"],
+                codebook_size=manifest["codebook_size"],
+                label_map=LabelMap(tuple(manifest["labels"])),
+                counts=manifest["counts"],
+                indices=manifest["indices"],
+            )
+            self._shard_size: int = manifest["shard_size"]
+            self._hashes: dict[str, str] = manifest["sha256"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(_no_manifest(folder / "manifest.json", error)) from error
         self._shards: dict[Path, ShardContent] = {}
         if vqvae_hash is not None and vqvae_hash != self.info.vqvae_hash:
             raise DataError(
@@ -173,6 +177,11 @@ class CodeStore:
     def splits(self) -> tuple[str, ...]:
         """Names of the splits."""
         return tuple(self.info.counts)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that make up the store, in its folder."""
+        return ("manifest.json", *self._hashes)
 
     @cached_property
     def levels(self) -> tuple[str, ...]:
@@ -211,7 +220,10 @@ class CodeStore:
     def _read(self, split: str, shard: int) -> ShardContent:
         path = _shard_path(self.folder, split, shard)
         if path not in self._shards:
-            self._shards[path] = _read_shard(path)
+            content = _read_shard(path)
+            if sha256_of_file(path) != self._hashes.get(path.name):
+                raise DataError(f"code store shard {path}: is not the one that the manifest names; encode again")
+            self._shards[path] = content
         return self._shards[path]
 
 
@@ -264,9 +276,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: holds no whole code store (manifest.json is missing); make one with vqgen encode"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is no manifest of a code store ({error}); encode the images again") from error
+        raise DataError(_no_manifest(path, error)) from error
     if version != _FORMAT_VERSION:
         raise DataError(
             f"{path}: should have format_version {_FORMAT_VERSION}, found {version}; use the vqgen that wrote it"
         )
     return manifest
+
+
+def _no_manifest(path: Path, error: Exception) -> str:
+    reason = f"lacks {error}" if isinstance(error, KeyError) else error
+    return f"{path}: is no manifest of a code store ({reason}); encode the images again"

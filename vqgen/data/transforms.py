@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from vqgen.config import DataConfig
@@ -25,11 +26,6 @@ def evaluation_transform(config: DataConfig) -> Callable[[Image.Image], UInt8[Te
 def training_transform(config: DataConfig) -> Callable[[Image.Image, int], UInt8[Tensor, "c h w"]]:
     """Builds the transform of training, whose draws come from the seed it is given and from nothing else."""
     return RandomSquare(config)
-
-
-def is_random(config: DataConfig) -> bool:
-    """Whether `training_transform(config)` depends on its seed; if not, its results may be kept."""
-    return config.horizontal_flip or config.random_shift > 0 or config.random_crop < 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class RandomSquare:
     """Cuts a random square of a picture, scales, shifts and mirrors it, as far as the configuration says so.
 
     Attributes:
-        config: `random_crop`, `random_shift` and `horizontal_flip` say what is drawn.
+        config: `random_crop`, `random_rotation`, `random_shift` and `horizontal_flip` say what is drawn.
     """
 
     config: DataConfig
@@ -64,14 +60,17 @@ class RandomSquare:
     def __call__(self, image: Image.Image, seed: int) -> UInt8[Tensor, "c h w"]:
         """Applies the transform to a picture of any mode, with the draws of `seed`."""
         config = self.config
-        if not is_random(config):
+        if not config.is_augmented:
             return CentreSquare(config.image_size, config.channels)(image)
         # All draws are made always, so that switching one option leaves the draws of the others as they were.
-        draws = torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
-        size, left, top, down, right, mirror = draws
+        draws = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
+        size, left, top, down, right, mirror, turn = draws
         shifts = 2 * config.random_shift + 1
+        result = self._crop(image, size, left, top)
+        if config.random_rotation:
+            result = _rotate(result, (2 * turn - 1) * config.random_rotation)
         return _shift(
-            self._crop(image, size, left, top),
+            result,
             int(down * shifts) - config.random_shift,
             int(right * shifts) - config.random_shift,
             config.horizontal_flip and mirror < 0.5,
@@ -111,6 +110,14 @@ def _shift(image: UInt8[Tensor, "c h w"], down: int, right: int, mirror: bool) -
     columns = np.clip(np.arange(width) - right, 0, width - 1)
     # NumPy: torch would wake all its threads for one small picture, which costs milliseconds where cores are busy.
     return torch.from_numpy(image.numpy()[:, rows[:, None], columns[::-1] if mirror else columns])
+
+
+def _rotate(image: UInt8[Tensor, "c h w"], degrees: float) -> UInt8[Tensor, "c h w"]:
+    """Turns a picture around its centre; what comes in from outside repeats the edge."""
+    margin = -(-image.shape[-1] // 2)
+    padded = F.pad(image, [margin] * 4, padding_mode="edge")
+    turned = F.rotate(padded, degrees, interpolation=InterpolationMode.BILINEAR)
+    return F.center_crop(turned, list(image.shape[-2:]))
 
 
 def to_float(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -53,6 +53,7 @@ class PixelCNN(nn.Module):
         self.null_label = config.num_classes
         channels = config.channels
         self.embedding = nn.Embedding(config.codebook_size, channels)
+        self.code_dropout = nn.Dropout1d(config.code_dropout)  # hides whole codes, not single channels
         self.first = self._convolution(channels, strict=True)
         # About as large as what they are added to: a tenth of it learns measurably more slowly.
         self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
@@ -137,7 +138,8 @@ class PixelCNN(nn.Module):
         """
         _check_codes("codes", codes, self.config.height, self.config.width)
         self._check_condition(condition, len(codes))
-        return self.forward_embedded(self.embedding(codes), self.embed_labels(labels, len(codes)), condition)
+        embedded = self.code_dropout(self.embedding(codes).flatten(1, 2)).unflatten(1, codes.shape[1:])
+        return self.forward_embedded(embedded, self.embed_labels(labels, len(codes)), condition)
 
     def forward_embedded(
         self,

@@ -1,7 +1,7 @@
 """Between the stages: turn every image into codes, written by all processes."""
 
 import torch
-from tqdm import tqdm
+from torch import Tensor
 
 from vqgen.checkpoint import load_model
 from vqgen.codes import Codes
@@ -13,11 +13,15 @@ from vqgen.data import (
     evaluation_transform,
     finish_store,
     to_float,
+    training_transform,
     write_store,
 )
 from vqgen.metrics import code_usage
 from vqgen.models.vqvae import VQVAE
+from vqgen.progress import ProgressBar
+from vqgen.randomness import derive_seed
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
+from vqgen.stages.code_batches import AUGMENTED
 from vqgen.stages.context import RunContext
 
 STAGE = "codes"
@@ -41,19 +45,17 @@ def extract_codes(context: RunContext) -> str:
         context.say(f"{STAGE}: complete")
         return record.output
     splits = _splits(context)
+    encode = _ShardEncoder(context, splits)
     info = StoreInfo(
         vqvae_hash=vqvae_record.output,
         codebook_size=context.recipe.vqvae.codebook_size,
         label_map=context.images.label_map,
-        counts={name: len(images) for name, images in splits.items()},
+        counts=encode.counts,
         indices=context.images.indices,
     )
-    encode = _ShardEncoder(context, splits)
-    with tqdm(
-        total=sum(info.counts.values()), desc=STAGE, unit="image", disable=context.quiet or not context.is_main
-    ) as bar:
-        write_store(folder, info, encode, rank=context.rank, world_size=context.world_size, on_shard=bar.update)
-    context.accelerator.wait_for_everyone()
+    with ProgressBar(sum(info.counts.values()), STAGE, "image", show=context.is_main and not context.quiet) as bar:
+        share = {"rank": context.rank, "world_size": context.world_size}
+        context.in_all(lambda: write_store(folder, info, encode, **share, on_shard=bar.update))
     output = context.on_main(lambda: finish_store(folder, info))
     figures = _usage_figures(CodeStore(folder), info)
     complete_stage(context, record, output, figures)
@@ -70,27 +72,44 @@ def _splits(context: RunContext) -> dict[str, ImageSet]:
 
 
 class _ShardEncoder:
-    """Reads and encodes the images of a shard, in batches that depend on nothing but the shard."""
+    """Reads and encodes the images of a shard, in batches that depend on nothing but the shard.
+
+    The split `AUGMENTED` has no images of its own: its i-th is an augmented version of training image i modulo their
+    number, with draws from (seed, i).
+    """
 
     def __init__(self, context: RunContext, splits: dict[str, ImageSet]) -> None:
-        self.splits, self.compute, self.device = splits, context.compute, context.device
-        self.transform = evaluation_transform(context.recipe.data)
+        data = context.recipe.data
+        self.splits, self.compute, self.device, self.seed = splits, context.compute, context.device, context.recipe.seed
+        self.transform, self.augment = evaluation_transform(data), training_transform(data)
+        self.counts = {name: len(images) for name, images in splits.items()}
+        if data.augmented_copies:
+            self.counts[AUGMENTED] = data.augmented_copies * len(splits["train"])
         model = load_model(context.folder / "vqvae" / "model", VQVAE)
         self.model = context.compute.place(model).to(context.device)
 
     @torch.no_grad()
     def __call__(self, split: str, span: range) -> ShardContent:
-        images, parts = self.splits[split], []
+        images, parts = self.splits["train" if split == AUGMENTED else split], []
         for begin in range(span.start, span.stop, _BATCH_SIZE):
             indices = range(begin, min(begin + _BATCH_SIZE, span.stop))
-            pixels = torch.stack([self.transform(images.read(index)) for index in indices])
+            pixels = torch.stack([self._pixels(images, split, index) for index in indices])
             with self.compute.autocast():
                 parts.append(self.model.encode(to_float(pixels.to(self.device)).to(self.compute.float_dtype)).to("cpu"))
         return ShardContent(
             codes=Codes.cat(parts),
-            labels=torch.from_numpy(images.labels[span.start : span.stop].copy()),
-            names=images.names[span.start : span.stop],
+            labels=torch.from_numpy(images.labels[[index % len(images) for index in span]]),
+            names=tuple(self._name(images, split, index) for index in span),
         )
+
+    def _pixels(self, images: ImageSet, split: str, index: int) -> Tensor:
+        if split == AUGMENTED:
+            return self.augment(images.read(index % len(images)), derive_seed(self.seed, AUGMENTED, index))
+        return self.transform(images.read(index))
+
+    def _name(self, images: ImageSet, split: str, index: int) -> str:
+        version = f"#{index // len(images) + 1}" if split == AUGMENTED else ""
+        return images.names[index % len(images)] + version
 
 
 def _usage_figures(store: CodeStore, info: StoreInfo) -> dict[str, float]:

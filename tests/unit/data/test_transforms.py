@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, PI
 from torchvision.transforms.v2 import functional as F
 
 from vqgen.config import DataConfig
-from vqgen.data import evaluation_transform, is_random, to_float, to_pil, to_uint8, training_transform
+from vqgen.data import evaluation_transform, to_float, to_pil, to_uint8, training_transform
 
 
 def config(**fields: Any) -> DataConfig:
@@ -53,23 +53,32 @@ def test_grey_becomes_rgb_and_rgb_grey() -> None:
 
 def test_without_augmentation_training_is_evaluation() -> None:
     image = noise(20, 33)
-    assert not is_random(config())
+    assert not config().is_augmented
     assert torch.equal(training_transform(config())(image, 7), evaluation_transform(config())(image))
 
 
-AUGMENTATIONS = [{"horizontal_flip": True}, {"random_shift": 3}, {"random_crop": 0.5}]
+AUGMENTATIONS = [{"horizontal_flip": True}, {"random_shift": 3}, {"random_crop": 0.5}, {"random_rotation": 20.0}]
 
 
 @pytest.mark.parametrize("fields", [*AUGMENTATIONS, AUGMENTATIONS[0] | AUGMENTATIONS[1] | AUGMENTATIONS[2]])
 def test_draws_come_from_the_seed_alone(fields: dict[str, Any]) -> None:
     image, transform = noise(20, 33), training_transform(config(**fields))
-    assert is_random(config(**fields))
+    assert config(**fields).is_augmented
     before = torch.get_rng_state()
     first = [transform(image, seed) for seed in range(20)]
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
     assert all(torch.equal(transform(image, seed), result) for seed, result in enumerate(first))
     assert any(not torch.equal(result, first[0]) for result in first)
+
+
+def test_rotation_repeats_the_edge_and_stays_in_its_range() -> None:
+    white = Image.new("L", (20, 20), 255)
+    transform = training_transform(config(channels=1, random_rotation=45.0))
+    assert all(int(transform(white, seed).min()) == 255 for seed in range(20))
+    image = noise(16, 16, 1)
+    barely = training_transform(config(channels=1, random_rotation=1e-6))
+    assert torch.equal(barely(image, 3), evaluation_transform(config(channels=1))(image))
 
 
 def test_half_are_mirrored() -> None:

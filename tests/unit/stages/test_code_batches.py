@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from vqgen.codes import Codes
+from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, TrainingOrder, finish_store, write_store
+from vqgen.stages.code_batches import AUGMENTED, CodeBatches
+
+COUNTS = {"train": 10, "validation": 3, AUGMENTED: 20}
+FIRST = {"train": 0, "validation": 500, AUGMENTED: 10}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CodeStore:
+    """Every code of an image is its number; so are its label and, halved, its coarser codes."""
+
+    def encode(split: str, span: range) -> ShardContent:
+        numbers = torch.tensor([FIRST[split] + index for index in span])
+        grids = {
+            "top": (numbers // 2)[:, None, None].expand(-1, 1, 1),
+            "bottom": numbers[:, None, None].expand(-1, 2, 2),
+        }
+        return ShardContent(Codes(grids), numbers, tuple(str(number) for number in numbers.tolist()))
+
+    info = StoreInfo("hash", 1024, LabelMap(), COUNTS, {})
+    write_store(tmp_path / "codes", info, encode)
+    finish_store(tmp_path / "codes", info)
+    return CodeStore(tmp_path / "codes")
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_an_epoch_has_every_training_image_and_its_versions_once(store: CodeStore, world_size: int) -> None:
+    order = TrainingOrder(30, batch_size=9, seed=0, total_images=30)
+    seen = []
+    for rank in range(world_size):
+        for batch in CodeBatches(store, "bottom", order, 0, rank, world_size).steps(0):
+            assert torch.equal(batch.codes[:, 0, 0], batch.labels)
+            assert batch.coarser is not None
+            assert torch.equal(batch.coarser[:, 0, 0], batch.labels // 2)
+            seen += batch.labels.tolist()
+    assert sorted(seen) == list(range(30))
+
+
+def test_draws_belong_to_the_position_in_the_stream(store: CodeStore) -> None:
+    order = TrainingOrder(30, batch_size=7, seed=0, total_images=60)
+    whole = list(CodeBatches(store, "top", order, 0, 0, 1).steps(0))
+    for batch in whole:
+        assert batch.coarser is None
+    later = list(CodeBatches(store, "top", order, 0, 0, 1).steps(5))
+    assert all(torch.equal(a.uniforms, b.uniforms) for a, b in zip(whole[5:], later, strict=True))
+    split = [list(CodeBatches(store, "top", order, 0, rank, 2).steps(0)) for rank in range(2)]
+    for step, batch in enumerate(whole):
+        draws = dict(zip(batch.labels.tolist(), batch.uniforms.tolist(), strict=True))
+        for part in split:
+            shared = part[step]
+            assert all(draws[k] == u for k, u in zip(shared.labels.tolist(), shared.uniforms.tolist(), strict=True))
