@@ -4,6 +4,7 @@
 <model>/model.safetensors    weights
 <pipeline>/pipeline.json     label map, data, hashes of the parts
 <pipeline>/split.json        which images were held out
+<pipeline>/README.md  recipe.toml                what describes it
 <pipeline>/vqvae/  prior-top/  prior-bottom/     models
 """
 
@@ -28,6 +29,8 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 
 FORMAT_VERSION = 1
+
+_TEXTS = ("README.md", "recipe.toml")
 
 _CONFIGS: dict[type[nn.Module], type[Config]] = {VQVAE: VQVAEConfig, PixelCNN: PixelCNNConfig}
 
@@ -181,6 +184,7 @@ class PipelineParts:
         priors: Level name -> prior, coarse to fine; levels not yet trained are absent.
         split: Split name -> indices of its images in the source.
         trained_on: Level name -> SHA-256 of the VQ-VAE whose codes the prior was trained on.
+        texts: Name -> text of the files that describe it: README.md and recipe.toml.
         vqvae_hash: SHA-256 of the VQ-VAE; filled on loading.
     """
 
@@ -191,22 +195,24 @@ class PipelineParts:
     priors: dict[str, PixelCNN] = field(default_factory=dict)
     split: dict[str, list[int]] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     vqvae_hash: str = ""
 
 
-def save_pipeline(parts: PipelineParts, folder: Path, extra_files: Mapping[str, str] | None = None) -> None:
+def save_pipeline(parts: PipelineParts, folder: Path) -> None:
     """Writes a pipeline folder, all or nothing.
 
     Args:
-        parts: Its models and labels.
+        parts: Its models, labels and texts.
         folder: Folder to write or replace.
-        extra_files: Name -> text of further files, such as README.md and recipe.toml.
     """
     with atomic_path(folder) as temporary:
         hashes = {"vqvae": save_model(parts.vqvae, temporary / "vqvae")}
         for level, prior in parts.priors.items():
-            origin = {"vqvae": parts.trained_on.get(level, hashes["vqvae"])}
-            hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", origin)
+            origin = parts.trained_on.get(level, parts.vqvae_hash)
+            if origin == parts.vqvae_hash:  # as loaded; in another number format the same weights have another hash
+                origin = hashes["vqvae"]
+            hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", {"vqvae": origin})
         write_json(
             temporary / "pipeline.json",
             {
@@ -221,7 +227,7 @@ def save_pipeline(parts: PipelineParts, folder: Path, extra_files: Mapping[str, 
         )
         if parts.split:
             write_json(temporary / "split.json", parts.split)
-        for name, text in (extra_files or {}).items():
+        for name, text in parts.texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
 
 
@@ -235,31 +241,29 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
     _check_format(document, folder / "pipeline.json")
     try:
         data = DataConfig.model_validate(document["data"])
-        names, labels, recorded = document["levels"], document["labels"], document["sha256"]
-    except (KeyError, ValidationError) as error:
+        label_map = LabelMap(tuple(document["labels"]))
+        names, recorded = tuple(document["levels"]), dict(document["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'pipeline.json'}: is not what it has to be: {error}") from error
     vqvae = load_model(folder / "vqvae", VQVAE, device)
-    vqvae_hash = hash_model(folder / "vqvae")
+    vqvae_hash = _check_hash(folder / "vqvae", recorded)
     priors = {}
     for level in names:
         prior_folder = folder / f"prior-{level}"
         if prior_folder.is_dir():
-            _check_origin(prior_folder, vqvae_hash)
             priors[level] = load_model(prior_folder, PixelCNN, device)
-    if recorded.get("vqvae") != vqvae_hash:
-        raise CheckpointError(
-            f"{folder / 'vqvae'}: is not the VQ-VAE that pipeline.json names: "
-            f"should be {recorded.get('vqvae')}, found {vqvae_hash}; restore it or make the pipeline again"
-        )
+            _check_origin(prior_folder, vqvae_hash)
+            _check_hash(prior_folder, recorded)
     split = read_json(folder / "split.json") if (folder / "split.json").is_file() else {}
     return PipelineParts(
         name=document.get("name", folder.name),
         data=data,
-        label_map=LabelMap(tuple(labels)),
+        label_map=label_map,
         vqvae=vqvae,
         priors=priors,
         split=split,
         trained_on=dict.fromkeys(priors, vqvae_hash),
+        texts={name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
         vqvae_hash=vqvae_hash,
     )
 
@@ -308,6 +312,16 @@ def _download(name: str) -> Path:
     if not (folder / "pipeline.json").is_file():
         raise CheckpointError(f"checkpoint {name!r}: the repository on the Hub holds no pipeline.json, so no pipeline")
     return folder
+
+
+def _check_hash(folder: Path, recorded: Mapping[str, Any]) -> str:
+    found = hash_model(folder)
+    if recorded.get(folder.name) != found:
+        raise CheckpointError(
+            f"{folder}: is not the model that pipeline.json names: should be {recorded.get(folder.name)}, "
+            f"found {found}; restore it or make the pipeline again"
+        )
+    return found
 
 
 def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:

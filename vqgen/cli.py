@@ -2,16 +2,18 @@
 
 import argparse
 import difflib
+import logging
 import os
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from vqgen import __version__
-from vqgen.errors import Interrupted, VQGenError
+from vqgen.errors import Interrupted, VQGenError, VQGenWarning
 from vqgen.signals import raise_on_signals
 
 COMMANDS = {
@@ -30,6 +32,9 @@ COMMANDS = {
 """Name -> what it does. The module is `vqgen.commands.<name>`, with `add_arguments(parser)` and `run(arguments)`."""
 
 _WRONG_USE = 2
+
+_LAST_WORDS = 1.0
+"""Seconds that the other processes wait before they fail: launchers stop all when one is gone, and the first speaks."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,16 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            warnings.simplefilter("always", VQGenWarning)
+            logging.getLogger("vqgen").handlers = [_LoggedWarnings(logging.WARNING)]
             return module.run(_parse(parser, module, words[1:]))
     except Interrupted as stop:
         _complain("stopped; the same command goes on")
         return 128 + stop.signal_number
     except VQGenError as error:
-        _complain(str(error))
-        return _WRONG_USE
+        _complain(str(error), everywhere=not error.alike)
     except OSError as error:
         _complain(_describe(error))
-        return _WRONG_USE
+    except RuntimeError as error:
+        if not _is_lost_process(error):
+            raise
+        _complain("another process of this launch has stopped, and so does this one")
+    return _WRONG_USE
 
 
 def _command_name(words: list[str]) -> str:
@@ -87,7 +97,7 @@ def _command_name(words: list[str]) -> str:
     parser.add_argument("command", metavar="COMMAND", help="one of those below")
     name = parser.parse_args(words[:1]).command
     if name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=2) or list(COMMANDS)
+        nearest = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.4) or list(COMMANDS)
         parser.error(f"command: there is none called {name!r}; the nearest are: {', '.join(nearest)}")
     return name
 
@@ -97,6 +107,9 @@ def _parse(parser: argparse.ArgumentParser, module: object, words: list[str]) ->
     if not getattr(module, "TAKES_OVERRIDES", False):
         return parser.parse_args(words)
     parsed, parsed.overrides = parser.parse_known_args(words)
+    early = [word for word in words[: words.index(parsed.recipe)] if word in parsed.overrides]
+    if early:  # what follows it was taken for the recipe, and is more likely its value
+        parser.error(f"RECIPE: should come before {early[0]}; `{parser.prog} RECIPE {early[0]} ...`")
     return parsed
 
 
@@ -106,12 +119,29 @@ def _describe(error: OSError) -> str:
     return f"{where}{error.strerror or error}; what was there before is as it was"
 
 
-def _complain(text: str) -> None:
-    """Prints to stderr, in one process of a launch."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"vqgen: {text}", file=sys.stderr)
+def _is_lost_process(error: RuntimeError) -> bool:
+    """Whether a collective operation failed because another process of the launch is gone."""
+    return "RANK" in os.environ and (type(error).__name__ == "DistBackendError" or "by peer" in str(error))
+
+
+def _complain(text: str, *, everywhere: bool = False) -> None:
+    """Prints to stderr: in the first process of a launch, or in whichever one it happened."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0":
+        print(f"vqgen: {text}", file=sys.stderr, flush=True)
+    elif everywhere:
+        print(f"vqgen, process {rank}: {text}", file=sys.stderr, flush=True)
+    else:
+        time.sleep(_LAST_WORDS)
+
+
+class _LoggedWarnings(logging.Handler):
+    """Prints warnings that are logged like all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _complain(f"warning: {record.getMessage()}")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: object) -> None:
-    if issubclass(category, UserWarning):
+    if issubclass(category, VQGenWarning):
         _complain(f"warning: {message}")

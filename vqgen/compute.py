@@ -48,6 +48,8 @@ class Compute:
         _check_available(resolved)
         if resolved.type == "cpu" and dtype == "float16":
             raise ConfigError("dtype: should be float32, bfloat16 or float64 on a CPU, found float16")
+        if resolved.type == "mps" and dtype == "float64":
+            raise ConfigError("dtype: should be float32, bfloat16 or float16 on mps, found float64; try --device cpu")
         return Compute(resolved, dtype)  # type: ignore[arg-type]
 
     def place(self, module: Module) -> Module:

@@ -5,7 +5,13 @@ The command line turns these into a few plain lines on stderr and exit code 2, w
 
 
 class VQGenError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and mend.
+
+    Attributes:
+        alike: All processes of a launch raise it alike, so that one may speak for all.
+    """
+
+    alike = True
 
 
 class ConfigError(VQGenError):
@@ -22,6 +28,10 @@ class CheckpointError(VQGenError):
 
 class BitstreamError(VQGenError):
     """A compressed file is damaged or was made by something else."""
+
+
+class VQGenWarning(UserWarning):
+    """Something that will work but is probably not meant. The command line prints these, and no other warnings."""
 
 
 class Interrupted(BaseException):

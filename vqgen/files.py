@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)  # it can only be read by setting it
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -73,14 +76,25 @@ def move_aside(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporaries that killed processes left in `folder`; the caller holds its lock."""
-    for pattern in (".*.tmp*", ".*.old"):
-        for path in folder.rglob(pattern):
-            _remove(path)
+    """Removes the temporaries that killed processes left in `folder`; the caller holds its lock.
+
+    A folder that was moved out of the way and whose replacement never came goes back to its place.
+    """
+    for replaced in list(folder.rglob(".*.old")):
+        target = replaced.with_name(replaced.name[1:].rsplit(".", 2)[0])
+        if target.exists():
+            _remove(replaced)
+        else:
+            replaced.rename(target)
+    for pattern in (".*.tmp*", ".tmp*"):  # ours, and those that safetensors makes beside the file it writes
+        for temporary in list(folder.rglob(pattern)):
+            _remove(temporary)
 
 
 def _flush(path: Path) -> None:
+    """Puts a file's bytes on the disk, and gives it the usual rights: some writers make theirs private."""
     if path.is_file():
+        path.chmod(0o666 & ~_UMASK)
         with path.open("rb") as file:
             os.fsync(file.fileno())
 

@@ -33,7 +33,7 @@ class MetricsLog:
             try:
                 if json.loads(line)["step"] <= last_step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError):
                 continue
         write_text(self.path, "".join(kept))
 

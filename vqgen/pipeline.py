@@ -3,9 +3,10 @@
 Legend: `b` images, `c` channels, `H W` image.
 """
 
+import re
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
 
 _BATCH_SIZE = 64
+
+_PIPELINE_ENTRY = re.compile(r"pipeline\.json|split\.json|README\.md|recipe\.toml|vqvae|prior-\w+")
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,17 @@ class VQGenPipeline:
         return cls(load_pipeline(locate_pipeline(name_or_path)), compute)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes a pipeline folder, all or nothing."""
-        save_pipeline(self.parts, Path(folder))
+        """Writes a pipeline folder, all or nothing.
+
+        Args:
+            folder: A new folder, an empty one, or a pipeline folder, which is replaced.
+
+        Raises:
+            CheckpointError: The folder holds something else, which would be lost.
+        """
+        folder = Path(folder)
+        _check_replaceable(folder)
+        save_pipeline(self.parts, folder)
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Uploads the pipeline to the Hub and returns its address.
@@ -200,7 +212,8 @@ class VQGenPipeline:
         """
         if labels is None:
             return list(range(len(self.label_map))) or [None]
-        chosen = [labels] if isinstance(labels, str | int) else list(labels)
+        alone = isinstance(labels, str) or not isinstance(labels, Iterable)
+        chosen: list[Label] = [labels] if alone else list(labels)  # type: ignore[list-item]
         if not chosen:
             raise DataError("labels: should be at least one, found none")
         if not len(self.label_map) and any(label is not None for label in chosen):
@@ -330,14 +343,30 @@ class VQGenPipeline:
         config = self.vqvae.config
         if codes.levels != self.levels:
             raise DataError(f"codes: should have the levels {', '.join(self.levels)}, found {', '.join(codes.levels)}")
-        finest = codes.grids[self.levels[-1]]
+        if not len(codes):
+            raise DataError("codes: should be those of at least one image, found none")
+        coarsest = codes.grids[self.levels[0]].shape
         for level, factor in zip(self.levels, config.downsample, strict=True):
-            grid, ratio = codes.grids[level], factor // config.downsample[-1]
-            expected = (finest.shape[1] // ratio, finest.shape[2] // ratio)
-            if tuple(grid.shape[1:]) != expected:
+            grid, ratio = codes.grids[level], config.downsample[0] // factor
+            expected = (coarsest[1] * ratio, coarsest[2] * ratio)
+            if grid.dtype != torch.int64 or tuple(grid.shape[1:]) != expected:
                 raise DataError(
-                    f"codes: {level} should be {expected[0]} x {expected[1]}, found {tuple(grid.shape[1:])}"
+                    f"codes: {level} should be int64 of {expected[0]} x {expected[1]}, "
+                    f"found {grid.dtype} of {' x '.join(map(str, grid.shape[1:]))}"
                 )
             low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
             if low < 0 or high >= config.codebook_size:
                 raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """A folder is replaced as a whole, so it may hold nothing but a pipeline."""
+    if not folder.exists():
+        return
+    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else [folder.name]
+    foreign = [name for name in found if not _PIPELINE_ENTRY.fullmatch(name)]
+    if foreign or (found and "pipeline.json" not in found):
+        raise CheckpointError(
+            f"{folder}: should be a new or empty folder or hold nothing but a pipeline, "
+            f"found {', '.join((foreign or found)[:6])}; choose another"
+        )

@@ -5,7 +5,7 @@ Legend: `b` images, `c` channels, `H W` image.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,15 @@ def save_image(image: Image.Image, path: Path) -> None:
         image.save(temporary)
 
 
-def image_grid(images: UInt8[Tensor, "b c H W"], columns: int) -> Image.Image:
-    """Lays pictures out in rows, with a white margin between them; small ones enlarged by a whole factor."""
-    factor = max(1, -(-_LEAST_SIDE // images.shape[-1]))
+def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int = _LEAST_SIDE) -> Image.Image:
+    """Lays pictures out in rows, with a white margin between them; small ones enlarged by a whole factor.
+
+    Args:
+        images: The pictures; an unfilled place in the last row stays white.
+        columns: Pictures in a row.
+        least_side: Width in pixels below which pictures are enlarged.
+    """
+    factor = max(1, -(-least_side // images.shape[-1]))
     large = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     grid = make_grid(large, nrow=columns, padding=max(2, large.shape[-1] // 16), pad_value=_WHITE)
     grey = images.shape[1] == 1
@@ -88,23 +94,19 @@ def _runs(labels: Sequence[int | None]) -> list[int | None]:
 def save_reconstruction_grid(
     originals: UInt8[Tensor, "b c H W"], reconstructions: UInt8[Tensor, "b c H W"], path: Path, columns: int = 8
 ) -> None:
-    """Writes rows of originals, each above the row of their reconstructions; an unfilled place stays white."""
-    missing = -len(originals) % min(columns, len(originals))
-    rows = []
-    for images in (originals, reconstructions):
-        blank = torch.full((missing, *images.shape[1:]), _WHITE, dtype=torch.uint8)
-        rows.append(torch.cat([images, blank]).split(min(columns, len(originals))))
-    paired = torch.cat([row for pair in zip(*rows, strict=True) for row in pair])
-    save_image(image_grid(paired, columns=min(columns, len(originals))), path)
+    """Writes a grid of originals, each joined to its reconstruction below it, with margins around the pairs."""
+    pairs = torch.cat([originals, reconstructions], dim=2)
+    save_image(image_grid(pairs, columns=min(columns, len(pairs))), path)
 
 
-def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, names: Sequence[str]) -> None:
-    """Plots figures of metrics.jsonl over the steps, on a logarithmic axis where all are positive.
+def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:
+    """Plots figures of metrics.jsonl over the steps, on a logarithmic axis where they span more than a decade.
 
     Args:
         metrics: Lines of metrics.jsonl.
         path: Picture to write.
-        names: Figures to draw; validation figures (val_...) are drawn with markers.
+        curves: Figures to draw and what to call them; validation figures (val_...) are drawn with markers.
+        unit: What the figures measure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -112,18 +114,21 @@ def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, names: Sequence[s
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    lowest = float("inf")
-    for name in names:
+    drawn: list[float] = []
+    for name, label in curves.items():
         points = [(line["step"], line[name]) for line in metrics if name in line]
         if not points:
             continue
         steps, values = zip(*points, strict=True)
-        lowest = min(lowest, *values)
-        axes.plot(steps, values, marker="o" if name.startswith("val_") else "", markersize=3, linewidth=1, label=name)
-    if 0 < lowest < float("inf"):
+        drawn += values
+        marker = "o" if name.startswith("val_") else ""
+        axes.plot(steps, values, marker=marker, markersize=4, linewidth=1, label=label)
+    if drawn and 0 < min(drawn) * 10 < max(drawn):
         axes.set_yscale("log")
     axes.set_xlabel("step")
+    axes.set_ylabel(unit)
     axes.grid(visible=True, which="both", alpha=0.25)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

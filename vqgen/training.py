@@ -7,7 +7,7 @@ the saved step is the loop that never stopped. Figures stay on the device until 
 import json
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,13 +15,13 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from vqgen.checkpoint import load_tensors, load_weights, save_tensors
 from vqgen.config import TrainConfig
-from vqgen.errors import CheckpointError, Interrupted
+from vqgen.errors import CheckpointError, Interrupted, VQGenError
 from vqgen.metrics_log import MetricsLog
 from vqgen.nn.collective import all_reduce_max
+from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.signals import PendingSignal
 
@@ -177,8 +177,10 @@ class Trainer:
         self.wrapped.train()
         with PendingSignal() as pending, self._bar() as bar:
             batches = self.batches.steps(self.progress.step)
-            while self.progress.step < self.total_steps and not self._is_patience_over():
-                figures = self._step(next(batches))
+            while not self._is_over():
+                with _unlike_others():
+                    batch = next(batches)
+                figures = self._step(batch)
                 self._after_step(figures, bar)
                 self._stop_if_asked(pending)
         self._save()
@@ -213,7 +215,7 @@ class Trainer:
         self._update_average(step)
         return figures
 
-    def _after_step(self, figures: dict[str, Tensor], bar: "tqdm[Any]") -> None:
+    def _after_step(self, figures: dict[str, Tensor], bar: ProgressBar) -> None:
         self.progress.step += 1
         step = self.progress.step
         self.log.add(step, figures, learning_rate_at(step - 1, self.total_steps, self.config))
@@ -222,7 +224,8 @@ class Trainer:
             self._validate()
         if validated or step % self.config.log_every == 0 or step % self.config.save_every == 0:
             latest = self.log.flush()
-            bar.set_postfix({name: f"{value:.4g}" for name, value in latest.items() if name != "learning_rate"})
+            shown = ("loss", f"val_{self.objective.monitor}")
+            bar.note({name: latest[name] for name in shown if name in latest})
         if step % self.config.save_every == 0:
             self._save()
         bar.update()
@@ -232,7 +235,7 @@ class Trainer:
         raw = [p.detach().clone() for p in self.parameters] if self.average else None
         self._put(self.average)
         self.wrapped.eval()
-        with torch.no_grad():
+        with torch.no_grad(), _unlike_others():
             figures = self.objective.validate()
         self.wrapped.train()
         self.log.add_validation(figures)
@@ -246,8 +249,9 @@ class Trainer:
             self.progress.waited += 1
         self._put(raw)
 
-    def _is_patience_over(self) -> bool:
-        return bool(self.config.patience) and self.progress.waited >= self.config.patience
+    def _is_over(self) -> bool:
+        is_patience_over = bool(self.config.patience) and self.progress.waited >= self.config.patience
+        return is_patience_over or self.progress.step >= self.total_steps
 
     def _put(self, values: list[Tensor] | None) -> None:
         """Copies values into the parameters, without replacing the tensors that the optimizer holds."""
@@ -308,7 +312,7 @@ class Trainer:
         """Saves and stops when any process received a signal; several processes ask each other now and then."""
         if self.accelerator.num_processes == 1:
             asked = pending.number
-        elif self.progress.step % self.config.log_every == 0:
+        elif self._is_over() or self.progress.step % self.config.log_every == 0:
             asked = int(all_reduce_max(torch.tensor(pending.number, device=self.accelerator.device)))
         else:
             asked = 0
@@ -316,15 +320,24 @@ class Trainer:
             self._save()
             raise Interrupted(asked)
 
-    def _bar(self) -> "tqdm[Any]":
-        return tqdm(
-            total=self.total_steps,
-            initial=self.progress.step,
-            desc=self.session.stage,
-            unit="step",
-            dynamic_ncols=True,
-            disable=self.session.quiet or not self.accelerator.is_main_process,
+    def _bar(self) -> ProgressBar:
+        return ProgressBar(
+            self.total_steps,
+            self.session.stage,
+            "step",
+            done=self.progress.step,
+            show=self.accelerator.is_main_process and not self.session.quiet,
         )
+
+
+@contextmanager
+def _unlike_others() -> Iterator[None]:
+    """Marks errors inside as this process's own: others read other images."""
+    try:
+        yield
+    except VQGenError as error:
+        error.alike = False
+        raise
 
 
 def _split_batch(batch: Any, parts: int) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_output(folder: Path) -> None:
-    """A store is replaced as a whole; a folder of anything else is not ours to replace."""
-    if folder.exists() and not (folder / "manifest.json").is_file() and (folder.is_file() or any(folder.iterdir())):
+    """A store from `vqgen encode` is replaced as a whole; a folder of anything else is not ours to replace."""
+    from vqgen.data import CodeStore
+
+    if folder.resolve() == Path.cwd():
+        raise ConfigError(f"-o {folder}: should be another folder than the current one, which cannot be replaced")
+    if not folder.exists():
+        return
+    own: tuple[str, ...] = ()
+    if (folder / "manifest.json").is_file():
+        with suppress(DataError):
+            own = CodeStore(folder).files
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} <= set(own):
         raise ConfigError(f"-o {folder}: should be a new folder or a code store, found something else; choose another")
 
 

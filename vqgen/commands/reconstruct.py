@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _BATCH_SIZE = 64
 
+_LEAST_SIDE = 96
+"""Pixels below which pictures are enlarged, to be looked at one by one."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -61,5 +64,5 @@ def _reconstruct(pipe: "VQGenPipeline", batch: "list[tuple[str, Image]]", folder
     values = psnr_per_image(mse_per_image(to_float(decoded), to_float(originals))).tolist()
     for index, (name, _) in enumerate(batch):
         pair = torch.stack([originals[index], decoded[index]])
-        save_image(image_grid(pair, columns=2), folder / f"{name}.png")
+        save_image(image_grid(pair, columns=2, least_side=_LEAST_SIDE), folder / f"{name}.png")
         yield name, values[index]

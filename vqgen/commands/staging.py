@@ -28,7 +28,7 @@ def run_folder(arguments: argparse.Namespace, recipe: "Recipe") -> Path:
     Raises:
         ConfigError: --run-name is no name of a folder.
     """
-    name = arguments.run_name or recipe.name
+    name = recipe.name if arguments.run_name is None else arguments.run_name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ConfigError(f"--run-name: should be letters, digits, '.', '_' and '-', found {name!r}")
     return Path(arguments.checkpoints) / name

@@ -105,6 +105,12 @@ class VQVAE(nn.Module):
         """
         if codes.levels != self.levels:
             raise ValueError(f"codes should have the levels {self.levels}, found {codes.levels}")
+        coarsest = codes.grids[self.levels[0]].shape
+        for level, factor in zip(self.levels, self.config.downsample, strict=True):
+            ratio = self.config.downsample[0] // factor
+            expected, found = (coarsest[1] * ratio, coarsest[2] * ratio), tuple(codes.grids[level].shape[1:])
+            if found != expected:
+                raise ValueError(f"codes of level {level} should be {expected}, found {found}")
         context: Tensor | None = None
         for index, level in enumerate(self.levels):
             quantized = self._quantizer(index).embed(codes.grids[level])

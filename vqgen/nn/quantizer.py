@@ -68,8 +68,8 @@ class VectorQuantizer(nn.Module):
         codebook_size: Entries k.
         embedding_dim: Dimensions d.
         decay: Decay of the moving averages, in [0, 1).
-        data_init: Start at latents of the first training batch instead of at random.
-        kmeans_iterations: k-means iterations on that batch.
+        data_init: Start at latents of the first training micro-batch, of all processes, instead of at random.
+        kmeans_iterations: k-means iterations on it.
         restart_after: Steps without a latent after which a code restarts; 0 never restarts.
 
     Attributes:
@@ -104,7 +104,7 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("idle_steps", torch.zeros(codebook_size, dtype=torch.int64))
         self.register_buffer("initialized", torch.tensor(not data_init))
         self._pending: Tensor | None = None
-        self._last_latents: Tensor | None = None
+        self._latents: list[Tensor] = []
         self._needs_data = data_init
 
     def forward(self, latents: Float[Tensor, "b d h w"]) -> Quantized:
@@ -133,7 +133,7 @@ class VectorQuantizer(nn.Module):
         Only codes that received something move (deviation: the paper's averages, computed over all codes,
         would move idle ones by rounding alone).
         """
-        if self._pending is None or self._last_latents is None:
+        if self._pending is None:
             return
         counts, sums = self._reduced_statistics()
         received = counts > 0
@@ -145,19 +145,20 @@ class VectorQuantizer(nn.Module):
         self.codebook.copy_(torch.where(received[:, None], entries, self.codebook))
         self.idle_steps.add_(1).masked_fill_(received, 0)
         if self.restart_after:
-            self._restart_idle_codes(self._last_latents)
-        self._pending = self._last_latents = None
+            self._restart_idle_codes(torch.cat(self._latents))
+        self._pending, self._latents = None, []
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._needs_data = not bool(self.initialized)
 
     def _gather(self, latents: Float[Tensor, "n d"], codes: Int[Tensor, " n"]) -> None:
-        """Adds this micro-batch's sums and counts, side by side in one `(k, d + 1)` tensor."""
+        """Adds this micro-batch's sums and counts, side by side in one `(k, d + 1)` tensor; keeps its latents."""
         if self._pending is None:
             self._pending = self.codebook.new_zeros(self.codebook.shape[0], self.codebook.shape[1] + 1)
         self._pending += _sums_and_counts(latents, codes, self.codebook.shape[0])
-        self._last_latents = latents
+        if self.restart_after:
+            self._latents.append(latents)
 
     def _reduced_statistics(self) -> tuple[Float[Tensor, " k"], Float[Tensor, "k d"]]:
         assert self._pending is not None

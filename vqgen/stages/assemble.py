@@ -1,24 +1,32 @@
 """The pipeline folder of a run: written as soon as the VQ-VAE exists, priors added as they finish."""
 
-from vqgen.checkpoint import PipelineParts, load_model, made_from, save_pipeline
+from vqgen.checkpoint import PipelineParts, hash_model, load_model, made_from, save_pipeline
 from vqgen.data import LabelMap
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.stages.bookkeeping import read_record
+from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext
 
 
-def write_pipeline(context: RunContext, label_map: LabelMap, split: dict[str, list[int]]) -> None:
-    """Writes `pipeline/` from the models of all complete stages; call it in the main process.
+def write_pipeline(
+    context: RunContext, label_map: LabelMap, split: dict[str, list[int]], finished: StageRecord
+) -> None:
+    """Writes `pipeline/` from the VQ-VAE and the priors that belong to it; call it in the main process.
 
     Args:
         context: The run.
         label_map: Names of the labels.
         split: Split name -> indices of its images in the source.
+        finished: Record of the stage that ends with this; its folder does not have it yet.
     """
     recipe, folder = context.recipe, context.folder
+    vqvae_hash = hash_model(folder / "vqvae" / "model")
     prior_folders = {level: folder / f"prior-{level}" / "model" for level in recipe.levels}
-    ready = {level: path for level, path in prior_folders.items() if (path / "config.json").is_file()}
+    ready = {
+        level: path
+        for level, path in prior_folders.items()
+        if (path / "config.json").is_file() and made_from(path).get("vqvae") == vqvae_hash
+    }
     parts = PipelineParts(
         name=recipe.name,
         data=recipe.data,
@@ -26,21 +34,21 @@ def write_pipeline(context: RunContext, label_map: LabelMap, split: dict[str, li
         vqvae=load_model(folder / "vqvae" / "model", VQVAE),
         priors={level: load_model(path, PixelCNN) for level, path in ready.items()},
         split=split,
-        trained_on={level: made_from(path)["vqvae"] for level, path in ready.items()},
+        trained_on=dict.fromkeys(ready, vqvae_hash),
+        texts={
+            "README.md": model_card(context, label_map, vqvae_hash, finished),
+            "recipe.toml": (folder / "recipe.toml").read_text(encoding="utf-8"),
+        },
     )
-    extra = {
-        "README.md": model_card(context, label_map),
-        "recipe.toml": (folder / "recipe.toml").read_text(encoding="utf-8"),
-    }
-    save_pipeline(parts, folder / "pipeline", extra)
+    save_pipeline(parts, folder / "pipeline")
 
 
-def model_card(context: RunContext, label_map: LabelMap) -> str:
-    """A model card: what the model is, what was measured on the way, how to use it."""
+def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finished: StageRecord) -> str:
+    """A model card: what the model is, what was measured on the way, how to use it; arguments as `write_pipeline`."""
     recipe, lines = context.recipe, []
     for stage in ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels)]:
-        record = read_record(context.folder / stage)
-        if record is not None and record.complete:
+        record = finished if stage == finished.stage else read_record(context.folder / stage)
+        if record is not None and record.complete and vqvae_hash in (record.output, record.inputs.get("vqvae")):
             lines += [f"| {stage} | {name} | {value:.5g} |" for name, value in record.figures.items()]
     grids = ", ".join(f"{level} {recipe.grid_side(level)} x {recipe.grid_side(level)}" for level in recipe.levels)
     labels = ", ".join(label_map.names) or "none"

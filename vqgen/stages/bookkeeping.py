@@ -7,16 +7,16 @@ complete, and its figures.
 import fcntl
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from vqgen.checkpoint import read_json
-from vqgen.config import differences, stage_fields
+from vqgen.config import differences, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.files import move_aside, write_json
 from vqgen.stages.context import RunContext
@@ -82,13 +82,16 @@ def decide(record: StageRecord | None, fields: dict[str, Any], inputs: dict[str,
     return ("skip" if record.complete else "resume"), changed
 
 
-def begin_stage(context: RunContext, stage: str, inputs: dict[str, str]) -> tuple[Action, StageRecord]:
+def begin_stage(
+    context: RunContext, stage: str, inputs: dict[str, str], check: Callable[[], object] = lambda: None
+) -> tuple[Action, StageRecord]:
     """Opens a stage's folder; decided in the main process, known to all.
 
     Args:
         context: The run.
         stage: Name of the stage and of its folder.
         inputs: Name -> SHA-256 of what it is made from.
+        check: Called before anything is touched when the stage is to start; it may raise.
 
     Returns:
         What to do, and the stage's record.
@@ -96,41 +99,65 @@ def begin_stage(context: RunContext, stage: str, inputs: dict[str, str]) -> tupl
     Raises:
         CheckpointError: It was begun with another recipe or other inputs, and redoing was not asked for.
     """
-    return context.on_main(lambda: _begin_on_main(context, stage, inputs))
+    return context.on_main(lambda: _begin_on_main(context, stage, inputs, check))
 
 
-def _begin_on_main(context: RunContext, stage: str, inputs: dict[str, str]) -> tuple[Action, StageRecord]:
+def _begin_on_main(
+    context: RunContext, stage: str, inputs: dict[str, str], check: Callable[[], object]
+) -> tuple[Action, StageRecord]:
     folder = context.folder / stage
     fields = stage_fields(context.recipe, stage)
     record = read_record(folder)
     action, changed = decide(record, fields, inputs)
     if changed:
-        if not context.redo:
-            raise CheckpointError(_refusal(folder, stage, changed))
-        aside = move_aside(folder)
-        context.say(f"{stage}: moved the old one to {aside}")
+        _refuse_unless_redo(context, stage, changed)
         action, record = "start", None
+    if action == "start":
+        check()
+    if changed:
+        context.say(f"{stage}: moved the old one to {move_aside(folder)}")
     if action == "start" or record is None:
-        if folder.is_dir() and not record and any(folder.iterdir()) and (folder / "state").exists():
+        if (folder / "state").exists():
             raise CheckpointError(f"{folder}: has a training state but no stage.json; move it away and run again")
         record = StageRecord(stage, fields, inputs, environment_of(context))
         write_json(folder / "stage.json", asdict(record))
     elif action == "resume":
         _warn_of_environment(context, record)
+    save_recipe(context.recipe, context.folder / "recipe.toml")
     return action, record
 
 
-def complete_stage(context: RunContext, record: StageRecord, output: str, figures: dict[str, float]) -> None:
-    """Marks a stage as complete."""
-    record.complete, record.output, record.figures = True, output, figures
-    context.on_main(lambda: write_json(context.folder / record.stage / "stage.json", asdict(record)))
+def complete_stage(
+    context: RunContext,
+    record: StageRecord,
+    output: str,
+    figures: dict[str, float],
+    finish: Callable[[StageRecord], object] = lambda record: None,
+) -> None:
+    """Marks a stage as complete.
+
+    Args:
+        context: The run.
+        record: Its record so far.
+        output: SHA-256 of what it made.
+        figures: What it measured.
+        finish: The last that belongs to the stage; it receives the finished record and runs before that is written,
+            so that a stage that is complete lacks nothing.
+    """
+    finished = replace(record, complete=True, output=output, figures=figures)
+
+    def mark() -> None:
+        finish(finished)
+        write_json(context.folder / record.stage / "stage.json", asdict(finished))
+
+    context.on_main(mark)
 
 
 def require_stage(context: RunContext, stage: str) -> StageRecord:
     """The record of a stage that another one needs.
 
     Raises:
-        CheckpointError: It is not complete.
+        CheckpointError: It is not complete, or was made with another recipe.
     """
     record = read_record(context.folder / stage)
     if record is None or not record.complete:
@@ -139,36 +166,74 @@ def require_stage(context: RunContext, stage: str) -> StageRecord:
             f"{context.folder / stage}: is needed first, found "
             f"{'nothing' if record is None else 'an unfinished one'}; `vqgen {command}` or `vqgen run` makes it"
         )
+    changed = differences(record.fields, stage_fields(context.recipe, stage))
+    if changed:
+        raise CheckpointError(_refusal(context.folder / stage, stage, changed))
     return record
+
+
+def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:
+    """Refuses a recipe that differs from the one that made what is there, before anything is touched.
+
+    Raises:
+        CheckpointError: It differs, and redoing was not asked for.
+    """
+    for stage in stages:
+        record = read_record(context.folder / stage)
+        if record is not None:
+            changed = differences(record.fields, stage_fields(context.recipe, stage))
+            if changed:
+                _refuse_unless_redo(context, stage, changed)
 
 
 @contextmanager
 def locked(context: RunContext) -> Iterator[None]:
-    """Holds the run folder for these processes alone, as long as they live.
+    """Holds the run folder for these processes alone, as long as they live; makes it where there is none.
 
     Raises:
         CheckpointError: Other processes hold it.
     """
-    handle: list[int] = []
+    folder, handle = context.folder, []
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    context.on_main(lambda: handle.append(_lock(folder)))
+    try:
+        yield
+    finally:
+        for descriptor in handle:
+            _remove_if_unused(folder, made)
+            os.close(descriptor)
 
-    def lock() -> None:
-        context.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(context.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+
+def _lock(folder: Path) -> int:
+    path = folder / ".lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
             raise CheckpointError(
-                f"run folder {context.folder}: another process is working in it; wait for it, or choose --run-name"
+                f"run folder {folder}: another process is working in it; wait for it, or choose --run-name"
             ) from error
-        handle.append(descriptor)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # who held it before had begun nothing, and removed it
 
-    context.on_main(lock)
-    try:
-        yield
-    finally:
-        for descriptor in handle:
-            os.close(descriptor)
+
+def _remove_if_unused(folder: Path, made: Sequence[Path]) -> None:
+    """Leaves no trace of a run in which nothing was begun: neither the lock nor the folders made for it."""
+    with suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [".lock"]:
+            (folder / ".lock").unlink()
+            for path in made:
+                path.rmdir()
+
+
+def _refuse_unless_redo(context: RunContext, stage: str, changed: list[str]) -> None:
+    if not context.redo:
+        raise CheckpointError(_refusal(context.folder / stage, stage, changed))
 
 
 def _refusal(folder: Path, stage: str, changed: list[str]) -> str:

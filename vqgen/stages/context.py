@@ -4,21 +4,28 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 
 from vqgen.compute import Compute
 from vqgen.config import Recipe, TrainConfig
 from vqgen.data import ImageSplits, open_images
-from vqgen.errors import ConfigError, VQGenError
+from vqgen.errors import ConfigError, VQGenError, VQGenWarning
 from vqgen.training import Session
 
 Result = TypeVar("Result")
+
+_HOW = "start on CPUs with `torchrun --nproc_per_node N -m vqgen`, on GPUs with `accelerate launch -m vqgen`"
+
+_LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+_MEETING_SECONDS = 60.0
 
 _MIXED_PRECISION = {"float32": "no", "float64": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -27,10 +34,15 @@ def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: s
     """Joins the processes that the launcher started.
 
     Raises:
-        ConfigError: The launcher promised another number of processes, or the tracker is not installed.
+        ConfigError: The launcher promised another number of processes, or they did not come; or the tracker is not
+            installed.
     """
     if tracker == "tensorboard":
         _require_tensorboard()
+    promised = _promised_processes()
+    on_their_own = "TORCHELASTIC_RUN_ID" not in os.environ and not torch.distributed.is_initialized()
+    if promised > 1 and compute.device.type == "cpu" and on_their_own:
+        _meet(promised)
     accelerator = Accelerator(
         cpu=compute.device.type == "cpu",
         mixed_precision=_MIXED_PRECISION[compute.dtype],
@@ -38,13 +50,42 @@ def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: s
         project_dir=folder,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # all processes move codebooks alike
     )
-    promised = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != promised:
         raise ConfigError(
-            f"WORLD_SIZE: the launcher promised {promised} processes, found {accelerator.num_processes} joined; "
-            "start on CPUs with `torchrun --nproc_per_node N -m vqgen`, on GPUs with `accelerate launch -m vqgen`"
+            f"WORLD_SIZE: the launcher promised {promised} processes, found {accelerator.num_processes} joined; {_HOW}"
         )
     return accelerator
+
+
+def _promised_processes() -> int:
+    """How many processes the launcher says there are; without a launcher one.
+
+    Raises:
+        ConfigError: What the launcher says is not complete: joining would wait for ever.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"WORLD_SIZE: should be a number of processes, found {text!r}; {_HOW}")
+    missing = [name for name in _LAUNCHER_VARIABLES if name not in os.environ]
+    if int(text) > 1 and missing:
+        raise ConfigError(
+            f"WORLD_SIZE: promises {text} processes, but {', '.join(missing)} is not set, so no launcher made them; "
+            f"unset WORLD_SIZE for one process, or {_HOW}"
+        )
+    return int(text)
+
+
+def _meet(promised: int) -> None:
+    """Joins processes that were started by hand, and does not wait for half an hour for those that never come."""
+    try:
+        store, rank, world = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=_MEETING_SECONDS)))
+    except (torch.distributed.DistError, ValueError) as error:
+        raise ConfigError(
+            f"WORLD_SIZE: promises {promised} processes, but they did not meet at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} within {_MEETING_SECONDS:.0f} s; {_HOW}"
+        ) from error
+    store.set_timeout(torch.distributed.constants.default_pg_timeout)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
 
 
 def _require_tensorboard() -> None:
@@ -132,7 +173,7 @@ class RunContext:
     def warn(self, text: str) -> None:
         """Warns in the main process."""
         if self.is_main:
-            warnings.warn(text, UserWarning, stacklevel=3)
+            warnings.warn(text, VQGenWarning, stacklevel=3)
 
     def on_main(self, act: Callable[[], Result]) -> Result:
         """Runs `act` in the main process; all processes receive its result, or raise its error."""
@@ -147,3 +188,15 @@ class RunContext:
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
+
+    def in_all(self, act: Callable[[], object]) -> None:
+        """Runs `act` in all processes and waits for all; if it fails in one, all raise that error."""
+        failure: Exception | None = None
+        try:
+            act()
+        except (VQGenError, OSError) as error:
+            failure = error
+        failures = gather_object([failure]) if self.accelerator.num_processes > 1 else [failure]
+        for error in failures:
+            if error is not None:
+                raise error

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from vqgen.config import Recipe, save_recipe, stage_fields
+from vqgen.config import Recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.files import remove_leftovers
-from vqgen.stages.bookkeeping import decide, locked, read_record
+from vqgen.stages.bookkeeping import check_unchanged, decide, locked, read_record
 from vqgen.stages.context import RunContext
 from vqgen.stages.extract_codes import extract_codes
 from vqgen.stages.generate_samples import generate_samples
@@ -14,7 +14,7 @@ from vqgen.stages.train_vqvae import train_vqvae
 
 
 def run_stages(context: RunContext, act: Callable[[RunContext], object]) -> None:
-    """Runs `act` with the run folder locked, cleaned of what kills left, and the recipe written."""
+    """Runs `act` with the run folder locked, checked against the recipe and cleaned of what kills left."""
     with locked(context):
         context.on_main(lambda: _prepare_folder(context))
         act(context)
@@ -57,5 +57,5 @@ def stage_states(context: RunContext) -> dict[str, str]:
 
 
 def _prepare_folder(context: RunContext) -> None:
+    check_unchanged(context, stage_names(context.recipe))
     remove_leftovers(context.folder)
-    save_recipe(context.recipe, context.folder / "recipe.toml")

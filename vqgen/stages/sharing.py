@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from tqdm import tqdm
 
 from vqgen.codes import Codes
 from vqgen.compute import Compute
 from vqgen.errors import ConfigError
 from vqgen.pipeline import GenerationOutput, Label, VQGenPipeline
+from vqgen.progress import ProgressBar
 from vqgen.sampling import Filters
 
 
@@ -36,7 +36,7 @@ def join_processes(device: str, dtype: str) -> Processes:
         ConfigError: There is no such device or number format, or not all processes joined.
     """
     compute = Compute.resolve(device, dtype)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         return Processes(0, 1, compute.device)
     from vqgen.stages.context import make_accelerator
 
@@ -71,7 +71,7 @@ def generate_shared(
     begin, end = len(indices) * rank // world, len(indices) * (rank + 1) // world
     parts: list[tuple[Codes, torch.Tensor]] = []
     if end > begin:
-        with tqdm(total=end - begin, desc="samples", unit="image", disable=quiet or rank > 0) as bar:
+        with ProgressBar(end - begin, "samples", "image", show=rank == 0 and not quiet) as bar:
             mine = range(begin, end)
             parts.append(
                 pipe.sample(

@@ -14,7 +14,6 @@ from vqgen.data import (
     ImageSet,
     evaluation_batches,
     evaluation_transform,
-    is_random,
     to_float,
     to_uint8,
     training_transform,
@@ -32,6 +31,12 @@ from vqgen.stages.schedule import training_order
 from vqgen.training import Objective, Trainer
 
 STAGE = "vqvae"
+
+_CURVES = {
+    "loss": "training, with commitment",
+    "reconstruction": "training",
+    "val_reconstruction": "validation",
+}
 
 
 class VQVAEObjective(Objective):
@@ -120,8 +125,13 @@ def train_vqvae(context: RunContext) -> str:
     context.on_main(lambda: save_model(model, folder / "model", {"images": context.images.fingerprint}))
     output = hash_model(folder / "model")
     context.on_main(lambda: _report(context, model))
-    context.on_main(lambda: write_pipeline(context, context.images.label_map, context.images.indices))
-    complete_stage(context, record, output, figures)
+    complete_stage(
+        context,
+        record,
+        output,
+        figures,
+        finish=lambda finished: write_pipeline(context, context.images.label_map, context.images.indices, finished),
+    )
     context.say(f"{STAGE}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
     return output
 
@@ -136,7 +146,7 @@ def _batches(context: RunContext) -> ImageBatches:
         world_size=context.world_size,
         seed=derive_seed(recipe.seed, STAGE),
         workers=recipe.data.workers,
-        cache=not is_random(recipe.data),
+        cache=not recipe.data.is_augmented,
         pin_memory=context.device.type == "cuda",
     )
 
@@ -144,7 +154,12 @@ def _batches(context: RunContext) -> ImageBatches:
 def _report(context: RunContext, model: VQVAE) -> None:
     """The plot of the losses, and originals beside reconstructions."""
     folder = context.folder / STAGE
-    plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", ("loss", "reconstruction", "val_mse"))
+    # mse is of intensities in [0, 1], the loss of pixels in [-1, 1]
+    lines = [
+        line | ({"val_reconstruction": 4 * line["val_mse"]} if "val_mse" in line else {})
+        for line in read_metrics(folder / "metrics.jsonl")
+    ]
+    plot_losses(lines, folder / "losses.png", _CURVES, "mean squared error of pixels in [-1, 1]")
     transform = evaluation_transform(context.recipe.data)
     images = context.images.validation
     chosen = torch.stack([transform(images.read(index)) for index in range(min(32, len(images)))])

@@ -1,0 +1,74 @@
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vqgen.config import Recipe, VQVAEConfig
+from vqgen.config.loading import validate_recipe
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same, whichever ran before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+def merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`into` with `changes`, dictionaries merged key by key; nothing given is touched."""
+    merged = dict(into)
+    for key, value in changes.items():
+        merged[key] = merge(merged[key], value) if isinstance(value, dict) and key in merged else value
+    return merged
+
+
+@pytest.fixture
+def tiny_document() -> Callable[..., dict[str, Any]]:
+    """Builds the document of a recipe that trains in a second; sections given replace single keys."""
+
+    def build(**changes: Any) -> dict[str, Any]:
+        train = {"steps": 4, "batch_size": 8, "validate_every": 2, "save_every": 2, "log_every": 1}
+        prior = {
+            "layers": 2, "channels": 8, "attention_every": 2, "attention_heads": 2, "conditioning_layers": 1,
+            "train": train,
+        }  # fmt: skip
+        document = {
+            "name": "tiny",
+            "seed": 0,
+            "data": {"source": "digits", "image_size": 8, "channels": 1},
+            "vqvae": {
+                "downsample": [4, 2], "codebook_size": 8, "embedding_dim": 4, "channels": 8, "residual_channels": 4,
+                "residual_layers": 1, "train": train,
+            },
+            "priors": [prior, prior],
+            "generate": {"images_per_label": 1},
+        }  # fmt: skip
+        return merge(document, changes)
+
+    return build
+
+
+@pytest.fixture
+def tiny_recipe(tiny_document: Callable[..., dict[str, Any]]) -> Callable[..., Recipe]:
+    """Builds that recipe."""
+    return lambda **changes: validate_recipe(tiny_document(**changes), origin="tiny")
+
+
+@pytest.fixture
+def tiny_vqvae_config() -> Callable[..., VQVAEConfig]:
+    """Builds the configuration of a VQ-VAE of 8 x 8 pixels, or with other settings."""
+
+    def build(**changes: Any) -> VQVAEConfig:
+        settings = {
+            "downsample": (4, 2), "codebook_size": 16, "embedding_dim": 4, "channels": 8, "residual_channels": 4,
+            "residual_layers": 1, "image_size": 8, "image_channels": 1,
+        }  # fmt: skip
+        return VQVAEConfig(**(settings | changes))
+
+    return build

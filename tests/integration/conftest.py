@@ -1,0 +1,54 @@
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+from small_runs import Finished, run_installed, save_picture, small_document, write_recipe
+
+from vqgen.cli import main
+
+
+@pytest.fixture
+def vqgen(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Finished]]:
+    """The program in this process: what it prints and returns, without seconds of imports each time."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*words: object) -> Finished:
+        capsys.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as stop:  # what would end the process
+            code = stop.code if isinstance(stop.code, int) else 0
+        captured = capsys.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    yield run
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny run of digits, made by the installed command; tests only read it."""
+    root = tmp_path_factory.mktemp("trained")
+    recipe = write_recipe(root / "tiny.toml", small_document())
+    finished = run_installed("run", recipe, "--checkpoints", root / "checkpoints")
+    assert finished.code == 0, finished.err
+    return root / "checkpoints" / "tiny"
+
+
+@pytest.fixture
+def tiny_toml(tmp_path: Path) -> Path:
+    """The recipe that `trained` was made from."""
+    return write_recipe(tmp_path / "tiny.toml", small_document())
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Five pictures in nested folders, two of them of one name, in several formats and sizes."""
+    root = tmp_path / "pictures"
+    for number, name in enumerate(["x.jpg", "a/x.jpg", "a/b/wide.png", "a/b/tall.webp", "grey.png"]):
+        save_picture(root / name, number, size=(40, 24) if "wide" in name else (20, 33), grey="grey" in name)
+    return root

@@ -1,0 +1,63 @@
+"""A full disk is said plainly, leaves no half file, and the run goes on when there is room again."""
+
+import subprocess
+
+import pytest
+from small_runs import final_hashes
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a file system of a given size, or skips where that is not allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(kilobytes):
+        options = f"{'remount,' if folder.is_mount() else ''}size={kilobytes}k"
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("needs the right to mount a file system")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", folder], check=True)
+
+
+def assert_disk_is_full(finished):
+    assert finished.code == 2
+    assert "No space left on device" in finished.err
+    assert finished.err.startswith("vqgen: ")
+    assert finished.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kilobytes", [40, 120, 200, 300])
+def test_a_run_on_a_full_disk_goes_on_when_there_is_room(vqgen, trained, tiny_toml, small_disk, kilobytes):
+    disk = small_disk(kilobytes)
+    assert_disk_is_full(vqgen("run", tiny_toml, "--checkpoints", disk))
+    assert not [path for path in disk.rglob("*") if ".tmp" in path.name]
+    small_disk(100_000)
+    finished = vqgen("run", tiny_toml, "--checkpoints", disk)
+    assert finished.code == 0, finished.err
+    assert final_hashes(disk / "tiny") == final_hashes(trained)
+
+
+def test_output_on_a_full_disk(vqgen, trained, pictures, small_disk):
+    disk = small_disk(8)
+    (disk / "much").write_bytes(bytes(4096))
+    for words in (
+        ("generate", trained, "--images-per-label", 1),
+        ("reconstruct", trained, pictures),
+        ("encode", trained, pictures),
+    ):
+        assert_disk_is_full(vqgen(*words, "-o", disk / "out" / words[0]))
+        assert not [path for path in disk.rglob("*") if ".tmp" in path.name]
+
+
+def test_a_store_that_could_not_be_replaced_is_as_it_was(vqgen, trained, pictures, small_disk):
+    disk = small_disk(24)
+    assert vqgen("encode", trained, pictures / "x.jpg", "-o", disk / "codes").code == 0
+    before = {path.name: path.read_bytes() for path in (disk / "codes").iterdir()}
+    (disk / "much").write_bytes(bytes(4096 * 3))
+    assert_disk_is_full(vqgen("encode", trained, pictures, "-o", disk / "codes"))
+    assert {path.name: path.read_bytes() for path in (disk / "codes").iterdir()} == before

@@ -1,0 +1,164 @@
+"""A run that is killed or stopped goes on with the same command and ends as if it had not been."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import (
+    ENVIRONMENT,
+    INSTALLED,
+    final_hashes,
+    metrics,
+    record,
+    run_installed,
+    small_document,
+    write_recipe,
+)
+
+KILLS = 5
+
+
+def start(*words: object, launcher: tuple[str, ...] = (str(INSTALLED),)) -> subprocess.Popen[str]:
+    command = [*launcher, *map(str, words)]
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Waits until a file exists and is not empty, while the process lives."""
+    end = time.monotonic() + seconds
+    while not (path.is_file() and path.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def assert_same_run(run: Path, whole: Path) -> None:
+    assert final_hashes(run) == final_hashes(whole)
+    for stage in ("vqvae", "prior-top", "prior-bottom"):
+        assert metrics(run / stage) == metrics(whole / stage)
+        steps = [line["step"] for line in metrics(run / stage)]
+        assert steps == list(range(1, len(steps) + 1))
+        assert record(run / stage)["figures"] == record(whole / stage)["figures"]
+    names = {path.relative_to(run) for path in run.rglob("*")}
+    assert names == {path.relative_to(whole) for path in whole.rglob("*")}  # and no temporary file beside
+
+
+def longer_document() -> dict:
+    """Some seconds of every stage, so that random moments meet them all."""
+    document = small_document(generate__images_per_label=30)
+    document["vqvae"]["train"] |= {"steps": 150, "validate_every": 40}
+    for prior in document["priors"]:
+        prior["train"] |= {"steps": 120, "validate_every": 40}
+    return document
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted, its recipe, and how long it took."""
+    root = tmp_path_factory.mktemp("whole")
+    recipe = write_recipe(root / "tiny.toml", longer_document())
+    began = time.monotonic()
+    finished = run_installed("run", recipe, "--checkpoints", root)
+    assert finished.code == 0, finished.err
+    return root / "tiny", recipe, time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole, tmp_path):
+    run, recipe, seconds = whole
+    moments = random.Random(0)
+    kills = runs = 0
+    while kills < KILLS or runs == 0:  # a run may end before the fifth kill; then the next begins
+        root = tmp_path / str(runs)
+        process = start("run", recipe, "--checkpoints", root)
+        try:
+            # about a third of an uninterrupted run is over before any work begins
+            wait = moments.uniform(0.3, 0.7) * seconds if kills < KILLS else 300
+            out, err = process.communicate(timeout=wait)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0, err
+        assert "Traceback" not in out + err
+        assert_same_run(root / "tiny", run)
+        runs += 1
+
+
+MOMENTS = [
+    "vqvae/stage.json",
+    "vqvae/metrics.jsonl",
+    "vqvae/state/training.safetensors",
+    "vqvae/model/config.json",
+    "pipeline/pipeline.json",
+    "codes/train-00000.safetensors",
+    "codes/manifest.json",
+    "prior-top/state/training.safetensors",
+    "prior-top/model/config.json",
+    "prior-bottom/metrics.jsonl",
+    "samples/stage.json",
+    "samples/4/00000.png",
+]
+
+
+@pytest.mark.slow
+def test_killed_as_soon_as_a_file_appears_it_ends_as_if_it_had_not_been(whole, tmp_path):
+    run, recipe, _ = whole
+    for name in MOMENTS:
+        process = start("run", recipe, "--checkpoints", tmp_path)
+        try:
+            wait_for(tmp_path / "tiny" / name, process)
+        finally:
+            process.kill()
+            process.communicate()
+    finished = run_installed("run", recipe, "--checkpoints", tmp_path)
+    assert finished.code == 0, finished.err
+    assert_same_run(tmp_path / "tiny", run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_first(whole, tmp_path, number, code):
+    run, recipe, _ = whole
+    for stage in ("vqvae", "prior-top"):
+        never = ("--vqvae.train.save-every", 10**6, "--priors.0.train.save-every", 10**6)
+        process = start("run", recipe, "--checkpoints", tmp_path, *never)
+        wait_for(tmp_path / "tiny" / stage / "metrics.jsonl", process)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, out + err
+        assert err == "vqgen: stopped; the same command goes on\n"
+        assert (tmp_path / "tiny" / stage / "state" / "training.safetensors").is_file()
+        assert metrics(tmp_path / "tiny" / stage)
+    finished = run_installed("run", recipe, "--checkpoints", tmp_path, *never)
+    assert finished.code == 0, finished.err
+    assert_same_run(tmp_path / "tiny", run)
+
+
+@pytest.mark.slow
+def test_a_signal_to_torchrun_saves_first(tmp_path):
+    recipe = write_recipe(tmp_path / "tiny.toml", longer_document())
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "vqgen")
+    process = start("train-vqvae", recipe, "--checkpoints", tmp_path, "--vqvae.train.steps", 4000, launcher=launcher)
+    wait_for(tmp_path / "tiny" / "vqvae" / "metrics.jsonl", process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert err.count("vqgen: stopped; the same command goes on") == 1
+    assert (tmp_path / "tiny" / "vqvae" / "state" / "training.safetensors").is_file()
+    assert not record(tmp_path / "tiny" / "vqvae")["complete"]
+
+
+@pytest.mark.slow
+def test_a_signal_during_sampling_stops_at_once(trained, tmp_path):
+    process = start("generate", trained, "--images-per-label", 20000, "-o", tmp_path / "out")
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()

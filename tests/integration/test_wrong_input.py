@@ -1,0 +1,370 @@
+"""Whatever a user gets wrong is answered in a few plain lines and exit code 2, and changes nothing."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_runs import all_files, assert_refused, save_picture, small_document, write_recipe
+
+
+def read_only(folder: Path) -> None:
+    """Mounts an empty file system without rights to write, or skips: root cannot be denied otherwise."""
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("needs the right to mount a file system")
+
+
+@pytest.fixture
+def no_rights(tmp_path):
+    folder = tmp_path / "no-rights"
+    read_only(folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> Path:
+    """A copy of the trained run that a test may damage."""
+    return shutil.copytree(trained, tmp_path / "checkpoints" / "tiny")
+
+
+# words of the command line
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["required: COMMAND", "vqgen --help"]),
+        (["trian"], ["none called 'trian'", "train-vqvae"]),
+        (["run"], ["required: RECIPE", "vqgen run --help"]),
+        (["run", "digit"], ["none called 'digit'", "digits"]),
+        (["run", "nowhere/x.toml"], ["no file 'nowhere/x.toml'", "vqgen recipes"]),
+        (["run", "--seed", "7", "digits"], ["RECIPE: should come before --seed"]),
+        (["run", "digits", "--vqvae.codebok-size", "3"], ["--vqvae.codebok-size", "--vqvae.codebook-size"]),
+        (["run", "digits", "--priors.7.layers", "3"], ["--priors.7.layers"]),
+        (["run", "digits", "--priors.0.layers", "many"], ["--priors.0.layers", "many"]),
+        (["run", "digits", "extra"], ["extra"]),
+        (["run", "digits", "--seed"], ["--seed"]),
+        (["run", "digits", "--run-name"], ["--run-name"]),
+        (["run", "digits", "--run-name", "../x"], ["--run-name", "found '../x'"]),
+        (["run", "digits", "--run-name", ""], ["--run-name", "found ''"]),
+        (["run", "digits", "--data.image-size", "18"], ["data.image_size", "divide by 4", "found 18", "16"]),
+        (["run", "digits", "--vqvae.downsample", "4"], ["priors", "one per level", "found 2"]),
+        (["run", "digits", "--vqvae.downsample", "4", "3"], ["vqvae.downsample", "powers of two", "found 3"]),
+        (["run", "folder"], ["data.root", "--data.root FOLDER"]),
+        (["run", "folder", "--data.root", "nowhere"], ["data.root", "'nowhere'"]),
+        (["run", "digits", "--device", "nonsense"], ["device", "'nonsense'"]),
+        (["run", "digits", "--dtype", "nonsense"], ["dtype", "'nonsense'", "bfloat16"]),
+        (["run", "digits", "--dtype", "float16", "--device", "cpu"], ["dtype", "float16"]),
+        (["train-prior", "digits", "--level", "middle"], ["--level", "top, bottom", "'middle'"]),
+        (["extract-codes", "digits"], ["vqvae: is needed first, found nothing", "train-vqvae"]),
+        (["train-prior", "digits"], ["vqvae: is needed first", "vqgen run"]),
+        (["generate-samples", "digits"], ["vqvae: is needed first"]),
+        (["info", "nowhere"], ["'nowhere'", "no such folder"]),
+        (["generate", "nowhere", "-o", "out"], ["'nowhere'", "vqgen run RECIPE"]),
+        (["decode", "nowhere", "codes", "-o", "out"], ["'nowhere'"]),
+        (["generate", "nowhere"], ["-o/--output"]),
+    ],
+)  # fmt: skip
+def test_words_that_mean_nothing(vqgen, tmp_path, monkeypatch, words, parts):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(vqgen(*words), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_where_there_is_none(vqgen, trained, tmp_path):
+    assert_refused(vqgen("generate", trained, "-o", tmp_path / "out", "--device", "cuda"), "'cuda'", "--device cpu")
+    assert_refused(vqgen("run", "digits", "--checkpoints", tmp_path / "c", "--device", "cuda"), "--device cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--labels", "zero"], ["0 to 9", "'zero'"]),
+        (["--labels", "10"], ["0 to 9", "'10'"]),
+        (["--labels", "-1"], ["0 to 9", "'-1'"]),
+        (["--images-per-label", "0"], ["images_per_label", "at least 1", "found 0"]),
+        (["--images-per-label", "many"], ["--images-per-label", "many"]),
+        (["--temperature", "-1"], ["temperature", "at least 0", "found -1"]),
+        (["--temperature", "nan"], ["temperature", "found nan"]),
+        (["--temperature", "1", "1", "1"], ["one per level (top, bottom)"]),
+        (["--top-p", "2"], ["top_p", "at most 1", "found 2"]),
+        (["--top-k", "0"], ["top_k", "at least 1", "found 0"]),
+        (["--batch-size", "0"], ["batch_size", "at least 1", "found 0"]),
+        (["--device", "nonsense"], ["device", "'nonsense'"]),
+        (["--dtype", "nonsense"], ["dtype", "'nonsense'"]),
+        (["--seed", "x"], ["--seed", "'x'"]),
+        (["--nonsense"], ["--nonsense"]),
+    ],
+)
+def test_a_request_that_cannot_be_met(vqgen, trained, tmp_path, options, parts):
+    assert_refused(vqgen("generate", trained, "-o", tmp_path / "out", *options), *parts)
+    assert not (tmp_path / "out").exists()
+
+
+# recipes
+
+
+def test_a_recipe_with_several_mistakes_names_them_all(vqgen, tmp_path):
+    document = small_document(data__image_sise=16, vqvae__codebook_size="many")
+    finished = vqgen("run", write_recipe(tmp_path / "my.toml", document), "--checkpoints", tmp_path / "c")
+    assert_refused(
+        finished, "data.image_sise: is no key", "did you mean 'image_size'?", "vqvae.codebook_size", "found 'many'"
+    )
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_recipe_that_is_no_toml(vqgen, tmp_path):
+    (tmp_path / "my.toml").write_text('name = "x\n')
+    assert_refused(vqgen("run", tmp_path / "my.toml"), "my.toml: is not a TOML file", "line 1")
+
+
+def test_a_recipe_that_is_a_folder(vqgen, tmp_path):
+    assert_refused(vqgen("run", tmp_path), "recipe")
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["missing", "empty"])
+def test_a_folder_without_images(vqgen, tiny_toml, tmp_path, exists):
+    root = tmp_path / "images"
+    if exists:
+        root.mkdir()
+    options = ("--data.source", "folder", "--data.root", root, "--checkpoints", tmp_path / "c" / "d")
+    assert_refused(vqgen("run", tiny_toml, *options), str(root))
+    assert not (tmp_path / "c").exists()
+
+
+def test_images_that_cannot_be_read(vqgen, tiny_toml, tmp_path):
+    for number in range(8):
+        save_picture(tmp_path / "images" / f"{number}.png", number)
+    damage(tmp_path / "images" / "3.png")
+    options = ("--data.source", "folder", "--data.root", tmp_path / "images", "--checkpoints", tmp_path / "c")
+    assert_refused(vqgen("run", tiny_toml, *options), "3.png", "--data.max-unreadable")
+    assert not (tmp_path / "c").exists()
+
+
+def test_pictures_that_are_not_there(vqgen, trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for command in ("reconstruct", "encode"):
+        assert_refused(vqgen(command, trained, tmp_path / "no.png", "-o", tmp_path / "out"), "no.png", "no such file")
+        assert_refused(vqgen(command, trained, tmp_path / "empty", "-o", tmp_path / "out"), "empty", ".png")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_pictures_for_one_place(vqgen, trained, pictures, tmp_path):
+    words = (pictures / "x.jpg", pictures / "a" / "x.jpg", "-o", tmp_path / "out")
+    assert_refused(vqgen("reconstruct", trained, *words), "same place")
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_files_that_are_no_images(vqgen, trained, tmp_path):
+    (tmp_path / "notes.txt").write_text("notes")
+    finished = vqgen("encode", trained, tmp_path / "notes.txt", "-o", tmp_path / "out")
+    assert_refused(finished, "notes.txt", "none of the 1 images could be read")
+    assert vqgen("reconstruct", trained, tmp_path / "notes.txt", "-o", tmp_path / "out").code == 1
+    assert not (tmp_path / "out").exists()
+
+
+# checkpoints and stores
+
+
+def test_a_folder_that_is_no_checkpoint(vqgen, trained, tmp_path):
+    assert_refused(vqgen("info", tmp_path), "holds no pipeline", "found nothing")
+    assert_refused(vqgen("info", trained / "vqvae"), "holds no pipeline", "stage.json", "run folder")
+
+
+def test_a_prior_of_another_vqvae(vqgen, copied, tmp_path):
+    path = copied / "pipeline" / "prior-top" / "config.json"
+    document = json.loads(path.read_text())
+    document["made_from"]["vqvae"] = "0" * 64
+    path.write_text(json.dumps(document))
+    assert_refused(
+        vqgen("generate", copied, "-o", tmp_path / "out"),
+        "prior-top",
+        "another VQ-VAE",
+        "0" * 64,
+        "of one run together",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_prior_of_another_level(vqgen, copied, tmp_path):
+    shutil.rmtree(copied / "pipeline" / "prior-top")
+    shutil.copytree(copied / "pipeline" / "prior-bottom", copied / "pipeline" / "prior-top")
+    assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), "prior-top")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_weights_than_the_pipeline_names(vqgen, copied, tmp_path):
+    path = copied / "pipeline" / "vqvae" / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: tensor + 1 for name, tensor in weights.items() if tensor.is_floating_point()}, path)
+    assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), "vqvae")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["vqvae/model.safetensors", "prior-bottom/model.safetensors", "pipeline.json"])
+def test_a_truncated_file_in_a_pipeline(vqgen, copied, tmp_path, name):
+    damage(copied / "pipeline" / name)
+    assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), name)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_missing_file_in_a_pipeline(vqgen, copied, tmp_path, name):
+    (copied / "pipeline" / "prior-top" / name).unlink()
+    assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), f"prior-top/{name}", "no such file")
+
+
+def test_a_pipeline_that_has_no_prior_yet_decodes_but_does_not_generate(vqgen, copied, pictures, tmp_path):
+    pipeline = copied / "pipeline"
+    shutil.rmtree(pipeline / "prior-bottom")
+    assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), "no prior for bottom", "vqgen train-prior")
+    assert vqgen("reconstruct", copied, pictures, "-o", tmp_path / "out").code == 0
+
+
+def test_a_truncated_training_state(vqgen, copied, tiny_toml):
+    state, stage = copied / "vqvae" / "state" / "training.safetensors", copied / "vqvae" / "stage.json"
+    stage.write_text(json.dumps(json.loads(stage.read_text()) | {"complete": False}))
+    damage(state)
+    before = all_files(copied)
+    finished = vqgen("run", tiny_toml, "--checkpoints", copied.parent)
+    assert_refused(finished, "vqvae/state/training.safetensors", "damaged or cut short")
+    assert all_files(copied) == before
+
+
+def test_a_damaged_stage_record(vqgen, copied, tiny_toml):
+    damage(copied / "vqvae" / "stage.json")
+    before = all_files(copied)
+    assert_refused(vqgen("run", tiny_toml, "--checkpoints", copied.parent), "vqvae/stage.json")
+    finished = vqgen("run", tiny_toml, "--checkpoints", copied.parent, "--dry-run")
+    assert finished.code == 0
+    assert re.search(r"vqvae +damaged", finished.out)
+    assert all_files(copied) == before
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["manifest", "shard"])
+def test_a_truncated_code_store(vqgen, trained, pictures, tmp_path, shard):
+    assert vqgen("encode", trained, pictures, "-o", tmp_path / "codes").code == 0
+    name = "images-00000.safetensors" if shard else "manifest.json"
+    damage(tmp_path / "codes" / name)
+    assert_refused(vqgen("decode", trained, tmp_path / "codes", "-o", tmp_path / "out"), name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_code_store(vqgen, trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert_refused(vqgen("decode", trained, tmp_path / "empty", "-o", tmp_path / "out"), "no whole code store")
+    assert_refused(vqgen("decode", trained, tmp_path / "nowhere", "-o", tmp_path / "out"), "nowhere")
+
+
+def test_the_code_store_of_another_vqvae(vqgen, trained, pictures, tmp_path):
+    assert vqgen("encode", trained, pictures, "-o", tmp_path / "codes").code == 0
+    manifest = tmp_path / "codes" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"vqvae": "f" * 64}))
+    finished = vqgen("decode", trained, tmp_path / "codes", "-o", tmp_path / "out")
+    assert_refused(finished, "another VQ-VAE", "f" * 64, "encode the images again")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_whose_names_lead_out_of_the_folder(vqgen, trained, pictures, tmp_path):
+    from vqgen.data import CodeStore, ShardContent, finish_store, write_shard
+
+    assert vqgen("encode", trained, pictures / "x.jpg", "-o", tmp_path / "codes").code == 0
+    store = CodeStore(tmp_path / "codes")
+    content = next(store.contents("images"))
+    evil = ShardContent(content.codes, content.labels, ("../../evil",))
+    write_shard(tmp_path / "codes", "images", 0, evil, store.info.codebook_size)
+    finish_store(tmp_path / "codes", store.info)
+    assert_refused(
+        vqgen("decode", trained, tmp_path / "codes", "-o", tmp_path / "a" / "out"), "leads out of the output"
+    )
+    assert not (tmp_path / "evil.png").exists()
+
+
+# places that cannot be written
+
+
+def test_a_run_folder_without_rights(vqgen, tiny_toml, no_rights):
+    assert_refused(vqgen("run", tiny_toml, "--checkpoints", no_rights), str(no_rights), "Read-only")
+
+
+def test_an_output_folder_without_rights(vqgen, trained, pictures, no_rights):
+    for words in (("generate", trained), ("reconstruct", trained, pictures), ("encode", trained, pictures)):
+        assert_refused(vqgen(*words, "-o", no_rights / "out"), "Read-only")
+
+
+def test_a_file_in_the_place_of_a_folder(vqgen, trained, tiny_toml, pictures, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path / "file"), "file")
+    assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path, "--run-name", "file"), "file")
+    for words in (("generate", trained), ("reconstruct", trained, pictures), ("encode", trained, pictures)):
+        assert_refused(vqgen(*words, "-o", tmp_path / "file"), "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# collapsed codes, processes
+
+
+def test_collapsed_codes_stop_before_the_priors_and_force_goes_on(vqgen, tmp_path):
+    train = {"steps": 2, "batch_size": 16, "validate_every": 2}
+    document = small_document(
+        vqvae__initialization="random", vqvae__codebook_size=512, vqvae__restart_after=0, vqvae__train=train
+    )
+    for prior in document["priors"]:
+        prior["train"] = train
+    recipe = write_recipe(tmp_path / "tiny.toml", document)
+    finished = vqgen("run", recipe, "--checkpoints", tmp_path)
+    assert_refused(finished, "collapsed", "bottom:", "--vqvae.train.steps", "--vqvae.restart-after", "--force goes on")
+    assert not (tmp_path / "tiny" / "prior-top").exists()
+
+    finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--force")
+    assert finished.code == 0, finished.err
+    assert "warning: codes: have collapsed" in finished.err
+    assert (tmp_path / "tiny" / "samples" / "grid.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("variables", "parts"),
+    [
+        ({"WORLD_SIZE": "2"}, ["promises 2 processes", "RANK", "MASTER_ADDR", "torchrun"]),
+        ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}, ["MASTER_ADDR, MASTER_PORT is not set"]),
+        ({"WORLD_SIZE": "many"}, ["WORLD_SIZE", "'many'"]),
+    ],
+)
+def test_a_launcher_that_is_not_there(vqgen, trained, tiny_toml, tmp_path, monkeypatch, variables, parts):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path / "c"), *parts)
+    assert_refused(vqgen("generate", trained, "-o", tmp_path / "out"), *parts)
+    assert not (tmp_path / "c").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_processes_that_never_come(vqgen, tiny_toml, tmp_path, monkeypatch):
+    variables = {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr("vqgen.stages.context._MEETING_SECONDS", 1.0)
+    assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path / "c"), "did not meet at 127.0.0.1", "within 1 s")
+    assert not (tmp_path / "c").exists()
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

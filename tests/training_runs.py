@@ -1,0 +1,141 @@
+"""A tiny training of a whole VQ-VAE by the training loop, in one process or in several."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor
+
+from vqgen.config import TrainConfig, VQVAEConfig
+from vqgen.data import TrainingOrder
+from vqgen.losses import vqvae_loss
+from vqgen.metrics import ReconstructionSums, mse_per_image
+from vqgen.models.vqvae import VQVAE
+from vqgen.stages.schedule import training_order
+from vqgen.training import Objective, Session, Trainer
+
+NUM_IMAGES = 57
+
+VQVAE_SETTINGS: dict[str, Any] = {
+    "downsample": (4, 2), "codebook_size": 24, "embedding_dim": 4, "channels": 8, "residual_channels": 4,
+    "residual_layers": 1, "image_size": 8, "image_channels": 1, "codebook_decay": 0.9, "restart_after": 5,
+}  # fmt: skip
+
+TRAIN_SETTINGS: dict[str, Any] = {
+    "steps": 12, "batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 3, "validate_every": 4, "save_every": 4,
+    "log_every": 3,
+}  # fmt: skip
+
+
+def images() -> Tensor:
+    """Smooth pictures in [-1, 1], `(n, 1, 8, 8)` float64."""
+    draws = torch.Generator().manual_seed(7)
+    coarse = torch.rand(NUM_IMAGES, 1, 4, 4, dtype=torch.float64, generator=draws) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear")
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: Tensor
+    positions: Tensor
+
+
+class TinyBatches:
+    def __init__(self, order: TrainingOrder, dtype: torch.dtype, rank: int, world_size: int) -> None:
+        self.order, self.images = order, images().to(dtype)
+        self.rank, self.world_size = rank, world_size
+
+    def steps(self, start: int) -> Iterator[Batch]:
+        for step in range(start, self.order.num_steps):
+            positions, indices = self.order.share(step, self.rank, self.world_size)
+            yield Batch(self.images[indices], torch.tensor(positions))
+
+    def global_size(self, step: int) -> int:
+        return self.order.size(step)
+
+
+class TinyObjective(Objective):
+    """A VQ-VAE; `noise` draws from the global generator, as dropout would."""
+
+    monitor = "mse"
+
+    def __init__(self, model: VQVAE, rank: int, world_size: int, noise: float) -> None:
+        super().__init__()
+        self.model: VQVAE = model
+        self.rank, self.world_size, self.noise = rank, world_size, noise
+
+    def forward(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.noise:
+            images = images + self.noise * torch.randn_like(images)
+        return vqvae_loss(self.model(images), images, 0.25)
+
+    def begin_step(self, seed: int) -> None:
+        self.model.seed_step(seed)
+
+    def end_step(self) -> None:
+        self.model.update_codebooks()
+
+    def validate(self) -> dict[str, float]:
+        codebook = self.model.quantizers[0].codebook
+        sums = ReconstructionSums(self.model.levels, self.model.config.codebook_size, codebook.device)
+        own = images().to(codebook.dtype)[:20][self.rank :: self.world_size]
+        output = self.model(own)
+        sums.add(mse_per_image(output.reconstruction, own), dict(output.codes.grids))
+        return sums.result()
+
+
+def make_trainer(
+    folder: Path,
+    *,
+    train: dict[str, Any] | None = None,
+    vqvae: dict[str, Any] | None = None,
+    double: bool = True,
+    noise: float = 0.0,
+) -> Trainer:
+    """A trainer of the processes of this group, with changes to the settings above."""
+    accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    rank, world_size = accelerator.process_index, accelerator.num_processes
+    config = TrainConfig(**(TRAIN_SETTINGS | (train or {})))
+    torch.manual_seed(1)
+    model = VQVAE(VQVAEConfig(**(VQVAE_SETTINGS | (vqvae or {}))))
+    order = training_order(config, NUM_IMAGES, 3, world_size)
+    batches = TinyBatches(order, torch.float64 if double else torch.float32, rank, world_size)
+    session = Session(stage="vqvae", seed=0, accelerator=accelerator, folder=folder, double=double, quiet=True)
+    return Trainer(TinyObjective(model, rank, world_size, noise), batches, config, order.num_steps, session)
+
+
+def train_in_group(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Trains to the end and returns, as lists, what has to agree between processes and numbers of processes."""
+    trainer = make_trainer(Path(folder), **settings)
+    shares, restarts = [], []
+    for quantizer in trainer.objective.model.quantizers:
+        real = quantizer._restart_idle_codes
+
+        def counted(latents: Tensor, real: Any = real, quantizer: Any = quantizer) -> None:
+            restarts.append(int((quantizer.idle_steps >= quantizer.restart_after).sum()))
+            real(latents)
+
+        quantizer._restart_idle_codes = counted
+    steps = trainer.batches.steps
+
+    def watched(start: int) -> Iterator[Batch]:
+        for batch in steps(start):
+            shares.append(len(batch.images))
+            yield batch
+
+    trainer.batches.steps = watched
+    figures = trainer.train()
+    trainer.accelerator.wait_for_everyone()
+    return {
+        "processes": trainer.accelerator.num_processes,
+        "shares": shares,
+        "restarts": sum(restarts),
+        "figures": figures,
+        "weights": {name: tensor.tolist() for name, tensor in trainer.objective.model.state_dict().items()},
+        "metrics": [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()],
+    }

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from vqgen.config import differences, stage_fields
+from vqgen.config.overrides import apply_overrides
+
+STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "samples"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--data.root /elsewhere",
+        "--data.no-download",
+        "--data.workers 4",
+        "--data.max-unreadable 0.5",
+        "--vqvae.train.save-every 7 --priors.0.train.save-every 7",
+        "--vqvae.train.log-every 7 --priors.1.train.log-every 7",
+        "--vqvae.train.tracker tensorboard",
+        "--generate.batch-size 3",
+        "--name another",
+    ],
+)
+def test_where_and_how_fast_changes_no_fingerprint(tiny_recipe, options):
+    before, now = tiny_recipe(), apply_overrides(tiny_recipe(), options.split())
+    assert before != now
+    for stage in STAGES:
+        assert stage_fields(before, stage) == stage_fields(now, stage), stage
+
+
+@pytest.mark.parametrize(
+    ("options", "touched"),
+    [
+        ("--seed 1", STAGES),
+        ("--data.validation-fraction 0.2", ["vqvae", "codes"]),
+        ("--data.horizontal-flip", ["vqvae", "codes"]),
+        ("--vqvae.codebook-size 16", ["vqvae"]),
+        ("--vqvae.downsample 8 2", ["vqvae"]),
+        ("--vqvae.train.steps 5", ["vqvae"]),
+        ("--vqvae.train.micro-batches 2", ["vqvae"]),
+        ("--vqvae.train.validate-every 3", ["vqvae"]),
+        ("--priors.0.layers 3", ["prior-top"]),
+        ("--priors.1.slope raster", ["prior-bottom"]),
+        ("--priors.1.train.ema-decay 0.9", ["prior-bottom"]),
+        ("--generate.top-k 3", ["samples"]),
+        ("--generate.images-per-label 3", ["samples"]),
+    ],
+)
+def test_what_changes_a_result_changes_the_fingerprint_of_its_stage_alone(tiny_recipe, options, touched):
+    before, now = tiny_recipe(), apply_overrides(tiny_recipe(), options.split())
+    assert [stage for stage in STAGES if stage_fields(before, stage) != stage_fields(now, stage)] == touched
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_fields_survive_json(tiny_recipe, stage):
+    fields = stage_fields(tiny_recipe(), stage)
+    assert differences(json.loads(json.dumps(fields)), fields) == []
+
+
+def test_differences_name_the_field_and_both_values():
+    before, now = {"a": 1, "b": 2, "gone": 3}, {"a": 1, "b": [4], "new": None}
+    assert differences(before, now) == ["b: 2 -> [4]", "gone: 3 -> (absent)", "new: (absent) -> None"]
+
+
+def test_an_unknown_level_is_no_stage(tiny_recipe):
+    with pytest.raises(ValueError, match="not in tuple"):
+        stage_fields(tiny_recipe(), "prior-middle")

@@ -1,0 +1,112 @@
+import pytest
+
+from vqgen.config import check_recipe, result_fields
+from vqgen.config.overrides import apply_overrides, override_help
+from vqgen.errors import ConfigError
+
+BOX = set("│╭╮╰╯─┌┐└┘├┤")
+
+
+def flat(recipe):
+    """Every field by its path, runtime fields too."""
+
+    def walk(value, path):
+        if isinstance(value, dict):
+            return {key: leaf for name, item in value.items() for key, leaf in walk(item, f"{path}.{name}").items()}
+        if isinstance(value, tuple) and value and isinstance(value[0], dict):
+            return {key: leaf for i, item in enumerate(value) for key, leaf in walk(item, f"{path}.{i}").items()}
+        return {path[1:]: value}
+
+    return walk(recipe.model_dump(), "")
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ("--seed 7", {"seed": 7}),
+        ("--vqvae.codebook-size 256", {"vqvae.codebook_size": 256}),
+        ("--vqvae.codebook_size 256", {"vqvae.codebook_size": 256}),
+        ("--vqvae.codebook-size=256", {"vqvae.codebook_size": 256}),
+        ("--priors.0.layers 6", {"priors.0.layers": 6}),
+        ("--priors.1.train.learning-rate 3e-4", {"priors.1.train.learning_rate": 3e-4}),
+        ("--vqvae.downsample 8 4 2", {"vqvae.downsample": (8, 4, 2)}),
+        ("--vqvae.downsample 2", {"vqvae.downsample": (2,)}),
+        ("--priors.1.slope raster", {"priors.1.slope": "raster"}),
+        ("--priors.1.slope 3", {"priors.1.slope": 3}),
+        ("--generate.top-k 5 --generate.top-p 0.5", {"generate.top_k": 5, "generate.top_p": 0.5}),
+        ("--vqvae.train.epochs 2.5", {"vqvae.train.epochs": 2.5}),
+        ("--data.root /x/y", {"data.root": "/x/y"}),
+        ("--data.horizontal-flip", {"data.horizontal_flip": True}),
+        ("--data.no-download", {"data.download": False}),
+        ("--data.no-horizontal-flip --generate.top-k None", {}),
+    ],
+)
+def test_an_override_changes_its_field_and_nothing_else(tiny_recipe, options, changes):
+    before = tiny_recipe()
+    found = flat(apply_overrides(before, options.split()))
+    assert found == flat(before) | changes
+
+
+def test_an_optional_value_can_be_taken_back(tiny_recipe):
+    recipe = tiny_recipe(generate={"top_k": 5}, data={"root": "/x"})
+    changed = apply_overrides(recipe, ["--generate.top-k", "None", "--data.root", "None"])
+    assert changed.generate.top_k is None
+    assert changed.data.root is None
+
+
+def test_no_options_leave_the_very_recipe(tiny_recipe):
+    recipe = tiny_recipe()
+    assert apply_overrides(recipe, []) is recipe
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ("--vqvae.codebok-size 256", ["Unrecognized options: --vqvae.codebok-size", "--vqvae.codebook-size INT"]),
+        ("--codebook-size 3", ["Unrecognized options: --codebook-size", "--vqvae.codebook-size INT"]),
+        ("--priors.2.layers 3", ["Unrecognized options: --priors.2.layers", "--priors.0.layers INT"]),
+        ("--vqvae.codebook-size abc", ["--vqvae.codebook-size", "'abc'"]),
+        ("--priors.1.slope zigzag", ["--priors.1.slope", "'zigzag'", "raster"]),
+        ("--data.source digit", ["'digit'", "--data.source", "'fashion-mnist'"]),
+        ("--vqvae.train.schedule linear", ["'linear'", "'cosine'"]),
+        ("--data.root", ["Missing value", "'--data.root'"]),
+        ("--data.horizontal-flip yes", ["Unrecognized options: yes"]),
+        ("stray", ["Unrecognized options: stray"]),
+        ("--vqvae.codebook-size 1", ["vqvae.codebook_size: should be greater than or equal to 2, found 1"]),
+        ("--seed -1 --vqvae.train.steps 0", ["seed: should be", "vqvae.train.steps: should be", "2 wrong"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_lines(tiny_recipe, monkeypatch, capsys, options, parts, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(ConfigError) as caught:
+        apply_overrides(tiny_recipe(), options.split())
+    text = str(caught.value)
+    words = " ".join(text.split())
+    for part in parts:
+        assert part in words
+    assert not BOX & set(text)
+    assert all(set(line.strip()) - set("-") for line in text.splitlines()), "a ruler or an empty line"
+    assert "helptext" not in text
+    assert capsys.readouterr() == ("", "")
+
+
+def test_overrides_meet_the_checks_across_sections(tiny_recipe):
+    with pytest.raises(ConfigError, match="priors: should be one per level"):
+        check_recipe(apply_overrides(tiny_recipe(), ["--vqvae.downsample", "2"]))
+
+
+def test_the_help_names_every_field_and_what_it_means(tiny_recipe):
+    text = override_help(tiny_recipe())
+    for path in flat(tiny_recipe()):
+        assert f"--{path.replace('_', '-')}" in text, path
+    assert "Entries K of each level's codebook." in text
+
+
+def test_every_field_has_a_description(tiny_recipe):
+    recipe = tiny_recipe()
+    sections = [recipe.data, recipe.vqvae, recipe.vqvae.train, recipe.priors[0], recipe.generate]
+    assert result_fields(recipe.data, "data")
+    for section in sections:
+        for name, info in type(section).model_fields.items():
+            assert name == "train" or info.description, (type(section).__name__, name)

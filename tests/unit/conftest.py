@@ -1,0 +1,34 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import make_prior
+
+from vqgen.checkpoint import PipelineParts
+from vqgen.config import DataConfig, VQVAEConfig
+from vqgen.data import LabelMap
+from vqgen.models.vqvae import VQVAE
+
+
+@pytest.fixture
+def make_parts(tiny_vqvae_config: Callable[..., VQVAEConfig]) -> Callable[..., PipelineParts]:
+    """Builds what a pipeline of 8 x 8 grey pixels holds, from a seed."""
+
+    def build(seed: int = 0, labels: tuple[str, ...] = ("cat", "dog", "10"), **changes: Any) -> PipelineParts:
+        torch.manual_seed(seed)
+        vqvae = VQVAE(tiny_vqvae_config(**changes))
+        channels, size = vqvae.config.image_channels, vqvae.config.image_size
+        vqvae(torch.rand(16, channels, size, size) * 2 - 1)
+        vqvae.update_codebooks()
+        return PipelineParts(
+            name="tiny",
+            data=DataConfig(source="digits", image_size=size, channels=channels),
+            label_map=LabelMap(labels),
+            vqvae=vqvae.eval(),
+            priors={level: make_prior(level, num_classes=len(labels)).eval() for level in ("top", "bottom")},
+            split={"train": [0, 2], "validation": [1]},
+            texts={"README.md": "# tïny\n", "recipe.toml": 'name = "tiny"\n'},
+        )
+
+    return build

@@ -1,0 +1,50 @@
+import pytest
+import torch
+from process_group import run_processes
+from torch import distributed
+
+from vqgen.nn.collective import all_reduce_max, all_reduce_sum, gather_rows, row_span, world_size
+
+ROWS = [0, 1, 4]
+"""Rows that each process holds; one has none."""
+
+
+def work(count):
+    rank = distributed.get_rank()
+    sizes = ROWS[-count:]
+    everything = torch.arange(3 * sum(sizes), dtype=torch.float64).view(-1, 3)
+    begin = sum(sizes[:rank])
+    rows = everything[begin : begin + sizes[rank]]
+    span = row_span(len(rows), torch.device("cpu"))
+    indices = torch.tensor([4, 0, 2, 2, 1])[: max(1, sum(sizes))] % sum(sizes)
+    return {
+        "world_size": world_size(),
+        "span": span,
+        "gathered": gather_rows(rows, indices, span).tolist(),
+        "expected": everything[indices].tolist(),
+        "sum": all_reduce_sum(torch.tensor([1.0, float(rank)])).tolist(),
+        "max": all_reduce_max(torch.tensor(10 * rank)).item(),
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_all_processes_get_the_same(count):
+    found = run_processes(count, work, count)
+    for rank, result in enumerate(found):
+        assert result["world_size"] == count
+        assert result["span"] == (sum(ROWS[-count:][:rank]), sum(ROWS[-count:]))
+        assert result["gathered"] == result["expected"]
+        assert result["sum"] == [count, count * (count - 1) / 2]
+        assert result["max"] == 10 * (count - 1)
+
+
+def test_without_a_group_nothing_is_exchanged():
+    tensor, rows = torch.tensor([1.0, 2.0]), torch.randn(5, 3)
+    assert world_size() == 1
+    assert all_reduce_sum(tensor) is tensor
+    assert all_reduce_max(tensor) is tensor
+    assert tensor.tolist() == [1.0, 2.0]
+    span = row_span(5, torch.device("cpu"))
+    assert span == (0, 5)
+    indices = torch.tensor([4, 0, 4])
+    assert torch.equal(gather_rows(rows, indices, span), rows[indices])

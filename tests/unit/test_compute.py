@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+
+from vqgen.compute import Compute
+from vqgen.errors import ConfigError
+
+
+def test_names_become_a_device_and_a_format():
+    assert Compute.resolve("cpu") == Compute(torch.device("cpu"), "float32")
+    assert Compute.resolve("cpu", "float64").float_dtype == torch.float64
+    assert Compute.resolve("cpu", "bfloat16").float_dtype == torch.float32
+
+
+@pytest.mark.parametrize(("cuda", "mps", "device"), [(False, False, "cpu"), (False, True, "mps"), (True, True, "cuda")])
+def test_auto_takes_the_accelerator_where_there_is_one(monkeypatch, cuda, mps, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert Compute.resolve("auto").device == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "match"),
+    [
+        ("cpu", "float8", "dtype: should be one of float32, bfloat16, float16, float64, found 'float8'"),
+        ("cpu", "float16", "dtype: should be float32, bfloat16 or float64 on a CPU, found float16"),
+        ("gpu", "float32", "device: should be auto, cpu, cuda, cuda:N or mps, found 'gpu'"),
+        ("", "float32", "device: should be auto"),
+        ("meta", "float32", "device: should be auto, cpu, cuda, cuda:N or mps, found 'meta'"),
+        ("cuda:2", "float32", "one of the 2 CUDA devices here, found 'cuda:2'; try --device cpu"),
+        ("mps", "float64", "on mps, found float64; try --device cpu"),
+    ],
+)
+def test_what_is_not_here_is_refused_with_a_remedy(monkeypatch, device, dtype, match):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ConfigError, match=match):
+        Compute.resolve(device, dtype)
+
+
+@pytest.mark.parametrize(("device", "match"), [("cuda", "of the 0 CUDA devices"), ("mps", "available here")])
+def test_accelerators_that_are_missing(monkeypatch, device, match):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=match):
+        Compute.resolve(device)
+
+
+@pytest.mark.parametrize(("dtype", "weights", "product"), [
+    ("float32", torch.float32, torch.float32),
+    ("float64", torch.float64, torch.float64),
+    ("bfloat16", torch.float32, torch.bfloat16),
+])  # fmt: skip
+def test_weights_are_placed_and_products_run_in_the_format(dtype, weights, product):
+    compute = Compute.resolve("cpu", dtype)
+    layer = compute.place(nn.Linear(2, 2))
+    assert layer.weight.dtype == weights
+    with compute.autocast():
+        assert layer(torch.ones(1, 2, dtype=compute.float_dtype)).dtype == product

@@ -1,0 +1,83 @@
+import json
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from vqgen.errors import DataError
+from vqgen.metrics_log import MetricsLog, read_metrics
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = MetricsLog(tmp_path / "stage" / "metrics.jsonl", Accelerator(cpu=True))
+    log.truncate(0)
+    return log
+
+
+def steps(log):
+    return [line["step"] for line in read_metrics(log.path)]
+
+
+def add(log, *numbers):
+    for number in numbers:
+        log.add(number, {"loss": torch.tensor(number / 2), "part": torch.tensor(1.0)}, 1e-3)
+
+
+def test_each_step_is_a_line_with_all_its_figures(log):
+    add(log, 1, 2)
+    log.add_validation({"mse": 0.25})
+    assert log.flush() == {"loss": 1.0, "part": 1.0, "learning_rate": 1e-3, "val_mse": 0.25}
+    add(log, 3)
+    assert log.flush() == {"loss": 1.5, "part": 1.0, "learning_rate": 1e-3}
+    assert log.flush() == {}
+    assert read_metrics(log.path) == [
+        {"step": 1, "loss": 0.5, "part": 1.0, "learning_rate": 1e-3},
+        {"step": 2, "loss": 1.0, "part": 1.0, "learning_rate": 1e-3, "val_mse": 0.25},
+        {"step": 3, "loss": 1.5, "part": 1.0, "learning_rate": 1e-3},
+    ]
+
+
+def test_nothing_is_written_or_read_back_before_the_flush(log, monkeypatch):
+    reads = []
+    for name in ("item", "tolist", "__float__", "__bool__"):
+        real = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, real=real: reads.append(1) or real(self))
+    add(log, *range(1, 6))
+    assert (reads, steps(log)) == ([], [])
+    log.flush()
+    assert (len(reads), steps(log)) == (1, [1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("cut", ['{"step": 4, "lo', '{"step": 4', "{", '{"loss": 1.0}', "4", "null", '"step"'])
+def test_truncating_drops_later_lines_and_a_half_written_one(log, cut):
+    add(log, 1, 2, 3)
+    log.flush()
+    with log.path.open("a") as file:
+        file.write(cut)
+    log.truncate(2)
+    assert steps(log) == [1, 2]
+    add(log, 3)
+    log.flush()
+    assert steps(log) == [1, 2, 3]
+
+
+def test_a_line_that_only_lacks_its_end_is_kept(log):
+    add(log, 1)
+    log.flush()
+    with log.path.open("a") as file:
+        file.write(json.dumps({"step": 2, "loss": 1.0}))
+    log.truncate(2)
+    add(log, 3)
+    log.flush()
+    assert steps(log) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_is_an_error_at_its_step(log, value):
+    add(log, 5, 6)
+    log.add(7, {"loss": torch.tensor(value), "part": torch.tensor(1.0)}, 1e-3)
+    with pytest.raises(DataError, match=rf"loss: should be finite, found {value} at step 7; lower learning_rate"):
+        log.flush()
+    assert steps(log) == []

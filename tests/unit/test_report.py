@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vqgen.codes import Codes
+from vqgen.data import LabelMap
+from vqgen.pipeline import GenerationOutput
+from vqgen.report import image_grid, plot_losses, save_generation, save_image, save_reconstruction_grid
+
+
+def batch(b, side=48, channels=1):
+    """Pictures of one value each, 10, 20, ..."""
+    return (10 * torch.arange(1, b + 1, dtype=torch.uint8)).view(b, 1, 1, 1).expand(b, channels, side, side)
+
+
+def cells(grid, side, rows, columns):
+    """The value of each place of a grid, from the middle of it; the margin is 255."""
+    array, margin = np.asarray(grid), max(2, side // 16)
+    assert array.shape[:2] == (rows * (side + margin) + margin, columns * (side + margin) + margin)
+    assert (array[:margin] == 255).all()
+    assert (array[:, :margin] == 255).all()
+    starts = [margin + i * (side + margin) for i in range(max(rows, columns))]
+    for start in starts[: columns - 1]:
+        assert (array[:, start + side : start + side + margin] == 255).all()
+    return [[int(array[r + side // 2, c + side // 2].flat[0]) for c in starts[:columns]] for r in starts[:rows]]
+
+
+def output(labels, side=4):
+    images = [Image.new("L", (side, side), 10 * (i + 1)) for i in range(len(labels))]
+    codes = Codes({"bottom": torch.zeros(len(labels), 1, 1, dtype=torch.int64)})
+    return GenerationOutput(images, codes, -torch.arange(len(labels), dtype=torch.float64), labels, 5)
+
+
+def test_pictures_lie_in_rows_with_a_white_margin():
+    assert cells(image_grid(batch(6), columns=3), 48, 2, 3) == [[10, 20, 30], [40, 50, 60]]
+    assert cells(image_grid(batch(5), columns=3), 48, 2, 3) == [[10, 20, 30], [40, 50, 255]]
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_grey_stays_grey(channels, mode):
+    assert image_grid(batch(2, channels=channels), columns=2).mode == mode
+
+
+@pytest.mark.parametrize(("side", "shown"), [(8, 48), (28, 56), (47, 94), (48, 48), (200, 200)])
+def test_small_pictures_are_enlarged_by_a_whole_factor(side, shown):
+    assert cells(image_grid(batch(2, side=side), columns=1), shown, 2, 1) == [[10], [20]]
+    noise = torch.randint(256, (2, 1, side, side), dtype=torch.uint8)
+    array, margin = np.asarray(image_grid(noise, columns=1)), max(2, shown // 16)
+    inner = array[margin : margin + shown, margin : margin + shown]
+    assert (inner[:: shown // side, :: shown // side] == noise[0, 0].numpy()).all()
+
+
+def test_a_request_becomes_pictures_a_grid_and_a_list(tmp_path):
+    label_map = LabelMap(("cat", "a/b", "..", "unlabelled"))
+    labels = [0, 0, 1, 1, 2, 2, 3, 3, None, None]
+    out = output(labels)
+    paths = save_generation(out, label_map, tmp_path / "out")
+    names = [path.relative_to(tmp_path / "out").as_posix() for path in paths]
+    folders = ["cat", "a_b", "__2", "unlabelled_3", "unlabelled"]
+    assert names == [f"{folder}/{i:05d}.png" for folder in folders for i in range(2)]
+    for path, image in zip(paths, out.images, strict=True):
+        with Image.open(path) as found:
+            assert np.array_equal(np.asarray(found), np.asarray(image))
+    with Image.open(tmp_path / "out" / "grid.png") as grid:
+        assert cells(grid, 48, 5, 2) == [[10 * (2 * r + 1), 10 * (2 * r + 2)] for r in range(5)]
+    told = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert (told["seed"], told["labels"]) == (5, list(label_map.names))
+    assert [entry["file"] for entry in told["images"]] == names
+    assert [entry["label"] for entry in told["images"]] == labels
+    assert [entry["log_likelihood"] for entry in told["images"]] == [-float(i) for i in range(10)]
+
+
+def test_names_that_are_one_on_disk_stay_apart(tmp_path):
+    paths = save_generation(output([0, 1, 2]), LabelMap(("a/b", "a:b", "a_b")), tmp_path)
+    assert len({path.parent for path in paths}) == 3
+    assert all(path.parent.parent == tmp_path for path in paths)
+
+
+def column(path, place, columns):
+    """The values of a column of a grid from the top down, white left out and each named once."""
+    with Image.open(path) as grid:
+        array = np.asarray(grid)
+    values = array[:, array.shape[1] * (2 * place + 1) // (2 * columns)].tolist()
+    return list(dict.fromkeys(value for value in values if value != 255))
+
+
+def test_reconstructions_lie_below_their_originals(tmp_path):
+    originals, reconstructions = batch(5), batch(5) + 1
+    save_reconstruction_grid(originals, reconstructions, tmp_path / "a.png", columns=3)
+    assert [column(tmp_path / "a.png", place, 3) for place in range(3)] == [
+        [10, 11, 40, 41],
+        [20, 21, 50, 51],
+        [30, 31],
+    ]
+    save_reconstruction_grid(originals[:1], reconstructions[:1], tmp_path / "b.png")
+    assert column(tmp_path / "b.png", 0, 1) == [10, 11]
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    save_image(Image.new("L", (2, 2), 7), tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+
+    def full(image, path):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="disk full"):
+        save_image(Image.new("L", (2, 2)), tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of the plots that a test draws."""
+    from matplotlib.figure import Figure
+
+    axes, real = [], Figure.add_subplot
+    monkeypatch.setattr(Figure, "add_subplot", lambda self: axes.append(real(self)) or axes[-1])
+    return axes
+
+
+@pytest.mark.parametrize(("last", "scale"), [(0.01, "log"), (0.25, "linear"), (0.0, "linear"), (-1.0, "linear")])
+def test_figures_are_drawn_over_the_steps(tmp_path, drawn, last, scale):
+    metrics = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5, "val_mse": 2.0}, {"step": 3, "loss": last}]
+    plot_losses(metrics, tmp_path / "losses.png", {"loss": "training", "val_mse": "validation", "absent": "-"}, "nats")
+    lines = {line.get_label(): line.get_xydata().tolist() for line in drawn[0].lines}
+    assert lines == {"training": [[1, 1], [2, 0.5], [3, last]], "validation": [[2, 2]]}
+    assert (drawn[0].get_xlabel(), drawn[0].get_ylabel()) == ("step", "nats")
+    assert drawn[0].get_yscale() == scale
+    with Image.open(tmp_path / "losses.png") as picture:
+        assert min(picture.size) > 300
+    assert [path.name for path in tmp_path.iterdir()] == ["losses.png"]
+
+
+def test_nothing_to_draw_is_an_empty_plot(tmp_path):
+    plot_losses([], tmp_path / "losses.png", {"loss": "training"}, "nats")
+    assert (tmp_path / "losses.png").stat().st_size > 0

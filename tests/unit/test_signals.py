@@ -1,0 +1,62 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from vqgen.errors import Interrupted
+from vqgen.signals import PendingSignal, raise_on_signals
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Whatever a test does, the handlers are as before afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_inside_the_block_a_signal_is_only_noted(handlers, number):
+    with PendingSignal() as pending:
+        assert pending.number == 0
+        send(number)
+        assert pending.number == number
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+
+
+def test_a_second_signal_ends_at_once(monkeypatch):
+    codes = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with PendingSignal():
+        send(signal.SIGINT)
+        assert codes == []
+        send(signal.SIGTERM)
+    assert codes == [128 + signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_outside_of_blocks_a_signal_raises(number):
+    raise_on_signals()
+    with pytest.raises(Interrupted) as caught:
+        send(number)
+    assert caught.value.signal_number == number
+    assert not isinstance(caught.value, Exception), "a broad except would swallow it"
+
+
+def test_a_thread_that_may_not_handle_signals_does_without():
+    found = []
+
+    def work():
+        with PendingSignal() as pending:
+            found.append(pending.number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [0]
