@@ -91,16 +91,13 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole, tmp_path)
 
 
 MOMENTS = [
-    "vqvae/stage.json",
     "vqvae/metrics.jsonl",
     "vqvae/state/training.safetensors",
     "vqvae/model/config.json",
-    "pipeline/pipeline.json",
     "codes/train-00000.safetensors",
     "codes/manifest.json",
     "prior-top/state/training.safetensors",
     "prior-top/model/config.json",
-    "prior-bottom/metrics.jsonl",
     "samples/stage.json",
     "samples/4/00000.png",
 ]

@@ -43,3 +43,15 @@ class DataConfig(Config):
     def is_augmented(self) -> bool:
         """Whether training images are changed at random."""
         return bool(self.horizontal_flip or self.random_shift or self.random_crop < 1 or self.random_rotation)
+
+    def without_augmentation(self) -> "DataConfig":
+        """The same images, not changed at random."""
+        return self.model_copy(
+            update={
+                "horizontal_flip": False,
+                "random_shift": 0,
+                "random_crop": 1.0,
+                "random_rotation": 0.0,
+                "augmented_copies": 0,
+            }
+        )

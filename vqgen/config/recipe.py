@@ -13,6 +13,8 @@ from vqgen.config.training import TrainConfig
 class VQVAESection(VQVAESettings):
     """The VQ-VAE and its training."""
 
+    augment: bool = True
+    """Train on augmented images; the priors' augmented copies are made either way."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
 
@@ -73,7 +75,7 @@ class Recipe(Config):
 
     def vqvae_config(self) -> VQVAEConfig:
         """The VQ-VAE to build."""
-        settings = self.vqvae.model_dump(exclude={"train"})
+        settings = self.vqvae.model_dump(exclude={"train", "augment"})
         return VQVAEConfig(**settings, image_size=self.data.image_size, image_channels=self.data.channels)
 
     def prior_config(self, level: Level, num_classes: int) -> PixelCNNConfig:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+from torch import distributed
 
 from vqgen.compute import Compute
 from vqgen.config import Recipe, TrainConfig
@@ -40,7 +41,7 @@ def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: s
     if tracker == "tensorboard":
         _require_tensorboard()
     promised = _promised_processes()
-    on_their_own = "TORCHELASTIC_RUN_ID" not in os.environ and not torch.distributed.is_initialized()
+    on_their_own = "TORCHELASTIC_RUN_ID" not in os.environ and not distributed.is_initialized()
     if promised > 1 and compute.device.type == "cpu" and on_their_own:
         _meet(promised)
     accelerator = Accelerator(
@@ -77,15 +78,19 @@ def _promised_processes() -> int:
 
 def _meet(promised: int) -> None:
     """Joins processes that were started by hand, and does not wait for half an hour for those that never come."""
+    host, port, rank = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], os.environ["RANK"]
+    patience = timedelta(seconds=_MEETING_SECONDS)
     try:
-        store, rank, world = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=_MEETING_SECONDS)))
-    except (torch.distributed.DistError, ValueError) as error:
+        store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]  # documented, if not exported
+            host, int(port), promised, is_master=int(rank) == 0, timeout=patience
+        )
+    except (distributed.DistError, ValueError) as error:
         raise ConfigError(
-            f"WORLD_SIZE: promises {promised} processes, but they did not meet at "
-            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} within {_MEETING_SECONDS:.0f} s; {_HOW}"
+            f"WORLD_SIZE: promises {promised} processes, but they did not meet at {host}:{port} "
+            f"within {_MEETING_SECONDS:.0f} s; {_HOW}"
         ) from error
-    store.set_timeout(torch.distributed.constants.default_pg_timeout)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    store.set_timeout(timedelta(minutes=30))  # from here on as torch has it
+    distributed.init_process_group("gloo", store=store, rank=int(rank), world_size=promised)
 
 
 def _require_tensorboard() -> None:

@@ -138,15 +138,16 @@ def train_vqvae(context: RunContext) -> str:
 
 def _batches(context: RunContext) -> ImageBatches:
     recipe, images = context.recipe, context.images.train
+    data = recipe.data if recipe.vqvae.augment else recipe.data.without_augmentation()
     return ImageBatches(
         images,
-        training_transform(recipe.data),
+        training_transform(data),
         training_order(recipe.vqvae.train, len(images), derive_seed(recipe.seed, STAGE), context.world_size),
         rank=context.rank,
         world_size=context.world_size,
         seed=derive_seed(recipe.seed, STAGE),
         workers=recipe.data.workers,
-        cache=not recipe.data.is_augmented,
+        cache=not data.is_augmented,
         pin_memory=context.device.type == "cuda",
     )
 
