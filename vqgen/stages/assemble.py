@@ -78,6 +78,7 @@ def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finish
             "",
             "```python",
             "from vqgen import VQGenPipeline",
+            "",
             'pipe = VQGenPipeline.from_pretrained("path/to/this/folder")',
             "images = pipe(images_per_label=4, seed=0).images",
             "```",
