@@ -41,6 +41,8 @@ class VQVAESettings(Config):
     """Decay of the moving averages that are the codebook."""
     initialization: Literal["data", "random"] = "data"
     """Start the codebook at latents of the first batch (then k-means), or at random."""
+    quantize_after: int = Field(0, ge=0)
+    """Training steps in which latents pass unquantized, before the codes start."""
     kmeans_iterations: int = Field(10, ge=0)
     """k-means iterations on the first batch, with initialization = "data"."""
     restart_after: int = Field(100, ge=0)

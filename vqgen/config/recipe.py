@@ -13,6 +13,9 @@ from vqgen.config.training import TrainConfig
 class VQVAESection(VQVAESettings):
     """The VQ-VAE and its training."""
 
+    quantize_after: int = Field(200, ge=0)
+    """Training steps in which latents pass unquantized, so that every level carries something before its codes start;
+    at most a quarter of the training."""
     augment: bool = True
     """Train on augmented images; the priors' augmented copies are made either way."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
@@ -73,9 +76,11 @@ class Recipe(Config):
         """The section of the prior of `level`."""
         return self.priors[self.levels.index(level)]
 
-    def vqvae_config(self) -> VQVAEConfig:
-        """The VQ-VAE to build."""
+    def vqvae_config(self, total_steps: int | None = None) -> VQVAEConfig:
+        """The VQ-VAE to build, for a training of `total_steps` (by default those that the recipe says)."""
         settings = self.vqvae.model_dump(exclude={"train", "augment"})
+        most = (total_steps or self.vqvae.train.steps) // 4
+        settings["quantize_after"] = min(self.vqvae.quantize_after, most)
         return VQVAEConfig(**settings, image_size=self.data.image_size, image_channels=self.data.channels)
 
     def prior_config(self, level: Level, num_classes: int) -> PixelCNNConfig:

@@ -72,6 +72,7 @@ class VQVAE(nn.Module):
                 data_init=config.initialization == "data",
                 kmeans_iterations=config.kmeans_iterations,
                 restart_after=config.restart_after,
+                quantize_after=config.quantize_after,
             )
             for _ in range(count)
         )

@@ -71,6 +71,8 @@ class VectorQuantizer(nn.Module):
         data_init: Start at latents of the first training micro-batch, of all processes, instead of at random.
         kmeans_iterations: k-means iterations on it.
         restart_after: Steps without a latent after which a code restarts; 0 never restarts.
+        quantize_after: Training steps in which latents pass as they are and the codebook waits. Without them a level
+            that a finer one makes superfluous at first is pulled to constant codes, and never recovers.
 
     Attributes:
         step_seed: Seed of this step's draws; whoever trains sets it before each step, the same in all processes.
@@ -81,6 +83,7 @@ class VectorQuantizer(nn.Module):
     ema_sums: Tensor
     idle_steps: Tensor
     initialized: Tensor
+    steps: Tensor
 
     def __init__(
         self,
@@ -91,11 +94,13 @@ class VectorQuantizer(nn.Module):
         data_init: bool = True,
         kmeans_iterations: int = 10,
         restart_after: int = 100,
+        quantize_after: int = 0,
     ) -> None:
         super().__init__()
         self.decay = decay
         self.kmeans_iterations = kmeans_iterations
         self.restart_after = restart_after
+        self.quantize_after = quantize_after
         self.step_seed = 0
         codebook = torch.randn(codebook_size, embedding_dim) / embedding_dim**0.5
         self.register_buffer("codebook", codebook)
@@ -103,6 +108,9 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("ema_sums", codebook.clone())
         self.register_buffer("idle_steps", torch.zeros(codebook_size, dtype=torch.int64))
         self.register_buffer("initialized", torch.tensor(not data_init))
+        self.register_buffer("steps", torch.tensor(0))
+        self._steps = 0  # the same as a number, so that nobody waits for the device
+        self._has_run = False
         self._pending: Tensor | None = None
         self._latents: list[Tensor] = []
         self._needs_data = data_init
@@ -112,6 +120,9 @@ class VectorQuantizer(nn.Module):
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.to(self.codebook.dtype)
             flat = rearrange(latents, "b d h w -> (b h w) d")
+            self._has_run = self._has_run or self.training
+            if self.training and self._steps < self.quantize_after:
+                return self._pass(latents)
             if self.training and self._needs_data:
                 self._initialize(flat.detach())
             codes = nearest_codes(flat.detach(), self.codebook)
@@ -133,6 +144,11 @@ class VectorQuantizer(nn.Module):
         Only codes that received something move (deviation: the paper's averages, computed over all codes,
         would move idle ones by rounding alone).
         """
+        if not self._has_run:
+            return
+        self._has_run = False
+        self.steps += 1
+        self._steps += 1
         if self._pending is None:
             return
         counts, sums = self._reduced_statistics()
@@ -151,6 +167,12 @@ class VectorQuantizer(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._needs_data = not bool(self.initialized)
+        self._steps = int(self.steps)
+
+    def _pass(self, latents: Float[Tensor, "b d h w"]) -> Quantized:
+        """Leaves the latents as they are; there are no codes yet."""
+        codes = torch.zeros(latents.shape[0], *latents.shape[2:], dtype=torch.int64, device=latents.device)
+        return Quantized(latents, codes, latents.new_zeros(()))
 
     def _gather(self, latents: Float[Tensor, "n d"], codes: Int[Tensor, " n"]) -> None:
         """Adds this micro-batch's sums and counts, side by side in one `(k, d + 1)` tensor; keeps its latents."""

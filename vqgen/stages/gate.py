@@ -37,8 +37,9 @@ def check_codes(context: RunContext, store: CodeStore) -> None:
         [
             "codes: have collapsed, a prior over them would learn nothing worth sampling:",
             *problems,
-            "train the VQ-VAE longer (--vqvae.train.steps), restart idle codes sooner (--vqvae.restart-after), start "
-            "at the data (--vqvae.initialization data) or choose a smaller --vqvae.codebook-size; --force goes on",
+            "train the VQ-VAE longer (--vqvae.train.steps), quantize later (--vqvae.quantize-after), restart idle "
+            "codes sooner (--vqvae.restart-after), start at the data (--vqvae.initialization data) or choose a smaller "
+            "--vqvae.codebook-size; --force goes on",
         ]
     )
     if not context.force:

@@ -115,12 +115,12 @@ def train_vqvae(context: RunContext) -> str:
     if action == "skip":
         context.say(f"{STAGE}: complete")
         return record.output
+    batches = _batches(context)
     torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
-    model = VQVAE(recipe.vqvae_config())
+    model = VQVAE(recipe.vqvae_config(batches.order.num_steps))
     objective = VQVAEObjective(
         model, context.images.validation, recipe.data, context.compute, context.rank, context.world_size
     )
-    batches = _batches(context)
     figures = Trainer(objective, batches, recipe.vqvae.train, batches.order.num_steps, context.session(STAGE)).train()
     context.on_main(lambda: save_model(model, folder / "model", {"images": context.images.fingerprint}))
     output = hash_model(folder / "model")

@@ -435,3 +435,28 @@ def test_a_random_start_counts_as_initialized():
     before = quantizer.codebook.clone()
     quantizer(latents() + 50)
     assert torch.equal(quantizer.codebook, before)
+
+
+def test_quantize_after_lets_latents_pass_and_then_starts_at_the_data():
+    quantizer = make(data_init=True, quantize_after=2)
+    before, latents = state(quantizer), torch.randn(4, quantizer.codebook.shape[1], 3, 3, requires_grad=True)
+    for _ in range(2):
+        result = quantizer(latents)
+        assert torch.equal(result.quantized, latents)
+        assert result.commitment_loss == 0
+        quantizer.update()
+    assert same(before, state(quantizer)) == ["steps"]
+    resumed = make(data_init=True, quantize_after=2)
+    resumed.load_state_dict(quantizer.state_dict())
+    for started in (quantizer, resumed):
+        started.step_seed = 1
+        result = started(latents)
+        assert bool(started.initialized)
+        assert not torch.equal(result.quantized, latents)
+    assert torch.equal(quantizer.codebook, resumed.codebook)
+
+
+def test_quantize_after_changes_nothing_in_evaluation():
+    quantizer = make(quantize_after=2).eval()
+    latents = torch.randn(2, quantizer.codebook.shape[1], 3, 3)
+    assert torch.equal(quantizer(latents).quantized, quantizer.embed(quantizer(latents).codes))
