@@ -4,6 +4,7 @@ import argparse
 import difflib
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + stop.signal_number
     except VQGenError as error:
         _complain(str(error), everywhere=not error.alike)
+    except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         _complain(_describe(error))
     except RuntimeError as error:
