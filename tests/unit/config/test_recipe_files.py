@@ -146,3 +146,9 @@ def test_level_names_and_grids(tiny_recipe, tiny_document):
     assert [prior.is_conditioned for prior in priors] == [False, True, True]
     assert tiny_recipe(vqvae={"downsample": [2]}).levels == ("bottom",)
     assert tiny_recipe().vqvae_config().image_channels == 1
+
+
+def test_the_warm_up_takes_at_most_a_quarter_of_the_training(tiny_recipe) -> None:
+    recipe = tiny_recipe(vqvae={"quantize_after": 200, "train": {"steps": 100}})
+    assert recipe.vqvae_config().quantize_after == 25
+    assert recipe.vqvae_config(total_steps=8000).quantize_after == 200
