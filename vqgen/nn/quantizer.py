@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vqgen.nn.collective import all_reduce_sum, gather_rows, row_span
@@ -18,6 +18,12 @@ from vqgen.randomness import derive_seed
 
 _CHUNK_ELEMENTS = 1 << 19
 """Distances held at once: 2 MiB of float32, so that a chunk stays in the cache between product and minimum."""
+
+_NEAR = 1e-4
+"""Distance under which two entries count as equal, as a share of an entry's mean norm: well above rounding."""
+
+_APART = 1e-2
+"""How far an entry that equals another is moved, in the same measure: well above what counts as equal."""
 
 _LEAST_COUNT = 1e-5
 """Floor of an idle code's moving count: far below any real count, far above where float32 loses digits."""
@@ -196,7 +202,7 @@ class VectorQuantizer(nn.Module):
         draws = torch.Generator().manual_seed(derive_seed(self.step_seed, "data-init"))
         order = torch.randperm(span[1], generator=draws)
         chosen = order[torch.arange(size) % span[1]].to(latents.device)
-        codebook = gather_rows(latents, chosen, span)
+        codebook = _move_apart(gather_rows(latents, chosen, span), draws)
         for _ in range(self.kmeans_iterations):
             statistics = all_reduce_sum(_sums_and_counts(latents, nearest_codes(latents, codebook), size))
             counts = statistics[:, -1:]
@@ -215,10 +221,34 @@ class VectorQuantizer(nn.Module):
         draws = torch.Generator().manual_seed(derive_seed(self.step_seed, "restart"))
         chosen = torch.randint(span[1], (self.codebook.shape[0],), generator=draws).to(latents.device)[idle]
         entries = gather_rows(latents, chosen, span)
+        fresh = ~_repeats(torch.cat([self.codebook, entries]))[len(self.codebook) :]
+        idle, entries = idle[fresh], entries[fresh]  # the others try again in the next step
         self.codebook[idle] = entries
         self.ema_sums[idle] = entries
         self.ema_counts[idle] = 1
         self.idle_steps[idle] = 0
+
+
+def _repeats(entries: Float[Tensor, "m d"]) -> Bool[Tensor, " m"]:
+    """Which entries equal an earlier one but for rounding.
+
+    Rounding would decide which of the two is nearer: another number of processes would then train another model.
+    Entries are compared along a line on which equal ones are neighbours, so that no m x m distances are needed.
+    """
+    line = torch.linspace(1, 2, entries.shape[1], dtype=entries.dtype, device=entries.device).sqrt()
+    order = (entries @ line).argsort()
+    ordered = entries[order]
+    apart = (ordered[1:] - ordered[:-1]).norm(dim=1) > _NEAR * entries.norm(dim=1).mean()
+    groups = torch.cat([apart.new_zeros(1), apart]).cumsum(dim=0)
+    first = torch.full_like(order, len(order)).scatter_reduce(0, groups, order, "amin")
+    return torch.zeros_like(order, dtype=torch.bool).scatter(0, order, order != first[groups])
+
+
+def _move_apart(entries: Float[Tensor, "m d"], draws: torch.Generator) -> Float[Tensor, "m d"]:
+    """Moves each entry that repeats an earlier one a little way off, by seeded draws."""
+    noise = torch.randn(entries.shape, dtype=torch.float64, generator=draws).to(entries)
+    scale = _APART * entries.norm(dim=1).mean() / entries.shape[1] ** 0.5
+    return torch.where(_repeats(entries)[:, None], entries + scale * noise, entries)
 
 
 def _sums_and_counts(latents: Float[Tensor, "n d"], codes: Int[Tensor, " n"], size: int) -> Float[Tensor, "k d+1"]:

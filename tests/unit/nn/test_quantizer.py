@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vqgen.nn.quantizer import VectorQuantizer, nearest_codes, straight_through
+from vqgen.nn.quantizer import VectorQuantizer, _repeats, nearest_codes, straight_through
 
 
 def make(size=6, dim=3, **settings):
@@ -302,14 +302,47 @@ def test_data_init_takes_distinct_latents():
     assert bool(quantizer.initialized)
 
 
-def test_data_init_with_fewer_latents_than_codes_uses_all_of_them():
+def test_data_init_with_fewer_latents_than_codes_uses_all_of_them_and_no_two_codes_are_equal():
     quantizer, z = make(size=20, data_init=True, kmeans_iterations=3), latents(b=1, side=2)
     out = quantizer(z)
-    assert torch.isfinite(quantizer.codebook).all()
-    assert sorted(set(map(tuple, quantizer.codebook.tolist()))) == sorted(map(tuple, rows(z).tolist()))
-    assert out.commitment_loss.item() == 0
+    assert out.commitment_loss.item() < 1e-28  # every latent is an entry
+    apart = torch.cdist(quantizer.codebook, quantizer.codebook) + torch.eye(20)
+    assert apart.min() > 1e-4  # latents of length about one: far above rounding
     step(quantizer, z)
     assert torch.isfinite(quantizer.codebook).all()
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-12])
+def test_equal_latents_choose_the_same_codes_however_they_are_rounded(rounding):
+    z = latents(b=1, side=2).repeat(8, 1, 1, 1)
+    chosen = []
+    for seed in range(3):
+        quantizer = make(size=20, data_init=True, kmeans_iterations=0)
+        noise = torch.randn(z.shape, dtype=z.dtype, generator=torch.Generator().manual_seed(seed))
+        chosen.append(quantizer(z + rounding * noise).codes)
+        assert len(chosen[0].unique()) == 4  # as many as there are different latents
+    assert all(torch.equal(codes, chosen[0]) for codes in chosen)
+
+
+def test_a_restart_passes_over_what_equals_an_entry_and_tries_again():
+    quantizer = make(size=4, restart_after=2)
+    busy = quantizer.codebook[:1].T.reshape(1, 3, 1, 1).repeat(6, 1, 1, 1)
+    before = quantizer.codebook.clone()
+    for _ in range(5):
+        step(quantizer, busy)
+    assert torch.equal(quantizer.codebook[1:], before[1:])
+    step(quantizer, busy + torch.arange(6, dtype=torch.float64)[:, None, None, None])
+    assert not torch.equal(quantizer.codebook[1:], before[1:])
+
+
+def test_repeats_are_those_of_a_comparison_of_all_pairs():
+    entries = torch.randn(40, 5, dtype=torch.float64)
+    entries[[3, 17, 39]] = entries[8] + 1e-12 * torch.randn(3, 5, dtype=torch.float64)
+    entries[20] = entries[2]
+    near = torch.cdist(entries, entries, compute_mode="donot_use_mm_for_euclid_dist") < 1e-6
+    expected = (near & torch.ones(40, 40).tril(-1).bool()).any(dim=1)
+    assert torch.equal(_repeats(entries), expected)
+    assert expected.nonzero().flatten().tolist() == [8, 17, 20, 39]
 
 
 def test_data_init_happens_once():
