@@ -22,7 +22,7 @@ from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float,
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import Filters, PlainSampler, Sampler, sample_codes
+from vqgen.sampling import CachedSampler, Filters, Sampler, sample_codes
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -65,7 +65,7 @@ class VQGenPipeline:
 
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
         self.parts = parts
-        self.sampler: Sampler = sampler or PlainSampler()
+        self.sampler: Sampler = sampler or CachedSampler()
         self.compute = compute or Compute.resolve()
         self._place()
 

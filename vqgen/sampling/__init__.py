@@ -1,9 +1,10 @@
 """Sampling codes from priors: filters, noise, samplers of one level, and the hierarchy of levels."""
 
+from vqgen.sampling.cached import CachedSampler
 from vqgen.sampling.filters import Filters
 from vqgen.sampling.hierarchy import sample_codes
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.plain import PlainSampler
 from vqgen.sampling.sampler import LevelSample, Sampler
 
-__all__ = ["Filters", "ImageNoise", "LevelSample", "PlainSampler", "Sampler", "sample_codes"]
+__all__ = ["CachedSampler", "Filters", "ImageNoise", "LevelSample", "PlainSampler", "Sampler", "sample_codes"]

@@ -1,0 +1,135 @@
+"""The cached sampler is the plain one, but for rounding and for the work it does."""
+
+import pytest
+import torch
+
+from vqgen.sampling import CachedSampler, Filters, ImageNoise, PlainSampler
+from vqgen.sampling.cached import bytes_per_image
+from vqgen.sampling.step_evaluator import StepEvaluator
+
+SLOPES = [1, 2, 3, "raster"]
+LABELS = torch.tensor([0, 2, -1])
+MODELS = [
+    {},
+    {"attention_every": 0, "kernel_size": 3, "output_layers": 2},
+    {"attention_every": 1, "height": 5, "width": 2},
+    {"coarser_height": 3, "coarser_width": 2, "layers": 3},
+]
+
+
+def conditioned(prior, b):
+    """The features of drawn coarser codes, where the prior is conditioned."""
+    config = prior.config
+    if not config.is_conditioned:
+        return None
+    with torch.no_grad():
+        return prior.encode_condition(torch.randint(5, (b, config.coarser_height, config.coarser_width)))
+
+
+@torch.no_grad()
+def logits_differ_by(prior, condition):
+    """The largest difference to a full pass, over all steps, when the same codes are put."""
+    codes = torch.randint(prior.config.codebook_size, (len(LABELS), prior.order.height, prior.order.width))
+    full = prior(codes, LABELS, condition).flatten(2)
+    evaluator, largest = StepEvaluator(prior, LABELS, condition), 0.0
+    for step, positions in enumerate(map(torch.from_numpy, prior.order.steps())):
+        found = evaluator.logits(step)
+        largest = max(largest, (found - full[:, :, positions].permute(2, 0, 1)).abs().max().item())
+        evaluator.put(step, codes.flatten(1)[:, positions].T)
+    return largest
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize("changes", MODELS)
+def test_teacher_forced_logits_are_those_of_a_full_pass_at_every_step(make_prior, slope, changes):
+    prior = make_prior(slope=slope, **changes).eval()
+    condition = conditioned(prior, len(LABELS))
+    assert logits_differ_by(prior, condition) < 1e-10
+    assert logits_differ_by(prior.float(), None if condition is None else condition.float()) < 1e-5
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize("changes", MODELS)
+@pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.7, top_k=3), Filters(temperature=0)])
+def test_the_same_codes_as_the_plain_sampler(make_prior, slope, changes, filters):
+    prior = make_prior(slope=slope, **changes)
+    condition = conditioned(prior, len(LABELS))
+    plain, cached = (
+        sampler.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters)
+        for sampler in (PlainSampler(), CachedSampler())
+    )
+    assert torch.equal(plain.codes, cached.codes)
+    assert torch.allclose(plain.log_likelihood, cached.log_likelihood, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_one_evaluation_per_step_and_each_position_once(make_prior, slope):
+    prior, positions = make_prior(slope=slope), []
+    prior.output.register_forward_hook(lambda module, inputs, output: positions.append(len(output)))
+    CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    assert len(positions) == prior.order.num_steps
+    assert sum(positions) == 3 * prior.order.num_positions
+
+
+def test_the_batch_changes_no_image(make_prior):
+    prior = make_prior()
+    together = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters()).codes
+    for index in range(3):
+        noise = ImageNoise(0, [index])
+        alone = CachedSampler().sample(prior, LABELS[index : index + 1], None, noise, Filters()).codes
+        assert torch.equal(alone, together[index : index + 1])
+
+
+def test_under_autocast_weights_and_caches_are_bfloat16_and_logits_float32(make_prior):
+    prior = make_prior(slope=2).float().eval()
+    codes = torch.randint(5, (3, 3, 4))
+    with torch.no_grad():
+        exact, rounded = StepEvaluator(prior, LABELS, None), StepEvaluator(prior, LABELS, None, torch.bfloat16)
+        for step, positions in enumerate(map(torch.from_numpy, prior.order.steps())):
+            one, other = exact.logits(step), rounded.logits(step)
+            assert other.dtype == torch.float32
+            assert 0 < (one - other).abs().max() < 0.2  # eight bits of mantissa, a few layers
+            for evaluator in (exact, rounded):
+                evaluator.put(step, codes.flatten(1)[:, positions].T)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        sample = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    assert sample.log_likelihood.dtype == torch.float64
+    assert torch.isfinite(sample.log_likelihood).all()
+
+
+def test_nothing_that_is_kept_grows_with_the_steps(make_prior):
+    prior = make_prior().eval()
+    with torch.no_grad():
+        evaluator = StepEvaluator(prior, LABELS, None)
+        before = {id(tensor): tensor.shape for tensor in tensors_of(evaluator)}
+        for step, positions in enumerate(prior.order.steps()):
+            evaluator.logits(step)
+            evaluator.put(step, torch.zeros(len(positions), 3, dtype=torch.int64))
+        assert {id(tensor): tensor.shape for tensor in tensors_of(evaluator)} == before
+
+
+def tensors_of(thing):
+    """All tensors that an object of ours holds."""
+    if isinstance(thing, torch.Tensor):
+        yield thing
+    elif isinstance(thing, dict | list | tuple):
+        for item in thing.values() if isinstance(thing, dict) else thing:
+            yield from tensors_of(item)
+    elif type(thing).__module__.startswith("vqgen.sampling"):
+        yield from tensors_of(vars(thing))
+
+
+@pytest.mark.parametrize("changes", MODELS)
+@pytest.mark.parametrize("slope", [2, "raster"])
+def test_stated_memory_covers_what_is_kept_and_is_no_more_than_twice_that(make_prior, slope, changes):
+    prior = make_prior(slope=slope, **({"height": 12, "width": 12, "channels": 32} | changes)).eval()
+    if prior.config.is_conditioned:
+        prior = make_prior(slope=slope, **(changes | {"height": 12, "width": 12, "channels": 32})).eval()
+    b, sizes = 8, []
+    with torch.no_grad():
+        for count in (b, 2 * b):  # the difference is free of the weights
+            labels = torch.zeros(count, dtype=torch.int64)
+            evaluator = StepEvaluator(prior, labels, conditioned(prior, count))
+            sizes.append(sum({t.data_ptr(): t.untyped_storage().nbytes() for t in tensors_of(evaluator)}.values()))
+    kept = (sizes[1] - sizes[0]) / b
+    assert kept <= bytes_per_image(prior.config, 8) <= 2 * kept
