@@ -1,9 +1,11 @@
 """Where and in what to compute: `--device` and `--dtype` of every command."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
+import psutil
 import torch
 from torch import nn
 
@@ -60,6 +62,13 @@ class Compute:
     def float_dtype(self) -> torch.dtype:
         """Number format of inputs: that of the weights."""
         return torch.float64 if self.dtype == "float64" else torch.float32
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes that one process may take on the device now; processes of one machine share its memory."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     def autocast(self) -> AbstractContextManager[object]:
         """A context in which matrix products run in bfloat16 or float16, if that is the number format."""

@@ -22,7 +22,7 @@ from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float,
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import CachedSampler, Filters, Sampler, sample_codes
+from vqgen.sampling import CachedSampler, Filters, Sampler, images_that_fit, sample_codes
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -170,6 +170,7 @@ class VQGenPipeline:
         top_k: int | None = None,
         top_p: float | None = None,
         batch_size: int = 100,
+        max_memory: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> GenerationOutput:
         """Generates `images_per_label` images of each label, all images of the first label first.
@@ -182,7 +183,8 @@ class VQGenPipeline:
             temperature: At least 0, for all levels or coarse to fine; 0 takes the most likely codes.
             top_k: Sample among the so many most likely codes.
             top_p: Sample among the most likely codes that together have this probability.
-            batch_size: Images sampled at once; it changes no image but for rounding.
+            batch_size: Images sampled at once, at most; it changes no image but for rounding.
+            max_memory: Bytes that sampling may take; None for what the device has free.
             progress: Called with the number of images whenever a batch is done.
 
         Raises:
@@ -200,6 +202,7 @@ class VQGenPipeline:
             seed=seed,
             filters=self.filters(temperature, top_k, top_p),
             batch_size=batch_size,
+            max_memory=max_memory,
             progress=progress,
         )
         return GenerationOutput(self.decode(codes), codes, log_likelihood, indices, seed)
@@ -247,6 +250,7 @@ class VQGenPipeline:
         seed: int,
         filters: Sequence[Filters],
         batch_size: int = 100,
+        max_memory: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> tuple[Codes, Float64[Tensor, " b"]]:
         """Samples codes of any part of a request; processes that share a request each sample theirs.
@@ -256,7 +260,8 @@ class VQGenPipeline:
             image_indices: Each image's place in the request.
             seed: The request's seed.
             filters: One per level.
-            batch_size: Images sampled at once.
+            batch_size: Images sampled at once, at most.
+            max_memory: Bytes that sampling may take; None for what the device has free.
             progress: Called with the number of images whenever a batch is done.
 
         Returns:
@@ -264,6 +269,9 @@ class VQGenPipeline:
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
+        memory = self.compute.free_memory if max_memory is None else max_memory
+        element_size = self.compute.float_dtype.itemsize
+        fitting = images_that_fit([prior.config for prior in self.priors], memory, element_size)
         indices = torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
         with self.compute.autocast():
             codes, log_likelihood = sample_codes(
@@ -273,7 +281,7 @@ class VQGenPipeline:
                 image_indices=list(image_indices),
                 filters=filters,
                 sampler=self.sampler,
-                batch_size=batch_size,
+                batch_size=min(batch_size, fitting),
                 progress=progress,
             )
         return codes.to("cpu"), log_likelihood.cpu()

@@ -99,6 +99,8 @@ def test_a_gpu_where_there_is_none(vqgen, trained, tmp_path):
         (["--images-per-label", "0"], ["images_per_label", "at least 1", "found 0"]),
         (["--images-per-label", "many"], ["--images-per-label", "many"]),
         (["--temperature", "-1"], ["temperature", "at least 0", "found -1"]),
+        (["--max-memory", "1KB"], ["max_memory", "which one image takes", "found 0.001 MB"]),
+        (["--max-memory", "lots"], ["--max-memory", "500MB", "found 'lots'"]),
         (["--temperature", "nan"], ["temperature", "found nan"]),
         (["--temperature", "1", "1", "1"], ["one per level (top, bottom)"]),
         (["--top-p", "2"], ["top_p", "at most 1", "found 2"]),

@@ -10,6 +10,7 @@ from vqgen.checkpoint import load_pipeline, save_pipeline
 from vqgen.codes import Codes
 from vqgen.compute import Compute
 from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.sampling import bytes_per_image
 
 CPU64 = Compute.resolve("cpu", "float64")
 
@@ -211,6 +212,15 @@ def test_a_request_is_answered_in_its_order(pipe):
     assert len(set(pixels(out.images))) > 1
 
 
+def test_a_request_ten_times_larger_than_memory_is_split(pipe):
+    whole = pipe([0, "dog", None], 10, seed=1)
+    needed = max(bytes_per_image(prior.config, pipe.compute.float_dtype.itemsize) for prior in pipe.priors)
+    done = []
+    cut = pipe([0, "dog", None], 10, seed=1, max_memory=int(3.1 * needed / 0.8), progress=done.append)
+    assert done == [3] * 10
+    assert torch.equal(cut.codes.bottom, whole.codes.bottom)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7])
 def test_the_batch_size_changes_no_image(pipe, batch_size):
     whole = pipe([0, "dog", None], 3, seed=1, batch_size=100)
@@ -266,6 +276,7 @@ def test_filters_reach_their_levels(pipe):
     ("options", "error", "match"),
     [
         ({"images_per_label": 0}, ConfigError, "images_per_label: should be at least 1, found 0"),
+        ({"max_memory": 100}, ConfigError, "max_memory: should be at least .*, found 0.0001 MB"),
         ({"batch_size": 0}, ConfigError, "batch_size: should be at least 1, found 0"),
         ({"temperature": -1.0}, ConfigError, "temperature should be at least 0"),
         ({"temperature": [1.0, 1.0, 1.0]}, ConfigError, r"one per level \(top, bottom\), found \[1.0, 1.0, 1.0\]"),

@@ -1,6 +1,9 @@
 """Arguments that several commands share."""
 
 import argparse
+import re
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def add_compute_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +20,14 @@ def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
 def add_output_argument(parser: argparse.ArgumentParser) -> None:
     """Adds -o."""
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write into")
+
+
+def memory_size(text: str) -> int:
+    """Bytes, from a text like `500MB`, `1.5G` or `2000000`."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)B?", text.strip().upper())
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"should be a size like 500MB or 2G, found {text!r}")
+    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument, memory_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K most likely codes")
     parser.add_argument("--top-p", type=float, metavar="P", help="sample among codes that together have probability P")
     parser.add_argument(
-        "--batch-size", type=int, default=100, metavar="N", help="images sampled at once (default: 100)"
+        "--batch-size", type=int, default=100, metavar="N", help="images sampled at once, at most (default: 100)"
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="what sampling may take, as 500MB (default: what is free)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_compute_arguments(parser)
@@ -47,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         filters=pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p),
         batch_size=arguments.batch_size,
+        max_memory=arguments.max_memory,
         processes=processes,
         quiet=arguments.quiet,
     )

@@ -3,8 +3,19 @@
 from vqgen.sampling.cached import CachedSampler
 from vqgen.sampling.filters import Filters
 from vqgen.sampling.hierarchy import sample_codes
+from vqgen.sampling.memory import bytes_per_image, images_that_fit
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.plain import PlainSampler
 from vqgen.sampling.sampler import LevelSample, Sampler
 
-__all__ = ["CachedSampler", "Filters", "ImageNoise", "LevelSample", "PlainSampler", "Sampler", "sample_codes"]
+__all__ = [
+    "CachedSampler",
+    "Filters",
+    "ImageNoise",
+    "LevelSample",
+    "PlainSampler",
+    "Sampler",
+    "bytes_per_image",
+    "images_that_fit",
+    "sample_codes",
+]

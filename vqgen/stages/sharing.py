@@ -53,9 +53,10 @@ def generate_shared(
     filters: Sequence[Filters],
     batch_size: int,
     processes: Processes,
+    max_memory: int | None = None,
     quiet: bool = False,
 ) -> GenerationOutput:
-    """Generates a request, each process a contiguous share of it.
+    """Generates a request, each process a contiguous share of it; see `VQGenPipeline.__call__`.
 
     Returns:
         The whole request; its pictures only in the main process.
@@ -75,7 +76,13 @@ def generate_shared(
             mine = range(begin, end)
             parts.append(
                 pipe.sample(
-                    indices[begin:end], mine, seed=seed, filters=filters, batch_size=batch_size, progress=bar.update
+                    indices[begin:end],
+                    mine,
+                    seed=seed,
+                    filters=filters,
+                    batch_size=batch_size,
+                    max_memory=max_memory,
+                    progress=bar.update,
                 )
             )
     gathered = _gather(parts) if world > 1 else parts

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from vqgen.sampling import CachedSampler, Filters, ImageNoise, PlainSampler
-from vqgen.sampling.cached import bytes_per_image
+from vqgen.sampling import CachedSampler, Filters, ImageNoise, PlainSampler, bytes_per_image
 from vqgen.sampling.step_evaluator import StepEvaluator
 
 SLOPES = [1, 2, 3, "raster"]

@@ -1,0 +1,51 @@
+"""How much memory cached sampling takes, and how many images at once fit in what there is."""
+
+from collections.abc import Sequence
+
+from vqgen.config import PixelCNNConfig
+from vqgen.errors import ConfigError
+from vqgen.order import CausalOrder
+from vqgen.sampling.step_tables import open_taps, padded_cells
+
+_SHARE = 0.8
+"""Of the memory, what sampling may take: the rest is for the allocator and for what else the program holds."""
+
+
+def images_that_fit(configs: Sequence[PixelCNNConfig], max_memory: int, element_size: int = 4) -> int:
+    """How many images can be sampled at once.
+
+    Args:
+        configs: The priors; a batch goes through one after the other.
+        max_memory: Bytes that sampling may take.
+        element_size: As in `bytes_per_image`.
+
+    Raises:
+        ConfigError: Not even one image fits.
+    """
+    needed = max(bytes_per_image(config, element_size) for config in configs)
+    images = int(_SHARE * max_memory) // needed
+    if images < 1:
+        raise ConfigError(
+            f"max_memory: should be at least {needed / _SHARE / 1e6:.3g} MB, which one image takes, "
+            f"found {max_memory / 1e6:.3g} MB"
+        )
+    return images
+
+
+def bytes_per_image(config: PixelCNNConfig, element_size: int = 4) -> int:
+    """Memory that cached sampling of a level takes for each image, in bytes: what is kept, tables, and one step.
+
+    Args:
+        config: The prior.
+        element_size: Bytes of a number that is kept: 4 for float32.
+    """
+    order = CausalOrder(config.height, config.width, config.slope)
+    c, n, widest = config.channels, order.num_positions, max(map(len, order.steps()))
+    taps = [len(open_taps(order, config.kernel_size, strict)) for strict in (True, False)]
+    attentions = config.layers // config.attention_every if config.attention_every else 0
+    kept = (1 + config.layers) * padded_cells(order, config.kernel_size) * c + attentions * 2 * n * c
+    kept += n * c if config.is_conditioned else 0
+    step = widest * (taps[1] * c + (2 + 2 * config.layers) * 2 * c + 8 * c)
+    tables = n * (4 * sum(taps) + 8)
+    noise_and_logits = widest * config.codebook_size * 6 * 8
+    return element_size * (kept + step) + tables + noise_and_logits
