@@ -28,25 +28,26 @@ def all_reduce_max(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def row_span(num_rows: int, device: torch.device) -> tuple[int, int]:
+def row_span(num_rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Where this process's rows lie when the rows of all processes are put in a line, in order of rank.
 
     Args:
         num_rows: Rows of this process.
-        device: Where the processes exchange their counts.
+        device: Where the processes exchange their counts, and where the results stay: the host need not wait for them.
 
     Returns:
-        The global index of this process's first row, and the number of all rows.
+        The global index of this process's first row, and the number of all rows, both int64 scalars.
     """
-    if world_size() == 1:
-        return 0, num_rows
+    rank = dist.get_rank() if world_size() > 1 else 0
     counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
-    counts[dist.get_rank()] = num_rows
-    dist.all_reduce(counts)
-    return int(counts[: dist.get_rank()].sum()), int(counts.sum())
+    counts[rank].fill_(num_rows)
+    all_reduce_sum(counts)
+    return counts[:rank].sum(), counts.sum()
 
 
-def gather_rows(rows: Float[Tensor, "n d"], indices: Int[Tensor, " k"], span: tuple[int, int]) -> Float[Tensor, "k d"]:
+def gather_rows(
+    rows: Float[Tensor, "n d"], indices: Int[Tensor, " k"], span: tuple[Tensor, Tensor]
+) -> Float[Tensor, "k d"]:
     """Fetches rows by their global index: every process receives the same rows, whoever holds them.
 
     Args:
@@ -54,8 +55,8 @@ def gather_rows(rows: Float[Tensor, "n d"], indices: Int[Tensor, " k"], span: tu
         indices: Global indices, the same on every process, in [0, span[1]).
         span: What `row_span` returned.
     """
+    if not rows.shape[0]:
+        return all_reduce_sum(rows.new_zeros(indices.shape[0], rows.shape[1]))
     local = indices - span[0]
-    held = (local >= 0) & (local < rows.shape[0])
-    gathered = rows.new_zeros(indices.shape[0], rows.shape[1])
-    gathered[held] = rows[local[held]]
-    return all_reduce_sum(gathered)
+    inside = local.clamp(0, rows.shape[0] - 1)
+    return all_reduce_sum(rows[inside].masked_fill((local != inside)[:, None], 0))

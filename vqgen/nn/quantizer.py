@@ -14,16 +14,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vqgen.nn.collective import all_reduce_sum, gather_rows, row_span
+from vqgen.nn.nearest import mean_square_distance, nearest_codes, sums_and_counts
 from vqgen.randomness import derive_seed
-
-_CHUNK_ELEMENTS = 1 << 19
-"""Distances held at once: 2 MiB of float32, so that a chunk stays in the cache between product and minimum."""
 
 _NEAR = 1e-4
 """Distance under which two entries count as equal, as a share of an entry's mean norm: well above rounding."""
 
 _APART = 1e-2
 """How far an entry that equals another is moved, in the same measure: well above what counts as equal."""
+
+_DRAWS = 1 << 62
+"""Range of a draw whose remainder chooses one of all latents: so large that none is favoured."""
 
 _LEAST_COUNT = 1e-5
 """Floor of an idle code's moving count: far below any real count, far above where float32 loses digits."""
@@ -44,19 +45,43 @@ class Quantized:
     commitment_loss: Float[Tensor, ""]
 
 
-def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
-    """Has the value of `quantized`, bit for bit, and passes its gradient to `latents` unchanged."""
-    return quantized.detach() + (latents - latents.detach())
+def straight_through(latents: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
+    """Passes the gradient of `quantized` to `latents`, as if nothing had been quantized between them.
+
+    The same as `quantized + (latents - latents.detach())` and `(latents - quantized).square().mean()`, whose gradients
+    would need several more tensors of the size of the latents.
+
+    Args:
+        latents: `(n, d)`.
+        quantized: `(n, d)`, their codebook entries, without a gradient of their own.
+
+    Returns:
+        `quantized`, bit for bit, and the commitment loss.
+    """
+    value, commitment_loss = _StraightThrough.apply(latents, quantized)
+    return value, commitment_loss
 
 
-def nearest_codes(latents: Float[Tensor, "n d"], codebook: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
-    """Finds argmin_j ||z - e_j||^2, chunk by chunk; of equally near entries the first."""
-    half_norms = codebook.square().sum(dim=1) / 2
-    chunk = max(1, _CHUNK_ELEMENTS // codebook.shape[0])
-    # ||z - e||^2 / 2 = ||z||^2 / 2 - z.e + ||e||^2 / 2, and the first term is the same for all entries
-    return torch.cat(
-        [torch.addmm(half_norms, rows, codebook.T, alpha=-1).argmin(dim=1) for rows in latents.split(chunk)]
-    )
+class _StraightThrough(torch.autograd.Function):
+    """The gradient of both is made in the one tensor that is returned."""
+
+    @staticmethod
+    def forward(ctx, latents: Tensor, quantized: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(latents, quantized)
+        return quantized, mean_square_distance(latents, quantized)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream: Tensor | None, loss_upstream: Tensor | None) -> tuple[Tensor | None, None]:
+        if loss_upstream is None:
+            return upstream, None
+        latents, quantized = ctx.saved_tensors
+        gradient = latents - quantized
+        scale = loss_upstream * (2 / latents.numel())  # of the mean of squares
+        if upstream is None:
+            return gradient.mul_(scale), None
+        return torch.addcmul(upstream, gradient, scale, out=gradient), None
 
 
 class VectorQuantizer(nn.Module):
@@ -134,10 +159,13 @@ class VectorQuantizer(nn.Module):
             codes = nearest_codes(flat.detach(), self.codebook)
             if self.training:
                 self._gather(flat.detach(), codes)
-            grid = rearrange(codes, "(b h w) -> b h w", b=latents.shape[0], h=latents.shape[2])
-            quantized = self.embed(grid)
-            commitment_loss = (latents - quantized).square().mean()
-            return Quantized(straight_through(latents, quantized), grid, commitment_loss)
+            quantized, commitment_loss = straight_through(flat, nn.functional.embedding(codes, self.codebook))
+            sides = {"b": latents.shape[0], "h": latents.shape[2]}
+            return Quantized(
+                quantized=rearrange(quantized, "(b h w) d -> b d h w", **sides),
+                codes=rearrange(codes, "(b h w) -> b h w", **sides),
+                commitment_loss=commitment_loss,
+            )
 
     def embed(self, codes: Int[Tensor, "b h w"]) -> Float[Tensor, "b d h w"]:
         """Looks up the codebook entries of `codes`."""
@@ -167,7 +195,7 @@ class VectorQuantizer(nn.Module):
         self.codebook.copy_(torch.where(received[:, None], entries, self.codebook))
         self.idle_steps.add_(1).masked_fill_(received, 0)
         if self.restart_after:
-            self._restart_idle_codes(torch.cat(self._latents))
+            self._restart_idle_codes(self._latents[0] if len(self._latents) == 1 else torch.cat(self._latents))
         self._pending, self._latents = None, []
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
@@ -184,7 +212,7 @@ class VectorQuantizer(nn.Module):
         """Adds this micro-batch's sums and counts, side by side in one `(k, d + 1)` tensor; keeps its latents."""
         if self._pending is None:
             self._pending = self.codebook.new_zeros(self.codebook.shape[0], self.codebook.shape[1] + 1)
-        self._pending += _sums_and_counts(latents, codes, self.codebook.shape[0])
+        self._pending += sums_and_counts(latents, codes, self.codebook.shape[0])
         if self.restart_after:
             self._latents.append(latents)
 
@@ -200,11 +228,11 @@ class VectorQuantizer(nn.Module):
         size = self.codebook.shape[0]
         span = row_span(latents.shape[0], latents.device)
         draws = torch.Generator().manual_seed(derive_seed(self.step_seed, "data-init"))
-        order = torch.randperm(span[1], generator=draws)
-        chosen = order[torch.arange(size) % span[1]].to(latents.device)
+        order = torch.randperm(int(span[1]), generator=draws)
+        chosen = order[torch.arange(size) % len(order)].to(latents.device)
         codebook = _move_apart(gather_rows(latents, chosen, span), draws)
         for _ in range(self.kmeans_iterations):
-            statistics = all_reduce_sum(_sums_and_counts(latents, nearest_codes(latents, codebook), size))
+            statistics = all_reduce_sum(sums_and_counts(latents, nearest_codes(latents, codebook), size))
             counts = statistics[:, -1:]
             codebook = torch.where(counts > 0, statistics[:, :-1] / counts.clamp(min=1), codebook)
         self.codebook.copy_(codebook)
@@ -213,20 +241,20 @@ class VectorQuantizer(nn.Module):
         self.initialized.fill_(True)
 
     def _restart_idle_codes(self, latents: Float[Tensor, "n d"]) -> None:
-        """Puts long idle codes at latents of this step; entry, sum and count together."""
-        idle = (self.idle_steps >= self.restart_after).nonzero().squeeze(1)
-        if not idle.numel():
-            return
+        """Puts long idle codes at latents of this step; entry, sum and count together.
+
+        Every code draws a latent and the idle ones take it: how many these are, the host would have to wait for.
+        """
+        idle = self.idle_steps >= self.restart_after
         span = row_span(latents.shape[0], latents.device)
-        draws = torch.Generator().manual_seed(derive_seed(self.step_seed, "restart"))
-        chosen = torch.randint(span[1], (self.codebook.shape[0],), generator=draws).to(latents.device)[idle]
-        entries = gather_rows(latents, chosen, span)
-        fresh = ~_repeats(torch.cat([self.codebook, entries]))[len(self.codebook) :]
-        idle, entries = idle[fresh], entries[fresh]  # the others try again in the next step
-        self.codebook[idle] = entries
-        self.ema_sums[idle] = entries
-        self.ema_counts[idle] = 1
-        self.idle_steps[idle] = 0
+        draws = torch.Generator(latents.device).manual_seed(derive_seed(self.step_seed, "restart"))
+        chosen = torch.randint(_DRAWS, idle.shape, generator=draws, device=latents.device) % span[1]
+        entries = torch.where(idle[:, None], gather_rows(latents, chosen, span), self.codebook)
+        fresh = idle & ~_repeats(torch.cat([self.codebook, entries]))[len(idle) :]  # others try again in the next step
+        self.codebook.copy_(torch.where(fresh[:, None], entries, self.codebook))
+        self.ema_sums.copy_(torch.where(fresh[:, None], entries, self.ema_sums))
+        self.ema_counts.masked_fill_(fresh, 1)
+        self.idle_steps.masked_fill_(fresh, 0)
 
 
 def _repeats(entries: Float[Tensor, "m d"]) -> Bool[Tensor, " m"]:
@@ -249,11 +277,3 @@ def _move_apart(entries: Float[Tensor, "m d"], draws: torch.Generator) -> Float[
     noise = torch.randn(entries.shape, dtype=torch.float64, generator=draws).to(entries)
     scale = _APART * entries.norm(dim=1).mean() / entries.shape[1] ** 0.5
     return torch.where(_repeats(entries)[:, None], entries + scale * noise, entries)
-
-
-def _sums_and_counts(latents: Float[Tensor, "n d"], codes: Int[Tensor, " n"], size: int) -> Float[Tensor, "k d+1"]:
-    """Per code: the sum of the latents that chose it, and in the last column their number."""
-    statistics = latents.new_zeros(size, latents.shape[1] + 1)
-    statistics[:, :-1].index_add_(0, codes, latents)
-    statistics[:, -1] = torch.bincount(codes, minlength=size).to(latents.dtype)
-    return statistics

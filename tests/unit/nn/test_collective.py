@@ -19,7 +19,7 @@ def work(count):
     indices = torch.tensor([4, 0, 2, 2, 1])[: max(1, sum(sizes))] % sum(sizes)
     return {
         "world_size": world_size(),
-        "span": span,
+        "span": (int(span[0]), int(span[1])),
         "gathered": gather_rows(rows, indices, span).tolist(),
         "expected": everything[indices].tolist(),
         "sum": all_reduce_sum(torch.tensor([1.0, float(rank)])).tolist(),

@@ -3,8 +3,9 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vqgen.nn.quantizer import VectorQuantizer, _repeats, nearest_codes, straight_through
+from vqgen.nn.quantizer import VectorQuantizer, _repeats, straight_through
 
 
 def make(size=6, dim=3, **settings):
@@ -42,42 +43,6 @@ def beside(codebook, codes, noise=0.0):
     return (picked + noise * torch.randn_like(picked)).T[None, :, None]
 
 
-# Nearest codes
-
-
-@pytest.mark.parametrize(("n", "k", "d"), [(1, 2, 1), (37, 5, 3), (100, 64, 16), (3000, 512, 4)])
-def test_codes_are_the_nearest_of_all(n, k, d):
-    points, codebook = torch.randn(n, d, dtype=torch.float64), torch.randn(k, d, dtype=torch.float64)
-    assert torch.equal(nearest_codes(points, codebook), torch.cdist(points, codebook).argmin(dim=1))
-
-
-def test_no_entry_is_nearer_in_float32_but_for_rounding():
-    points, codebook = torch.randn(2000, 16), torch.randn(256, 16)
-    chosen = nearest_codes(points, codebook)
-    distances = torch.cdist(points.double(), codebook.double())
-    assert (distances.gather(1, chosen[:, None])[:, 0] - distances.min(dim=1).values).max() < 1e-5
-
-
-def test_of_equally_near_entries_the_first():
-    codebook = torch.tensor([[2.0], [-1.0], [1.0], [-1.0]])
-    assert nearest_codes(torch.tensor([[0.0], [-5.0], [1.5]]), codebook).tolist() == [1, 1, 0]
-
-
-@pytest.mark.parametrize("elements", [1, 7, 64, 10**9])
-def test_chunks_change_nothing(monkeypatch, elements):
-    points, codebook = torch.randn(50, 3, dtype=torch.float64), torch.randn(7, 3, dtype=torch.float64)
-    monkeypatch.setattr("vqgen.nn.quantizer._CHUNK_ELEMENTS", elements)
-    assert torch.equal(nearest_codes(points, codebook), torch.cdist(points, codebook).argmin(dim=1))
-
-
-def test_there_is_never_a_matrix_of_all_distances(monkeypatch):
-    monkeypatch.setattr("vqgen.nn.quantizer._CHUNK_ELEMENTS", 40)
-    sizes, real = [], torch.addmm
-    monkeypatch.setattr(torch, "addmm", lambda *a, **k: sizes.append(real(*a, **k)) or sizes[-1])
-    nearest_codes(torch.randn(50, 3), torch.randn(8, 3))
-    assert max(distances.numel() for distances in sizes) == 40
-
-
 # The forward pass and its gradients
 
 
@@ -106,9 +71,42 @@ def test_the_straight_through_gradient_is_exactly_one():
 
 
 def test_the_gradient_passes_unchanged_whatever_it_is():
-    z, upstream = latents().requires_grad_(), latents()
-    straight_through(z, latents()).backward(upstream)
+    z, entries, upstream = torch.randn(3, 40, 3, dtype=torch.float64).unbind()
+    value, _ = straight_through(z.requires_grad_(), entries)
+    assert torch.equal(value, entries)
+    value.backward(upstream)
     assert torch.equal(z.grad, upstream)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (1.0, 0.25)])
+def test_the_gradient_of_value_and_loss_is_that_of_plain_operations(weights):
+    z, entries, upstream = torch.randn(3, 40, 3, dtype=torch.float64).unbind()
+
+    def gradient(passed, loss):
+        total = weights[0] * (passed * upstream).sum() + weights[1] * loss
+        return torch.autograd.grad(total, z)[0]
+
+    z.requires_grad_()
+    plain = gradient(entries + (z - z.detach()), (z - entries).square().mean())
+    torch.testing.assert_close(gradient(*straight_through(z, entries)), plain, rtol=0, atol=1e-15)
+
+
+def test_the_layout_of_the_latents_changes_nothing():
+    quantizer, z, upstream = make(), latents(), latents()
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        own = z.clone(memory_format=layout).requires_grad_()
+        out = quantizer(own)
+        (out.commitment_loss + (out.quantized * upstream).sum()).backward()
+        results.append((out.quantized, out.codes, out.commitment_loss, own.grad))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_a_graph_that_is_kept_gives_the_same_gradient_twice():
+    z = latents().requires_grad_()
+    out = make()(z)
+    first, second = (torch.autograd.grad(out.commitment_loss, z, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_the_commitment_loss_and_its_gradient_in_closed_form():
@@ -401,7 +399,7 @@ def test_kmeans_is_a_naive_loop_of_lloyds(iterations):
 def test_a_restart_resets_entry_sum_count_and_age_together():
     quantizer = make(size=4, restart_after=3)
     before = quantizer.codebook.clone()
-    busy = beside(before, [0, 1, 1], noise=1e-3)
+    busy = beside(before, [0] + [1] * 30, noise=1e-3)  # 1 in 31 seeds has both codes draw the same latent
     for number in range(1, 4):
         quantizer.step_seed = number
         step(quantizer, busy)
@@ -430,6 +428,42 @@ def test_an_update_forgets_what_it_used():
     before = state(quantizer)
     quantizer.update()
     assert same(before, state(quantizer)) == []
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses the operations whose result, or its shape, a host needs before it can go on."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        by_mask = name.startswith("index") and any(t is not None and t.dtype == torch.bool for t in indices_of(args))
+        if by_mask or name in ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "unique_dim", "equal"):
+            raise AssertionError(f"{name} waits for the device")
+        return function(*args, **(kwargs or {}))
+
+
+def indices_of(args):
+    return args[1] if len(args) > 1 and isinstance(args[1], list) else []
+
+
+@pytest.mark.parametrize("waits", [lambda t: t[t > 0], lambda t: int(t.sum()), lambda t: t.long().abs().bincount()])
+def test_what_waits_for_the_device_is_noticed(waits):
+    with pytest.raises(AssertionError, match="waits for the device"), NoWaiting():
+        waits(torch.randn(5))
+
+
+def test_no_step_waits_for_the_device_not_even_one_that_restarts():
+    quantizer = make(size=40, data_init=True, restart_after=2)
+    step(quantizer, latents())  # the start may wait: it happens once
+    never = copy.deepcopy(quantizer)
+    never.restart_after = 0
+    with NoWaiting():
+        for number in range(4):
+            z = (latents() + number).requires_grad_()
+            out = quantizer(z)
+            (out.quantized.sum() + out.commitment_loss).backward()
+            quantizer.update()
+            step(never, z.detach())
+    assert not torch.equal(quantizer.codebook, never.codebook), "nothing restarted"
 
 
 # State
