@@ -124,8 +124,10 @@ def main() -> None:
         for recipe in recipes
         for stage in (vqvae_stage(recipe), *(prior_stage(recipe, level) for level in recipe.levels))
     ]
-    machine = measure_machine(torch.device("cpu"))
+    machines = [measure_machine(torch.device("cpu"))]
     time_in_turn(stages, arguments.seconds)
+    machines.append(measure_machine(torch.device("cpu")))
+    machine = max(machines, key=lambda machine: machine.peak_flops)  # other work may have slowed one down
     print(f"peak {machine.peak_flops / 1e9:.0f} GFLOP/s, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{'stage':<28}{'ms a step':>10}{'estimate':>10}{'ratio':>7}{'share':>7}{'ms at peak':>12}{'tensors':>9}")
     for stage in stages:
