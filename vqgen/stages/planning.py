@@ -25,10 +25,10 @@ SECONDS_PER_TENSOR = 2.5e-4
 """What a training step takes for each weight tensor, however small the layer: launching, and the optimizer's share."""
 
 _FORWARD_PART = 0.25
-"""The forward pass's part of `SECONDS_PER_TENSOR`."""
+"""The forward pass's part of `SECONDS_PER_TENSOR`: assumed, not measured, as is that sampling reaches `SHARE`."""
 
 SECONDS_PER_IMAGE = 3e-4
-"""Reading, augmenting and stacking an image when codes are extracted: measured on digits; large files take longer."""
+"""Reading, augmenting and stacking an image when codes are extracted: from one run of digits; large files take longer."""
 
 
 @dataclass(frozen=True)
