@@ -28,7 +28,7 @@ _FORWARD_PART = 0.25
 """The forward pass's part of `SECONDS_PER_TENSOR`: assumed, not measured, as is that sampling reaches `SHARE`."""
 
 SECONDS_PER_IMAGE = 3e-4
-"""Reading, augmenting and stacking an image when codes are extracted: from one run of digits; large files take longer."""
+"""Reading, augmenting and stacking an image when codes are extracted: from one run of digits; files take longer."""
 
 
 @dataclass(frozen=True)
