@@ -47,7 +47,9 @@ def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
     assert finished.code == 0, finished.err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["generate", "--help"], ["recipes"], ["trian"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["plan", "--help"], ["generate", "--help"], ["recipes"], ["trian"]]
+)
 def test_what_needs_no_torch_does_not_import_it(words):
     program = f"""
 import sys

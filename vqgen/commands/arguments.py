@@ -32,16 +32,25 @@ def memory_size(text: str) -> int:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what every command that works on a run takes."""
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds RECIPE, with every field of it, and where its run folder is."""
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe that ships, or path of a TOML file")
     parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of the run folders")
     parser.add_argument("--run-name", metavar="NAME", help="name of the run folder (default: the recipe's name)")
+    parser.epilog = (
+        "Every field of the recipe is an option too: --seed 7 --vqvae.codebook-size 256 --priors.0.layers 6; "
+        "`vqgen run RECIPE --fields` lists them all."
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command that works on a run takes."""
+    add_recipe_arguments(parser)
     parser.add_argument("--redo", action="store_true", help="move stages aside whose recipe changed; make them again")
     parser.add_argument("--force", action="store_true", help="go on where the gate before stage two would stop")
     parser.add_argument("--dry-run", action="store_true", help="tell what would be done, and do nothing")
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
     add_compute_arguments(parser)
-    parser.epilog = (
-        "Every field of the recipe is an option too: --seed 7 --vqvae.codebook-size 256 --priors.0.layers 6; "
-        "`vqgen run RECIPE --fields` lists them all."
-    )
     parser.add_argument("--fields", action="store_true", help="list every field of the recipe, with its value")

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-memory",
         type=memory_size,
         metavar="SIZE",
-        help="what sampling may take, as 500MB (default: what is free)",
+        help="memory for sampling, as 500MB (default: what is free)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_compute_arguments(parser)

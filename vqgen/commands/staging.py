@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from vqgen.stages.context import RunContext
 
 
-def resolve_recipe(arguments: argparse.Namespace) -> "tuple[Recipe, list[str]]":
+def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) -> "tuple[Recipe, list[str]]":
     """The recipe with its overrides, checked across sections, and the checks' warnings."""
     from vqgen.config import check_recipe, find_recipe, read_recipe
     from vqgen.config.overrides import apply_overrides
 
     recipe = apply_overrides(read_recipe(find_recipe(arguments.recipe)), arguments.overrides)
-    return recipe, check_recipe(recipe)
+    return recipe, check_recipe(recipe, needs_images=needs_images)
 
 
 def run_folder(arguments: argparse.Namespace, recipe: "Recipe") -> Path:
@@ -100,10 +100,14 @@ def _length(train: object) -> str:
 
 
 def _print_plan(context: "RunContext") -> None:
+    from vqgen.commands.plan import make_planner, plan_text
     from vqgen.stages.run import stage_states
 
     for stage, state in stage_states(context).items():
         context.say(f"  {stage:<16} {state}")
+    if context.is_main:
+        planner = make_planner(context.recipe, context.folder, context.compute)
+        context.say(plan_text(planner, planner.stages()))
 
 
 def _print_fields(arguments: argparse.Namespace) -> int:

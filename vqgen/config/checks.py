@@ -5,8 +5,12 @@ from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
 
 
-def check_recipe(recipe: Recipe) -> list[str]:
+def check_recipe(recipe: Recipe, *, needs_images: bool = True) -> list[str]:
     """Checks what the sections say of each other.
+
+    Args:
+        recipe: The recipe.
+        needs_images: Whether the recipe has to say where the images are.
 
     Returns:
         Warnings: what will work but is probably not meant.
@@ -14,15 +18,15 @@ def check_recipe(recipe: Recipe) -> list[str]:
     Raises:
         ConfigError: With all problems at once, a line each.
     """
-    problems = [*_data_problems(recipe), *_grid_problems(recipe), *_prior_problems(recipe)]
+    problems = [*_data_problems(recipe, needs_images), *_grid_problems(recipe), *_prior_problems(recipe)]
     if problems:
         raise ConfigError("\n".join([f"recipe {recipe.name!r} does not fit together:", *(f"  {p}" for p in problems)]))
     return [warning for index in range(len(recipe.priors)) for warning in _blind_spot_warnings(recipe, index)]
 
 
-def _data_problems(recipe: Recipe) -> list[str]:
+def _data_problems(recipe: Recipe, needs_images: bool) -> list[str]:
     data, problems = recipe.data, []
-    if data.source == "folder" and data.root is None:
+    if needs_images and data.source == "folder" and data.root is None:
         problems.append(
             'data.root: should be a folder of images when data.source = "folder"; give it with --data.root FOLDER'
         )

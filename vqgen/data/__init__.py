@@ -9,6 +9,7 @@ from vqgen.data.code_store import (
     write_shard,
     write_store,
 )
+from vqgen.data.counting import ImageCounts, count_images
 from vqgen.data.image_set import FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import LabelMap
 from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
@@ -25,6 +26,7 @@ __all__ = [
     "FileReader",
     "ImageBatch",
     "ImageBatches",
+    "ImageCounts",
     "ImageSet",
     "ImageSplits",
     "LabelMap",
@@ -32,6 +34,7 @@ __all__ = [
     "StoreInfo",
     "TrainingOrder",
     "check_readable",
+    "count_images",
     "evaluation_batches",
     "evaluation_transform",
     "find_images",

@@ -69,6 +69,16 @@ def open_folder(config: DataConfig, seed: int) -> ImageSplits:
     )
 
 
+def count_folder(config: DataConfig) -> tuple[dict[str, int], int]:
+    """Counts the images of each split that has a folder, and the classes, without reading any.
+
+    Raises:
+        DataError: The folder is missing, empty or ambiguous.
+    """
+    listings = {split: _list(folder) for split, folder in _split_folders(_checked_root(config.root)).items()}
+    return {split: len(listing.paths) for split, listing in listings.items()}, len(_label_names(listings))
+
+
 def _checked_root(root: str | None) -> Path:
     if root is None:
         raise DataError("data.root should name the folder of the images, found none. Give --data.root FOLDER")

@@ -1,0 +1,86 @@
+"""`vqgen plan`: what a run will cost, on a machine that has neither the images nor the run."""
+
+import json
+import re
+
+import pytest
+from small_runs import all_files, assert_refused, record
+
+
+def row(text: str, stage: str) -> list[str]:
+    """The cells of a stage's line in the table, without its name."""
+    lines = [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
+    (cells,) = [cells[1:] for cells in lines if cells[0] == stage and len(cells) == 11]
+    return cells
+
+
+def test_digits(vqgen, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished = vqgen("plan", "digits")
+    assert finished.code == 0, finished.err
+    assert row(finished.out, "vqvae")[0] == "337,809"
+    assert row(finished.out, "prior-top")[6] == "4"
+    assert row(finished.out, "prior-bottom")[6] == "10"
+    assert row(finished.out, "samples")[6] == "14"
+    assert row(finished.out, "samples")[8] == "<= 0.5469"
+    assert re.search(r"time: about \d+(\.\d+)? (s|min|h) in one process", finished.out)
+    assert "Traceback" not in finished.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_as_json(vqgen, tmp_path):
+    target = tmp_path / "plan.json"
+    assert vqgen("plan", "digits", "--no-measure", "--json", target, "--priors.0.layers", 6).code == 0
+    document = json.loads(target.read_text())
+    assert document["recipe"]["priors"][0]["layers"] == 6
+    assert document["machine"] is None
+    assert document["images"]["classes"] == 10
+    stages = {stage["stage"]: stage for stage in document["stages"]}
+    assert list(stages) == ["vqvae", "codes", "prior-top", "prior-bottom", "samples"]
+    assert stages["prior-top"]["seconds"] is None
+    assert stages["prior-top"]["open_flops"] < stages["prior-top"]["image_flops"]
+
+
+@pytest.mark.parametrize("recipe", ["fashion-mnist", "cifar10", "folder"])
+def test_recipes_whose_images_are_not_here(vqgen, tmp_path, monkeypatch, recipe):
+    monkeypatch.chdir(tmp_path)
+    finished = vqgen("plan", recipe, "--no-measure")
+    assert finished.code == 0, finished.err
+    assert row(finished.out, "prior-bottom")
+    assert ("images: not known" in finished.out) == (recipe == "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bits_per_pixel_that_a_run_has_measured(vqgen, trained, tiny_toml):
+    before = all_files(trained)
+    finished = vqgen("plan", tiny_toml, "--checkpoints", trained.parent, "--no-measure")
+    bpp = [record(trained / f"prior-{level}")["figures"]["val_bpp"] for level in ("top", "bottom")]
+    assert row(finished.out, "prior-top")[8] == f"{bpp[0]:.4g}"
+    assert row(finished.out, "samples")[8] == f"{sum(bpp):.4g}"
+    assert all_files(trained) == before
+
+
+def test_a_dry_run_tells_the_same(vqgen, tmp_path):
+    words = ("digits", "--checkpoints", tmp_path)
+    dry, plan = vqgen("run", *words, "--dry-run").out, vqgen("plan", *words).out
+    for stage in ("vqvae", "prior-top", "prior-bottom"):
+        assert row(dry, stage)[:-1] == row(plan, stage)[:-1]  # all but the time, which is measured anew
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["plan"], ["required: RECIPE"]),
+        (["plan", "digit"], ["none called 'digit'", "digits"]),
+        (["plan", "digits", "--priors.0.layers", "many"], ["--priors.0.layers", "many"]),
+        (["plan", "digits", "--nonsense"], ["--nonsense"]),
+        (["plan", "digits", "--data.image-size", "18"], ["data.image_size", "divide by 8", "found 18"]),
+        (["plan", "digits", "--device", "nonsense"], ["device", "'nonsense'"]),
+        (["plan", "digits", "--dtype", "nonsense"], ["dtype", "'nonsense'"]),
+        (["plan", "digits", "--run-name", "../x"], ["--run-name", "found '../x'"]),
+    ],
+)
+def test_words_that_mean_nothing(vqgen, tmp_path, monkeypatch, words, parts):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(vqgen(*words), *parts)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,177 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vqgen.config import PixelCNNConfig, VQVAEConfig
+from vqgen.costs import BACKWARD, prior_costs, sampling_floats, sampling_steps, vqvae_costs
+from vqgen.losses import nats_per_code, vqvae_loss
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.vqvae import VQVAE
+
+IMAGES = 3
+PRIORS = [
+    {},
+    {"slope": "raster", "kernel_size": 3},
+    {"slope": 3, "layers": 5, "attention_every": 2, "attention_heads": 2},
+    {"coarser_height": 2, "coarser_width": 3, "conditioning_layers": 3},
+    {"coarser_height": 4, "coarser_width": 6, "conditioning_layers": 0, "attention_every": 1, "output_layers": 0},
+    {"height": 9, "width": 7, "kernel_size": 7, "output_layers": 3, "dropout": 0.0, "slope": 1},
+    {"height": 1, "width": 1},
+]
+VQVAES = [
+    {"downsample": (4,)},
+    {"downsample": (4, 2), "image_channels": 3},
+    {"downsample": (8, 2), "residual_layers": 0},
+    {"downsample": (16, 4, 2), "residual_layers": 3, "image_size": 32},
+]
+
+
+def prior_config(**changes: Any) -> PixelCNNConfig:
+    settings = {
+        "level": "bottom", "height": 8, "width": 12, "codebook_size": 40, "num_classes": 5, "channels": 24, "layers": 3,
+    }  # fmt: skip
+    return PixelCNNConfig(**(settings | changes))
+
+
+def vqvae_config(**changes: Any) -> VQVAEConfig:
+    settings = {
+        "codebook_size": 32, "embedding_dim": 6, "channels": 20, "residual_channels": 10, "residual_layers": 2,
+        "image_size": 16, "image_channels": 1, "initialization": "random",
+    }  # fmt: skip
+    return VQVAEConfig(**(settings | changes))
+
+
+def prior_loss(config: PixelCNNConfig) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """A prior, and a training forward pass of a few images."""
+    model = PixelCNN(config)
+    codes = torch.randint(config.codebook_size, (IMAGES, config.height, config.width))
+    coarser = None
+    if config.is_conditioned:
+        coarser = torch.randint(config.codebook_size, (IMAGES, config.coarser_height, config.coarser_width))
+    labels = torch.arange(IMAGES)
+    return model, lambda: nats_per_code(model(codes, labels, model.encode_condition(coarser)), codes)
+
+
+def vqvae_forward(config: VQVAEConfig) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """A VQ-VAE, and a training forward pass of a few images."""
+    model = VQVAE(config)
+    images = torch.rand(IMAGES, config.image_channels, config.image_size, config.image_size)
+    return model, lambda: vqvae_loss(model(images), images, 0.25)[0]
+
+
+def counted(act: Callable[[], object]) -> int:
+    """FLOPs that torch counts, in an attention made of plain products: it does not look into the others on a CPU."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        act()
+    return counter.get_total_flops()
+
+
+def kept_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
+    """Bytes that autograd keeps for the backward pass, each storage once, without the weights."""
+    weights = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+# operations
+
+
+@pytest.mark.parametrize("changes", PRIORS)
+def test_a_prior_executes_the_flops_that_are_counted(changes):
+    model, forward = prior_loss(prior_config(**changes))
+    costs = prior_costs(model.config, dense=True)
+    assert counted(forward) == IMAGES * costs.total.flops
+
+
+@pytest.mark.parametrize("changes", PRIORS[:5])
+def test_open_taps_and_visible_pairs_by_a_count_of_each(changes):
+    config = prior_config(**changes)
+    model = PixelCNN(config)
+    costs, dense = prior_costs(config), prior_costs(config, dense=True)
+    c, n = config.channels, config.height * config.width
+    weights = [model.first.weight, *(block.convolution.weight for block in model.blocks)]
+    assert costs.convolutions.flops == sum(2 * n * weight.numel() for weight in weights)
+    pairs = int(torch.from_numpy(model.order.attention_mask()).sum())
+    assert costs.attentions.flops == len(model.attentions) * (2 * 4 * c * c * n + 4 * c * pairs)
+    assert costs.convolutions.flops <= dense.convolutions.flops
+    assert (costs.gates, costs.output, costs.logits) == (dense.gates, dense.output, dense.logits)
+
+
+@pytest.mark.parametrize("changes", PRIORS)
+def test_a_training_step_of_a_prior_is_three_forward_passes(changes):
+    model, forward = prior_loss(prior_config(**changes))
+    assert (
+        counted(lambda: forward().backward())
+        == IMAGES * (1 + BACKWARD) * prior_costs(model.config, dense=True).total.flops
+    )
+
+
+@pytest.mark.parametrize("changes", VQVAES)
+def test_a_vqvae_executes_the_flops_that_are_counted(changes):
+    model, forward = vqvae_forward(vqvae_config(**changes))
+    costs = vqvae_costs(model.config)
+    images = torch.rand(IMAGES, model.config.image_channels, model.config.image_size, model.config.image_size)
+    codes = model.eval().encode(images)
+    assert counted(forward) == IMAGES * costs.total.flops
+    assert counted(lambda: model.encode(images)) == IMAGES * costs.encode.flops
+    assert counted(lambda: model.decode(codes)) == IMAGES * costs.decode.flops
+
+
+@pytest.mark.parametrize("changes", VQVAES)
+def test_a_training_step_of_a_vqvae_but_for_the_gradient_of_the_image(changes):
+    """The first convolution computes no gradient of its input; nothing else is left out."""
+    model, forward = vqvae_forward(vqvae_config(**changes))
+    first = 2 * 16 * model.config.image_channels * model.config.channels // 2 * (model.config.image_size // 2) ** 2
+    assert counted(lambda: forward().backward()) == IMAGES * (vqvae_costs(model.config).train_flops - first)
+
+
+@pytest.mark.parametrize("changes", PRIORS)
+def test_steps_are_those_of_the_order(changes):
+    config = prior_config(**changes)
+    assert sampling_steps(config) == len(list(PixelCNN(config).order.steps()))
+
+
+# memory
+
+
+@pytest.mark.parametrize("changes", PRIORS)
+def test_a_prior_keeps_what_is_counted(changes):
+    """But for indices of codes and labels, which are not floats: a few in a thousand."""
+    model, forward = prior_loss(prior_config(**changes))
+    cost = prior_costs(model.config).total
+    assert 4 * (IMAGES * cost.kept + cost.once) == pytest.approx(kept_bytes(model, forward), rel=0.005)
+
+
+@pytest.mark.parametrize("changes", PRIORS)
+def test_what_a_cached_sampler_keeps_by_the_layers_that_read_it(changes):
+    model = PixelCNN(prior_config(**changes))
+    c, height, width = model.config.channels, model.config.height, model.config.width
+    grid = torch.zeros(1, c, height, width)
+    convolutions = [model.first, *(block.convolution for block in model.blocks)]
+    floats = sum(F.pad(grid, convolution.padding).numel() for convolution in convolutions)
+    for attention in model.attentions.values():
+        floats += sum(part.numel() for part in attention.split(torch.zeros(1, height * width, c))[1:])
+    if model.config.is_conditioned:
+        floats += sum(block.context(torch.zeros(1, c), grid.movedim(1, -1)).numel() for block in model.blocks)
+    assert sampling_floats(model.config) == floats
+
+
+@pytest.mark.parametrize("changes", VQVAES)
+def test_a_vqvae_keeps_what_is_counted(changes):
+    model, forward = vqvae_forward(vqvae_config(**changes))
+    assert 4 * IMAGES * vqvae_costs(model.config).total.kept == kept_bytes(model, forward)

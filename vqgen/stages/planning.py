@@ -1,0 +1,250 @@
+"""What a run will cost, stage by stage, before it begins: parameters, FLOPs, memory, bits per pixel and time."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vqgen.compute import Compute
+from vqgen.config import Level, PixelCNNConfig, Recipe, TrainConfig, differences, stage_fields
+from vqgen.costs import BACKWARD, Cost, prior_costs, sampling_floats, sampling_steps, vqvae_costs
+from vqgen.data import ImageCounts
+from vqgen.machine import Machine
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.vqvae import VQVAE
+from vqgen.stages.bookkeeping import read_record
+
+SHARE = 0.77
+"""Share of the measured peak that large layers reach. Fitted with `SECONDS_PER_TENSOR` to the training steps of the
+digits and fashion-mnist recipes on 2 CPU cores; `python -m benchmarks.plan` measures them again."""
+
+SECONDS_PER_TENSOR = 2.5e-4
+"""What a training step takes for each weight tensor, however small the layer: launching, and the optimizer's share."""
+
+_FORWARD_PART = 0.25
+"""The forward pass's part of `SECONDS_PER_TENSOR`: assumed, not measured, as is that sampling reaches `SHARE`."""
+
+SECONDS_PER_IMAGE = 3e-4
+"""Reading, augmenting and stacking an image when codes are extracted: from one run of digits; files take longer."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a stage costs; None where it does not apply or is not known.
+
+    Attributes:
+        stage: Name of the stage.
+        parameters: Trained numbers of its model.
+        image_flops: Operations for one image: a forward pass in training, encoding, or sampling and decoding.
+        open_flops: Of a prior's `image_flops` those that the order asks for, without closed taps and hidden pairs.
+        step_flops: Operations of a training step, forward and backward.
+        total_flops: Operations of the whole stage, validations included.
+        training_bytes: Memory of a training step: weights, gradients, moments, averages, and what autograd keeps.
+        sampling_bytes: Memory per image that a cached sampler keeps.
+        steps_per_sample: Network evaluations of a sample, one after the other.
+        raw_bpp: Bits of the codes per pixel of the image, each code in whole bits.
+        expected_bpp: The same under the prior: as a complete stage measured it, otherwise the raw bits, its bound.
+        is_measured: Whether `expected_bpp` was measured.
+        seconds: Estimated time in one process.
+    """
+
+    stage: str
+    parameters: int | None = None
+    image_flops: int | None = None
+    open_flops: int | None = None
+    step_flops: int | None = None
+    total_flops: int | None = None
+    training_bytes: int | None = None
+    sampling_bytes: int | None = None
+    steps_per_sample: int | None = None
+    raw_bpp: float | None = None
+    expected_bpp: float | None = None
+    is_measured: bool = False
+    seconds: float | None = None
+
+
+def training_seconds(machine: Machine, flops: int, steps: int, tensors: int) -> float:
+    """Estimates the time of training steps: their operations, and what launching them takes.
+
+    Args:
+        machine: The device.
+        flops: Operations of all steps.
+        steps: Optimizer steps.
+        tensors: Weight tensors of the model.
+    """
+    return flops / (SHARE * machine.peak_flops) + steps * tensors * SECONDS_PER_TENSOR
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans the stages of a recipe.
+
+    Attributes:
+        recipe: The recipe.
+        folder: The run folder; what complete stages measured is read there.
+        compute: Number format of the computation.
+        counts: Images of the source; None where they are not known.
+        machine: The device's speeds; None estimates no times.
+    """
+
+    recipe: Recipe
+    folder: Path
+    compute: Compute
+    counts: ImageCounts | None
+    machine: Machine | None
+
+    def stages(self) -> list[StagePlan]:
+        """One plan a stage, in the order in which they run."""
+        priors = [self._prior(level) for level in self.recipe.levels]
+        return [self._vqvae(), self._codes(), *priors, self._samples(priors)]
+
+    def _vqvae(self) -> StagePlan:
+        recipe, train = self.recipe, self.recipe.vqvae.train
+        config = recipe.vqvae_config()
+        model, costs = _without_weights(lambda: VQVAE(config)), vqvae_costs(config)
+        step_flops = train.batch_size * costs.train_flops
+        steps = self._steps(train, self.counts.train if self.counts else None)
+        checked = self._validated_images(train, steps)
+        total = None if steps is None else steps * step_flops + checked * costs.total.flops
+        return StagePlan(
+            "vqvae",
+            parameters=_size(model),
+            image_flops=costs.total.flops,
+            step_flops=step_flops,
+            total_flops=total,
+            training_bytes=self._training_bytes(model, train, costs.total),
+            raw_bpp=sum(self._raw_bpp(level) for level in recipe.levels),
+            seconds=self._seconds(total, steps, _tensors(model)),
+        )
+
+    def _codes(self) -> StagePlan:
+        image_flops, images = vqvae_costs(self.recipe.vqvae_config()).encode.flops, None
+        if self.counts:
+            images = self.counts.total + self.recipe.data.augmented_copies * self.counts.train
+        total = None if images is None else images * image_flops
+        seconds = self._seconds(total, 0, 0)
+        if seconds is not None and images is not None:
+            seconds += images * SECONDS_PER_IMAGE
+        return StagePlan("codes", image_flops=image_flops, total_flops=total, seconds=seconds)
+
+    def _prior(self, level: Level) -> StagePlan:
+        recipe, train, config = self.recipe, self.recipe.prior(level).train, self._prior_config(level)
+        model, costs = _without_weights(lambda: PixelCNN(config)), prior_costs(config, dense=True).total
+        step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
+        images = self.counts.train * (1 + recipe.data.augmented_copies) if self.counts else None
+        steps = self._steps(train, images)
+        checked = self._validated_images(train, steps) + (self.counts.train if self.counts else 0)
+        total = None if steps is None else steps * step_flops + checked * costs.flops
+        raw, measured = self._raw_bpp(level), self._measured_bpp(level)
+        return StagePlan(
+            f"prior-{level}",
+            parameters=_size(model),
+            image_flops=costs.flops,
+            open_flops=prior_costs(config).total.flops,
+            step_flops=step_flops,
+            total_flops=total,
+            training_bytes=self._training_bytes(model, train, costs),
+            sampling_bytes=self._float_bytes * sampling_floats(config),
+            steps_per_sample=sampling_steps(config),
+            raw_bpp=raw,
+            expected_bpp=raw if measured is None else measured,
+            is_measured=measured is not None,
+            seconds=self._seconds(total, steps, _tensors(model)),
+        )
+
+    def _samples(self, priors: list[StagePlan]) -> StagePlan:
+        configs = [self._prior_config(level) for level in self.recipe.levels]
+        image_flops = sum(prior_costs(config).total.flops for config in configs)
+        image_flops += vqvae_costs(self.recipe.vqvae_config()).decode.flops
+        wanted, total = self.recipe.generate, None
+        if self.counts:
+            total = wanted.images_per_label * max(1, self.counts.classes) * image_flops
+        return StagePlan(
+            "samples",
+            image_flops=image_flops,
+            total_flops=total,
+            sampling_bytes=max(prior.sampling_bytes or 0 for prior in priors),  # one level after the other
+            steps_per_sample=sum(prior.steps_per_sample or 0 for prior in priors),
+            raw_bpp=sum(prior.raw_bpp or 0 for prior in priors),
+            expected_bpp=sum(prior.expected_bpp or 0 for prior in priors),
+            is_measured=all(prior.is_measured for prior in priors),
+            seconds=self._sampling_seconds(configs, total),
+        )
+
+    # pieces
+
+    @property
+    def _float_bytes(self) -> int:
+        """Bytes of a float: of the weights, and at most of what is computed from them."""
+        return self.compute.float_dtype.itemsize
+
+    def _prior_config(self, level: Level) -> PixelCNNConfig:
+        return self.recipe.prior_config(level, self.counts.classes if self.counts else 0)
+
+    def _steps(self, train: TrainConfig, images: int | None) -> int | None:
+        if train.epochs is None:
+            return train.steps
+        return None if images is None else math.ceil(train.epochs * images / train.batch_size)
+
+    def _validated_images(self, train: TrainConfig, steps: int | None) -> int:
+        """Images of all validations together."""
+        if steps is None or self.counts is None:
+            return 0
+        return math.ceil(steps / train.validate_every) * self.counts.validation
+
+    def _training_bytes(self, model: nn.Module, train: TrainConfig, cost: Cost) -> int:
+        """Weights, gradients, two moments and the best weights; their average; and what autograd keeps of a batch."""
+        copies = 5 + bool(train.ema_decay)
+        buffers = sum(buffer.nbytes for buffer in model.buffers())
+        images = math.ceil(train.batch_size / train.micro_batches)
+        return self._float_bytes * (copies * _size(model) + images * cost.kept + cost.once) + 2 * buffers
+
+    def _raw_bpp(self, level: Level) -> float:
+        bits = (self.recipe.vqvae.codebook_size - 1).bit_length()
+        return bits * (self.recipe.grid_side(level) / self.recipe.data.image_size) ** 2
+
+    def _measured_bpp(self, level: Level) -> float | None:
+        """What a complete prior of this very recipe measured on the validation images; the last stage is its own."""
+        measured = None
+        for stage in ("vqvae", "codes", f"prior-{level}"):
+            record = read_record(self.folder / stage)
+            if record is None or not record.complete or differences(record.fields, stage_fields(self.recipe, stage)):
+                return None
+            measured = record.figures.get("val_bpp")
+        return measured
+
+    def _seconds(self, flops: int | None, steps: int | None, tensors: int) -> float | None:
+        if flops is None or steps is None or self.machine is None:
+            return None
+        return training_seconds(self.machine, flops, steps, tensors)
+
+    def _sampling_seconds(self, configs: list[PixelCNNConfig], flops: int | None) -> float | None:
+        """Time of a cached sampler: its operations or the reading of all weights in every step, whichever is more."""
+        if flops is None or self.machine is None or self.counts is None:
+            return None
+        wanted = self.recipe.generate
+        batches = math.ceil(wanted.images_per_label * max(1, self.counts.classes) / wanted.batch_size)
+        read, launches = 0, 0
+        for config in configs:
+            model, steps = _without_weights(lambda config=config: PixelCNN(config)), sampling_steps(config)
+            read += batches * steps * self._float_bytes * _size(model)
+            launches += batches * steps * _tensors(model)
+        limit = max(flops / self.machine.peak_flops, read / self.machine.bandwidth)
+        return limit / SHARE + launches * SECONDS_PER_TENSOR * _FORWARD_PART
+
+
+def _without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """Builds a model whose tensors have shapes and no numbers, so that the largest one takes no memory."""
+    with torch.device("meta"):
+        return build()
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _tensors(model: nn.Module) -> int:
+    return sum(1 for _ in model.parameters())
