@@ -30,8 +30,6 @@ def memory_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command that works on a run takes."""
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
