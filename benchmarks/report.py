@@ -1,0 +1,97 @@
+"""What the benchmarks share: times that can be compared, tables, and results with the machine they are from."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved_medians(
+    contestants: Mapping[str, Callable[[], object]], *, repeats: int = 7, warm_ups: int = 2
+) -> dict[str, float]:
+    """Times each contestant in turn, again and again, so that a busy moment of the machine meets all of them.
+
+    Args:
+        contestants: Name -> what is timed.
+        repeats: Rounds that count.
+        warm_ups: Rounds before that do not.
+
+    Returns:
+        Name -> median of its times, in seconds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(warm_ups + repeats):
+        for name, run in contestants.items():
+            seconds = seconds_of(run)
+            if number >= warm_ups:
+                times[name].append(seconds)
+    return {name: median(values) for name, values in times.items()}
+
+
+def seconds_of(run: Callable[[], object]) -> float:
+    """Times one call, to the end of what it started on an accelerator."""
+    _synchronize()
+    start = time.perf_counter()
+    run()
+    _synchronize()
+    return time.perf_counter() - start
+
+
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Prints rows under the names of the first one's columns; numbers with three significant digits."""
+    lines = [list(rows[0]), *[[_text(row[name]) for name in rows[0]] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+def machine() -> dict[str, Any]:
+    """Describes the hardware and the versions, by which results can be told apart."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def write_json(path: Path, figures: Mapping[str, Any]) -> None:
+    """Writes figures beside the machine and the command that gave them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program = sys.modules["__main__"].__spec__
+    name = program.name.removesuffix(".__main__") if program else Path(sys.argv[0]).name
+    command = shlex.join(["python", "-m", name, *sys.argv[1:]])
+    path.write_text(json.dumps({"command": command, "machine": machine(), **figures}, indent=2) + "\n")
+    print(f"written: {path}")
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return str(value)
+
+
+def _processor() -> str:
+    """The processor's model, which only Linux tells in a file."""
+    information = Path("/proc/cpuinfo")
+    if not information.exists():
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in information.read_text().splitlines() if "model name" in line]
+    return models[0] if models else platform.machine()
