@@ -159,19 +159,24 @@ class Trainer:
             Interrupted: A signal came; the state is saved.
             DataError: From reading images.
         """
+        for _ in self.steps():
+            pass
+        self._save()
+        self.objective.model.load_state_dict(self.best)
+        self.wrapped.eval()
+        return {**self.progress.best_figures, "best_step": self.progress.best_step, "steps": self.progress.step}
+
+    def steps(self) -> Iterator[int]:
+        """Trains from the saved state on, and yields after each step how many are done; raises what `train` raises."""
         self._resume()
         self.wrapped.train()
         with PendingSignal() as pending, self._bar() as bar, closing(self._batches_ahead()) as batches:
             while not self._is_over():
                 with _unlike_others():
                     batch = next(batches)
-                figures = self._step(batch)
-                self._after_step(figures, bar)
+                self._after_step(self._step(batch), bar)
                 self._stop_if_asked(pending)
-        self._save()
-        self.objective.model.load_state_dict(self.best)
-        self.wrapped.eval()
-        return {**self.progress.best_figures, "best_step": self.progress.best_step, "steps": self.progress.step}
+                yield self.progress.step
 
     def _batches_ahead(self) -> Generator[Any, None, None]:
         """The batches from here on, each made and pinned while the step before it runs."""

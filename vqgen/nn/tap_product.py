@@ -113,7 +113,7 @@ def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, bands: 
         for images, gathered in _gather(features, band):
             rows = gradient[images, band.positions].flatten(0, 1)
             if rows.dtype == part.dtype:
-                part.addmm_(gathered.T, rows)
+                torch.addmm(part, gathered.T, rows, out=part)
             else:
                 part += gathered.T @ rows
     return total.to(weight.dtype)
