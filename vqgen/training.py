@@ -131,7 +131,7 @@ class Trainer:
         if session.double:
             objective.double()
         # the layout in which convolutions are fast, measured on CPUs; `masked_conv` and matrices do not care
-        objective.to(device=self.accelerator.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        objective.to(self.accelerator.device).to(memory_format=torch.channels_last)
         if config.compile:
             check_compiler(self.accelerator.device)
             for part in objective.compiled_parts():
