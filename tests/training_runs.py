@@ -74,6 +74,9 @@ class TinyObjective(Objective):
             images = images + self.noise * torch.randn_like(images)
         return vqvae_loss(self.model(images), images, 0.25)
 
+    def compiled_parts(self) -> list[torch.nn.Module]:
+        return [*self.model.encoders, self.model.decoder]
+
     def begin_step(self, seed: int) -> None:
         self.model.seed_step(seed)
 

@@ -250,7 +250,10 @@ def vqvae_costs(config: VQVAEConfig) -> VQVAECosts:
     pixels = config.image_channels * config.image_size**2
     return VQVAECosts(
         encoder=encoder,
-        quantizers=total([Cost(2 * config.codebook_size * d * n) for n in grids]),
+        quantizers=total(
+            # latents are counted with the encoder; entries beside the coarsest level's are copied into the context
+            [Cost(2 * config.codebook_size * d * n, kept=d * n if index else 0) for index, n in enumerate(grids)]
+        ),
         context=context,
         decoder=_decoder(config, d * count, config.image_channels, grids[-1], ratios[-1]) + Cost(kept=pixels),
     )

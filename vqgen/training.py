@@ -6,8 +6,8 @@ the saved step is the loop that never stopped. Figures stay on the device until 
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +15,15 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vqgen.checkpoint import load_tensors, load_weights, save_tensors
 from vqgen.config import TrainConfig
 from vqgen.errors import CheckpointError, Interrupted, VQGenError
 from vqgen.metrics_log import MetricsLog
 from vqgen.nn.collective import all_reduce_max
+from vqgen.optimization import check_compiler, learning_rate_at, make_optimizer
+from vqgen.prefetching import one_ahead
 from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.signals import PendingSignal
@@ -36,6 +39,10 @@ class Objective(nn.Module):
 
     model: nn.Module
     monitor: str
+
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """The modules that `compile` compiles: large, and without what Python remembers between steps."""
+        return [self]
 
     def begin_step(self, seed: int) -> None:
         """Is called before each step with a seed that is the same in all processes."""
@@ -100,32 +107,6 @@ class Progress:
     best_figures: dict[str, float] = field(default_factory=dict)
 
 
-def learning_rate_at(step: int, total: int, config: TrainConfig) -> float:
-    """The learning rate of a step: linear warm-up, then constant or half a cosine down to zero.
-
-    Args:
-        step: Steps done before this one.
-        total: Steps of the whole training.
-        config: Peak, schedule and warm-up.
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay only on matrices and kernels, not on biases, norms and embeddings."""
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
-    kept = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, config.beta2))
-
-
 class Trainer:
     """Trains an objective to its last step, from wherever the saved state says it is.
 
@@ -149,9 +130,14 @@ class Trainer:
         self.accelerator = session.accelerator
         if session.double:
             objective.double()
-        objective.to(self.accelerator.device)
+        # the layout in which convolutions are fast, measured on CPUs; `masked_conv` and matrices do not care
+        objective.to(self.accelerator.device).to(memory_format=torch.channels_last)
+        if config.compile:
+            check_compiler(self.accelerator.device)
+            for part in objective.compiled_parts():
+                part.compile()  # in place, so that weights keep their names
         optimizer = make_optimizer(objective.model, config)
-        self.parameters = [p for p in objective.model.parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in objective.model.parameters() if p.requires_grad]
         self.wrapped, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema_decay else None
         self.best: dict[str, Tensor] = {}
@@ -173,20 +159,30 @@ class Trainer:
             Interrupted: A signal came; the state is saved.
             DataError: From reading images.
         """
-        self._resume()
-        self.wrapped.train()
-        with PendingSignal() as pending, self._bar() as bar:
-            batches = self.batches.steps(self.progress.step)
-            while not self._is_over():
-                with _unlike_others():
-                    batch = next(batches)
-                figures = self._step(batch)
-                self._after_step(figures, bar)
-                self._stop_if_asked(pending)
+        for _ in self.steps():
+            pass
         self._save()
         self.objective.model.load_state_dict(self.best)
         self.wrapped.eval()
         return {**self.progress.best_figures, "best_step": self.progress.best_step, "steps": self.progress.step}
+
+    def steps(self) -> Iterator[int]:
+        """Trains from the saved state on, and yields after each step how many are done; raises what `train` raises."""
+        self._resume()
+        self.wrapped.train()
+        with PendingSignal() as pending, self._bar() as bar, closing(self._batches_ahead()) as batches:
+            while not self._is_over():
+                with _unlike_others():
+                    batch = next(batches)
+                self._after_step(self._step(batch), bar)
+                self._stop_if_asked(pending)
+                yield self.progress.step
+
+    def _batches_ahead(self) -> Generator[Any, None, None]:
+        """The batches from here on, each made and pinned while the step before it runs."""
+        batches = self.batches.steps(self.progress.step)
+        is_pinned = self.accelerator.device.type == "cuda"
+        yield from one_ahead(_pinned(batch) for batch in batches) if is_pinned else one_ahead(batches)
 
     def _step(self, batch: Any) -> dict[str, Tensor]:
         """One optimizer step; returns this process's part of the step's mean figures, still on the device."""
@@ -264,9 +260,7 @@ class Trainer:
         """Moves the average of the weights; early on it forgets faster, so that the start leaves no trace."""
         if self.average is not None:
             decay = min(self.config.ema_decay, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for average, parameter in zip(self.average, self.parameters, strict=True):
-                    average.lerp_(parameter, 1 - decay)
+            get_ema_multi_avg_fn(decay)(self.average, self.parameters, step)
 
     def _save(self) -> None:
         self.log.flush()
@@ -300,13 +294,21 @@ class Trainer:
         self.best = {name: tensor.to(self.accelerator.device) for name, tensor in _below(state, "best.").items()}
         for number, value in enumerate(self.average or []):
             value.copy_(state[f"average.{number}"])
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below(state, "optimizer.").items():
-            number, key = name.split(".", 1)
-            moments.setdefault(int(number), {})[key] = tensor
-        optimizer = self.optimizer.optimizer
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        self._resume_optimizer(_below(state, "optimizer."))
         self.log.truncate(self.progress.step)
+
+    def _resume_optimizer(self, state: dict[str, Tensor]) -> None:
+        optimizer = self.optimizer.optimizer
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.items():
+            number, key = name.split(".", 1)
+            parameter = parameters[int(number)]
+            if tensor.shape == parameter.shape:
+                # a fused optimizer walks through memory: moments must lie there as their parameters do
+                tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+            moments.setdefault(int(number), {})[key] = tensor
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def _stop_if_asked(self, pending: PendingSignal) -> None:
         """Saves and stops when any process received a signal; several processes ask each other now and then."""
@@ -354,6 +356,12 @@ def _split_batch(batch: Any, parts: int) -> list[Any]:
 
 def _length(batch: Any) -> int:
     return len(getattr(batch, fields(batch)[0].name))
+
+
+def _pinned(batch: Any) -> Any:
+    """The same dataclass, its tensors in page-locked memory, from which they are copied while the device computes."""
+    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    return replace(batch, **{name: value.pin_memory() for name, value in tensors.items()})
 
 
 def _to_device(batch: Any, device: torch.device) -> list[Any]:

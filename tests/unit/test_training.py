@@ -14,7 +14,7 @@ from training_runs import NUM_IMAGES, VQVAE_SETTINGS, images, make_trainer, trai
 
 from vqgen.checkpoint import load_tensors, save_tensors
 from vqgen.config import TrainConfig
-from vqgen.errors import CheckpointError, DataError, Interrupted
+from vqgen.errors import CheckpointError, ConfigError, DataError, Interrupted
 from vqgen.metrics_log import MetricsLog, read_metrics
 from vqgen.randomness import derive_seed
 from vqgen.training import Objective, _split_batch, learning_rate_at, make_optimizer
@@ -304,6 +304,38 @@ def test_weight_decay_is_for_matrices_and_kernels_alone():
         0.0: ["conv.bias", "embedding.weight", "norm.bias", "norm.weight"],
     }
     assert optimizer.defaults["betas"] == (0.9, 0.95)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_the_same_but_for_rounding_and_keeps_the_names(tmp_path):
+    plain = make_trainer(tmp_path / "1", train={"steps": 5})
+    compiled = make_trainer(tmp_path / "2", train={"steps": 5, "compile": True})
+    plain.train()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the compiler, about its own internals
+        compiled.train()
+    assert compiled.objective.model.decoder._compiled_call_impl is not None
+    assert difference(weights(plain), weights(compiled)) < 1e-10
+    assert weights(plain).keys() == weights(compiled).keys()
+
+
+def test_where_nothing_compiles_the_option_is_refused(tmp_path, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    text = r"compile: should be false where torch.compile does not work, found true \(no working C\+\+ compiler\);"
+    with pytest.raises(ConfigError, match=text + " install a C"):
+        make_trainer(tmp_path, train={"compile": True})
+
+
+def test_moments_lie_in_memory_as_their_weights_do_after_a_restart(tmp_path):
+    make_trainer(tmp_path, train={"steps": 4}).train()
+    trainer = make_trainer(tmp_path)
+    trainer._resume()
+    state = trainer.optimizer.optimizer.state
+    assert all(state[p]["exp_avg"].stride() == p.stride() for p in trainer.parameters)
+    assert any(not p.is_contiguous() for p in trainer.parameters)
 
 
 def test_a_gradient_is_clipped_to_its_norm(tmp_path):

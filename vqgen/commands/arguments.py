@@ -30,8 +30,6 @@ def memory_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-
-
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds RECIPE, with every field of it, and where its run folder is."""
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe that ships, or path of a TOML file")

@@ -42,3 +42,5 @@ class TrainConfig(Config):
     """Steps between writes of metrics.jsonl (which holds every step) and of the trackers."""
     tracker: Literal["none", "tensorboard"] = runtime_field("none")
     """Where else metrics go."""
+    compile: bool = runtime_field(False)
+    """Compile the training step with torch.compile: a minute at the start, then faster steps."""

@@ -10,6 +10,7 @@ Legend: `n` images of a shard, `b` batch, `h w` grid of a level.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +76,9 @@ def write_store(
     world_size: int = 1,
     on_shard: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Writes this process's share of the shards; those that are there already and whole are kept.
+    """Writes this process's share of the shards, each in a thread while the next one is encoded.
+
+    Shards that are there already and whole are kept.
 
     Args:
         folder: The store's folder.
@@ -83,16 +86,25 @@ def write_store(
         encode: Computes the shard of a split's images in a range.
         rank: This process, in [0, world_size).
         world_size: Processes that write together.
-        on_shard: Called with the number of images whenever a shard is done.
+        on_shard: Called with the number of images whenever a shard is encoded, or was there.
+
+    Raises:
+        DataError: A file cannot be written, because the disk is full for instance.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (split, shard, span) in enumerate(_shards(info.counts)):
-        if number % world_size != rank:
-            continue
-        path = _shard_path(folder, split, shard)
-        if not _is_whole(path, len(span)):
-            write_shard(folder, split, shard, encode(split, span), info.codebook_size)
-        on_shard(len(span))
+    with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
+        write: Future[None] | None = None
+        for number, (split, shard, span) in enumerate(_shards(info.counts)):
+            if number % world_size != rank:
+                continue
+            if not _is_whole(_shard_path(folder, split, shard), len(span)):
+                content = encode(split, span)
+                if write is not None:
+                    write.result()  # memory holds two shards, no more
+                write = writer.submit(write_shard, folder, split, shard, content, info.codebook_size)
+            on_shard(len(span))
+        if write is not None:
+            write.result()
 
 
 def write_shard(folder: Path, split: str, shard: int, content: ShardContent, codebook_size: int) -> None:

@@ -39,10 +39,6 @@ class ImageBatch:
     labels: Int64[Tensor, " b"]
     positions: Int64[Tensor, " b"]
 
-    def pin_memory(self) -> "ImageBatch":
-        """The same batch in page-locked memory."""
-        return ImageBatch(self.images.pin_memory(), self.labels.pin_memory(), self.positions.pin_memory())
-
 
 class ImageBatches:
     """The batches of one process in training.
@@ -56,7 +52,6 @@ class ImageBatches:
         seed: The run's seed; an image's own is derived from it and the image's position in the stream.
         workers: Processes that read ahead; with a cache, threads that fill it. 0 reads here.
         cache: The transform does not use its seed: keep its results, if all together fit in `CACHE_LIMIT`.
-        pin_memory: Put batches in page-locked memory, where there is a GPU.
 
     Raises:
         ValueError: `order` was made for another number of images.
@@ -73,7 +68,6 @@ class ImageBatches:
         seed: int,
         workers: int = 0,
         cache: bool,
-        pin_memory: bool = False,
     ) -> None:
         if order.num_images != len(images):
             raise ValueError(f"order should be for {len(images)} images, found one for {order.num_images}")
@@ -84,7 +78,6 @@ class ImageBatches:
         self._seed = seed
         self._workers = workers
         self._cache = cache
-        self._pin_memory = pin_memory
 
     def steps(self, start: int = 0) -> Iterator[ImageBatch]:
         """Yields one batch per step, from `start` to the end of the order.
@@ -100,9 +93,9 @@ class ImageBatches:
         """
         keys = range(start, self.order.num_steps)
         if self._cached is None:
-            yield from _in_order(self._transformed, keys, self._workers, self._pin_memory)
+            yield from _in_order(self._transformed, keys, self._workers)
         else:
-            yield from _in_order(self._remembered, keys, 0, self._pin_memory)
+            yield from _in_order(self._remembered, keys, 0)
 
     def global_size(self, step: int) -> int:
         """Images of a step's batch over all processes."""
@@ -186,7 +179,7 @@ def evaluation_batches(
     share = contiguous_share(len(images), rank, world_size)
     starts = range(share.start, share.stop, batch_size)
     load = _EvaluationBatch(images, transform, batch_size, share.stop)
-    yield from _in_order(load, starts, workers, pin_memory=False)
+    yield from _in_order(load, starts, workers)
 
 
 @dataclass(frozen=True)
@@ -210,21 +203,16 @@ def _stacked(pictures: Sequence[UInt8[Tensor, "c h w"]]) -> UInt8[Tensor, "b c h
     return torch.from_numpy(np.stack([picture.numpy() for picture in pictures]))
 
 
-def _in_order(
-    load: Callable[[int], ImageBatch], keys: Sequence[int], workers: int, pin_memory: bool
-) -> Iterator[ImageBatch]:
-    pin_memory = pin_memory and torch.cuda.is_available()
+def _in_order(load: Callable[[int], ImageBatch], keys: Sequence[int], workers: int) -> Iterator[ImageBatch]:
     if workers == 0 or len(keys) == 0:
         for key in keys:
-            batch = load(key)
-            yield batch.pin_memory() if pin_memory else batch
+            yield load(key)
         return
     loader = DataLoader(
         _WholeBatches(load, keys),
         batch_size=None,  # an item is a batch already
         num_workers=min(workers, len(keys)),
         collate_fn=_unchanged,
-        pin_memory=pin_memory,
         generator=torch.Generator(),  # or the loader would draw from the global one
     )
     for item in loader:

@@ -1,5 +1,10 @@
 """Between the stages: turn every image into codes, written by all processes."""
 
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +23,8 @@ from vqgen.data import (
 )
 from vqgen.metrics import code_usage
 from vqgen.models.vqvae import VQVAE
+from vqgen.nn.collective import all_reduce_sum
+from vqgen.prefetching import one_ahead
 from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
@@ -32,7 +39,8 @@ _BATCH_SIZE = 64
 def extract_codes(context: RunContext) -> str:
     """Writes the code store `codes/` of a run from its VQ-VAE.
 
-    The batches of a shard do not depend on the number of processes, so the codes do not either.
+    Images are read, encoded and written at the same time. The batches of a shard do not depend on the number of
+    processes or threads, so the codes do not either.
 
     Returns:
         The SHA-256 of the store's manifest.
@@ -53,15 +61,17 @@ def extract_codes(context: RunContext) -> str:
         counts=encode.counts,
         indices=context.images.indices,
     )
+    since = time.perf_counter()
     with ProgressBar(sum(info.counts.values()), STAGE, "image", show=context.is_main and not context.quiet) as bar:
         share = {"rank": context.rank, "world_size": context.world_size}
         context.in_all(lambda: write_store(folder, info, encode, **share, on_shard=bar.update))
+    encoded = int(all_reduce_sum(torch.tensor(encode.encoded, device=context.device)))
+    speed = encoded / (time.perf_counter() - since)
     output = context.on_main(lambda: finish_store(folder, info))
     figures = _usage_figures(CodeStore(folder), info)
     complete_stage(context, record, output, figures)
-    context.say(
-        f"{STAGE}: {sum(info.counts.values())} images, " + ", ".join(f"{k} {v:.4g}" for k, v in figures.items())
-    )
+    shown = {"images/s": speed, **figures} if encoded else figures
+    context.say(f"{STAGE}: {sum(info.counts.values())} images, " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
     return output
 
 
@@ -76,31 +86,42 @@ class _ShardEncoder:
 
     The split `AUGMENTED` has no images of its own: its i-th is an augmented version of training image i modulo their
     number, with draws from (seed, i).
+
+    Attributes:
+        encoded: Images encoded so far.
     """
 
     def __init__(self, context: RunContext, splits: dict[str, ImageSet]) -> None:
         data = context.recipe.data
+        self.encoded, self.workers = 0, data.workers
         self.splits, self.compute, self.device, self.seed = splits, context.compute, context.device, context.recipe.seed
         self.transform, self.augment = evaluation_transform(data), training_transform(data)
         self.counts = {name: len(images) for name, images in splits.items()}
         if data.augmented_copies:
             self.counts[AUGMENTED] = data.augmented_copies * len(splits["train"])
         model = load_model(context.folder / "vqvae" / "model", VQVAE)
-        self.model = context.compute.place(model).to(context.device)
+        self.model = context.compute.place(model).to(context.device).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def __call__(self, split: str, span: range) -> ShardContent:
         images, parts = self.splits["train" if split == AUGMENTED else split], []
-        for begin in range(span.start, span.stop, _BATCH_SIZE):
-            indices = range(begin, min(begin + _BATCH_SIZE, span.stop))
-            pixels = torch.stack([self._pixels(images, split, index) for index in indices])
+        for pixels in one_ahead(self._batches(images, split, span)):
             with self.compute.autocast():
                 parts.append(self.model.encode(to_float(pixels.to(self.device)).to(self.compute.float_dtype)).to("cpu"))
+        self.encoded += len(span)
         return ShardContent(
             codes=Codes.cat(parts),
             labels=torch.from_numpy(images.labels[[index % len(images) for index in span]]),
             names=tuple(self._name(images, split, index) for index in span),
         )
+
+    def _batches(self, images: ImageSet, split: str, span: range) -> Iterator[Tensor]:
+        """The pixels of a shard, batch by batch, read by as many threads as the data's workers."""
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            for begin in range(span.start, span.stop, _BATCH_SIZE):
+                indices = range(begin, min(begin + _BATCH_SIZE, span.stop))
+                pictures = pool.map(lambda index: self._pixels(images, split, index).numpy(), indices)
+                yield torch.from_numpy(np.stack(list(pictures)))
 
     def _pixels(self, images: ImageSet, split: str, index: int) -> Tensor:
         if split == AUGMENTED:

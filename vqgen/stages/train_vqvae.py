@@ -1,9 +1,9 @@
 """Stage one: train the VQ-VAE."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqgen.checkpoint import hash_model, save_model
 from vqgen.compute import Compute
@@ -65,6 +65,11 @@ class VQVAEObjective(Objective):
         """Computes the loss of one micro-batch of uint8 images."""
         pixels = to_float(images).to(self.model.quantizers[0].codebook.dtype)  # type: ignore[arg-type]
         return vqvae_loss(self.model(pixels), pixels, self.model.config.commitment_weight)
+
+    def compiled_parts(self) -> Iterable[nn.Module]:
+        """All but the quantizers, which remember things between steps."""
+        model = self.model
+        return [*model.encoders, *model.expanders, *model.to_latents, *model.upsamplers, model.decoder]
 
     def begin_step(self, seed: int) -> None:
         """Seeds the quantizers' draws."""
@@ -148,7 +153,6 @@ def _batches(context: RunContext) -> ImageBatches:
         seed=derive_seed(recipe.seed, STAGE),
         workers=recipe.data.workers,
         cache=not data.is_augmented,
-        pin_memory=context.device.type == "cuda",
     )
 
 

@@ -84,15 +84,44 @@ def test_forward_changes_no_state_and_closed_taps_have_no_weights():
     assert convolution.kernel_shape == (3, 5)  # rows below the centre are closed and cropped
 
 
-def test_gradients():
+@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize("strict", [True, False])
+def test_gradients(slope, strict):
+    convolution, _ = make(slope, strict=strict)
+    features = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    parameters = (features, convolution.weight, convolution.bias)
+    assert torch.autograd.gradcheck(lambda features, *_: convolution(features), parameters)
+
+
+def test_the_way_of_accelerators_gives_the_same_and_the_same_gradients():
     convolution, _ = make(2, strict=False)
-    features = torch.randn(1, 3, 5, 7, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(convolution, (features,))
+    features = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    inputs = (features, convolution.weight, convolution.bias)
+    results = [way(features) for way in (convolution._multiply, convolution._convolve)]
+    assert torch.allclose(*results, atol=1e-12)
+    gradients = [torch.autograd.grad(result.square().sum(), inputs) for result in results]
+    assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*gradients, strict=True))
+
+
+def test_chunks_of_images_give_the_same(monkeypatch):
+    convolution, _ = make(2, strict=False)
+    features = torch.randn(7, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    inputs = (features, convolution.weight)
+
+    def results():
+        result = convolution(features)
+        return result, *torch.autograd.grad(result.square().sum(), inputs)
+
+    whole = results()
+    monkeypatch.setattr("vqgen.nn.tap_product._GATHERED_ELEMENTS", 3 * 3 * 7 * 14 * 3)  # three images of widest bands
+    assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(whole, results(), strict=True))
 
 
 def test_raises_and_prints():
     with pytest.raises(ValueError, match="kernel_size should be at least 3 for a strict convolution, found 1"):
         MaskedConv2d(1, 1, CausalOrder(3, 3), 1, strict=True)
+    with pytest.raises(ValueError, match=r"features should have the order's grid \(3, 3\), found \(3, 4\)"):
+        MaskedConv2d(1, 1, CausalOrder(3, 3), 3, strict=True)(torch.zeros(1, 1, 3, 4))
     with pytest.raises(ValueError, match="kernel_size should be odd"):
         MaskedConv2d(1, 1, CausalOrder(3, 3), 4, strict=True)
     assert repr(MaskedConv2d(2, 3, CausalOrder(3, 3, 2), 3, strict=True)) == "MaskedConv2d(2, 3, taps=4)"

@@ -1,0 +1,41 @@
+import threading
+
+import pytest
+
+from vqgen.prefetching import one_ahead
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_the_items_come_in_order(count):
+    assert list(one_ahead(range(count))) == list(range(count))
+
+
+def test_the_next_item_is_made_elsewhere_while_this_one_is_used():
+    made, is_made = [], threading.Event()
+
+    def items():
+        for number in range(4):
+            made.append((number, threading.current_thread()))
+            if number == 2:
+                is_made.set()
+            yield number
+
+    ahead = one_ahead(items())
+    assert [next(ahead), next(ahead)] == [0, 1]
+    assert is_made.wait(10)  # though nobody asked for it yet
+    assert next(ahead) == 2
+    ahead.close()
+    assert [number for number, _ in made] in ([0, 1, 2], [0, 1, 2, 3])  # at most one more than was taken
+    assert {thread for _, thread in made} & set(threading.enumerate()) == set()  # one thread, which has ended
+    assert len({thread for _, thread in made}) == 1
+
+
+def test_an_error_comes_in_its_place():
+    def items():
+        yield 1
+        raise OSError("gone")
+
+    ahead = one_ahead(items())
+    assert next(ahead) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(ahead)
