@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+import torch
 
 from vqgen.prefetching import one_ahead
 
@@ -28,6 +29,16 @@ def test_the_next_item_is_made_elsewhere_while_this_one_is_used():
     assert [number for number, _ in made] in ([0, 1, 2], [0, 1, 2, 3])  # at most one more than was taken
     assert {thread for _, thread in made} & set(threading.enumerate()) == set()  # one thread, which has ended
     assert len({thread for _, thread in made}) == 1
+
+
+def test_operations_in_the_thread_use_one_core_and_others_as_many_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert list(one_ahead(torch.get_num_threads() for _ in range(2))) == [1, 1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_comes_in_its_place():

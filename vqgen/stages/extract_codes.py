@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from vqgen.data import (
 from vqgen.metrics import code_usage
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.collective import all_reduce_sum
-from vqgen.prefetching import one_ahead
+from vqgen.prefetching import helping_threads, one_ahead
 from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
@@ -117,10 +116,11 @@ class _ShardEncoder:
 
     def _batches(self, images: ImageSet, split: str, span: range) -> Iterator[Tensor]:
         """The pixels of a shard, batch by batch, read by as many threads as the data's workers."""
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+        with helping_threads(max(1, self.workers)) as pool:
             for begin in range(span.start, span.stop, _BATCH_SIZE):
                 indices = range(begin, min(begin + _BATCH_SIZE, span.stop))
-                pictures = pool.map(lambda index: self._pixels(images, split, index).numpy(), indices)
+                read = pool.map if self.workers > 1 else map
+                pictures = read(lambda index: self._pixels(images, split, index).numpy(), indices)
                 yield torch.from_numpy(np.stack(list(pictures)))
 
     def _pixels(self, images: ImageSet, split: str, index: int) -> Tensor:
