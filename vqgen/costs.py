@@ -91,9 +91,10 @@ def prior_costs(config: PixelCNNConfig, *, dense: bool = False) -> PriorCosts:
 
     Args:
         config: The prior.
-        dense: What the layers of `vqgen.nn` execute: whole kernels, cropped to rows and columns with an open tap, and
-            attention among all positions. Otherwise what the order asks for: open taps and visible pairs; that is
-            also what a cached sampler computes for a whole sample, each position once in every layer.
+        dense: What an accelerator executes: whole kernels, cropped to rows and columns with an open tap, and attention
+            among all positions. (On a CPU masked convolutions multiply the open taps alone.)
+            Otherwise what the order asks for: open taps and visible pairs; that is also what a cached sampler computes
+            for a whole sample, each position once in every layer.
     """
     order = _order(config)
     c, n = config.channels, order.num_positions

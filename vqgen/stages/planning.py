@@ -12,6 +12,7 @@ from vqgen.compute import Compute
 from vqgen.config import Level, PixelCNNConfig, Recipe, TrainConfig, differences, stage_fields
 from vqgen.costs import BACKWARD, Cost, prior_costs, sampling_floats, sampling_steps, vqvae_costs
 from vqgen.data import ImageCounts
+from vqgen.errors import CheckpointError
 from vqgen.machine import Machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
@@ -210,7 +211,10 @@ class Planner:
         """What a complete prior of this very recipe measured on the validation images; the last stage is its own."""
         measured = None
         for stage in ("vqvae", "codes", f"prior-{level}"):
-            record = read_record(self.folder / stage)
+            try:
+                record = read_record(self.folder / stage)
+            except CheckpointError:  # the states of the stages say that it is damaged
+                return None
             if record is None or not record.complete or differences(record.fields, stage_fields(self.recipe, stage)):
                 return None
             measured = record.figures.get("val_bpp")
