@@ -180,20 +180,6 @@ def sampling_steps(config: PixelCNNConfig) -> int:
     return _order(config).num_steps
 
 
-def sampling_floats(config: PixelCNNConfig) -> int:
-    """Floats per image that a cached sampler of this level keeps.
-
-    That is what later steps read again: the input of every masked convolution with its border, keys and values of
-    every attention, and for every block what the coarser codes add.
-    """
-    order, c = _order(config), config.channels
-    first, later = (_Kernel.of(order, config.kernel_size, strict=strict) for strict in (True, False))
-    convolved = c * (first.padded(order) + config.layers * later.padded(order))
-    attended = 2 * c * order.num_positions * attention_count(config)
-    condition = 2 * c * order.num_positions * config.layers if config.is_conditioned else 0
-    return convolved + attended + condition
-
-
 # the VQ-VAE
 
 

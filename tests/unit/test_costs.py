@@ -4,12 +4,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vqgen.config import PixelCNNConfig, VQVAEConfig
-from vqgen.costs import BACKWARD, prior_costs, sampling_floats, sampling_steps, vqvae_costs
+from vqgen.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
 from vqgen.losses import nats_per_code, vqvae_loss
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
@@ -162,20 +161,6 @@ def test_a_prior_keeps_what_is_counted(as_on_an_accelerator, changes):
     model, forward = prior_loss(prior_config(**changes))
     cost = prior_costs(model.config).total
     assert 4 * (IMAGES * cost.kept + cost.once) == pytest.approx(kept_bytes(model, forward), rel=0.005)
-
-
-@pytest.mark.parametrize("changes", PRIORS)
-def test_what_a_cached_sampler_keeps_by_the_layers_that_read_it(changes):
-    model = PixelCNN(prior_config(**changes))
-    c, height, width = model.config.channels, model.config.height, model.config.width
-    grid = torch.zeros(1, c, height, width)
-    convolutions = [model.first, *(block.convolution for block in model.blocks)]
-    floats = sum(F.pad(grid, convolution.padding).numel() for convolution in convolutions)
-    for attention in model.attentions.values():
-        floats += sum(part.numel() for part in attention.split(torch.zeros(1, height * width, c))[1:])
-    if model.config.is_conditioned:
-        floats += sum(block.context(torch.zeros(1, c), grid.movedim(1, -1)).numel() for block in model.blocks)
-    assert sampling_floats(model.config) == floats
 
 
 @pytest.mark.parametrize("changes", VQVAES)

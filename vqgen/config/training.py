@@ -43,4 +43,4 @@ class TrainConfig(Config):
     tracker: Literal["none", "tensorboard"] = runtime_field("none")
     """Where else metrics go."""
     compile: bool = runtime_field(False)
-    """Compile the training step with torch.compile: a minute at the start, then faster steps."""
+    """Compile the training step with torch.compile: the first steps then take long, and later ones may be faster."""

@@ -79,29 +79,26 @@ class StepEvaluator:
         Args:
             step: In [0, num_steps); the codes of all steps before it have been put.
         """
-        begin, end, b = self._offsets[step], self._offsets[step + 1], self.batch_size
-        read = self._tables.open
-        taps = len(read) // len(self._tables.write)
-        write, read = self._tables.write[begin * b : end * b], read[begin * b * taps : end * b * taps]
+        begin, end, tables = self._offsets[step], self._offsets[step + 1], self._tables
+        write, read = tables.between(tables.write, begin, end), tables.between(tables.open, begin, end)
         context = self._context.rows(begin, end)
         features = self._read_codes(begin, end)
         for index, block in enumerate(self._blocks):
             features = block.add_to(features, write, read, context[index])
             if index in self._attentions:
                 features = self._attentions[index].add_to(features, begin, end)
-        return self._output(features.to(self.dtype)).to(features.dtype).unflatten(0, (end - begin, b))
+        return self._output(features.to(self.dtype)).to(features.dtype).unflatten(0, (end - begin, self.batch_size))
 
     def put(self, step: int, codes: Int[Tensor, "m b"]) -> None:
         """Keeps the codes of a step for those that follow."""
-        begin, end = self._offsets[step] * self.batch_size, self._offsets[step + 1] * self.batch_size
-        self._first.keep(self._tables.write[begin:end], F.embedding(codes.flatten(), self._embedding))
+        write = self._tables.between(self._tables.write, self._offsets[step], self._offsets[step + 1])
+        self._first.keep(write, F.embedding(codes.flatten(), self._embedding))
 
     def _read_codes(self, begin: int, end: int) -> Float[Tensor, "r c"]:
         """The strict convolution of the codes put so far, and the positions' own vectors."""
-        taps, b = len(self._tables.strict) // len(self._tables.write), self.batch_size
-        convolved = self._first(self._tables.strict[begin * b * taps : end * b * taps], self._first.bias)
+        convolved = self._first(self._tables.between(self._tables.strict, begin, end), self._first.bias)
         positions = self._positions[begin:end, None]
-        return (convolved.to(positions.dtype).unflatten(0, (end - begin, b)) + positions).flatten(0, 1)
+        return (convolved.to(positions.dtype).unflatten(0, (end - begin, self.batch_size)) + positions).flatten(0, 1)
 
 
 class _KeptConvolution:

@@ -22,16 +22,23 @@ class StepTables:
     """Rows of all positions, in order time; those of a step are a slice.
 
     Attributes:
+        num_positions: Positions of the grid, `n`.
         num_cells: Cells of the padded grid.
         write: `(n * b,)` int64, the row of each position of each image.
         strict: `(n * b * taps,)` int32, the rows that the first convolution reads.
         open: The same for later convolutions.
     """
 
+    num_positions: int
     num_cells: int
     write: Int[Tensor, " n*b"]
     strict: Int[Tensor, " n*b*taps"]
     open: Int[Tensor, " n*b*taps"]
+
+    def between(self, table: Tensor, begin: int, end: int) -> Tensor:
+        """The part of one of the tables that belongs to positions `begin` to `end` in order time."""
+        each = len(table) // self.num_positions
+        return table[begin * each : end * each]
 
     @staticmethod
     def build(order: CausalOrder, kernel_size: int, batch_size: int, device: torch.device) -> "StepTables":
@@ -44,6 +51,7 @@ class StepTables:
             device: Where the tables are used.
         """
         return StepTables(
+            num_positions=order.num_positions,
             num_cells=padded_cells(order, kernel_size),
             write=_rows(_cells(order, kernel_size, ((0, 0),)), batch_size, device).long(),
             strict=_rows(_cells(order, kernel_size, open_taps(order, kernel_size, True)), batch_size, device),

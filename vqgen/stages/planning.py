@@ -10,12 +10,13 @@ from torch import nn
 
 from vqgen.compute import Compute
 from vqgen.config import Level, PixelCNNConfig, Recipe, TrainConfig, differences, stage_fields
-from vqgen.costs import BACKWARD, Cost, prior_costs, sampling_floats, sampling_steps, vqvae_costs
+from vqgen.costs import BACKWARD, Cost, prior_costs, sampling_steps, vqvae_costs
 from vqgen.data import ImageCounts
 from vqgen.errors import CheckpointError
 from vqgen.machine import Machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.sampling import bytes_per_image
 from vqgen.stages.bookkeeping import read_record
 
 SHARE = 0.77
@@ -44,7 +45,7 @@ class StagePlan:
         step_flops: Operations of a training step, forward and backward.
         total_flops: Operations of the whole stage, validations included.
         training_bytes: Memory of a training step: weights, gradients, moments, averages, and what autograd keeps.
-        sampling_bytes: Memory per image that a cached sampler keeps.
+        sampling_bytes: Memory of sampling for each image of a batch.
         steps_per_sample: Network evaluations of a sample, one after the other.
         raw_bpp: Bits of the codes per pixel of the image, each code in whole bits.
         expected_bpp: The same under the prior: as a complete stage measured it, otherwise the raw bits, its bound.
@@ -148,7 +149,7 @@ class Planner:
             step_flops=step_flops,
             total_flops=total,
             training_bytes=self._training_bytes(model, train, costs),
-            sampling_bytes=self._float_bytes * sampling_floats(config),
+            sampling_bytes=bytes_per_image(config, self._float_bytes),
             steps_per_sample=sampling_steps(config),
             raw_bpp=raw,
             expected_bpp=raw if measured is None else measured,
