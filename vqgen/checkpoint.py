@@ -4,6 +4,7 @@
 <model>/model.safetensors    weights
 <pipeline>/pipeline.json     label map, data, hashes of the parts
 <pipeline>/split.json        which images were held out
+<pipeline>/frequencies.safetensors           how often each code occurs, for the static coder; may be missing
 <pipeline>/README.md  recipe.toml                what describes it
 <pipeline>/vqvae/  prior-top/  prior-bottom/     models
 """
@@ -31,6 +32,8 @@ from vqgen.models.vqvae import VQVAE
 FORMAT_VERSION = 1
 
 _TEXTS = ("README.md", "recipe.toml")
+
+_FREQUENCIES = "frequencies.safetensors"
 
 _CONFIGS: dict[type[nn.Module], type[Config]] = {VQVAE: VQVAEConfig, PixelCNN: PixelCNNConfig}
 
@@ -185,7 +188,9 @@ class PipelineParts:
         split: Split name -> indices of its images in the source.
         trained_on: Level name -> SHA-256 of the VQ-VAE whose codes the prior was trained on.
         texts: Name -> text of the files that describe it: README.md and recipe.toml.
+        frequencies: Level name -> `(codebook_size,)` integer frequencies of the training images' codes.
         vqvae_hash: SHA-256 of the VQ-VAE; filled on loading.
+        prior_hashes: Level name -> SHA-256 of the prior; filled on loading.
     """
 
     name: str
@@ -196,7 +201,9 @@ class PipelineParts:
     split: dict[str, list[int]] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    frequencies: dict[str, Tensor] = field(default_factory=dict)
     vqvae_hash: str = ""
+    prior_hashes: dict[str, str] = field(default_factory=dict)
 
 
 def save_pipeline(parts: PipelineParts, folder: Path) -> None:
@@ -227,6 +234,9 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
         )
         if parts.split:
             write_json(temporary / "split.json", parts.split)
+        if parts.frequencies:
+            tensors = {level: frequencies.to(torch.int32) for level, frequencies in parts.frequencies.items()}
+            save_tensors(temporary / _FREQUENCIES, tensors)
         for name, text in parts.texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
 
@@ -247,13 +257,13 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         raise CheckpointError(f"{folder / 'pipeline.json'}: is not what it has to be: {error}") from error
     vqvae = load_model(folder / "vqvae", VQVAE, device)
     vqvae_hash = _check_hash(folder / "vqvae", recorded)
-    priors = {}
+    priors, prior_hashes = {}, {}
     for level in names:
         prior_folder = folder / f"prior-{level}"
         if prior_folder.is_dir():
             priors[level] = load_model(prior_folder, PixelCNN, device)
             _check_origin(prior_folder, vqvae_hash)
-            _check_hash(prior_folder, recorded)
+            prior_hashes[level] = _check_hash(prior_folder, recorded)
     split = read_json(folder / "split.json") if (folder / "split.json").is_file() else {}
     return PipelineParts(
         name=document.get("name", folder.name),
@@ -264,7 +274,9 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         split=split,
         trained_on=dict.fromkeys(priors, vqvae_hash),
         texts={name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
+        frequencies=load_tensors(folder / _FREQUENCIES)[0] if (folder / _FREQUENCIES).is_file() else {},
         vqvae_hash=vqvae_hash,
+        prior_hashes=prior_hashes,
     )
 
 

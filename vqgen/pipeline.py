@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float64, UInt8
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqgen.checkpoint import PipelineParts, load_pipeline, locate_pipeline, save_pipeline
+from vqgen.codec import Codec
 from vqgen.codes import Codes
 from vqgen.compute import Compute
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float, to_pil, to_uint8
@@ -29,7 +31,9 @@ Label = str | int | None
 
 _BATCH_SIZE = 64
 
-_PIPELINE_ENTRY = re.compile(r"pipeline\.json|split\.json|README\.md|recipe\.toml|vqvae|prior-\w+")
+_PIPELINE_ENTRY = re.compile(
+    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|prior-\w+"
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,17 @@ class VQGenPipeline:
 
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
         self.parts = parts
+        self._codec: Codec | None = None
         self.sampler: Sampler = sampler or CachedSampler()
         self.compute = compute or Compute.resolve()
         self._place()
+
+    @property
+    def codec(self) -> Codec:
+        """Writes and reads compressed images with these models; `compress` and `decompress` are its own."""
+        if self._codec is None or self._codec.compute != self.compute:
+            self._codec = Codec(self.parts, self.compute)
+        return self._codec
 
     @classmethod
     def from_pretrained(
@@ -341,6 +353,14 @@ class VQGenPipeline:
                 decoded = self.vqvae.decode(codes[begin : begin + _BATCH_SIZE].to(self.compute.device))
             parts.append(to_uint8(decoded.float()).cpu())
         return torch.cat(parts)
+
+    def compress(self, images: Sequence[Image.Image] | Image.Image, **options: Any) -> list[bytes]:
+        """Compresses pictures of any size, each to the bytes of a `.vqg` file; options as `Codec.compress` has them."""
+        return self.codec.compress([images] if isinstance(images, Image.Image) else list(images), **options)
+
+    def decompress(self, files: Sequence[bytes] | bytes) -> list[Image.Image]:
+        """Brings back the pictures of `.vqg` files; see `Codec.decompress`."""
+        return self.codec.decompress([files] if isinstance(files, bytes) else list(files))
 
     def _place(self) -> None:
         for module in [self.parts.vqvae, *self.parts.priors.values()]:

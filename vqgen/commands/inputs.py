@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from vqgen.data import ImageSet, LabelMap
 
 
-def collect_images(paths: Sequence[str], label_map: "LabelMap") -> "ImageSet":
+def collect_images(paths: Sequence[str], label_map: "LabelMap", *, keep_alpha: bool = False) -> "ImageSet":
     """Finds the images that paths name; folders are searched through.
 
     Args:
         paths: Files and folders. A file found in a folder is named by its path below it, others by their name.
         label_map: A file below a folder that is called like a label has that label.
+        keep_alpha: Read transparency too, instead of laying it on white.
 
     Raises:
         DataError: A path does not exist, or there is no image.
@@ -47,7 +48,7 @@ def collect_images(paths: Sequence[str], label_map: "LabelMap") -> "ImageSet":
     if not files:
         raise DataError(f"{', '.join(paths)}: there is no image; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
     labels = np.array([_label_of(Path(name), label_map) for name in files], dtype=np.int64)
-    return ImageSet(names=tuple(files), labels=labels, read=FileReader(list(files.values())))
+    return ImageSet(names=tuple(files), labels=labels, read=FileReader(list(files.values()), keep_alpha))
 
 
 def read_all(images: "ImageSet") -> "Iterator[tuple[str, Image]]":

@@ -91,13 +91,15 @@ class FileReader:
 
     Attributes:
         paths: One file per image.
+        keep_alpha: As in `normalize_mode`.
     """
 
     paths: Sequence[Path]
+    keep_alpha: bool = False
 
     def __call__(self, index: int) -> Image.Image:
         """Reads one file."""
-        return read_image(self.paths[index])
+        return read_image(self.paths[index], keep_alpha=self.keep_alpha)
 
 
 @dataclass(frozen=True, eq=False)

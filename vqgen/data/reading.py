@@ -39,14 +39,15 @@ _UPRIGHT = {
 }
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(path: Path, *, keep_alpha: bool = False) -> Image.Image:
     """Decodes a whole image file.
 
     Args:
         path: File of one of Pillow's raster formats; of an animation the first frame is read.
+        keep_alpha: As in `normalize_mode`.
 
     Returns:
-        The picture, upright, in mode `L` or `RGB`; the file is closed.
+        The picture, upright, in a mode as `normalize_mode` gives; the file is closed.
 
     Raises:
         DataError: The file is missing, truncated, no image, too large to be safe, or of unknown range.
@@ -55,13 +56,13 @@ def read_image(path: Path) -> Image.Image:
         # An open file, not a path: Pillow 13 maps a path's uncompressed TIFF with height and width confused where its
         # orientation turns it.
         with _silence.entered(), path.open("rb") as file, Image.open(file, formats=_known_formats()) as image:
-            return normalize_mode(image)
+            return normalize_mode(image, keep_alpha=keep_alpha)
     except Exception as error:  # damaged files make decoders raise almost anything
         cause = "its format is not known" if isinstance(error, Image.UnidentifiedImageError) else _cause(error)
         raise DataError(f"cannot read image {str(path)!r}: {cause}") from error
 
 
-def normalize_mode(image: Image.Image) -> Image.Image:
+def normalize_mode(image: Image.Image, *, keep_alpha: bool = False) -> Image.Image:
     """Turns a picture upright and to 8-bit grey or RGB.
 
     Grey stays grey (`L`), all else becomes `RGB`. Transparent pixels are laid on white. 16-bit values are scaled,
@@ -70,9 +71,11 @@ def normalize_mode(image: Image.Image) -> Image.Image:
 
     Args:
         image: Picture in any of Pillow's modes. It is not changed.
+        keep_alpha: Keep the alpha plane of a picture with transparent pixels, and the colours beneath them.
 
     Returns:
-        The picture in mode `L` or `RGB`; the same object where nothing was to be done.
+        The picture in mode `L` or `RGB`, with `keep_alpha` also `LA` or `RGBA`; the same object where nothing was to be
+        done.
 
     Raises:
         DataError: The picture is empty or cannot be decoded, or its values are negative, not finite or above 65,535.
@@ -90,7 +93,7 @@ def normalize_mode(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.has_transparency_data:
-        return _on_white(image)
+        return image.convert("LA" if _is_grey(image) else "RGBA") if keep_alpha else _on_white(image)
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
@@ -160,9 +163,12 @@ def _to_8_bits(values: np.ndarray, sixteen_bits: bool) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    grey = image.mode in ("1", "L", "LA")
     flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return flat.convert("RGB").convert("L") if grey else flat.convert("RGB")
+    return flat.convert("RGB").convert("L") if _is_grey(image) else flat.convert("RGB")
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in ("1", "L", "LA")
 
 
 def _cause(error: Exception) -> str:

@@ -1,11 +1,17 @@
 """The pipeline folder of a run: written as soon as the VQ-VAE exists, priors added as they finish."""
 
-from vqgen.checkpoint import PipelineParts, hash_model, load_model, made_from, save_pipeline
+from torch import Tensor
+
+from vqgen.checkpoint import PipelineParts, hash_model, load_model, load_tensors, made_from, save_pipeline
+from vqgen.codec import frequencies_of_counts
 from vqgen.data import LabelMap
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext
+
+HISTOGRAMS = "histograms.safetensors"
+"""File beside a run's code store: level -> how often each code occurs in the training images."""
 
 
 def write_pipeline(
@@ -39,8 +45,18 @@ def write_pipeline(
             "README.md": model_card(context, label_map, vqvae_hash, finished),
             "recipe.toml": (folder / "recipe.toml").read_text(encoding="utf-8"),
         },
+        frequencies=_frequencies(context, vqvae_hash, finished),
     )
     save_pipeline(parts, folder / "pipeline")
+
+
+def _frequencies(context: RunContext, vqvae_hash: str, finished: StageRecord) -> dict[str, Tensor]:
+    """What the static coder counts with, once the codes of this VQ-VAE have been extracted."""
+    folder = context.folder / "codes"
+    record = finished if finished.stage == "codes" else read_record(folder)
+    if record is None or record.inputs.get("vqvae") != vqvae_hash or not (folder / HISTOGRAMS).is_file():
+        return {}
+    return {level: frequencies_of_counts(counts) for level, counts in load_tensors(folder / HISTOGRAMS)[0].items()}
 
 
 def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finished: StageRecord) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqgen.checkpoint import load_model
+from vqgen.checkpoint import load_model, save_tensors
 from vqgen.codes import Codes
 from vqgen.data import (
     CodeStore,
@@ -26,6 +26,7 @@ from vqgen.nn.collective import all_reduce_sum
 from vqgen.prefetching import helping_threads, one_ahead
 from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
+from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.code_batches import AUGMENTED
 from vqgen.stages.context import RunContext
@@ -67,8 +68,16 @@ def extract_codes(context: RunContext) -> str:
     encoded = int(all_reduce_sum(torch.tensor(encode.encoded, device=context.device)))
     speed = encoded / (time.perf_counter() - since)
     output = context.on_main(lambda: finish_store(folder, info))
-    figures = _usage_figures(CodeStore(folder), info)
-    complete_stage(context, record, output, figures)
+    histograms = CodeStore(folder).histogram("train")
+    context.on_main(lambda: save_tensors(folder / HISTOGRAMS, histograms))
+    figures = _usage_figures(histograms)
+    complete_stage(
+        context,
+        record,
+        output,
+        figures,
+        finish=lambda finished: write_pipeline(context, info.label_map, info.indices, finished),
+    )
     shown = {"images/s": speed, **figures} if encoded else figures
     context.say(f"{STAGE}: {sum(info.counts.values())} images, " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
     return output
@@ -133,10 +142,10 @@ class _ShardEncoder:
         return images.names[index % len(images)] + version
 
 
-def _usage_figures(store: CodeStore, info: StoreInfo) -> dict[str, float]:
+def _usage_figures(histograms: dict[str, Tensor]) -> dict[str, float]:
     """Usage and perplexity of each level over the training images."""
     figures = {}
-    for level, histogram in store.histogram("train").items():
+    for level, histogram in histograms.items():
         used = code_usage(histogram)
         figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
     return figures

@@ -1,0 +1,94 @@
+"""Which label the prior is given when it predicts the codes of an image.
+
+Legend: `t` tiles, `n` positions of a tile, `k` codebook entries.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vqgen.codec.entropy_models import EntropyModels
+from vqgen.codec.frequencies import PRECISION
+from vqgen.codec.header import Coder
+from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.segments import Stream, tile_stream
+from vqgen.errors import ConfigError
+
+Label = str | int | None
+"""A name, an index, "auto" or None."""
+
+_TILES_AT_ONCE = 64
+
+
+def choose_labels(models: EntropyModels, codes: Sequence[ImageCodes], label: Label) -> list[ImageCodes]:
+    """Gives images their label.
+
+    Args:
+        models: The pipeline's models.
+        codes: The images.
+        label: A name or an index for all of them; "auto" for the one under which the priors give the image's codes the
+            fewest bits, which may be no label; None for none.
+
+    Raises:
+        DataError: The label is unknown.
+        ConfigError: "auto" without priors.
+    """
+    if label is None:
+        return list(codes)
+    label_map = models.parts.label_map
+    if label != "auto" or "auto" in label_map.names:
+        return [_with_label(each, label_map.index(label)) for each in codes]
+    if any(level not in models.parts.priors for level in models.levels):
+        raise ConfigError(f"label: auto needs priors, which pipeline {models.parts.name!r} lacks; leave it out")
+    return [_with_label(each, _shortest(models, each)) for each in codes]
+
+
+def ideal_bits(models: EntropyModels, codes: ImageCodes, level: str, coder: Coder, label: int | None = None) -> float:
+    """-log2 p of the codes of a level, all tiles together: what an ideal coder of this model would write.
+
+    Args:
+        models: The pipeline's models.
+        codes: The image.
+        level: The level.
+        coder: Whose model.
+        label: The label that a prior is given.
+    """
+    if coder is Coder.PACKED:
+        return float(codes.grids[level].size * (models.codebook_size - 1).bit_length())
+    if coder is Coder.STATIC:
+        frequencies = models.frequencies(level)[codes.grids[level]]
+        return float((PRECISION - np.log2(frequencies)).sum())
+    return _prior_bits(models, _with_label(codes, label), level)
+
+
+def _shortest(models: EntropyModels, codes: ImageCodes) -> int | None:
+    choices = [None, *range(len(models.parts.label_map))]
+    bits = [sum(ideal_bits(models, codes, level, Coder.PRIOR, label) for level in models.levels) for label in choices]
+    return choices[int(np.argmin(bits))]
+
+
+@torch.no_grad()
+def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:
+    index = models.levels.index(level)
+    stream = Stream([codes.shape], {name: [grid] for name, grid in codes.grids.items()})
+    tiles = tile_stream(models, stream, level, models.levels[index - 1] if index else None)
+    prior, bits = models.prior(level), 0.0
+    for begin in range(0, len(tiles.codes), _TILES_AT_ONCE):
+        part = slice(begin, begin + _TILES_AT_ONCE)
+        grids, labels = (_tensor(models, array[part]) for array in (tiles.codes, tiles.labels))
+        condition = prior.encode_condition(None if tiles.coarser is None else _tensor(models, tiles.coarser[part]))
+        nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None]).flatten(1).cpu().numpy()
+        inside = tiles.sources[part] == np.arange(nats.shape[1])
+        bits += float(nats[inside].sum() / np.log(2))
+    return bits
+
+
+def _tensor(models: EntropyModels, array: NDArray[np.int64]) -> torch.Tensor:
+    return torch.from_numpy(array).to(models.device)
+
+
+def _with_label(codes: ImageCodes, label: int | None) -> ImageCodes:
+    return replace(codes, shape=replace(codes.shape, label=label))

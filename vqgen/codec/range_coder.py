@@ -1,0 +1,91 @@
+"""The range coder: constriction's, fed with integer frequencies, its words as bytes.
+
+Legend: `n` codes, `k` codebook entries.
+Source: Martin 1979, "Range encoding"; constriction (Bamler 2022, arXiv 2201.01741), `queue.RangeEncoder` with words of
+32 bits, a state of 64 and 24 bits of precision. `FORMAT.md` writes it out.
+"""
+
+from typing import Any
+
+import numpy as np
+from constriction import stream  # pyright: ignore[reportAttributeAccessIssue]  # compiled, without type stubs
+from numpy.typing import NDArray
+
+from vqgen.codec.frequencies import TOTAL
+from vqgen.errors import BitstreamError
+
+# Constriction computes floor(cumulative * scale) + index with scale = (2^24 - k) / sum. Given frequencies less 1, whose
+# sum is 2^24 - k, the scale is exactly 1 and all sums are whole numbers below 2^24: it then counts with our integers.
+_FAMILY = stream.model.Categorical(perfect=False)
+
+_WORD = np.dtype(">u4")
+_STATE_BITS = 64
+
+
+class RangeEncoder:
+    """Turns codes into bytes, about -log2(frequency / 2^24) bits each."""
+
+    def __init__(self) -> None:
+        self._encoder = stream.queue.RangeEncoder()
+
+    def put(self, codes: NDArray[np.int64], frequencies: NDArray[np.int64]) -> None:
+        """Appends codes.
+
+        Args:
+            codes: `(n,)`, in [0, k).
+            frequencies: `(n, k)`, sum 2^24 and each at least 1; or `(k,)` for all codes.
+        """
+        if len(codes):
+            self._encoder.encode(codes.astype(np.int32), *_model(frequencies))
+
+    def finish(self) -> bytes:
+        """Ends the stream: the fewest bytes that decode to the codes, where zeros are read beyond the end."""
+        if self._encoder.is_empty():
+            return b""
+        words = self._encoder.get_compressed().astype(_WORD).tobytes()
+        position, (lower, width) = self._encoder.pos()
+        if lower + width >= 1 << _STATE_BITS:  # the interval reaches over a carry that the words already hold
+            return words.rstrip(b"\0")
+        value = lower
+        for bits in range(0, _STATE_BITS, 8):
+            shorter = -(-lower >> bits) << bits
+            if shorter >= lower + width:
+                break
+            value = shorter
+        return (words[: position * 4] + value.to_bytes(_STATE_BITS // 8, "big")).rstrip(b"\0")
+
+
+class RangeDecoder:
+    """Turns bytes back into codes; it needs the frequencies that the encoder had."""
+
+    def __init__(self, data: bytes) -> None:
+        padded = data + bytes(-len(data) % 4)
+        self._decoder = stream.queue.RangeDecoder(np.frombuffer(padded, _WORD).astype(np.uint32))
+
+    def take(self, count: int, frequencies: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Reads the next codes.
+
+        Args:
+            count: How many, `n`.
+            frequencies: As in `RangeEncoder.put`.
+
+        Raises:
+            BitstreamError: No encoder wrote these bytes with these frequencies.
+        """
+        if count == 0:
+            return np.zeros(0, dtype=np.int64)
+        model = _model(frequencies)
+        try:
+            codes = self._decoder.decode(*model) if len(model) > 1 else self._decoder.decode(model[0], count)
+        except AssertionError as error:
+            raise BitstreamError("the codes cannot be decoded: the file is damaged, or other models made it") from error
+        return np.asarray(codes, dtype=np.int64)
+
+
+def _model(frequencies: NDArray[np.int64]) -> tuple[Any, ...]:
+    """What constriction takes for the frequencies: a family with a row for each code, or one model for all."""
+    assert int(frequencies.reshape(-1, frequencies.shape[-1])[0].sum()) == TOTAL
+    probabilities = (frequencies - 1).astype(np.float64)
+    if frequencies.ndim == 1:
+        return (stream.model.Categorical(probabilities, perfect=False),)
+    return _FAMILY, probabilities

@@ -1,0 +1,227 @@
+"""Segments: the codes of one level of one stream as bytes, and back.
+
+A stream is the codes of one image (a `.vqg` file) or of the images of an archive's block. Its segments do not depend on
+what other streams are coded beside it.
+
+Legend: `n` codes of a level of a stream, row by row, image after image; `t` tiles; `k` codebook entries.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqgen.codec.entropy_models import EntropyModels
+from vqgen.codec.header import CODES_PER_BYTE, Coder
+from vqgen.codec.image_codes import ImageShape
+from vqgen.codec.prior_coder import PriorCoder, TileStream
+from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
+from vqgen.codec.tiles import Tiling
+from vqgen.errors import BitstreamError
+
+Grids = Sequence[NDArray[np.int64]]
+"""The grids of a level, one for each image of a stream."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The codes of a level.
+
+    Attributes:
+        coder: How they are written.
+        data: The bytes.
+    """
+
+    coder: Coder
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The images that are written together.
+
+    Attributes:
+        shapes: What is known of each image.
+        grids: Level -> grids, coarse to fine.
+    """
+
+    shapes: Sequence[ImageShape]
+    grids: Mapping[str, Grids]
+
+
+@dataclass(frozen=True)
+class CodedStream:
+    """A stream as segments.
+
+    Attributes:
+        shapes: What is known of each image.
+        segments: Level -> segment, coarse to fine.
+    """
+
+    shapes: Sequence[ImageShape]
+    segments: Mapping[str, Segment]
+
+
+def encode_streams(
+    models: EntropyModels, streams: Sequence[Stream], offered: frozenset[Coder]
+) -> list[dict[str, Segment]]:
+    """Writes each level of each stream with the coder that needs the fewest bytes.
+
+    Args:
+        models: The pipeline's models.
+        streams: What to write.
+        offered: The coders to choose from, at least one.
+
+    Returns:
+        Level -> segment, for each stream.
+    """
+    results: list[dict[str, Segment]] = [{} for _ in streams]
+    coarser: str | None = None
+    for level in models.levels:
+        candidates: list[list[Segment]] = [[] for _ in streams]
+        for stream, found in zip(streams, candidates, strict=True):
+            codes = _flat(stream.grids[level])
+            if Coder.PACKED in offered:
+                found.append(Segment(Coder.PACKED, pack(codes, models.codebook_size)))
+            if Coder.STATIC in offered:
+                found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
+        if Coder.PRIOR in offered:
+            tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
+            written = PriorCoder(models.prior(level), models.batch_size).encode(tiles)
+            for found, data in zip(candidates, written, strict=True):
+                found.append(Segment(Coder.PRIOR, data))
+        for result, stream, found in zip(results, streams, candidates, strict=True):
+            shortest = min(found, key=lambda segment: len(segment.data))
+            least = -(-len(_flat(stream.grids[level])) // CODES_PER_BYTE)
+            result[level] = Segment(shortest.coder, shortest.data.ljust(least, b"\0"))
+        coarser = level
+    return results
+
+
+def decode_streams(
+    models: EntropyModels, streams: Sequence[CodedStream], batch_size: int
+) -> list[dict[str, list[NDArray[np.int64]]] | BitstreamError]:
+    """Reads streams; what cannot be read leaves the others as they are.
+
+    Args:
+        models: The pipeline's models.
+        streams: What to read.
+        batch_size: Tiles that the priors were run with at once.
+
+    Returns:
+        Level -> grids, coarse to fine, for each stream; or why it cannot be decoded.
+    """
+    results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError] = [{} for _ in streams]
+    downsample = models.parts.vqvae.config.downsample
+    coarser: str | None = None
+    for index, level in enumerate(models.levels):
+        by_prior: list[tuple[int, TileStream]] = []
+        for number, stream in enumerate(streams):
+            grids = results[number]
+            if isinstance(grids, BitstreamError):
+                continue
+            sizes = [shape.grid_sizes(downsample)[index] for shape in stream.shapes]
+            try:
+                if stream.segments[level].coder is Coder.PRIOR:
+                    blank = [np.zeros(size, dtype=np.int64) for size in sizes]
+                    known = Stream(stream.shapes, {**grids, level: blank})
+                    by_prior.append((number, tile_stream(models, known, level, coarser)))
+                else:
+                    grids[level] = _read_direct(models, stream.segments[level], level, sizes)
+            except BitstreamError as error:
+                results[number] = error
+        _read_by_prior(models, streams, level, by_prior, batch_size, results)
+        coarser = level
+    return results
+
+
+def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str | None) -> TileStream:
+    """Cuts the grids of a level, and the same parts of the coarser one, into tiles of the prior's size."""
+    config = models.prior(level).config
+    tilings = [Tiling.of(grid, config.height, config.width) for grid in stream.grids[level]]
+    tiles_of_coarser = None
+    if coarser is not None:
+        size = (config.coarser_height, config.coarser_width)
+        tiles_of_coarser = np.concatenate([Tiling.of(grid, *size).cut(grid) for grid in stream.grids[coarser]])
+    labels = [-1 if shape.label is None else shape.label for shape in stream.shapes]
+    return TileStream(
+        codes=np.concatenate([tiling.cut(g) for tiling, g in zip(tilings, stream.grids[level], strict=True)]),
+        sources=np.concatenate([tiling.sources for tiling in tilings]),
+        coarser=tiles_of_coarser,
+        labels=np.repeat(labels, [tiling.count for tiling in tilings]),
+    )
+
+
+def pack(codes: NDArray[np.int64], codebook_size: int) -> bytes:
+    """Writes codes in as many bits each as the largest possible one needs, the highest bit first.
+
+    Args:
+        codes: `(n,)`, in [0, codebook_size).
+        codebook_size: `k`, at least 2.
+    """
+    bits = (codebook_size - 1).bit_length()
+    return np.packbits((codes[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
+
+
+def unpack(data: bytes, count: int, codebook_size: int) -> NDArray[np.int64]:
+    """Reads what `pack` wrote.
+
+    Raises:
+        BitstreamError: The data are of another length, or hold a code that there is not.
+    """
+    bits = (codebook_size - 1).bit_length()
+    if len(data) != -(-count * bits // 8):
+        raise BitstreamError(f"{count} packed codes should take {-(-count * bits // 8)} bytes, found {len(data)}")
+    table = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * bits).reshape(count, bits)
+    codes = table.astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
+    if codes.max() >= codebook_size:
+        raise BitstreamError(f"codes should be below {codebook_size}, found {codes.max()}; the file is damaged")
+    return codes
+
+
+def _read_by_prior(
+    models: EntropyModels,
+    streams: Sequence[CodedStream],
+    level: str,
+    tiles: Sequence[tuple[int, TileStream]],
+    batch_size: int,
+    results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError],
+) -> None:
+    """Decodes the level of all streams that the prior wrote, together, and puts the grids into the results."""
+    if not tiles:
+        return
+    coder = PriorCoder(models.prior(level), batch_size)
+    coder.decode([each for _, each in tiles], [streams[number].segments[level].data for number, _ in tiles])
+    downsample, index = models.parts.vqvae.config.downsample, models.levels.index(level)
+    for number, each in tiles:
+        grids = results[number]
+        if each.failure is not None or isinstance(grids, BitstreamError):
+            results[number] = each.failure or grids
+            continue
+        sizes = [shape.grid_sizes(downsample)[index] for shape in streams[number].shapes]
+        tilings = [Tiling(height, width, coder.order.height, coder.order.width) for height, width in sizes]
+        parts = np.split(each.codes, np.cumsum([tiling.count for tiling in tilings])[:-1])
+        grids[level] = [tiling.join(part) for tiling, part in zip(tilings, parts, strict=True)]
+
+
+def _read_direct(
+    models: EntropyModels, segment: Segment, level: str, sizes: Sequence[tuple[int, int]]
+) -> list[NDArray[np.int64]]:
+    counts = [height * width for height, width in sizes]
+    if segment.coder is Coder.PACKED:
+        codes = unpack(segment.data, sum(counts), models.codebook_size)
+    else:
+        codes = RangeDecoder(segment.data).take(sum(counts), models.frequencies(level))
+    parts = np.split(codes, np.cumsum(counts)[:-1])
+    return [part.reshape(size) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _write_static(codes: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
+    encoder = RangeEncoder()
+    encoder.put(codes, frequencies)
+    return encoder.finish()
+
+
+def _flat(grids: Grids) -> NDArray[np.int64]:
+    return np.concatenate([grid.reshape(-1) for grid in grids])

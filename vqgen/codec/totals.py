@@ -1,0 +1,101 @@
+"""What compressing some images came to."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vqgen.codec.entropy_models import EntropyModels
+from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.labels import ideal_bits
+from vqgen.codec.segments import Segment
+from vqgen.data import normalize_mode
+
+_LARGEST_PSNR = 100.0
+
+
+def psnr(original: Image.Image, restored: Image.Image) -> float:
+    """Peak signal-to-noise ratio in dB, at most 100, in the colours of the restored picture, transparency left out.
+
+    Args:
+        original: A picture of any mode.
+        restored: One of the same size, `L`, `RGB`, or these with alpha.
+    """
+    mode = restored.mode.removesuffix("A")
+    one = normalize_mode(original, keep_alpha="A" in restored.mode).convert(mode)
+    difference = np.asarray(one, dtype=np.float64) - np.asarray(restored.convert(mode), dtype=np.float64)
+    mse = float(np.square(difference).mean())
+    return min(_LARGEST_PSNR, float(10 * np.log10(255**2 / mse))) if mse else _LARGEST_PSNR
+
+
+class CompressionTotals:
+    """Counts images, pixels, bytes and errors.
+
+    Attributes:
+        images: Images so far.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._pixels = self._source_bytes = 0
+        self._psnr = 0.0
+
+    def add(self, originals: Sequence[Image.Image], restored: Sequence[Image.Image], source_bytes: int) -> None:
+        """Adds some images.
+
+        Args:
+            originals: The pictures.
+            restored: What comes back.
+            source_bytes: Bytes of their files.
+        """
+        self.images += len(originals)
+        self._pixels += sum(picture.width * picture.height for picture in originals)
+        self._source_bytes += source_bytes
+        self._psnr += sum(psnr(one, other) for one, other in zip(originals, restored, strict=True))
+
+    def summary(self, where: Path, size: int, coders: Mapping[str, int]) -> str:
+        """A line on all images.
+
+        Args:
+            where: What was written.
+            size: Its bytes.
+            coders: How many levels each coder wrote.
+        """
+        used = ", ".join(f"{name} {count}" for name, count in Counter(coders).most_common())
+        return (
+            f"{self.images} images in {where}: {size} bytes, {8 * size / self._pixels:.4g} bpp, "
+            f"{self._source_bytes / size:.3g} times smaller than the source files, "
+            f"PSNR {self._psnr / self.images:.2f} dB; coders of the levels: {used}"
+        )
+
+
+class LevelTotals:
+    """Counts the bytes of each level of an archive, and what an ideal coder would have written.
+
+    Args:
+        models: The pipeline's models.
+    """
+
+    def __init__(self, models: EntropyModels) -> None:
+        self._models, self._pixels = models, 0
+        self._bytes, self._ideal_bits = Counter[str](), dict.fromkeys(models.levels, 0.0)
+
+    def add(self, images: Sequence[ImageCodes], segments: Sequence[Segment]) -> None:
+        """Adds a block."""
+        self._pixels += sum(each.shape.width * each.shape.height for each in images)
+        for level, segment in zip(self._models.levels, segments, strict=True):
+            self._bytes[level] += len(segment.data)
+            self._ideal_bits[level] += sum(
+                ideal_bits(self._models, each, level, segment.coder, each.shape.label) for each in images
+            )
+
+    def lines(self) -> Iterator[str]:
+        """A line for each level, coarse to fine."""
+        for level in self._models.levels:
+            size, ideal = self._bytes[level], self._ideal_bits[level]
+            yield (
+                f"  {level:<8} {size} bytes, {8 * size / self._pixels:.4g} bpp; "
+                f"ideal {ideal / 8:.1f} bytes, {ideal / self._pixels:.4g} bpp"
+            )

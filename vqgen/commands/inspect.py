@@ -1,0 +1,109 @@
+"""`vqgen inspect`: tell what a compressed file holds."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from vqgen.errors import BitstreamError, DataError
+
+if TYPE_CHECKING:
+    from vqgen.codec import Codec, Header
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("file", metavar="FILE", help="a compressed image *.vqg or an archive *.vqga")
+    parser.add_argument(
+        "--checkpoint", metavar="CHECKPOINT", help="the pipeline that made it: decodes it, and tells its ideal length"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    from vqgen.codec.archive import MAGIC
+
+    path = Path(arguments.file)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    codec = None
+    if arguments.checkpoint:
+        from vqgen.pipeline import VQGenPipeline
+
+        codec = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu").codec
+    try:
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) == MAGIC:
+                file.seek(0)
+                _print_archive(path, file, codec)
+            else:
+                _print_image(path, codec)
+    except BitstreamError as error:
+        raise BitstreamError(f"{path}: {error}") from error
+    return 0
+
+
+def _print_image(path: Path, codec: "Codec | None") -> None:
+    from vqgen.codec import Coder, ideal_bits, read_header
+
+    data = path.read_bytes()
+    header, size = read_header(data)
+    pixels = header.width * header.height
+    print(f"{path}: {_describe(header)}")
+    print(f"  file     {len(data)} bytes, {8 * len(data) / pixels:.4g} bpp; header {size} bytes")
+    print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
+    if header.batch_size:
+        kind = header.compute_type.name.lower()
+        print(f"  prior    run with {header.batch_size} tiles at once, {kind}")
+    print(f"  codes    CRC-32 {header.codes_crc:08x}")
+    codes = codec.unpack([data])[0] if codec else None
+    if isinstance(codes, BitstreamError):
+        raise codes
+    names = codec.models.levels if codec else [f"level {index}" for index in range(len(header.levels))]
+    for name, level in zip(names, header.levels, strict=True):
+        line = f"{level.height} x {level.width} codes, {level.coder.name.lower()}, {level.length} bytes"
+        line += f", {8 * level.length / pixels:.4g} bpp"
+        if codec and codes:
+            label = codes.shape.label if level.coder is Coder.PRIOR else None
+            bits = ideal_bits(codec.models, codes, name, level.coder, label)
+            line += f"; ideal {bits / 8:.1f} bytes, {bits / pixels:.4g} bpp"
+        print(f"  {name:<8} {line}")
+    if header.alpha_length is not None:
+        print(f"  alpha    {header.alpha_length} bytes, {8 * header.alpha_length / pixels:.4g} bpp")
+
+
+def _describe(header: "Header") -> str:
+    colours = "RGB" if header.rgb else "grey"
+    label = "no label" if header.label is None else f"label {header.label}"
+    return f"{header.width} x {header.height} {colours}{' with alpha' * (header.alpha_length is not None)}, {label}"
+
+
+def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
+    from vqgen.codec.archive import HEADER_BYTES, ArchiveHeader, read_index
+
+    header = ArchiveHeader.parse(file.read(HEADER_BYTES))
+    blocks = read_index(file)
+    images, size = sum(count for _, count in blocks), path.stat().st_size
+    print(f"{path}: archive of {images} images in {len(blocks)} blocks, {header.num_levels} levels")
+    print(
+        f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {sum(n for n, _ in blocks)} bytes"
+    )
+    print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
+    if header.batch_size:
+        print(f"  prior    run with {header.batch_size} tiles at once, float64")
+    if codec:
+        _print_contents(file, codec)
+
+
+def _print_contents(file: BinaryIO, codec: "Codec") -> None:
+    """Bytes of each level, and their ideal."""
+    from vqgen.codec.archive import ArchiveReader, decode_block, read_blocks
+    from vqgen.codec.block import read_block
+    from vqgen.codec.totals import LevelTotals
+
+    file.seek(0)
+    reader, totals = ArchiveReader(file, codec), LevelTotals(codec.models)
+    for data in read_blocks(file):
+        block = read_block(data, codec.parts.vqvae.config.downsample, len(codec.parts.label_map))
+        totals.add([codes for _, codes in decode_block(codec, reader.header, data)], block.segments)
+    for line in totals.lines():
+        print(line)
