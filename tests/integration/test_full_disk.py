@@ -49,6 +49,8 @@ def test_output_on_a_full_disk(vqgen, trained, pictures, small_disk):
         ("generate", trained, "--images-per-label", 1),
         ("reconstruct", trained, pictures),
         ("encode", trained, pictures),
+        ("compress", trained, pictures / "grey.png"),
+        ("compress", trained, pictures / "grey.png", "--archive"),
     ):
         assert_disk_is_full(vqgen(*words, "-o", disk / "out" / words[0]))
         assert not [path for path in disk.rglob("*") if ".tmp" in path.name]

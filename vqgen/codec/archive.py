@@ -178,7 +178,7 @@ class ArchiveReader:
         """Name and codes of one image; its block alone is read.
 
         Args:
-            number: In [0, images of the archive).
+            number: In [0, num_images()).
 
         Raises:
             BitstreamError: The index or the block is damaged.
@@ -205,8 +205,12 @@ class ArchiveReader:
         self._file.seek(HEADER_BYTES)
         return names
 
-    def __len__(self) -> int:
-        """Images of the archive."""
+    def num_images(self) -> int:
+        """Images of the archive, by its index.
+
+        Raises:
+            BitstreamError: The index is damaged.
+        """
         return sum(count for _, count in read_index(self._file))
 
 

@@ -74,9 +74,9 @@ class RangeDecoder:
         """
         if count == 0:
             return np.zeros(0, dtype=np.int64)
-        model = _model(frequencies)
+        model = _model(frequencies) if frequencies.ndim == 2 else (*_model(frequencies), count)
         try:
-            codes = self._decoder.decode(*model) if len(model) > 1 else self._decoder.decode(model[0], count)
+            codes = self._decoder.decode(*model)
         except AssertionError as error:
             raise BitstreamError("the codes cannot be decoded: the file is damaged, or other models made it") from error
         return np.asarray(codes, dtype=np.int64)

@@ -1,0 +1,195 @@
+"""Thousands of damaged files: each decodes to the original codes, or is refused with BitstreamError.
+
+    python -m benchmarks.mutations CHECKPOINT FOLDER [--count 20000] [--seed 0] [--json FILE]
+
+Bit flips, cuts, splices of two files, random bytes, inserted and repeated parts, and huge numbers in the header; half
+of the damaged headers get a right CRC-32 again, so that what lies behind it is reached. Files of all coders, of several
+sizes, with and without alpha, and archives. The program fails on the first file that decodes to something else, raises
+another error, takes more than `--seconds`, or lifts the process above `--megabytes` over what it took before.
+"""
+
+import argparse
+import io
+import resource
+import struct
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.report import RESULTS, write_json
+from vqgen import VQGenPipeline
+from vqgen.codec import Codec, Coder, ImageCodes
+from vqgen.codec.archive import HEADER_BYTES, ArchiveReader, ArchiveWriter
+from vqgen.data import find_images, read_image
+from vqgen.errors import BitstreamError
+
+_FIELDS = ("<B", "<H", "<I")
+
+
+def originals(codec: Codec, pictures: list[Image.Image]) -> list[tuple[bytes, list[ImageCodes]]]:
+    """Sound files and their codes: every coder, several sizes, an alpha plane, a label, archives."""
+    odd = [pictures[0].crop((0, 0, 1, 1)), pictures[1].resize((19, 45)), pictures[2].resize((70, 33))]
+    with_alpha = pictures[3].convert("RGBA")
+    with_alpha.putalpha(pictures[4].convert("L").resize(with_alpha.size))
+    codes = codec.encode([*pictures[:4], *odd, with_alpha], alpha="keep", label=codec.parts.label_map.names[0])
+    codes += codec.encode(pictures[4:6])
+    files = []
+    for coder in ("packed", "static", "prior"):
+        files += [
+            (data, [each]) for data, each in zip(codec.pack(codes, codec.models.offered(coder)), codes, strict=True)
+        ]
+        archive = io.BytesIO()
+        writer = ArchiveWriter(archive, codec, coder=coder)
+        for number, each in enumerate(codes):
+            writer.add(each, f"{number}/x.png")
+        writer.finish()
+        files.append((archive.getvalue(), codes))
+    return files
+
+
+def flip(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
+    """Flips one to four bits."""
+    for _ in range(rng.integers(1, 5)):
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    return data
+
+
+def cut(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
+    """Cuts the end, or the begin."""
+    at = int(rng.integers(len(data)))
+    return data[:at] if rng.random() < 0.8 else data[at:]
+
+
+def splice(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
+    """Goes on with another file, at the same place or another."""
+    at = int(rng.integers(len(data)))
+    return data[:at] + other[at if rng.random() < 0.5 else int(rng.integers(len(other))) :]
+
+
+def scramble(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
+    """Puts random bytes in place of some."""
+    begin = int(rng.integers(len(data)))
+    count = min(int(rng.integers(1, 33)), len(data) - begin)
+    data[begin : begin + count] = rng.bytes(count)
+    return data
+
+
+def insert(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
+    """Inserts random bytes, or a part of the file again."""
+    at, begin = (int(n) for n in rng.integers(len(data), size=2))
+    return (
+        data[:at] + (rng.bytes(int(rng.integers(1, 9))) if rng.random() < 0.5 else data[begin : begin + 64]) + data[at:]
+    )
+
+
+def enlarge(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
+    """Writes the largest or a random number of one to four bytes somewhere into the header."""
+    field = _FIELDS[rng.integers(len(_FIELDS))]
+    size = struct.calcsize(field)
+    at = int(rng.integers(4, max(5, min(64, len(data) - size))))
+    largest = 256**size - 1
+    value = largest if rng.random() < 0.5 else int(rng.integers(largest + 1))
+    data[at : at + size] = struct.pack(field, value)
+    return data
+
+
+def noise(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
+    """Random bytes, half of them behind a right magic."""
+    return bytearray((data[:5] if rng.random() < 0.5 else b"") + rng.bytes(int(rng.integers(200))))
+
+
+_MUTATIONS: tuple[Callable[[bytearray, np.random.Generator, bytes], bytearray], ...] = (
+    flip, cut, splice, scramble, insert, enlarge, noise,
+)  # fmt: skip
+
+
+def mend(data: bytearray) -> bytearray:
+    """Gives the header the CRC-32 that it should have."""
+    if data[:4] == b"\x89VQA":
+        size = HEADER_BYTES - 4
+    else:
+        size = 34 + 9 * (data[5] & 3) + 4 * bool(data[5] & 8) if len(data) > 5 else 0
+    if 0 < size <= len(data) - 4:
+        data[size : size + 4] = struct.pack("<I", zlib.crc32(data[:size]))
+    return data
+
+
+def decode(codec: Codec, data: bytes) -> list[ImageCodes]:
+    """All codes of a file, one image's or an archive's."""
+    if data[:4] == b"\x89VQA":
+        return [codes for _, codes in ArchiveReader(io.BytesIO(data), codec)]
+    found = codec.unpack([data])[0]
+    if isinstance(found, BitstreamError):
+        raise found
+    return [found]
+
+
+def same_codes(one: list[ImageCodes], other: list[ImageCodes]) -> bool:
+    """Whether all codes agree, whatever the header says of size and colours."""
+    return len(one) == len(other) and all(
+        list(a.grids) == list(b.grids) and all(np.array_equal(a.grids[level], b.grids[level]) for level in a.grids)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def main() -> None:
+    """Runs the mutations and writes what became of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--megabytes", type=float, default=256)
+    parser.add_argument("--json", type=Path, default=RESULTS / "mutations.json")
+    arguments = parser.parse_args()
+    codec = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu").codec
+    pictures = [read_image(path) for path in find_images(arguments.folder)[:8]]
+    files = originals(codec, pictures)
+    for data, codes in files:
+        assert same_codes(decode(codec, data), codes)
+    before, slowest = _peak_megabytes(), 0.0
+    outcomes: Counter[str] = Counter()
+    for number in range(arguments.count):
+        rng = np.random.default_rng((arguments.seed, number))
+        (data, codes), (other, codes_of_other) = (files[index] for index in rng.integers(len(files), size=2))
+        mutate = _MUTATIONS[number % len(_MUTATIONS)]
+        mutated = mutate(bytearray(data), rng, other)
+        mutated = bytes(mend(mutated) if rng.random() < 0.5 else mutated)
+        begin = time.perf_counter()
+        try:
+            found = decode(codec, mutated)
+            # of a splice nearly all may be the other file
+            sound = same_codes(found, codes) or (mutate is splice and same_codes(found, codes_of_other))
+            outcomes[f"{mutate.__name__}: decoded to the original codes"] += 1
+        except BitstreamError:
+            sound = True
+            outcomes[f"{mutate.__name__}: refused"] += 1
+        seconds = time.perf_counter() - begin
+        slowest = max(slowest, seconds)
+        grown = _peak_megabytes() - before
+        if not sound or seconds > arguments.seconds or grown > arguments.megabytes:
+            sys.exit(f"mutation {number} ({mutate.__name__}): sound {sound}, {seconds:.2f} s, {grown:.0f} MB more")
+    figures: dict[str, Any] = {
+        "checkpoint": arguments.checkpoint, "count": arguments.count, "seed": arguments.seed,
+        "coders": [coder.name.lower() for coder in Coder], "slowest_seconds": slowest,
+        "megabytes_more": _peak_megabytes() - before, "outcomes": dict(sorted(outcomes.items())),
+    }  # fmt: skip
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    write_json(arguments.json, figures)
+
+
+def _peak_megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+if __name__ == "__main__":
+    main()

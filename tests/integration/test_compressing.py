@@ -1,0 +1,195 @@
+"""compress, decompress, inspect and evaluate-codec, and what they refuse."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import assert_refused, pixels
+
+from vqgen import VQGenPipeline
+
+NAMES = ["x.jpg", "a/x.jpg", "a/b/wide.png", "a/b/tall.webp", "grey.png"]
+
+
+@pytest.fixture
+def compressed(vqgen, trained, pictures, tmp_path):
+    finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small")
+    assert finished.code == 0, finished.err
+    return tmp_path / "small"
+
+
+def test_there_and_back_under_the_same_names(vqgen, trained, pictures, compressed, tmp_path):
+    assert {path.relative_to(compressed).as_posix() for path in compressed.rglob("*.*")} == {f"{n}.vqg" for n in NAMES}
+    finished = vqgen("decompress", trained, compressed, "-o", tmp_path / "back")
+    assert finished.code == 0, finished.err
+    assert "5 images" in finished.out
+    pipe = VQGenPipeline.from_pretrained(trained, device="cpu")
+    for name in NAMES:
+        with Image.open(pictures / name) as source:
+            expected = pipe.decompress(pipe.compress(source.convert("L")))[0]
+            assert expected.size == source.size
+        assert (pixels(tmp_path / "back" / f"{name}.png") == np.asarray(expected)).all()
+
+
+def test_one_warning_for_colours_and_a_summary(vqgen, trained, pictures, tmp_path):
+    finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small", "--label", "auto", "--quiet")
+    assert finished.err == "vqgen: warning: pictures with colours are coded as grey: the model knows grey images only\n"
+    for part in ("5 images", "bpp", "times smaller than the source files", "PSNR", "coders"):
+        assert part in finished.out
+
+
+@pytest.mark.parametrize("coder", ["packed", "static", "prior", "auto"])
+def test_an_archive_holds_the_same(vqgen, trained, pictures, compressed, tmp_path, coder):
+    finished = vqgen("compress", trained, pictures, "-o", tmp_path / "one", "--archive", "--coder", coder)
+    assert finished.code == 0, finished.err
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["images.vqga"]
+    assert vqgen("decompress", trained, tmp_path / "one", "-o", tmp_path / "from-archive").code == 0
+    assert vqgen("decompress", trained, compressed, "-o", tmp_path / "from-files").code == 0
+    for name in NAMES:
+        one, other = (pixels(tmp_path / where / f"{name}.png") for where in ("from-archive", "from-files"))
+        assert (one == other).all()
+
+
+def test_inspect_tells_what_a_file_holds(vqgen, trained, compressed, pictures, tmp_path):
+    alone = vqgen("inspect", compressed / "a" / "b" / "wide.png.vqg")
+    assert alone.code == 0
+    for part in ("40 x 24 grey, no label", "header 56 bytes", "3 x 5 codes", "bpp"):
+        assert part in alone.out
+    full = vqgen("inspect", compressed / "x.jpg.vqg", "--checkpoint", trained)
+    assert full.out.count("; ideal ") == 2
+    archive = tmp_path / "all.vqga"
+    assert vqgen("compress", trained, pictures, "-o", archive, "--archive").code == 0
+    assert "archive of 5 images in 1 blocks" in vqgen("inspect", archive).out
+    assert vqgen("inspect", archive, "--checkpoint", trained).out.count("; ideal ") == 2
+
+
+def test_transparency_is_kept_where_it_is_asked_for(vqgen, trained, tmp_path):
+    rgba = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8))
+    rgba.save(tmp_path / "t.png")
+    for alpha, mode in (("keep", "LA"), ("drop", "L")):
+        assert vqgen("compress", trained, tmp_path / "t.png", "-o", tmp_path / alpha, "--alpha", alpha).code == 0
+        assert vqgen("decompress", trained, tmp_path / alpha, "-o", tmp_path / alpha).code == 0
+        with Image.open(tmp_path / alpha / "t.png.png") as restored:
+            assert restored.mode == mode
+            if alpha == "keep":
+                assert restored.getchannel("A").tobytes() == rgba.getchannel("A").tobytes()
+
+
+def test_evaluate_codec_measures_beside_other_formats(vqgen, trained, pictures, tmp_path):
+    pytest.importorskip("torchmetrics")
+    options = ("--json", tmp_path / "e.json", "--plot", tmp_path / "e.png", "--quiet")
+    finished = vqgen("evaluate-codec", trained, pictures, *options)
+    assert finished.code == 0, finished.err
+    for name in ("vqgen", "JPEG", "WebP", "PSNR", "MS-SSIM"):
+        assert name in finished.out
+    figures = json.loads((tmp_path / "e.json").read_text())
+    assert set(figures["images"]) == set(NAMES)
+    assert 0 < figures["means"]["vqgen"]["bpp"] < figures["means"]["JPEG"]["bpp"]
+    bpp = [point["bpp"] for point in figures["curves"]["JPEG"]]
+    assert bpp == sorted(bpp)
+    assert pixels(tmp_path / "e.png").shape[2] == 4
+
+
+# What is refused
+
+
+def test_damaged_files_are_named_and_the_others_go_on(vqgen, trained, compressed, tmp_path):
+    data = bytearray((compressed / "x.jpg.vqg").read_bytes())
+    (compressed / "cut.vqg").write_bytes(data[:-2])
+    data[-5] ^= 0xFF
+    (compressed / "flipped.vqg").write_bytes(data)
+    finished = vqgen("decompress", trained, compressed, "-o", tmp_path / "back")
+    assert finished.code == 1
+    assert sorted(line.split(":")[1].strip() for line in finished.err.splitlines()) == ["cut.vqg", "flipped.vqg"]
+    assert len(list((tmp_path / "back").rglob("*.png"))) == 5
+
+
+def test_one_file_that_cannot_be_decoded(vqgen, trained, compressed, pictures, tmp_path):
+    def refused(path, *parts):
+        assert_refused(vqgen("decompress", trained, path, "-o", tmp_path / "back"), path.name, *parts)
+        assert not (tmp_path / "back").exists()
+
+    refused(pictures / "grey.png", "this is no compressed image", "PNG")
+    data = (compressed / "x.jpg.vqg").read_bytes()
+    for name, damaged, part in (
+        ("new.vqg", data[:4] + b"\x02" + data[5:], "should be version 1, found 2; update vqgen"),
+        ("cut.vqg", data[:30], "cut short"),
+        ("flip.vqg", data[:8] + b"\x07" + data[9:], "CRC-32"),
+        ("empty.vqg", b"", "no compressed image"),
+    ):
+        (tmp_path / name).write_bytes(damaged)
+        refused(tmp_path / name, part)
+        assert_refused(vqgen("inspect", tmp_path / name), name, part)
+    refused_archive = tmp_path / "x.vqga"
+    refused_archive.write_bytes(data)
+    refused(refused_archive, "no archive of vqgen")
+
+
+def test_a_file_of_a_prior_that_is_missing_says_which_it_needs(vqgen, trained, pictures, tmp_path):
+    assert vqgen("compress", trained, pictures / "x.jpg", "-o", tmp_path / "small", "--coder", "prior").code == 0
+    shutil.copytree(trained / "pipeline", tmp_path / "bare")
+    for level in ("top", "bottom"):
+        shutil.rmtree(tmp_path / "bare" / f"prior-{level}")
+    finished = vqgen("decompress", tmp_path / "bare", tmp_path / "small", "-o", tmp_path / "back")
+    assert_refused(finished, "x.jpg.vqg", "needs the prior for top that was trained beside VQ-VAE")
+    assert_refused(
+        vqgen("compress", tmp_path / "bare", pictures, "-o", tmp_path / "no", "--coder", "prior"),
+        "coder: prior needs the prior of every level",
+    )
+    assert vqgen("compress", tmp_path / "bare", pictures, "-o", tmp_path / "yes").code == 0
+
+
+def test_a_pipeline_without_frequencies_still_works(vqgen, trained, pictures, tmp_path):
+    assert (trained / "pipeline" / "frequencies.safetensors").is_file()
+    shutil.copytree(trained / "pipeline", tmp_path / "old")
+    (tmp_path / "old" / "frequencies.safetensors").unlink()
+    assert vqgen("compress", tmp_path / "old", pictures, "-o", tmp_path / "small").code == 0
+    finished = vqgen("compress", tmp_path / "old", pictures, "-o", tmp_path / "no", "--coder", "static")
+    assert_refused(finished, "static needs the frequencies", "`vqgen extract-codes` counts them")
+    assert not (tmp_path / "no").exists()
+
+
+def test_outputs_that_exist_are_kept_unless_overwritten(vqgen, trained, pictures, compressed, tmp_path):
+    before = {path: path.read_bytes() for path in compressed.rglob("*.vqg")}
+    finished = vqgen("compress", trained, pictures, "-o", compressed, "--coder", "packed")
+    assert_refused(finished, "exists, and 4 more; --overwrite replaces")
+    assert {path: path.read_bytes() for path in compressed.rglob("*.vqg")} == before
+    assert vqgen("compress", trained, pictures, "-o", compressed, "--overwrite").code == 0
+    assert vqgen("decompress", trained, compressed, "-o", tmp_path / "back").code == 0
+    assert_refused(vqgen("decompress", trained, compressed, "-o", tmp_path / "back"), "--overwrite replaces")
+    assert vqgen("decompress", trained, compressed, "-o", tmp_path / "back", "--overwrite").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("compress", "CHECKPOINT", "EMPTY", "-o", "OUT"), "there is no image"),
+        (("compress", "CHECKPOINT", "GONE", "-o", "OUT"), "there is no such file or folder"),
+        (("decompress", "CHECKPOINT", "EMPTY", "-o", "OUT"), "there is no compressed file"),
+        (("decompress", "CHECKPOINT", "GONE", "-o", "OUT"), "there is no such file or folder"),
+        (("compress", "CHECKPOINT", "PICTURES", "-o", "OUT", "--coder", "zip"), "coder: should be one of auto"),
+        (("compress", "CHECKPOINT", "PICTURES", "-o", "OUT", "--alpha", "blend"), "alpha: should be one of drop, keep"),
+        (("compress", "CHECKPOINT", "PICTURES", "-o", "OUT", "--label", "cat"), "label should be a name or an index"),
+        (("inspect", "GONE"), "there is no such file"),
+        (("evaluate-codec", "CHECKPOINT", "EMPTY"), "there is no image"),
+    ],
+)
+def test_wrong_words_leave_nothing_behind(vqgen, trained, pictures, tmp_path, words, part):
+    (tmp_path / "empty").mkdir()
+    places = {
+        "CHECKPOINT": trained, "EMPTY": tmp_path / "empty", "GONE": tmp_path / "gone", "OUT": tmp_path / "out",
+        "PICTURES": pictures,
+    }  # fmt: skip
+    finished = vqgen(*(places.get(word, word) for word in words))
+    assert_refused(finished, part)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_an_unreadable_picture_is_left_out(vqgen, trained, pictures, tmp_path):
+    (pictures / "broken.png").write_bytes(b"no picture")
+    finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small")
+    assert finished.code == 1
+    assert "broken.png" in finished.err
+    assert len(list((tmp_path / "small").rglob("*.vqg"))) == 5

@@ -1,0 +1,150 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from codec_models import random_codes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vqgen.codec import Coder, ideal_bits
+from vqgen.codec.archive import HEADER_BYTES, ArchiveReader, ArchiveWriter, read_index
+from vqgen.codec.block import read_varint, write_varint
+from vqgen.errors import BitstreamError
+
+SIZES = [(8, 8), (8, 8), (9, 3), (1, 1), (40, 24)]
+
+
+def images_of(codec, count):
+    return [random_codes(codec, *SIZES[i % 5], seed=i, label=[None, 0, 2][i % 3]) for i in range(count)]
+
+
+def write(codec, images, names=None, **options):
+    file = io.BytesIO()
+    writer = ArchiveWriter(file, codec, **options)
+    for index, image in enumerate(images):
+        writer.add(image, names[index] if names else "")
+    assert writer.finish() == len(file.getvalue())
+    return file.getvalue()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr("vqgen.codec.archive._CODES_PER_BLOCK", 60)
+
+
+@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("coder", ["packed", "static", "prior", "auto"])
+def test_images_come_back_in_a_row_and_one_by_one(make_codec, small_blocks, num_levels, coder):
+    codec = make_codec(num_levels)
+    images, names = images_of(codec, 23), [f"ä/{i}.png" for i in range(23)]
+    data = write(codec, images, names, coder=coder)
+    reader = ArchiveReader(io.BytesIO(data), codec)
+    assert len(read_index(io.BytesIO(data))) > 3
+    assert reader.num_images() == 23
+    assert reader.names() == names
+    found = list(reader)
+    assert [name for name, _ in found] == names
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+    for number in (22, 0, 11):
+        name, codes = reader.image(number)
+        assert name == names[number]
+        assert codes.equals(images[number])
+    with pytest.raises(IndexError, match="it has 23"):
+        reader.image(23)
+
+
+def test_it_is_read_as_a_stream(codec, small_blocks):
+    class Pipe(io.RawIOBase):
+        def __init__(self, data):
+            self.inner = io.BytesIO(data)
+
+        def read(self, size=-1):
+            return self.inner.read(size)
+
+    images = images_of(codec, 12)
+    found = list(ArchiveReader(Pipe(write(codec, images)), codec))
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+
+
+def test_alpha_planes_and_none_at_all(codec):
+    plain = random_codes(codec, 8, 8)
+    clear = replace(plain, shape=replace(plain.shape, has_alpha=True), alpha=np.random.default_rng(0).bytes(64))
+    found = list(ArchiveReader(io.BytesIO(write(codec, [plain, clear], with_names=False)), codec))
+    assert [name for name, _ in found] == [None, None]
+    assert found[0][1].equals(plain)
+    assert found[1][1].equals(clear)
+    assert list(ArchiveReader(io.BytesIO(write(codec, [])), codec)) == []
+
+
+@pytest.mark.parametrize("coder", ["static", "prior"])
+def test_many_images_take_their_ideal_and_little_more(codec, coder):
+    images = [random_codes(codec, 8, 8, seed=i) for i in range(200)]
+    size = len(write(codec, images, coder=coder, with_names=False))
+    bits = sum(
+        ideal_bits(codec.models, image, level, Coder[coder.upper()]) for image in images for level in image.grids
+    )
+    assert bits / 8 < size < 1.005 * bits / 8 + 64
+
+
+def test_what_does_not_decode_is_written_without_the_prior(codec, monkeypatch):
+    images = images_of(codec, 6)
+    monkeypatch.setattr("vqgen.codec.archive.ArchiveWriter._decodes_to", lambda *arguments: False)
+    with pytest.warns(UserWarning, match="6 of 6 images of a block"):
+        data = write(codec, images, coder="prior")
+    found = list(ArchiveReader(io.BytesIO(data), codec))
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+
+
+def test_a_cut_archive_hands_out_the_blocks_before_the_cut(codec, small_blocks):
+    images = images_of(codec, 23)
+    data = write(codec, images)
+    blocks = read_index(io.BytesIO(data))
+    cut = data[: HEADER_BYTES + blocks[0][0] + blocks[1][0] - 1]
+    reader, found = ArchiveReader(io.BytesIO(cut), codec), []
+    with pytest.raises(BitstreamError, match="cut short"):
+        found.extend(codes for _, codes in reader)
+    with pytest.raises(BitstreamError, match="no index at its end"):
+        reader.image(0)
+    iterator = iter(ArchiveReader(io.BytesIO(cut), codec))
+    for index in range(blocks[0][1]):
+        assert next(iterator)[1].equals(images[index])
+
+
+def test_an_archive_of_another_model_is_refused(make_codec):
+    codec = make_codec()
+    data = write(codec, images_of(codec, 3))
+    with pytest.raises(BitstreamError, match="made with VQ-VAE"):
+        ArchiveReader(io.BytesIO(data), make_codec(seed=1))
+    with pytest.raises(BitstreamError, match=r"should be version 1, found 3; update vqgen"):
+        ArchiveReader(io.BytesIO(data[:4] + b"\x03" + data[5:]), codec)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_archive_gives_the_original_codes_or_an_error(codec, data):
+    images = images_of(codec, 6)
+    file = bytearray(write(codec, images, [f"{i}" for i in range(6)], coder="static", verify=False))
+    at = data.draw(st.integers(0, len(file) - 1))
+    if data.draw(st.booleans()):
+        file[at] ^= data.draw(st.integers(1, 255))
+    else:
+        file = file[:at] + data.draw(st.binary(max_size=9)) + file[at + data.draw(st.integers(0, 9)) :]
+    try:
+        found = [codes for _, codes in ArchiveReader(io.BytesIO(bytes(file)), codec)]
+    except BitstreamError:
+        return
+    assert all(codes.equals(image) for codes, image in zip(found, images, strict=True))
+
+
+@given(st.integers(0, 2**35 - 1), st.binary(max_size=4))
+def test_varints(number, rest):
+    data = write_varint(number)
+    assert read_varint(data + rest, 0) == (number, len(data))
+    with pytest.raises(BitstreamError):
+        read_varint(data[:-1], 0)
+
+
+def test_a_varint_that_does_not_end_is_refused():
+    with pytest.raises(BitstreamError, match="longer than it may be"):
+        read_varint(b"\xff" * 9, 0)

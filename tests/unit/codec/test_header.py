@@ -1,0 +1,110 @@
+import struct
+import zlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
+from vqgen.errors import BitstreamError
+
+
+def make(**changes):
+    header = Header(
+        width=30, height=17, rgb=True, label=3, vqvae=b"abcdefgh", models=b"ijklmnop", batch_size=16,
+        compute_type=ComputeType.FLOAT64, codes_crc=0xDEADBEEF,
+        levels=(LevelHeader(Coder.PACKED, 5, 8, 20), LevelHeader(Coder.PRIOR, 10, 16, 70)), alpha_length=9,
+    )  # fmt: skip
+    return replace(header, **changes)
+
+
+def file_of(header):
+    return header.pack() + bytes(sum(level.length for level in header.levels) + (header.alpha_length or 0))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"label": None, "alpha_length": None, "rgb": False},
+        {"levels": (LevelHeader(Coder.STATIC, 1, 1, 1),), "batch_size": 0, "compute_type": ComputeType.NONE},
+        {"levels": (LevelHeader(Coder.PRIOR, 1, 1, 1),) * 3, "width": 65535, "height": 1},
+    ],
+)
+def test_what_is_written_is_read(changes):
+    header = make(**changes)
+    assert read_header(file_of(header)) == (header, len(header.pack()))
+
+
+def test_its_bytes_are_those_of_the_description():
+    data = make().pack()
+    assert len(data) == 34 + 2 * 9 + 4 + 4
+    assert data[:6] == b"\x89VQG\x01" + bytes([2 + 4 + 8 + 16])
+    assert struct.unpack_from("<HH", data, 6) == (30, 17)
+    assert data[10:26] == b"abcdefghijklmnop"
+    assert struct.unpack_from("<BBHI", data, 26) == (16, 1, 3, 0xDEADBEEF)
+    assert struct.unpack_from("<BHHI", data, 43) == (2, 10, 16, 70)
+    assert struct.unpack_from("<II", data, 52) == (9, zlib.crc32(data[:56]))
+
+
+@given(st.data())
+def test_any_flipped_bit_is_noticed(data):
+    header = bytearray(file_of(make()))
+    at = data.draw(st.integers(0, len(make().pack()) * 8 - 1))
+    header[at // 8] ^= 1 << at % 8
+    with pytest.raises(BitstreamError):
+        read_header(bytes(header))
+
+
+@given(st.integers(0, 200))
+def test_any_cut_is_noticed(length):
+    data = file_of(make())
+    with pytest.raises(BitstreamError):
+        read_header(data[: min(length, len(data) - 1)])
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused(data):
+    with pytest.raises(BitstreamError):
+        read_header(data)
+    with pytest.raises(BitstreamError):
+        read_header(b"\x89VQG\x01" + data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"width": 65535, "height": 65535}, "1 to 67108864 pixels, found 65535 x 65535"),
+        ({"width": 0}, "found 0 x 17"),
+        ({"levels": (LevelHeader(Coder.PRIOR, 60000, 60000, 2**32 - 1),) * 2}, "more are claimed"),
+        ({"levels": (LevelHeader(Coder.PRIOR, 4000, 4000, 100),)}, "4000 x 4000 codes cannot have a segment of 100"),
+        ({"levels": (LevelHeader(Coder.PRIOR, 2, 2, 4000),)}, "cannot have a segment of 4000"),
+        ({"levels": (LevelHeader(Coder.PRIOR, 0, 2, 0),)}, "cannot have a segment"),
+        ({"levels": ()}, "1 to 3 levels"),
+        ({"batch_size": 0}, "compute shape"),
+        ({"compute_type": ComputeType.NONE}, "compute shape"),
+        ({"levels": (LevelHeader(Coder.PACKED, 2, 2, 2),)}, "compute shape"),
+    ],
+)
+def test_what_cannot_be_is_refused_though_the_crc_is_right(changes, match):
+    with pytest.raises(BitstreamError, match=match):
+        read_header(make(**changes).pack() + b"\0" * 500)
+
+
+def test_other_versions_and_other_files_are_named():
+    data = bytearray(file_of(make()))
+    data[4] = 2
+    with pytest.raises(BitstreamError, match=r"should be version 1, found 2; update vqgen"):
+        read_header(bytes(data))
+    with pytest.raises(BitstreamError, match=r"no compressed image .* found b'\\x89PNG'"):
+        read_header(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(BitstreamError, match="longer than it says"):
+        read_header(file_of(make()) + b"x")
+
+
+def test_an_unknown_coder_is_named():
+    data = bytearray(make().pack()[:-4])
+    data[34] = 7
+    with pytest.raises(BitstreamError, match="does not know: 7"):
+        read_header(bytes(data) + struct.pack("<I", zlib.crc32(data)) + bytes(99))

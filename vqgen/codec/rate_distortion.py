@@ -1,0 +1,171 @@
+"""Compressed images measured beside JPEG, WebP and AVIF: bits per pixel against PSNR and MS-SSIM.
+
+Legend: `c` channels, `H W` image.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from PIL import Image, features
+
+from vqgen.codec.codec import Codec
+from vqgen.codec.totals import psnr
+from vqgen.data import normalize_mode
+from vqgen.errors import ConfigError
+
+CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
+"""Qualities of the curves."""
+
+_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_WINDOW = 11
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One image, compressed.
+
+    Attributes:
+        bytes: Length of the file.
+        bpp: Bits per pixel.
+        psnr: In dB, at most 100.
+        ms_ssim: In [0, 1]; NaN where the image is smaller than the window.
+        quality: The format's setting; None for ours.
+    """
+
+    bytes: int
+    bpp: float
+    psnr: float
+    ms_ssim: float
+    quality: int | None = None
+
+
+def peer_formats() -> dict[str, str]:
+    """Name -> Pillow's name of each format that can be written here."""
+    formats = {"JPEG": "JPEG"}
+    formats |= {"WebP": "WEBP"} if features.check("webp") else {}
+    return formats | ({"AVIF": "AVIF"} if features.check("avif") else {})
+
+
+def measure_ours(codec: Codec, original: Image.Image, coder: str) -> Measured:
+    """Compresses an image with our codec and brings it back."""
+    data = codec.compress([original], coder=coder)[0]
+    return _measured(original, codec.decompress([data])[0], len(data))
+
+
+def measure_peer(original: Image.Image, name: str, quality: int) -> Measured:
+    """Compresses an image in one of Pillow's formats and brings it back.
+
+    Args:
+        original: An image, `L` or `RGB`.
+        name: Pillow's name of the format.
+        quality: 0 to 100.
+    """
+    file = io.BytesIO()
+    options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}
+    original.save(file, name, quality=quality, **options)
+    with Image.open(file) as restored:
+        return _measured(original, restored.convert(original.mode), len(file.getvalue()), quality)
+
+
+def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
+    """The quality whose file is nearest to `size` bytes; files grow with the quality, nearly always."""
+    found: dict[int, Measured] = {}
+
+    def at(quality: int) -> Measured:
+        if quality not in found:
+            found[quality] = measure_peer(original, name, quality)
+        return found[quality]
+
+    low, high = 0, 100
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if at(middle).bytes <= size else (low, middle)
+    return min((at(low), at(high)), key=lambda each: abs(each.bytes - size))
+
+
+def compare(codec: Codec, pictures: Sequence[Image.Image], coder: str) -> "Iterator[dict[str, Measured]]":
+    """Ours and the nearest file of every other format, for each image.
+
+    Args:
+        codec: Our codec.
+        pictures: Images of any mode; all formats get them in the model's colours.
+        coder: As in `Codec.compress`.
+    """
+    for picture in pictures:
+        original = in_models_colours(codec, picture)
+        ours = measure_ours(codec, original, coder)
+        peers = {name: nearest_peer(original, pillow, ours.bytes) for name, pillow in peer_formats().items()}
+        yield {"vqgen": ours, **peers}
+
+
+def curves(codec: Codec, pictures: Sequence[Image.Image]) -> dict[str, list[dict[str, float]]]:
+    """Means over the images at each of the qualities, for each format."""
+    originals = [in_models_colours(codec, picture) for picture in pictures]
+    return {
+        name: [means([measure_peer(each, pillow, quality) for each in originals]) for quality in CURVE_QUALITIES]
+        for name, pillow in peer_formats().items()
+    }
+
+
+def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
+    """The picture in grey where the model knows grey images only, else as it is, without transparency."""
+    normal = normalize_mode(picture)
+    return normal.convert("L") if codec.parts.vqvae.config.image_channels == 1 else normal
+
+
+def means(measured: Sequence[Measured]) -> dict[str, float]:
+    """Mean of each figure; the quality's only where all have one, and MS-SSIM's where an image has it."""
+    rows = [asdict(each) for each in measured]
+    result = {name: float(np.mean([row[name] for row in rows])) for name in ("bytes", "bpp", "psnr")}
+    known = [row["ms_ssim"] for row in rows if not np.isnan(row["ms_ssim"])]
+    result["ms_ssim"] = float(np.mean(known)) if known else float("nan")
+    if all(row["quality"] is not None for row in rows):
+        result["quality"] = float(np.mean([row["quality"] for row in rows]))
+    return result
+
+
+def ms_ssim(original: Image.Image, restored: Image.Image) -> float:
+    """Multi-scale structural similarity with the paper's window and weights.
+
+    Images whose shorter side is at most 160 pixels have too few for five scales: as many as fit are taken, with their
+    weights scaled to the same sum. NaN where not even the window fits.
+
+    Raises:
+        ConfigError: torchmetrics is not installed.
+
+    Source: Wang, Simoncelli and Bovik 2003, by torchmetrics.
+    """
+    ssim = _torchmetrics_ms_ssim()
+    shorter = min(original.size)
+    scales = sum(shorter > (_WINDOW - 1) * 2**scale for scale in range(len(_BETAS)))
+    if scales == 0:
+        return float("nan")
+    betas = tuple(beta * sum(_BETAS) / sum(_BETAS[:scales]) for beta in _BETAS[:scales])
+    pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
+    images = [each.permute(2, 0, 1)[None] for each in pair]
+    return float(ssim(*images, data_range=255.0, betas=betas, kernel_size=_WINDOW, normalize="relu"))
+
+
+def table(rows: Sequence[Mapping[str, Measured]]) -> Iterator[str]:
+    """Lines of the means, a format each."""
+    yield f"{'format':<8}{'bpp':>9}{'bytes':>10}{'PSNR':>9}{'MS-SSIM':>9}"
+    for name in rows[0]:
+        found = means([row[name] for row in rows])
+        yield f"{name:<8}{found['bpp']:>9.4f}{found['bytes']:>10.0f}{found['psnr']:>9.2f}{found['ms_ssim']:>9.4f}"
+
+
+def _measured(original: Image.Image, restored: Image.Image, size: int, quality: int | None = None) -> Measured:
+    restored = restored.convert(original.mode)
+    bpp = 8 * size / (original.width * original.height)
+    return Measured(size, bpp, psnr(original, restored), ms_ssim(original, restored), quality)
+
+
+def _torchmetrics_ms_ssim() -> Callable[..., torch.Tensor]:
+    try:
+        from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+    except ImportError as error:
+        raise ConfigError("MS-SSIM: torchmetrics is not installed; `pip install 'vqgen[evaluate]'`") from error
+    return multiscale_structural_similarity_index_measure
