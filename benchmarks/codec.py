@@ -10,6 +10,7 @@ Last, a large grid: one image of 32 x 32 + 64 x 64 codes with priors of 3 M para
 
 import argparse
 import io
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from vqgen.codec.archive import ArchiveReader, ArchiveWriter
 from vqgen.compute import Compute
 from vqgen.config import DataConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.data import LabelMap, find_images, read_image
+from vqgen.errors import VQGenWarning
 
 _CODERS = ("packed", "static", "prior", "auto")
 
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("sizes", "speeds"))
     parser.add_argument("--json", type=Path, default=RESULTS / "codec.json")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore", VQGenWarning)  # of colours
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu")
     pictures = [read_image(path) for path in find_images(arguments.folder)[: arguments.images]]
     figures: dict[str, Any] = {"checkpoint": arguments.checkpoint}

@@ -14,6 +14,7 @@ import resource
 import struct
 import sys
 import time
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from vqgen import VQGenPipeline
 from vqgen.codec import Codec, Coder, ImageCodes
 from vqgen.codec.archive import HEADER_BYTES, ArchiveReader, ArchiveWriter
 from vqgen.data import find_images, read_image
-from vqgen.errors import BitstreamError
+from vqgen.errors import BitstreamError, VQGenWarning
 
 _FIELDS = ("<B", "<H", "<I")
 
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=256)
     parser.add_argument("--json", type=Path, default=RESULTS / "mutations.json")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore", VQGenWarning)  # of colours
     codec = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu").codec
     pictures = [read_image(path) for path in find_images(arguments.folder)[:8]]
     files = originals(codec, pictures)

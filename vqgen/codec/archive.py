@@ -28,6 +28,7 @@ MAX_BLOCK_BYTES = 1 << 28
 _HEADER = struct.Struct("<4sBB8s8sBB")
 _FOOTER = struct.Struct("<II4s")
 _END = b"VQAE"
+_MAX_INDEX_BYTES = 1 << 26
 _CODES_PER_BLOCK = 1 << 14
 _IMAGES_PER_BLOCK = 4096
 
@@ -169,10 +170,16 @@ class ArchiveReader:
         """Name and codes of all images, from where the file stands, block after block.
 
         Raises:
-            BitstreamError: A block is damaged, or the file is cut short; the images before it have been handed out.
+            BitstreamError: A block is damaged, or the file is cut short or lacks blocks; the images before have been
+                handed out.
         """
+        found = []
         for data in read_blocks(self._file):
-            yield from decode_block(self.codec, self.header, data)
+            images = decode_block(self.codec, self.header, data)
+            found.append((len(write_varint(len(data))) + len(data), len(images)))
+            yield from images
+        if _parse_index(self._file.read(_MAX_INDEX_BYTES)) != found:
+            raise BitstreamError("the archive's blocks are not those that its index names")
 
     def image(self, number: int) -> tuple[str | None, ImageCodes]:
         """Name and codes of one image; its block alone is read.
@@ -239,25 +246,39 @@ def read_index(file: BinaryIO) -> list[tuple[int, int]]:
     """
     end = file.seek(0, 2)
     file.seek(max(0, end - _FOOTER.size))
-    footer = file.read(_FOOTER.size)
+    size, _ = _parse_footer(file.read(_FOOTER.size))
+    begin = end - _FOOTER.size - size
+    if begin < HEADER_BYTES or size > _MAX_INDEX_BYTES:
+        raise BitstreamError(f"the index should fit into the archive, found {size} bytes of {end}")
+    file.seek(begin)
+    entries = _parse_index(file.read())
+    if HEADER_BYTES + sum(length for length, _ in entries) + 1 != begin:
+        raise BitstreamError("the index does not fit the archive's blocks")
+    return entries
+
+
+def _parse_footer(footer: bytes) -> tuple[int, int]:
+    """Bytes of the index, and its CRC-32."""
     if len(footer) < _FOOTER.size or not footer.endswith(_END):
         raise BitstreamError("the archive is cut short: it has no index at its end")
     size, crc, _ = _FOOTER.unpack(footer)
-    begin = end - _FOOTER.size - size
-    if begin < HEADER_BYTES:
-        raise BitstreamError(f"the index should fit into the archive, found {size} bytes of {end}")
-    file.seek(begin)
-    index = file.read(size)
-    if zlib.crc32(index) != crc:
-        raise BitstreamError("the index is damaged: its CRC-32 is wrong")
+    return size, crc
+
+
+def _parse_index(tail: bytes) -> list[tuple[int, int]]:
+    """Bytes and images of each block, from all that follows the 0 after the last one."""
+    size, crc = _parse_footer(tail[-_FOOTER.size :])
+    index = tail[: -_FOOTER.size]
+    if len(index) != size or zlib.crc32(index) != crc:
+        raise BitstreamError("the index is damaged: its length or its CRC-32 is wrong")
     count, at = read_varint(index, 0)
     entries = []
     for _ in range(min(count, size)):
         length, at = read_varint(index, at)
         images, at = read_varint(index, at)
         entries.append((length, images))
-    if HEADER_BYTES + sum(length for length, _ in entries) + 1 != begin or len(entries) != count or at != size:
-        raise BitstreamError("the index does not fit the archive's blocks")
+    if len(entries) != count or at != size:
+        raise BitstreamError("the index is longer or shorter than it says")
     return entries
 
 

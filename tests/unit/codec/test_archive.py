@@ -111,6 +111,16 @@ def test_a_cut_archive_hands_out_the_blocks_before_the_cut(codec, small_blocks):
         assert next(iterator)[1].equals(images[index])
 
 
+def test_blocks_that_are_gone_are_missed(codec, small_blocks):
+    data = write(codec, images_of(codec, 23))
+    first, second = (size for size, _ in read_index(io.BytesIO(data))[:2])
+    without_second = data[: HEADER_BYTES + first] + data[HEADER_BYTES + first + second :]
+    ended = data[: HEADER_BYTES + first] + b"\0" + data[HEADER_BYTES + first :]
+    for damaged in (without_second, ended, data + b"\0", data[:-1]):
+        with pytest.raises(BitstreamError):
+            list(ArchiveReader(io.BytesIO(damaged), codec))
+
+
 def test_an_archive_of_another_model_is_refused(make_codec):
     codec = make_codec()
     data = write(codec, images_of(codec, 3))

@@ -1,0 +1,65 @@
+"""What do tiles cost, at whose seams the prior does not see the neighbouring tile?
+
+    python -m benchmarks.seams CHECKPOINT FOLDER [--images 12] [--json FILE]
+
+Mean bits of a code by its place in the tile: in the first row or column, where what stands before it lies in another
+tile, and elsewhere. `seam_share` is what the level would save if the former cost as little as the latter.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.report import RESULTS, print_table, write_json
+from vqgen import VQGenPipeline
+from vqgen.codec import Codec
+from vqgen.codec.segments import Stream, tile_stream
+from vqgen.data import find_images, read_image
+
+_TILES_AT_ONCE = 64
+
+
+@torch.no_grad()
+def bits_by_place(codec: Codec, stream: Stream, level: str, coarser: str | None) -> np.ndarray:
+    """Mean bits at each place of a whole tile, `(h, w)`."""
+    prior, tiles = codec.models.prior(level), tile_stream(codec.models, stream, level, coarser)
+    whole = (tiles.sources == np.arange(tiles.sources.shape[1])).all(axis=1)
+    sums = np.zeros(prior.order.num_positions)
+    for chosen in np.array_split(np.flatnonzero(whole), -(-whole.sum() // _TILES_AT_ONCE)):
+        codes, labels = torch.from_numpy(tiles.codes[chosen]), torch.from_numpy(tiles.labels[chosen])
+        condition = prior.encode_condition(None if tiles.coarser is None else torch.from_numpy(tiles.coarser[chosen]))
+        nats = -prior(codes, labels, condition).log_softmax(dim=1).gather(1, codes[:, None])
+        sums += nats.flatten(1).sum(dim=0).numpy() / np.log(2)
+    return (sums / whole.sum()).reshape(prior.order.height, prior.order.width)
+
+
+def main() -> None:
+    """Prints the table and writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--json", type=Path, default=RESULTS / "seams.json")
+    arguments = parser.parse_args()
+    codec = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu").codec
+    colour = "L" if codec.parts.vqvae.config.image_channels == 1 else "RGB"
+    codes = codec.encode(
+        [read_image(path).convert(colour) for path in find_images(arguments.folder)[: arguments.images]]
+    )
+    grids = {level: [each.grids[level] for each in codes] for level in codec.models.levels}
+    stream, coarser, rows = Stream([each.shape for each in codes], grids), None, list[dict[str, Any]]()
+    for level in codec.models.levels:
+        bits = bits_by_place(codec, stream, level, coarser)
+        coarser, inner = level, bits[1:, 1:].mean()
+        edge = (bits.sum() - bits[1:, 1:].sum()) / (bits.size - bits[1:, 1:].size)
+        rows.append({"level": level, "tile": f"{bits.shape[0]} x {bits.shape[1]}", "first_row_or_column_bits": edge})
+        rows[-1] |= {"elsewhere_bits": inner, "seam_share": 1 - inner / bits.mean()}
+    print_table(rows)
+    write_json(arguments.json, {"checkpoint": arguments.checkpoint, "images": len(codes), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
