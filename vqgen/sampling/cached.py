@@ -30,7 +30,7 @@ class CachedSampler:
         in_order_time = torch.empty(len(noise), order.num_positions, dtype=torch.int64, device=device)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
         dtype = _autocast_dtype(device)
-        with evaluation(prior), torch.autocast(device.type, enabled=False):
+        with evaluation(prior), torch.inference_mode(), torch.autocast(device.type, enabled=False):
             evaluator = StepEvaluator(prior, labels, condition, dtype)
             for step, (begin, end) in enumerate(zip(order.offsets[:-1], order.offsets[1:], strict=True)):
                 logits = evaluator.logits(step).transpose(0, 1)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
-from vqgen.sampling.step_tables import open_taps, padded_cells
+from vqgen.sampling.step_tables import padded_cells, span_of, split_taps, widest
 
 _SHARE = 0.8
 """Of the memory, what sampling may take: the rest is for the allocator and for what else the program holds."""
@@ -40,12 +40,15 @@ def bytes_per_image(config: PixelCNNConfig, element_size: int = 4) -> int:
         element_size: Bytes of a number that is kept: 4 for float32.
     """
     order = CausalOrder(config.height, config.width, config.slope)
-    c, n, widest = config.channels, order.num_positions, max(map(len, order.steps()))
-    taps = [len(open_taps(order, config.kernel_size, strict)) for strict in (True, False)]
+    c, n, kernel_size = config.channels, order.num_positions, config.kernel_size
+    step, span = widest(order, 1), widest(order, span_of(order, kernel_size))
+    splits = [split_taps(order, kernel_size, strict) for strict in (True, False)]
+    near, far = (max(map(len, part)) for part in zip(*splits, strict=True))
     attentions = config.layers // config.attention_every if config.attention_every else 0
-    kept = (1 + config.layers) * padded_cells(order, config.kernel_size) * c + attentions * 2 * n * c
+    kept = (1 + config.layers) * padded_cells(order, kernel_size) * c + attentions * 2 * n * c
     kept += n * c if config.is_conditioned else 0
-    step = widest * (taps[1] * c + (2 + 2 * config.layers) * 2 * c + 8 * c)
-    tables = n * (4 * sum(taps) + 8)
-    noise_and_logits = widest * config.codebook_size * 6 * 8
-    return element_size * (kept + step) + tables + noise_and_logits
+    known = span * (1 + 2 * config.layers) * 2 * c + span * far * c
+    computed = step * (near * c + 12 * c)
+    tables = n * (4 * 2 * (near + far) + 8)
+    noise_and_logits = step * config.codebook_size * 6 * 8
+    return element_size * (kept + known + computed) + tables + noise_and_logits
