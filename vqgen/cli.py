@@ -29,6 +29,7 @@ COMMANDS = {
     "train-vqvae": "one stage of a run: train the VQ-VAE",
     "extract-codes": "one stage of a run: turn the images into codes",
     "train-prior": "one stage of a run: train the priors, or one of them",
+    "train-classifier": "one stage of a run: train the classifier of real images",
     "generate-samples": "one stage of a run: generate its samples",
 }
 """Name -> what it does. The module is `vqgen.commands.<name>`, with `add_arguments(parser)` and `run(arguments)`."""

@@ -75,6 +75,9 @@ def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path)
         {"file": path.relative_to(folder).as_posix(), "label": label, "log_likelihood": nats}
         for path, label, nats in zip(paths, output.labels, output.log_likelihood.tolist(), strict=True)
     ]
+    if output.label_probability is not None:
+        for entry, probability in zip(entries, output.label_probability.tolist(), strict=True):
+            entry["label_probability"] = probability
     write_json(folder / "samples.json", {"seed": output.seed, "labels": list(label_map.names), "images": entries})
     return paths
 

@@ -23,6 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="for all levels, or one per level, coarse to fine; 0 takes the most likely codes (default: 1)",
     )
+    parser.add_argument(
+        "--guidance-scale",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="S",
+        help="for all levels, or one per level: above 1 surer of the label, less varied; 1 samples the model (default)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="keep this share of the samples: those that the classifier is surest of (default: 1, all)",
+    )
     parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K most likely codes")
     parser.add_argument("--top-p", type=float, metavar="P", help="sample among codes that together have probability P")
     parser.add_argument(
@@ -51,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.labels,
         arguments.images_per_label,
         seed=arguments.seed,
-        filters=pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p),
+        filters=pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale),
+        keep=arguments.keep,
         batch_size=arguments.batch_size,
         max_memory=arguments.max_memory,
         processes=processes,
