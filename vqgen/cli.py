@@ -23,6 +23,7 @@ COMMANDS = {
     "reconstruct": "encode and decode images, side by side, with PSNR",
     "encode": "turn images into a code store",
     "decode": "turn a code store into images",
+    "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",
     "plan": "tell what a run will cost: FLOPs, memory, bits per pixel, time",
     "recipes": "list the recipes that ship",
     "info": "tell what a checkpoint is",

@@ -102,6 +102,21 @@ def save_reconstruction_grid(
     save_image(image_grid(pairs, columns=min(columns, len(pairs))), path)
 
 
+def save_neighbours(
+    samples: UInt8[Tensor, "b c H W"], neighbours: UInt8[Tensor, "b c H W"], path: Path, most: int = 64
+) -> None:
+    """Writes a grid of samples, each joined to its nearest training image below it.
+
+    Args:
+        samples: The samples.
+        neighbours: The nearest training image of each.
+        path: Picture to write.
+        most: Samples to show, taken evenly from all.
+    """
+    chosen = torch.linspace(0, len(samples) - 1, min(most, len(samples))).long()
+    save_reconstruction_grid(samples[chosen], neighbours[chosen], path, columns=16)
+
+
 def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:
     """Plots figures of metrics.jsonl over the steps, on a logarithmic axis where they span more than a decade.
 

@@ -119,7 +119,7 @@ class PriorSettings(Config):
 class ClassifierSettings(Config):
     """A small residual network that names images."""
 
-    channels: int = Field(32, gt=0, multiple_of=8)
+    channels: int = Field(16, gt=0, multiple_of=8)
     """Channels of the first stage; they double from stage to stage."""
     stages: int = Field(3, gt=0)
     """Stages, each of half the grid of the one before; the features have channels * 2^(stages - 1) dimensions."""

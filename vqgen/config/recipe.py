@@ -42,6 +42,13 @@ class ClassifierSection(ClassifierSettings):
     """Train on augmented images."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
+    def config(self, data: DataConfig, num_classes: int) -> ClassifierConfig:
+        """The classifier to build for these images and a label map of `num_classes` names."""
+        settings = self.model_dump(exclude={"train", "augment"})
+        return ClassifierConfig(
+            **settings, image_size=data.image_size, image_channels=data.channels, num_classes=num_classes
+        )
+
 
 class GenerateConfig(Config):
     """The samples that end a run."""
@@ -105,13 +112,7 @@ class Recipe(Config):
 
     def classifier_config(self, num_classes: int) -> ClassifierConfig:
         """The classifier to build, for a label map of `num_classes` names."""
-        settings = self.classifier_or_default.model_dump(exclude={"train", "augment"})
-        return ClassifierConfig(
-            **settings,
-            image_size=self.data.image_size,
-            image_channels=self.data.channels,
-            num_classes=num_classes,
-        )
+        return self.classifier_or_default.config(self.data, num_classes)
 
     def vqvae_config(self, total_steps: int | None = None) -> VQVAEConfig:
         """The VQ-VAE to build, for a training of `total_steps` (by default those that the recipe says)."""

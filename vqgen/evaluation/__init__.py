@@ -11,6 +11,7 @@ from vqgen.evaluation.features import (
     load_features,
     save_features,
 )
+from vqgen.evaluation.figures import Figure, difference, figures_table, figures_with_floor
 from vqgen.evaluation.likelihood import likelihood_figures, mean_nats_per_code
 from vqgen.evaluation.manifold import Manifold, compare_manifolds, density_coverage, nearest, precision
 from vqgen.evaluation.memorisation import Memorisation, memorisation
@@ -24,6 +25,7 @@ __all__ = [
     "ClassifierSpace",
     "FeatureSpace",
     "Features",
+    "Figure",
     "Manifold",
     "Memorisation",
     "accuracy",
@@ -33,6 +35,9 @@ __all__ = [
     "check_same_space",
     "compare_manifolds",
     "density_coverage",
+    "difference",
+    "figures_table",
+    "figures_with_floor",
     "find_lpips_weights",
     "frechet_distance",
     "frechet_distance_of_gaussians",

@@ -13,6 +13,7 @@ from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import ImageSet, TrainingOrder
 from vqgen.evaluation.distribution import check_count
 from vqgen.evaluation.training import as_image_set, train_on
+from vqgen.models.classifier import Classifier
 from vqgen.randomness import derive_seed
 from vqgen.training import Session
 
@@ -20,7 +21,7 @@ from vqgen.training import Session
 class AccuracyScorer:
     """Trains one and the same classifier on sets of images, and tests it on real ones.
 
-    The weights after the last step are tested: none are chosen by the test images.
+    The weights after the last step are kept: none are chosen by the test images.
 
     Args:
         config: The classifier.
@@ -52,8 +53,8 @@ class AccuracyScorer:
         )
         self.section = section.model_copy(update={"train": train})
 
-    def score(self, images: UInt8[Tensor, "n c H W"], labels: Int64[Tensor, " n"], *, quiet: bool = True) -> float:
-        """Computes the share of the test images that a classifier trained on `images` names right.
+    def train(self, images: UInt8[Tensor, "n c H W"], labels: Int64[Tensor, " n"], *, quiet: bool = True) -> Classifier:
+        """Trains the classifier on `images`; its accuracy on the test images is their score.
 
         Args:
             images: Images to train on.
@@ -77,9 +78,9 @@ class AccuracyScorer:
                 double=self.compute.dtype == "float64",
                 quiet=quiet,
             )
-            _, figures = train_on(
+            model, _ = train_on(
                 as_image_set(images, labels),
-                self.test,
+                self.test,  # looked at once, after the last step: nothing is chosen by it
                 self.config,
                 self.section,
                 self.data,
@@ -87,7 +88,7 @@ class AccuracyScorer:
                 session,
                 self.compute,
             )
-        return figures["val_accuracy"]
+        return self.compute.place(model).eval()
 
 
 def as_many_per_label(labels: Int64[Tensor, " n"], wanted: Int64[Tensor, " m"], seed: int) -> Int64[Tensor, " chosen"]:
