@@ -24,6 +24,7 @@ COMMANDS = {
     "encode": "turn images into a code store",
     "decode": "turn a code store into images",
     "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",
+    "sweep": "draw the trade-off of quality and diversity over guidance, temperature or rejection",
     "plan": "tell what a run will cost: FLOPs, memory, bits per pixel, time",
     "recipes": "list the recipes that ship",
     "info": "tell what a checkpoint is",

@@ -52,6 +52,7 @@ def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool
         None,
         section,
         accelerator=make_accelerator(compute) if trains or needs_space else None,
+        features_file=Path(arguments.reference_features) if arguments.reference_features else None,
         quiet=arguments.quiet,
     )
     if needs_space:

@@ -6,6 +6,7 @@ Legend: `n` images, `c` channels, `H W` image.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +15,7 @@ from torch import Tensor
 from vqgen.codes import Codes
 from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
+from vqgen.errors import DataError
 from vqgen.evaluation import (
     AccuracyScorer,
     ClassifierSpace,
@@ -32,9 +34,11 @@ from vqgen.evaluation import (
     inception_score,
     kernel_distance,
     likelihood_figures,
+    load_features,
     memorisation,
     nearest,
     reconstruction_errors,
+    save_features,
 )
 from vqgen.metrics import code_usage
 from vqgen.models.classifier import Classifier
@@ -67,6 +71,7 @@ class Judge:
         space: Where distributions are compared; None leaves out what needs one.
         section: The classifier to train for the classification accuracy score, and how.
         accelerator: The process that trains it; None leaves the score out.
+        features_file: Where the features of the reference are kept; None computes them.
         quiet: Show no progress bars.
     """
 
@@ -78,12 +83,24 @@ class Judge:
     space: FeatureSpace | None
     section: ClassifierSection
     accelerator: Accelerator | None = None
+    features_file: Path | None = None
     quiet: bool = True
 
     @cached_property
     def _reference_features(self) -> Features:
         assert self.space is not None
-        return self.space(self.reference.images)
+        if self.features_file is None or not self.features_file.exists():
+            features = self.space(self.reference.images)
+            if self.features_file is not None:
+                save_features(features, self.features_file)
+            return features
+        features = load_features(self.features_file)
+        if features.space != self.space.name or len(features) != len(self.reference):
+            raise DataError(
+                f"{self.features_file}: should hold the features of {len(self.reference)} images in the space "
+                f"{self.space.name!r}, found {len(features)} in {features.space!r}; name another file for this space"
+            )
+        return features
 
     @cached_property
     def _held_out_codes(self) -> Codes:

@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vary", choices=list(VALUES), default="guidance-scale", help="what to vary (default: guidance-scale)"
     )
     parser.add_argument("--values", type=float, nargs="+", metavar="V", help="its values, for all levels")
-    parser.add_argument(
-        "--no-score", action="store_true", help="leave out the accuracy score, which trains classifiers"
-    )
+    parser.add_argument("--no-score", action="store_true", help="compute no accuracy score, which trains classifiers")
     add_evaluation_arguments(parser)
     add_sampling_arguments(parser, images_per_label=100)
     add_compute_arguments(parser)
@@ -88,4 +86,4 @@ def _check_values(judge: "Judge", name: str, values: list[float]) -> None:
         if name == "keep":
             judge.pipe.candidates(1, value)
         else:
-            judge.pipe.filters(**{name: value})
+            judge.pipe.filters(**{name: [value]})  # pyright: ignore[reportArgumentType]  # a name of VALUES
