@@ -5,7 +5,7 @@
 <pipeline>/pipeline.json     label map, data, hashes of the parts
 <pipeline>/split.json        which images were held out
 <pipeline>/README.md  recipe.toml                what describes it
-<pipeline>/vqvae/  prior-top/  prior-bottom/     models
+<pipeline>/vqvae/  prior-top/  prior-bottom/  classifier/     models
 """
 
 import json
@@ -21,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vqgen.config import Config, DataConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.config import ClassifierConfig, Config, DataConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.files import atomic_path, sha256_of_file, sha256_of_json, write_json
+from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 
@@ -32,9 +33,13 @@ FORMAT_VERSION = 1
 
 _TEXTS = ("README.md", "recipe.toml")
 
-_CONFIGS: dict[type[nn.Module], type[Config]] = {VQVAE: VQVAEConfig, PixelCNN: PixelCNNConfig}
+_CONFIGS: dict[type[nn.Module], type[Config]] = {
+    VQVAE: VQVAEConfig,
+    PixelCNN: PixelCNNConfig,
+    Classifier: ClassifierConfig,
+}
 
-Model = TypeVar("Model", VQVAE, PixelCNN)
+Model = TypeVar("Model", VQVAE, PixelCNN, Classifier)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: str = "") -> None:
@@ -67,7 +72,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
         raise CheckpointError(f"{path}: is damaged or cut short ({error}); restore it or make it again") from error
 
 
-def save_model(model: VQVAE | PixelCNN, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
+def save_model(model: VQVAE | PixelCNN | Classifier, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
     """Writes a model's portable folder, all or nothing.
 
     Args:
@@ -184,6 +189,9 @@ class PipelineParts:
         priors: Level name -> prior, coarse to fine; levels not yet trained are absent.
         split: Split name -> indices of its images in the source.
         trained_on: Level name -> SHA-256 of the VQ-VAE whose codes the prior was trained on.
+        classifier: The classifier of real images; None where the run trained none.
+        classifier_made_from: What it was trained on, name -> SHA-256.
+        classifier_hash: Its SHA-256; filled on loading.
         texts: Name -> text of the files that describe it: README.md and recipe.toml.
         vqvae_hash: SHA-256 of the VQ-VAE; filled on loading.
     """
@@ -195,6 +203,9 @@ class PipelineParts:
     priors: dict[str, PixelCNN] = field(default_factory=dict)
     split: dict[str, list[int]] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
+    classifier: Classifier | None = None
+    classifier_made_from: dict[str, str] = field(default_factory=dict)
+    classifier_hash: str = ""
     texts: dict[str, str] = field(default_factory=dict)
     vqvae_hash: str = ""
 
@@ -213,6 +224,9 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
             if origin == parts.vqvae_hash:  # as loaded; in another number format the same weights have another hash
                 origin = hashes["vqvae"]
             hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", {"vqvae": origin})
+        if parts.classifier is not None:
+            made = save_model(parts.classifier, temporary / "classifier", parts.classifier_made_from)
+            hashes["classifier"] = made
         write_json(
             temporary / "pipeline.json",
             {
@@ -254,6 +268,10 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
             priors[level] = load_model(prior_folder, PixelCNN, device)
             _check_origin(prior_folder, vqvae_hash)
             _check_hash(prior_folder, recorded)
+    classifier, classifier_made_from, classifier_hash = None, {}, ""
+    if (folder / "classifier").is_dir():
+        classifier, classifier_made_from = load_classifier(folder / "classifier", len(label_map), device)
+        classifier_hash = _check_hash(folder / "classifier", recorded)
     split = read_json(folder / "split.json") if (folder / "split.json").is_file() else {}
     return PipelineParts(
         name=document.get("name", folder.name),
@@ -263,9 +281,27 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         priors=priors,
         split=split,
         trained_on=dict.fromkeys(priors, vqvae_hash),
+        classifier=classifier,
+        classifier_made_from=classifier_made_from,
+        classifier_hash=classifier_hash,
         texts={name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
         vqvae_hash=vqvae_hash,
     )
+
+
+def load_classifier(
+    folder: Path, num_labels: int, device: torch.device | str = "cpu"
+) -> tuple[Classifier, dict[str, str]]:
+    """Reads a classifier, and what it was trained on.
+
+    Raises:
+        CheckpointError: It is missing or damaged, or names another number of labels.
+    """
+    classifier = load_model(folder, Classifier, device)
+    found = classifier.config.num_classes
+    if found != num_labels:
+        raise CheckpointError(f"{folder}: should name the {num_labels} labels of the pipeline, found {found}")
+    return classifier, made_from(folder)
 
 
 def locate_pipeline(name_or_path: str | Path) -> Path:

@@ -75,6 +75,9 @@ def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path)
         {"file": path.relative_to(folder).as_posix(), "label": label, "log_likelihood": nats}
         for path, label, nats in zip(paths, output.labels, output.log_likelihood.tolist(), strict=True)
     ]
+    if output.label_probability is not None:
+        for entry, probability in zip(entries, output.label_probability.tolist(), strict=True):
+            entry["label_probability"] = probability
     write_json(folder / "samples.json", {"seed": output.seed, "labels": list(label_map.names), "images": entries})
     return paths
 
@@ -97,6 +100,63 @@ def save_reconstruction_grid(
     """Writes a grid of originals, each joined to its reconstruction below it, with margins around the pairs."""
     pairs = torch.cat([originals, reconstructions], dim=2)
     save_image(image_grid(pairs, columns=min(columns, len(pairs))), path)
+
+
+def save_neighbours(
+    samples: UInt8[Tensor, "b c H W"], neighbours: UInt8[Tensor, "b c H W"], path: Path, most: int = 64
+) -> None:
+    """Writes a grid of samples, each joined to its nearest training image below it.
+
+    Args:
+        samples: The samples.
+        neighbours: The nearest training image of each.
+        path: Picture to write.
+        most: Samples to show, taken evenly from all.
+    """
+    chosen = torch.linspace(0, len(samples) - 1, min(most, len(samples))).long()
+    save_reconstruction_grid(samples[chosen], neighbours[chosen], path, columns=16)
+
+
+def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> None:
+    """Plots quality against diversity: recall over precision, and the accuracy score over the Frechet distance.
+
+    Args:
+        points: One for each value of what was varied: `value`, `precision`, `recall`, `frechet_distance`, and `cas`
+            where it was computed.
+        limits: The same figures of real images, as far as they are known: drawn as a cross.
+        varied: What was varied.
+        path: Picture to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [pair for pair in _TRADES if all(set(pair) <= point.keys() for point in points)]
+    figure = Figure(figsize=(5.5 * len(shown), 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (across, up) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        axes.plot([p[across] for p in points], [p[up] for p in points], marker="o", markersize=5, linewidth=1)
+        named = [(f"{point['value']:g}", point[across], point[up]) for point in points]
+        if across in limits and up in limits:
+            axes.plot(limits[across], limits[up], marker="x", markersize=9, color="black", linestyle="none")
+            named.append(("real images", limits[across], limits[up]))
+        for name, x, y in named:
+            axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 5), fontsize=9)
+        axes.set_xlabel(_TRADED[across])
+        axes.set_ylabel(_TRADED[up])
+        axes.set_title(f"over {varied}")
+        axes.grid(visible=True, alpha=0.25)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+_TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
+
+_TRADED = {
+    "precision": "precision (quality)",
+    "recall": "recall (diversity)",
+    "frechet_distance": "Frechet distance (less is better)",
+    "cas": "classification accuracy score",
+}
 
 
 def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:

@@ -10,7 +10,7 @@ from vqgen.data.code_store import (
     write_store,
 )
 from vqgen.data.counting import ImageCounts, count_images
-from vqgen.data.image_set import FileReader, ImageSet, ImageSplits
+from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import LabelMap
 from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
 from vqgen.data.readable import check_readable
@@ -22,6 +22,7 @@ from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_uin
 __all__ = [
     "IMAGE_SUFFIXES",
     "SHARD_SIZE",
+    "ArrayReader",
     "CodeStore",
     "FileReader",
     "ImageBatch",

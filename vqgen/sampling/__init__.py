@@ -2,6 +2,7 @@
 
 from vqgen.sampling.cached import CachedSampler
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.guidance import guided_logits
 from vqgen.sampling.hierarchy import sample_codes
 from vqgen.sampling.memory import bytes_per_image, images_that_fit
 from vqgen.sampling.noise import ImageNoise
@@ -16,6 +17,7 @@ __all__ = [
     "PlainSampler",
     "Sampler",
     "bytes_per_image",
+    "guided_logits",
     "images_that_fit",
     "sample_codes",
 ]

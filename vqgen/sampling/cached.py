@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.guidance import beside_null
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, choose, evaluation
 from vqgen.sampling.step_evaluator import StepEvaluator
@@ -30,13 +31,16 @@ class CachedSampler:
         in_order_time = torch.empty(len(noise), order.num_positions, dtype=torch.int64, device=device)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
         dtype = _autocast_dtype(device)
+        if filters.is_guided:
+            labels, condition = beside_null(prior, labels, condition)
+        copies = len(labels) // len(noise)
         with evaluation(prior), torch.inference_mode(), torch.autocast(device.type, enabled=False):
             evaluator = StepEvaluator(prior, labels, condition, dtype)
             for step, (begin, end) in enumerate(zip(order.offsets[:-1], order.offsets[1:], strict=True)):
-                logits = evaluator.logits(step).transpose(0, 1)
+                logits, *null_logits = evaluator.logits(step).transpose(0, 1).chunk(copies)
                 gumbel = noise.gumbel(int(end - begin), prior.config.codebook_size)
-                codes, log_probability = choose(logits, gumbel, filters)
-                evaluator.put(step, codes.T)
+                codes, log_probability = choose(logits, gumbel, filters, *null_logits)
+                evaluator.put(step, codes.T.repeat(1, copies))
                 in_order_time[:, begin:end] = codes
                 log_likelihood += log_probability
         codes = torch.empty_like(in_order_time)

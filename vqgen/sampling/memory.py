@@ -11,18 +11,19 @@ _SHARE = 0.8
 """Of the memory, what sampling may take: the rest is for the allocator and for what else the program holds."""
 
 
-def images_that_fit(configs: Sequence[PixelCNNConfig], max_memory: int, element_size: int = 4) -> int:
+def images_that_fit(configs: Sequence[PixelCNNConfig], max_memory: int, element_size: int = 4, copies: int = 1) -> int:
     """How many images can be sampled at once.
 
     Args:
         configs: The priors; a batch goes through one after the other.
         max_memory: Bytes that sampling may take.
         element_size: As in `bytes_per_image`.
+        copies: How often each image is evaluated: twice with guidance.
 
     Raises:
         ConfigError: Not even one image fits.
     """
-    needed = max(bytes_per_image(config, element_size) for config in configs)
+    needed = copies * max(bytes_per_image(config, element_size) for config in configs)
     images = int(_SHARE * max_memory) // needed
     if images < 1:
         raise ConfigError(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.guidance import beside_null
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, choose, evaluation
 
@@ -30,11 +31,15 @@ class PlainSampler:
         codes = torch.zeros(len(noise), order.height, order.width, dtype=torch.int64, device=device)
         flat = codes.view(len(noise), -1)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
+        if filters.is_guided:
+            labels, condition = beside_null(prior, labels, condition)
+        copies = len(labels) // len(noise)
         with evaluation(prior):
             for positions in order.steps():
                 step = torch.from_numpy(positions).to(device)
-                logits = rearrange(prior(codes, labels, condition), "b k h w -> b (h w) k")[:, step]
+                all_logits = prior(codes.repeat(copies, 1, 1), labels, condition)
+                logits, *null_logits = rearrange(all_logits, "b k h w -> b (h w) k")[:, step].chunk(copies)
                 gumbel = noise.gumbel(len(positions), prior.config.codebook_size)
-                flat[:, step], log_probability = choose(logits, gumbel, filters)
+                flat[:, step], log_probability = choose(logits, gumbel, filters, *null_logits)
                 log_likelihood += log_probability
         return LevelSample(codes, log_likelihood)

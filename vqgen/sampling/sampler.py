@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.guidance import guided_logits
 from vqgen.sampling.noise import ImageNoise
 
 
@@ -70,21 +71,26 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 
 
 def choose(
-    logits: Float[Tensor, "b positions k"], gumbel: Float64[Tensor, "b positions k"], filters: Filters
+    logits: Float[Tensor, "b positions k"],
+    gumbel: Float64[Tensor, "b positions k"],
+    filters: Filters,
+    null_logits: Float[Tensor, "b positions k"] | None = None,
 ) -> tuple[Int[Tensor, "b positions"], Float64[Tensor, " b"]]:
     """Takes the code of the largest filtered logit plus noise, an exact draw from the filtered distribution.
 
     Args:
         logits: The model's logits at the positions of one step.
         gumbel: Standard Gumbel draws, on the CPU. At temperature 0 they have no effect: one code is open.
-        filters: Temperature, top-k, top-p.
+        filters: Guidance, temperature, top-k, top-p.
+        null_logits: The model's logits without a label, where there is guidance.
 
     Returns:
-        The codes, and their log probability under the unfiltered logits, in nats, summed over the positions.
+        The codes, and their log probability under the unguided, unfiltered logits, in nats, summed over the positions.
 
     Source: the Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030, section 3.
     """
     logits = logits.double()
-    codes = (filters.apply(logits) + gumbel.to(logits.device)).argmax(dim=-1)
+    wanted = logits if null_logits is None else guided_logits(logits, null_logits.double(), filters.guidance_scale)
+    codes = (filters.apply(wanted) + gumbel.to(logits.device)).argmax(dim=-1)
     log_probabilities = logits.log_softmax(dim=-1).gather(-1, codes[..., None])
     return codes, log_probabilities.sum(dim=(1, 2))
