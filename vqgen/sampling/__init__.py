@@ -2,6 +2,7 @@
 
 from vqgen.sampling.cached import CachedSampler
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.graphed import GraphedSampler
 from vqgen.sampling.guidance import guided_logits
 from vqgen.sampling.hierarchy import sample_codes
 from vqgen.sampling.memory import bytes_per_image, images_that_fit
@@ -12,6 +13,7 @@ from vqgen.sampling.sampler import LevelSample, Sampler
 __all__ = [
     "CachedSampler",
     "Filters",
+    "GraphedSampler",
     "ImageNoise",
     "LevelSample",
     "PlainSampler",

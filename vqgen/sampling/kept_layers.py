@@ -5,7 +5,7 @@ Legend: `b` images, `r` rows (positions of a step times images, all images of th
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -106,12 +106,31 @@ class KeptAttention:
 
     def add_to(self, features: Float[Tensor, "r c"], begin: int, end: int) -> Float[Tensor, "r c"]:
         """Adds what positions `begin` to `end` attend to, everything before `end`, in place."""
-        projected = self.queries_keys_values(self.norm(features))
-        projected = projected.view(end - begin, len(self.keys), 3, self.keys.shape[1], -1)
-        queries, keys, values = projected.permute(2, 1, 3, 0, 4)
+        queries, keys, values = self._split(features)
         self.keys[:, :, begin:end], self.values[:, :, begin:end] = keys, values
         attended = F.scaled_dot_product_attention(queries, self.keys[:, :, :end], self.values[:, :, :end])
-        return features.add_(self.project(attended.permute(2, 0, 1, 3).flatten(2).flatten(0, 1)))
+        return features.add_(self._merge(attended))
+
+    def add_visible(
+        self, features: Float[Tensor, "r c"], places: Int[Tensor, " m"], visible: Bool[Tensor, " n"]
+    ) -> Float[Tensor, "r c"]:
+        """Adds the same, in place, with places and what is visible on the device: nothing depends on their values."""
+        queries, keys, values = self._split(features)
+        self.keys.index_copy_(2, places, keys)
+        self.values.index_copy_(2, places, values)
+        attended = F.scaled_dot_product_attention(queries, self.keys, self.values, attn_mask=visible[None])
+        return features.add_(self._merge(attended))
+
+    def _split(self, features: Float[Tensor, "r c"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of each row, each `(b, heads, m, d)`."""
+        projected = self.queries_keys_values(self.norm(features))
+        queries, keys, values = projected.view(-1, len(self.keys), 3, self.keys.shape[1], self.keys.shape[3]).permute(
+            2, 1, 3, 0, 4
+        )
+        return queries, keys, values
+
+    def _merge(self, attended: Float[Tensor, "b heads m d"]) -> Float[Tensor, "r c"]:
+        return self.project(attended.permute(2, 0, 1, 3).flatten(2).flatten(0, 1))
 
 
 class Output:

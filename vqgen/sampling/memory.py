@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
+from vqgen.sampling.noise import POSITIONS_AT_ONCE
 from vqgen.sampling.step_tables import padded_cells, span_of, split_taps, widest
 
 _SHARE = 0.8
@@ -42,14 +43,15 @@ def bytes_per_image(config: PixelCNNConfig, element_size: int = 4) -> int:
     """
     order = CausalOrder(config.height, config.width, config.slope)
     c, n, kernel_size = config.channels, order.num_positions, config.kernel_size
-    step, span = widest(order, 1), widest(order, span_of(order, kernel_size))
-    splits = [split_taps(order, kernel_size, strict) for strict in (True, False)]
+    span = span_of(order, kernel_size)
+    step, known_positions = widest(order, 1), widest(order, span)
+    splits = [split_taps(order, kernel_size, strict, span) for strict in (True, False)]
     near, far = (max(map(len, part)) for part in zip(*splits, strict=True))
     attentions = config.layers // config.attention_every if config.attention_every else 0
     kept = (1 + config.layers) * padded_cells(order, kernel_size) * c + attentions * 2 * n * c
     kept += n * c if config.is_conditioned else 0
-    known = span * (1 + 2 * config.layers) * 2 * c + span * far * c
+    known = known_positions * ((1 + 2 * config.layers) * 2 * c + far * c)
     computed = step * (near * c + 12 * c)
     tables = n * (4 * 2 * (near + far) + 8)
-    noise_and_logits = step * config.codebook_size * 6 * 8
+    noise_and_logits = (2 * min(n, POSITIONS_AT_ONCE) + 5 * step) * config.codebook_size * 8
     return element_size * (kept + known + computed) + tables + noise_and_logits

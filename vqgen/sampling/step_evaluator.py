@@ -5,15 +5,11 @@ Legend: `m` positions of a step, `b` images, `r = m * b` rows (all images of the
 """
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.nn.causal_attention import CausalAttention
-from vqgen.nn.gated_block import GatedBlock
-from vqgen.sampling.kept_layers import KeptAttention, KeptBlock, KeptConvolution, Output
+from vqgen.sampling.kept_network import Context, KeptNetwork
 from vqgen.sampling.step_tables import StepTables
 
 
@@ -49,20 +45,12 @@ class StepEvaluator:
         dtype: torch.dtype | None = None,
     ) -> None:
         weight = prior.embedding.weight
-        self.prior, dtype = prior, dtype or weight.dtype
         self.batch_size, self._offsets = len(labels), prior.order.offsets.tolist()
-        self._tables = tables = StepTables.build(prior.order, prior.config.kernel_size, len(labels), weight.device)
-        self._embedding = weight.to(dtype)
-        self._context = _Context(prior, labels, condition, tables.widest_span, dtype)
-        self._first = KeptConvolution(prior.first, tables, tables.strict, dtype)
-        self._blocks = [KeptBlock(block, tables, dtype) for block in _gated_blocks(prior)]
-        self._attentions = {
-            int(index): KeptAttention(attention, len(labels), prior.order.num_positions, dtype)
-            for index, attention in prior.attentions.items()
-            if isinstance(attention, CausalAttention)
-        }
-        self._output = Output(prior.output, dtype)
-        self._span_begin, self._known_first, self._known = 0, weight, [weight]
+        self._tables = StepTables.build(prior.order, prior.config.kernel_size, len(labels), weight.device)
+        self._network = KeptNetwork(prior, self._tables, dtype or weight.dtype)
+        self._context = Context(prior, labels, condition, self._tables.widest_span, self._network.dtype)
+        self._span_begin = 0
+        self._known: list[Tensor] = []
 
     @property
     def num_steps(self) -> int:
@@ -78,69 +66,28 @@ class StepEvaluator:
         if step % self._tables.span == 0:
             self._look_ahead(step)
         begin, end, tables = self._offsets[step], self._offsets[step + 1], self._tables
-        write, near = tables.between(tables.write, begin, end), tables.between(tables.open.near_rows, begin, end)
         here = slice((begin - self._span_begin) * self.batch_size, (end - self._span_begin) * self.batch_size)
-        features = self._first.add_near(tables.between(tables.strict.near_rows, begin, end), self._known_first[here])
-        features = features.to(self.prior.embedding.weight.dtype)
-        for index, block in enumerate(self._blocks):
-            features = block.add_to(features, write, near, self._known[index][here])
-            if index in self._attentions:
-                features = self._attentions[index].add_to(features, begin, end)
-        return self._output(features).unflatten(0, (end - begin, self.batch_size))
+        logits = self._network.logits(
+            tables.between(tables.write, begin, end),
+            tables.between(tables.strict.near_rows, begin, end),
+            tables.between(tables.open.near_rows, begin, end),
+            [known[here] for known in self._known],
+            lambda attention, features: attention.add_to(features, begin, end),
+        )
+        return logits.unflatten(0, (end - begin, self.batch_size))
 
     def put(self, step: int, codes: Int[Tensor, "m b"]) -> None:
         """Keeps the codes of a step for those that follow."""
         write = self._tables.between(self._tables.write, self._offsets[step], self._offsets[step + 1])
-        self._first.keep(write, F.embedding(codes.flatten(), self._embedding))
+        self._network.put(write, codes.flatten())
 
     def _look_ahead(self, step: int) -> None:
         """Adds up what is known for a span that begins with this step: the context, and what far taps read."""
-        begin, end = self._offsets[step], self._offsets[min(step + self._tables.span, self.num_steps)]
-        strict, later = (
-            self._tables.between(taps.far_rows, begin, end) for taps in (self._tables.strict, self._tables.open)
-        )
-        first = self._context.positions[begin:end].repeat_interleave(self.batch_size, dim=0)
-        self._span_begin, self._known_first = begin, self._first.add_far(strict, first)
-        self._known = [
-            block.convolution.add_far(later, context)
-            for block, context in zip(self._blocks, self._context.of_blocks(begin, end), strict=True)
-        ]
-
-
-class _Context:
-    """What positions, label and coarser codes give to the layers, with the convolutions' biases.
-
-    Attributes:
-        positions: `(n, c)` in order time, for the first convolution.
-    """
-
-    def __init__(
-        self, prior: PixelCNN, labels: Tensor, condition: Tensor | None, most_positions: int, dtype: torch.dtype
-    ) -> None:
-        blocks, label = _gated_blocks(prior), prior.embed_labels(labels, len(labels))
-        each = torch.stack([block.label(label) + block.convolution.bias for block in blocks]).to(dtype)
-        self.batch_size = len(labels)
-        self.labels = each.repeat(1, most_positions, 1)  # a step of fewer positions takes the first rows
-        self.matrices: Tensor | None = None
-        if condition is not None:
-            self.matrices = torch.stack([block.condition.weight.T for block in blocks if block.condition]).to(dtype)
-            self.condition = _in_order_time(prior, rearrange(condition, "b c h w -> (h w) b c")).to(dtype)
-        positions = (prior.rows + prior.columns).flatten(0, 1) + prior.first.bias
-        self.positions = _in_order_time(prior, positions).to(dtype)
-
-    def of_blocks(self, begin: int, end: int) -> Float[Tensor, "layers r inner"]:
-        """What each block adds to its convolution at positions `begin` to `end`."""
-        labels = self.labels[:, : (end - begin) * self.batch_size]
-        if self.matrices is None:
-            return labels
-        condition = self.condition[begin:end].flatten(0, 1)
-        return torch.baddbmm(labels, condition.expand(len(labels), -1, -1), self.matrices)
-
-
-def _gated_blocks(prior: PixelCNN) -> list[GatedBlock]:
-    return [block for block in prior.blocks if isinstance(block, GatedBlock)]
-
-
-def _in_order_time(prior: PixelCNN, positions: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-    """Sorts positions that are in row-major order by their time."""
-    return positions[torch.from_numpy(prior.order.positions).to(positions.device)]
+        tables, network = self._tables, self._network
+        begin, end = self._offsets[step], self._offsets[min(step + tables.span, self.num_steps)]
+        strict, later = (tables.between(taps.far_rows, begin, end) for taps in (tables.strict, tables.open))
+        where = slice(begin, end)
+        self._span_begin = begin
+        self._known = [network.first.add_far(strict, self._context.of_first(where))]
+        for block, context in zip(network.blocks, self._context.of_blocks(where), strict=True):
+            self._known.append(block.convolution.add_far(later, context))

@@ -40,8 +40,8 @@ class StepTables:
 
     Attributes:
         batch_size: Images `b`.
-        num_positions: Positions of the grid, `n`.
-        num_cells: Cells of the padded grid.
+        num_positions: Positions of the grid, `n`, and a spare one where there is.
+        num_cells: Cells of the padded grid, and a spare one where there is.
         span: Steps for which far taps are read at once.
         widest: Most positions of a step.
         widest_span: Most positions of a span.
@@ -66,7 +66,9 @@ class StepTables:
         return rows[begin * each : end * each]
 
     @staticmethod
-    def build(order: CausalOrder, kernel_size: int, batch_size: int, device: torch.device) -> "StepTables":
+    def build(
+        order: CausalOrder, kernel_size: int, batch_size: int, device: torch.device, *, padded: bool = False
+    ) -> "StepTables":
         """Builds the tables for `batch_size` images.
 
         Args:
@@ -74,23 +76,31 @@ class StepTables:
             kernel_size: Odd width of every masked convolution.
             batch_size: Images that are sampled together.
             device: Where the tables are used.
+            padded: For steps that are all as wide as the widest: there is a spare position after all others, in a spare
+                cell that it alone writes and reads, and no tap is far.
         """
+        span = 1 if padded else span_of(order, kernel_size)
+        num_cells = padded_cells(order, kernel_size)
+        spare = int(padded)
+
+        def rows_of(taps: Sequence[tuple[int, int]]) -> Tensor:
+            cells = _cells(order, kernel_size, taps)
+            cells = np.concatenate([cells, np.full((spare, len(taps)), num_cells)])
+            return _rows(cells, batch_size, device)
 
         def tap_table(strict: bool) -> TapTable:
             taps = open_taps(order, kernel_size, strict)
-            near, far = split_taps(order, kernel_size, strict)
-            cells = (_cells(order, kernel_size, [taps[place] for place in part]) for part in (near, far))
-            return TapTable(near, far, *(_rows(each, batch_size, device) for each in cells))
+            near, far = split_taps(order, kernel_size, strict, span)
+            return TapTable(near, far, *(rows_of([taps[place] for place in part]) for part in (near, far)))
 
-        span = span_of(order, kernel_size)
         return StepTables(
             batch_size=batch_size,
-            num_positions=order.num_positions,
-            num_cells=padded_cells(order, kernel_size),
+            num_positions=order.num_positions + spare,
+            num_cells=num_cells + spare,
             span=span,
             widest=widest(order, 1),
             widest_span=widest(order, span),
-            write=_rows(_cells(order, kernel_size, ((0, 0),)), batch_size, device).long(),
+            write=rows_of([(0, 0)]).long(),
             strict=tap_table(True),
             open=tap_table(False),
         )
@@ -127,9 +137,9 @@ def span_of(order: CausalOrder, kernel_size: int) -> int:
     return int(spans[np.argmax(spared)]) if len(spans) and max(spared) >= 0.5 else 1
 
 
-def split_taps(order: CausalOrder, kernel_size: int, strict: bool) -> tuple[list[int], list[int]]:
+def split_taps(order: CausalOrder, kernel_size: int, strict: bool, span: int) -> tuple[list[int], list[int]]:
     """Places of near and of far taps in `open_taps`: far ones read what is at least a span old."""
-    span, delays = span_of(order, kernel_size), _delays(order, kernel_size, strict)
+    delays = _delays(order, kernel_size, strict)
     far = [place for place, delay in enumerate(delays) if span > 1 and delay >= span]
     return [place for place in range(len(delays)) if place not in far], far
 

@@ -167,7 +167,7 @@ def test_far_taps_read_what_is_a_span_old_and_near_ones_what_is_younger(slope, k
     span = span_of(order, kernel_size)
     assert order.effective_slope < 10 or span > 1
     for strict in (True, False):
-        taps, (near, far) = open_taps(order, kernel_size, strict), split_taps(order, kernel_size, strict)
+        taps, (near, far) = open_taps(order, kernel_size, strict), split_taps(order, kernel_size, strict, span)
         assert sorted(near + far) == list(range(len(taps)))
         ages = [-(dc + order.effective_slope * dr) for dr, dc in taps]
         assert far == ([place for place, age in enumerate(ages) if age >= span] if span > 1 else [])
