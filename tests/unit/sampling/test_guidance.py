@@ -33,9 +33,12 @@ def test_guided_logits_are_the_product_of_powers(scale):
 def test_scale_1_is_no_guidance_and_evaluates_nothing_twice(make_prior, sampler, monkeypatch):
     prior, rows, compute = make_prior(), [], Output.__call__
     prior.output.register_forward_hook(lambda module, inputs, output: rows.append(output.shape[:-1].numel()))
-    monkeypatch.setattr(
-        Output, "__call__", lambda self, features: rows.append(len(features)) or compute(self, features)
-    )
+
+    def count(self, features):
+        rows.append(len(features))
+        return compute(self, features)
+
+    monkeypatch.setattr(Output, "__call__", count)
     one, other = (
         sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters)
         for filters in (Filters(), Filters(guidance_scale=1.0))

@@ -28,10 +28,17 @@ def test_draws_are_those_of_a_generator_seeded_for_the_image():
 
 
 def test_seeds_and_images_draw_differently():
-    draws = [
-        ImageNoise(seed, [index]).of_level(1, 2).gumbel(1).flatten().tolist() for seed in range(3) for index in range(3)
-    ]
-    assert len({value for row in draws for value in row}) == 18
+    each = [ImageNoise(seed, [index]).of_level(1, 2) for seed in range(3) for index in range(3)]
+    draws = torch.cat([noise.gumbel(1).flatten() for noise in each])
+    assert len(set(draws.tolist())) == 18
+
+
+def test_the_steps_of_a_level_may_be_cut_anywhere():
+    whole = ImageNoise(5, [0, 1]).of_level(1300, 3).gumbel(1300)
+    level = ImageNoise(5, [0, 1]).of_level(1300, 3)
+    assert torch.equal(whole, torch.cat([level.gumbel(size) for size in (1, 600, 0, 511, 188)], dim=1))
+    with pytest.raises(ValueError, match="num_positions should be at most 0, found 1"):
+        level.gumbel(1)
 
 
 def test_leaves_the_global_generator_alone():
