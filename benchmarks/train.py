@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.report import interleaved_medians, print_table, write_json
+from benchmarks.report import RESULTS, interleaved_medians, print_table, write_json
 from vqgen import Codes
 from vqgen.compute import Compute
 from vqgen.config import DataConfig, PixelCNNConfig, TrainConfig, VQVAEConfig
@@ -245,7 +245,7 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 def main() -> None:
     """Prints a row per case and contestant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, default=RESULTS / "train.json")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
@@ -261,8 +261,7 @@ def main() -> None:
             rows += measure(case, compute, Path(name), peaks, arguments.repeats)
     print_table(rows)
     print("peak FLOP/s: " + ", ".join(f"{name} {value:.3g}" for name, value in peaks.items()))
-    if arguments.json:
-        write_json(arguments.json, {"peak_flops": peaks, "rows": rows})
+    write_json(arguments.json, {"peak_flops": peaks, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 <pipeline>/split.json        which images were held out
 <pipeline>/frequencies.safetensors           how often each code occurs, for the static coder; may be missing
 <pipeline>/README.md  recipe.toml                what describes it
-<pipeline>/vqvae/  prior-top/  prior-bottom/     models
+<pipeline>/vqvae/  prior-top/  prior-bottom/  classifier/     models
 """
 
 import json
@@ -22,10 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vqgen.config import Config, DataConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.config import ClassifierConfig, Config, DataConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.files import atomic_path, sha256_of_file, sha256_of_json, write_json
+from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 
@@ -35,9 +36,13 @@ _TEXTS = ("README.md", "recipe.toml")
 
 _FREQUENCIES = "frequencies.safetensors"
 
-_CONFIGS: dict[type[nn.Module], type[Config]] = {VQVAE: VQVAEConfig, PixelCNN: PixelCNNConfig}
+_CONFIGS: dict[type[nn.Module], type[Config]] = {
+    VQVAE: VQVAEConfig,
+    PixelCNN: PixelCNNConfig,
+    Classifier: ClassifierConfig,
+}
 
-Model = TypeVar("Model", VQVAE, PixelCNN)
+Model = TypeVar("Model", VQVAE, PixelCNN, Classifier)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: str = "") -> None:
@@ -70,7 +75,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
         raise CheckpointError(f"{path}: is damaged or cut short ({error}); restore it or make it again") from error
 
 
-def save_model(model: VQVAE | PixelCNN, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
+def save_model(model: VQVAE | PixelCNN | Classifier, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
     """Writes a model's portable folder, all or nothing.
 
     Args:
@@ -187,6 +192,9 @@ class PipelineParts:
         priors: Level name -> prior, coarse to fine; levels not yet trained are absent.
         split: Split name -> indices of its images in the source.
         trained_on: Level name -> SHA-256 of the VQ-VAE whose codes the prior was trained on.
+        classifier: The classifier of real images; None where the run trained none.
+        classifier_made_from: What it was trained on, name -> SHA-256.
+        classifier_hash: Its SHA-256; filled on loading.
         texts: Name -> text of the files that describe it: README.md and recipe.toml.
         frequencies: Level name -> `(codebook_size,)` integer frequencies of the training images' codes.
         vqvae_hash: SHA-256 of the VQ-VAE; filled on loading.
@@ -200,6 +208,9 @@ class PipelineParts:
     priors: dict[str, PixelCNN] = field(default_factory=dict)
     split: dict[str, list[int]] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
+    classifier: Classifier | None = None
+    classifier_made_from: dict[str, str] = field(default_factory=dict)
+    classifier_hash: str = ""
     texts: dict[str, str] = field(default_factory=dict)
     frequencies: dict[str, Tensor] = field(default_factory=dict)
     vqvae_hash: str = ""
@@ -220,6 +231,9 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
             if origin == parts.vqvae_hash:  # as loaded; in another number format the same weights have another hash
                 origin = hashes["vqvae"]
             hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", {"vqvae": origin})
+        if parts.classifier is not None:
+            made = save_model(parts.classifier, temporary / "classifier", parts.classifier_made_from)
+            hashes["classifier"] = made
         write_json(
             temporary / "pipeline.json",
             {
@@ -264,6 +278,10 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
             priors[level] = load_model(prior_folder, PixelCNN, device)
             _check_origin(prior_folder, vqvae_hash)
             prior_hashes[level] = _check_hash(prior_folder, recorded)
+    classifier, classifier_made_from, classifier_hash = None, {}, ""
+    if (folder / "classifier").is_dir():
+        classifier, classifier_made_from = load_classifier(folder / "classifier", len(label_map), device)
+        classifier_hash = _check_hash(folder / "classifier", recorded)
     split = read_json(folder / "split.json") if (folder / "split.json").is_file() else {}
     return PipelineParts(
         name=document.get("name", folder.name),
@@ -273,11 +291,29 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         priors=priors,
         split=split,
         trained_on=dict.fromkeys(priors, vqvae_hash),
+        classifier=classifier,
+        classifier_made_from=classifier_made_from,
+        classifier_hash=classifier_hash,
         texts={name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
         frequencies=load_tensors(folder / _FREQUENCIES)[0] if (folder / _FREQUENCIES).is_file() else {},
         vqvae_hash=vqvae_hash,
         prior_hashes=prior_hashes,
     )
+
+
+def load_classifier(
+    folder: Path, num_labels: int, device: torch.device | str = "cpu"
+) -> tuple[Classifier, dict[str, str]]:
+    """Reads a classifier, and what it was trained on.
+
+    Raises:
+        CheckpointError: It is missing or damaged, or names another number of labels.
+    """
+    classifier = load_model(folder, Classifier, device)
+    found = classifier.config.num_classes
+    if found != num_labels:
+        raise CheckpointError(f"{folder}: should name the {num_labels} labels of the pipeline, found {found}")
+    return classifier, made_from(folder)
 
 
 def locate_pipeline(name_or_path: str | Path) -> Path:

@@ -27,12 +27,15 @@ COMMANDS = {
     "decompress": "turn compressed files back into images",
     "inspect": "tell what a compressed file holds: header, bytes per level, bits per pixel",
     "evaluate-codec": "measure compressed images beside JPEG, WebP and AVIF",
+    "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",
+    "sweep": "draw the trade-off of quality and diversity over guidance, temperature or rejection",
     "plan": "tell what a run will cost: FLOPs, memory, bits per pixel, time",
     "recipes": "list the recipes that ship",
     "info": "tell what a checkpoint is",
     "train-vqvae": "one stage of a run: train the VQ-VAE",
     "extract-codes": "one stage of a run: turn the images into codes",
     "train-prior": "one stage of a run: train the priors, or one of them",
+    "train-classifier": "one stage of a run: train the classifier of real images",
     "generate-samples": "one stage of a run: generate its samples",
 }
 """Name -> what it does. The module is `vqgen.commands.<name>`, with `add_arguments(parser)` and `run(arguments)`."""

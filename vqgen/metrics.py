@@ -11,6 +11,12 @@ from torch import Tensor
 
 from vqgen.nn.collective import all_reduce_sum
 
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the scales of MS-SSIM, fine to coarse: Wang et al. 2003, section 3.2."""
+
+_WINDOW = 11
+"""Side of the Gaussian window of SSIM, in pixels, for its usual deviation of 1.5."""
+
 
 @dataclass(frozen=True)
 class CodeUsage:
@@ -49,6 +55,12 @@ def mse_per_image(reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor
     """Mean squared error per image, of intensities in [0, 1]; inputs are in [-1, 1] and the first is clamped."""
     difference = (reconstruction.double().clamp(-1, 1) - images.double()) / 2
     return difference.square().mean(dim=(1, 2, 3))
+
+
+def ms_ssim_weights(side: int) -> tuple[float, ...]:
+    """The exponents of the scales that fit into images of `side` pixels, halved from scale to scale; they sum to 1."""
+    fitting = [weight for index, weight in enumerate(_SCALE_WEIGHTS) if side // 2**index >= _WINDOW]
+    return tuple(weight / sum(fitting) for weight in fitting)
 
 
 class ReconstructionSums:

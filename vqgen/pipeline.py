@@ -22,9 +22,10 @@ from vqgen.codes import Codes
 from vqgen.compute import Compute
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float, to_pil, to_uint8
 from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.evaluation import ClassifierSpace, candidates_for, keep_surest, label_probability
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import CachedSampler, Filters, Sampler, images_that_fit, sample_codes
+from vqgen.sampling import CachedSampler, Filters, GraphedSampler, Sampler, images_that_fit, sample_codes
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -32,7 +33,7 @@ Label = str | int | None
 _BATCH_SIZE = 64
 
 _PIPELINE_ENTRY = re.compile(
-    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|prior-\w+"
+    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|prior-\w+|classifier"
 )
 
 
@@ -46,6 +47,7 @@ class GenerationOutput:
         log_likelihood: `(b,)` float64, log p(codes | label) in nats, all levels, of the unfiltered model.
         labels: Index of each image's label, None without one.
         seed: The seed used.
+        label_probability: `(b,)` float64, how sure the classifier is of each image, where it chose the images.
     """
 
     images: list[Image.Image]
@@ -53,6 +55,7 @@ class GenerationOutput:
     log_likelihood: Float64[Tensor, " b"]
     labels: list[int | None]
     seed: int
+    label_probability: Float64[Tensor, " b"] | None = None
 
 
 class VQGenPipeline:
@@ -70,8 +73,8 @@ class VQGenPipeline:
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
         self.parts = parts
         self._codec: Codec | None = None
-        self.sampler: Sampler = sampler or CachedSampler()
         self.compute = compute or Compute.resolve()
+        self.sampler = sampler or _fastest_sampler(self.compute.device)
         self._place()
 
     @property
@@ -181,6 +184,8 @@ class VQGenPipeline:
         temperature: float | Sequence[float] = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        guidance_scale: float | Sequence[float] = 1.0,
+        keep: float = 1.0,
         batch_size: int = 100,
         max_memory: int | None = None,
         progress: Callable[[int], object] | None = None,
@@ -195,6 +200,10 @@ class VQGenPipeline:
             temperature: At least 0, for all levels or coarse to fine; 0 takes the most likely codes.
             top_k: Sample among the so many most likely codes.
             top_p: Sample among the most likely codes that together have this probability.
+            guidance_scale: Classifier-free guidance, for all levels or coarse to fine: above 1 images are surer to be
+                of their label and less varied, at twice the work; 1 samples the model.
+            keep: Share of the samples that are kept: of each label those that the classifier is surest of. Below 1
+                more are sampled, so that `images_per_label` are left.
             batch_size: Images sampled at once, at most; it changes no image but for rounding.
             max_memory: Bytes that sampling may take; None for what the device has free.
             progress: Called with the number of images whenever a batch is done.
@@ -202,22 +211,75 @@ class VQGenPipeline:
         Raises:
             DataError: A label is unknown.
             ConfigError: A number is out of its range.
-            CheckpointError: A prior is missing.
+            CheckpointError: A prior is missing, or the classifier that `keep` needs.
         """
-        if images_per_label < 1:
-            raise ConfigError(f"images_per_label: should be at least 1, found {images_per_label}")
-        indices = [label for label in self.resolve_labels(labels) for _ in range(images_per_label)]
+        candidates = self.candidates(images_per_label, keep)
+        indices = [label for label in self.resolve_labels(labels) for _ in range(candidates)]
         seed = secrets.randbits(48) if seed is None else seed
         codes, log_likelihood = self.sample(
             indices,
             range(len(indices)),
             seed=seed,
-            filters=self.filters(temperature, top_k, top_p),
+            filters=self.filters(temperature, top_k, top_p, guidance_scale),
             batch_size=batch_size,
             max_memory=max_memory,
             progress=progress,
         )
-        return GenerationOutput(self.decode(codes), codes, log_likelihood, indices, seed)
+        return self.finish(codes, log_likelihood, indices, seed, candidates=candidates, keep=images_per_label)
+
+    def candidates(self, images_per_label: int, keep: float) -> int:
+        """How many images of each label to sample so that `images_per_label` are left when a share `keep` is kept.
+
+        Raises:
+            ConfigError: A number is out of its range.
+            CheckpointError: There is no classifier to choose by.
+        """
+        if images_per_label < 1:
+            raise ConfigError(f"images_per_label: should be at least 1, found {images_per_label}")
+        count = candidates_for(images_per_label, keep)
+        if count > images_per_label and self.parts.classifier is None:
+            raise CheckpointError(
+                f"pipeline {self.parts.name!r}: has no classifier, so it cannot choose among its samples (keep "
+                f"{keep:g}); `vqgen train-classifier RECIPE` adds one to a run"
+            )
+        return count
+
+    def finish(
+        self,
+        codes: Codes,
+        log_likelihood: Float64[Tensor, " b"],
+        labels: list[int | None],
+        seed: int,
+        *,
+        candidates: int,
+        keep: int,
+        pictures: bool = True,
+    ) -> GenerationOutput:
+        """Makes of sampled codes what a request returns.
+
+        Args:
+            codes: All candidates, label after label.
+            log_likelihood: Theirs.
+            labels: Theirs.
+            seed: The request's seed.
+            candidates: How many there are of each label.
+            keep: How many to keep of each; the classifier chooses where there are more.
+            pictures: Whether to decode pictures.
+        """
+        probability = None
+        if candidates > keep:
+            probability = self._label_probability(codes, labels)
+            chosen = keep_surest(probability, candidates, keep)
+            codes, log_likelihood, probability = codes[chosen], log_likelihood[chosen], probability[chosen]
+            labels = [labels[index] for index in chosen.tolist()]
+        images = self.decode(codes) if pictures else []
+        return GenerationOutput(images, codes, log_likelihood, labels, seed, probability)
+
+    def _label_probability(self, codes: Codes, labels: Sequence[int | None]) -> Tensor:
+        """How sure the classifier is that each image is of its label, or of any for images without."""
+        assert self.parts.classifier is not None
+        seen = ClassifierSpace(self.parts.classifier, "", self.compute)(self.decode_tensor(codes))
+        return label_probability(seen.log_probabilities, _as_tensor(labels))
 
     def resolve_labels(self, labels: Sequence[Label] | Label) -> list[int | None]:
         """Indices of labels, as `__call__` takes them.
@@ -238,21 +300,34 @@ class VQGenPipeline:
         return [None if label is None else self.label_map.index(label) for label in chosen]
 
     def filters(
-        self, temperature: float | Sequence[float] = 1.0, top_k: int | None = None, top_p: float | None = None
+        self,
+        temperature: float | Sequence[float] = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        guidance_scale: float | Sequence[float] = 1.0,
     ) -> list[Filters]:
         """One filter per level.
 
         Raises:
-            ConfigError: A number is out of its range, or temperatures are not one per level.
+            ConfigError: A number is out of its range, temperatures or scales are not one per level, or a prior has
+                learned nothing that could guide it.
         """
-        per_level = [float(t) for t in temperature] if isinstance(temperature, Sequence) else [temperature]
-        if len(per_level) == 1:
-            per_level = per_level * len(self.levels)
-        if len(per_level) != len(self.levels):
-            raise ConfigError(
-                f"temperature: should be one, or one per level ({', '.join(self.levels)}), found {per_level}"
-            )
-        return [Filters(temperature=t, top_k=top_k, top_p=top_p) for t in per_level]
+        temperatures = self._per_level("temperature", temperature)
+        scales = self._per_level("guidance_scale", guidance_scale)
+        filters = [Filters(t, top_k, top_p, scale) for t, scale in zip(temperatures, scales, strict=True)]
+        for level, wanted in zip(self.levels, filters, strict=True):
+            prior = self.parts.priors.get(level)
+            if wanted.is_guided and prior is not None:
+                _check_can_be_guided(prior, wanted.guidance_scale)
+        return filters
+
+    def _per_level(self, name: str, value: float | Sequence[float]) -> list[float]:
+        values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)]
+        if len(values) == 1:
+            values = values * len(self.levels)
+        if len(values) != len(self.levels):
+            raise ConfigError(f"{name}: should be one, or one per level ({', '.join(self.levels)}), found {values}")
+        return values
 
     def sample(
         self,
@@ -283,12 +358,12 @@ class VQGenPipeline:
             raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
         memory = self.compute.free_memory if max_memory is None else max_memory
         element_size = self.compute.float_dtype.itemsize
-        fitting = images_that_fit([prior.config for prior in self.priors], memory, element_size)
-        indices = torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
+        copies = 2 if any(level.is_guided for level in filters) else 1
+        fitting = images_that_fit([prior.config for prior in self.priors], memory, element_size, copies)
         with self.compute.autocast():
             codes, log_likelihood = sample_codes(
                 self.priors,
-                indices,
+                _as_tensor(labels),
                 seed=seed,
                 image_indices=list(image_indices),
                 filters=filters,
@@ -363,7 +438,8 @@ class VQGenPipeline:
         return self.codec.decompress([files] if isinstance(files, bytes) else list(files))
 
     def _place(self) -> None:
-        for module in [self.parts.vqvae, *self.parts.priors.values()]:
+        classifier = [] if self.parts.classifier is None else [self.parts.classifier]
+        for module in [self.parts.vqvae, *self.parts.priors.values(), *classifier]:
             self.compute.place(module).eval()
 
     def _check_codes(self, codes: Codes) -> None:
@@ -385,6 +461,28 @@ class VQGenPipeline:
             low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
             if low < 0 or high >= config.codebook_size:
                 raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")
+
+
+def _fastest_sampler(device: torch.device) -> Sampler:
+    return GraphedSampler() if device.type == "cuda" else CachedSampler()
+
+
+def _as_tensor(labels: Sequence[int | None]) -> Tensor:
+    return torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
+
+
+def _check_can_be_guided(prior: PixelCNN, scale: float) -> None:
+    """Guidance compares a label with none, so the prior has to know labels, and images without one."""
+    config = prior.config
+    if config.num_classes == 0:
+        raise ConfigError(
+            f"guidance_scale: should be 1 for a model without labels, which nothing can guide, found {scale:g}"
+        )
+    if config.label_dropout == 0:
+        raise ConfigError(
+            f"guidance_scale: should be 1, found {scale:g}: the {config.level} prior was trained with label_dropout 0 "
+            "and never saw an image without its label; train it with --priors.N.label-dropout 0.1"
+        )
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
-from torchvision.utils import make_grid
+from torch.nn import functional as F
 
-from vqgen.data import LabelMap, to_pil
+from vqgen.data import LabelMap, to_pil, to_tensor
 from vqgen.files import atomic_path, write_json
 from vqgen.pipeline import GenerationOutput
 
@@ -45,9 +45,11 @@ def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int =
     """
     factor = max(1, -(-least_side // images.shape[-1]))
     large = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-    grid = make_grid(large, nrow=columns, padding=max(2, large.shape[-1] // 16), pad_value=_WHITE)
-    grey = images.shape[1] == 1
-    return to_pil((grid[:1] if grey else grid)[None])[0]
+    columns, margin = min(columns, len(large)), max(2, large.shape[-1] // 16)
+    framed = F.pad(large, (margin, 0, margin, 0), value=_WHITE)  # left and above; the grid's last edges come at the end
+    unfilled = framed.new_full((-len(framed) % columns, *framed.shape[1:]), _WHITE)
+    grid = rearrange(torch.cat([framed, unfilled]), "(row column) c h w -> c (row h) (column w)", column=columns)
+    return to_pil(F.pad(grid, (0, margin, 0, margin), value=_WHITE)[None])[0]
 
 
 def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path) -> list[Path]:
@@ -68,13 +70,16 @@ def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path)
         counts[name] += 1
         save_image(image, path)
         paths.append(path)
-    tensors = torch.stack([pil_to_tensor(image) for image in output.images])
+    tensors = torch.stack([to_tensor(image) for image in output.images])
     per_row = len(output.images) // max(1, len(_runs(output.labels)))
     save_image(image_grid(tensors, columns=min(per_row, _MOST_COLUMNS)), folder / "grid.png")
     entries = [
         {"file": path.relative_to(folder).as_posix(), "label": label, "log_likelihood": nats}
         for path, label, nats in zip(paths, output.labels, output.log_likelihood.tolist(), strict=True)
     ]
+    if output.label_probability is not None:
+        for entry, probability in zip(entries, output.label_probability.tolist(), strict=True):
+            entry["label_probability"] = probability
     write_json(folder / "samples.json", {"seed": output.seed, "labels": list(label_map.names), "images": entries})
     return paths
 
@@ -97,6 +102,63 @@ def save_reconstruction_grid(
     """Writes a grid of originals, each joined to its reconstruction below it, with margins around the pairs."""
     pairs = torch.cat([originals, reconstructions], dim=2)
     save_image(image_grid(pairs, columns=min(columns, len(pairs))), path)
+
+
+def save_neighbours(
+    samples: UInt8[Tensor, "b c H W"], neighbours: UInt8[Tensor, "b c H W"], path: Path, most: int = 64
+) -> None:
+    """Writes a grid of samples, each joined to its nearest training image below it.
+
+    Args:
+        samples: The samples.
+        neighbours: The nearest training image of each.
+        path: Picture to write.
+        most: Samples to show, taken evenly from all.
+    """
+    chosen = torch.linspace(0, len(samples) - 1, min(most, len(samples))).long()
+    save_reconstruction_grid(samples[chosen], neighbours[chosen], path, columns=16)
+
+
+def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> None:
+    """Plots quality against diversity: recall over precision, and the accuracy score over the Frechet distance.
+
+    Args:
+        points: One for each value of what was varied: `value`, `precision`, `recall`, `frechet_distance`, and `cas`
+            where it was computed.
+        limits: The same figures of real images, as far as they are known: drawn as a cross.
+        varied: What was varied.
+        path: Picture to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [pair for pair in _TRADES if all(set(pair) <= point.keys() for point in points)]
+    figure = Figure(figsize=(5.5 * len(shown), 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (across, up) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        axes.plot([p[across] for p in points], [p[up] for p in points], marker="o", markersize=5, linewidth=1)
+        named = [(f"{point['value']:g}", point[across], point[up]) for point in points]
+        if across in limits and up in limits:
+            axes.plot(limits[across], limits[up], marker="x", markersize=9, color="black", linestyle="none")
+            named.append(("real images", limits[across], limits[up]))
+        for name, x, y in named:
+            axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 5), fontsize=9)
+        axes.set_xlabel(_TRADED[across])
+        axes.set_ylabel(_TRADED[up])
+        axes.set_title(f"over {varied}")
+        axes.grid(visible=True, alpha=0.25)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+_TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
+
+_TRADED = {
+    "precision": "precision (quality)",
+    "recall": "recall (diversity)",
+    "frechet_distance": "Frechet distance (less is better)",
+    "cas": "classification accuracy score",
+}
 
 
 def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:

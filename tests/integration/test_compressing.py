@@ -78,7 +78,6 @@ def test_transparency_is_kept_where_it_is_asked_for(vqgen, trained, tmp_path):
 
 
 def test_evaluate_codec_measures_beside_other_formats(vqgen, trained, pictures, tmp_path):
-    pytest.importorskip("torchmetrics")
     options = ("--json", tmp_path / "e.json", "--plot", tmp_path / "e.png", "--quiet")
     finished = vqgen("evaluate-codec", trained, pictures, *options)
     assert finished.code == 0, finished.err

@@ -445,7 +445,22 @@ PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "mar
 UNSAFE = {"torch.load", "torch.save", "accelerator.save_state", "accelerator.load_state", "accelerator.save"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(SOURCES[0].parent)))
+FOREIGN = "published.py"
+"""Reads weights that others publish, which torch wrote; only as tensors."""
+
+
+def test_published_weights_are_read_as_tensors_only():
+    (path,) = [path for path in SOURCES if path.name == FOREIGN]
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    (load,) = [call for call in calls if ast.unparse(call.func) == "torch.load"]
+    assert {keyword.arg: ast.unparse(keyword.value) for keyword in load.keywords}["weights_only"] == "True"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if path.name != FOREIGN],
+    ids=lambda path: str(path.relative_to(SOURCES[0].parent)),
+)
 def test_nothing_is_pickled(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -4,7 +4,7 @@ Legend: `c` channels, `H W` image.
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,13 +14,10 @@ from PIL import Image, features
 from vqgen.codec.codec import Codec
 from vqgen.codec.totals import psnr
 from vqgen.data import normalize_mode
-from vqgen.errors import ConfigError
+from vqgen.metrics import ms_ssim_weights
 
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
 """Qualities of the curves."""
-
-_BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-_WINDOW = 11
 
 
 @dataclass(frozen=True)
@@ -128,25 +125,19 @@ def means(measured: Sequence[Measured]) -> dict[str, float]:
 
 
 def ms_ssim(original: Image.Image, restored: Image.Image) -> float:
-    """Multi-scale structural similarity with the paper's window and weights.
-
-    Images whose shorter side is at most 160 pixels have too few for five scales: as many as fit are taken, with their
-    weights scaled to the same sum. NaN where not even the window fits.
-
-    Raises:
-        ConfigError: torchmetrics is not installed.
+    """Multi-scale structural similarity, of as many scales as fit; NaN where not even the window does.
 
     Source: Wang, Simoncelli and Bovik 2003, by torchmetrics.
     """
-    ssim = _torchmetrics_ms_ssim()
-    shorter = min(original.size)
-    scales = sum(shorter > (_WINDOW - 1) * 2**scale for scale in range(len(_BETAS)))
-    if scales == 0:
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    weights = ms_ssim_weights(min(original.size))
+    if not weights:
         return float("nan")
-    betas = tuple(beta * sum(_BETAS) / sum(_BETAS[:scales]) for beta in _BETAS[:scales])
-    pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
-    images = [each.permute(2, 0, 1)[None] for each in pair]
-    return float(ssim(*images, data_range=255.0, betas=betas, kernel_size=_WINDOW, normalize="relu"))
+    pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float64))) for each in (restored, original)]
+    one, other = (each.permute(2, 0, 1)[None] / 255 for each in pair)
+    found = multiscale_structural_similarity_index_measure(one, other, data_range=1.0, betas=weights, normalize="relu")
+    return float(found if isinstance(found, torch.Tensor) else found[0])
 
 
 def table(rows: Sequence[Mapping[str, Measured]]) -> Iterator[str]:
@@ -161,11 +152,3 @@ def _measured(original: Image.Image, restored: Image.Image, size: int, quality: 
     restored = restored.convert(original.mode)
     bpp = 8 * size / (original.width * original.height)
     return Measured(size, bpp, psnr(original, restored), ms_ssim(original, restored), quality)
-
-
-def _torchmetrics_ms_ssim() -> Callable[..., torch.Tensor]:
-    try:
-        from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
-    except ImportError as error:
-        raise ConfigError("MS-SSIM: torchmetrics is not installed; `pip install 'vqgen[evaluate]'`") from error
-    return multiscale_structural_similarity_index_measure

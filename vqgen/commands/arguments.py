@@ -22,6 +22,83 @@ def add_output_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write into")
 
 
+def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label: int) -> None:
+    """Adds how many images to sample of each label, and how."""
+    parser.add_argument(
+        "--images-per-label",
+        type=int,
+        default=images_per_label,
+        metavar="N",
+        help=f"images of each label (default: {images_per_label})",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="image i of the request draws from (seed, i) (default: 0)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="T",
+        help="for all levels, or one per level, coarse to fine; 0 takes the most likely codes (default: 1)",
+    )
+    parser.add_argument(
+        "--guidance-scale",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="S",
+        help="for all levels, or one per level: above 1 surer of the label, less varied; 1 samples the model (default)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="keep this share of the samples: those that the classifier is surest of (default: 1, all)",
+    )
+    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K most likely codes")
+    parser.add_argument("--top-p", type=float, metavar="P", help="sample among codes that together have probability P")
+    parser.add_argument(
+        "--batch-size", type=int, default=100, metavar="N", help="images sampled at once, at most (default: 100)"
+    )
+
+
+def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command that judges samples takes."""
+    parser.add_argument("--data-root", metavar="DIR", help="folder of the real images (default: as in the recipe)")
+    parser.add_argument(
+        "--real-images", type=int, default=60_000, metavar="N", help="real images of a split, at most (default: 60000)"
+    )
+    parser.add_argument(
+        "--reference",
+        choices=["held-out", "train"],
+        default="held-out",
+        help="real images whose distribution samples should have (default: held-out; the test images, if any)",
+    )
+    parser.add_argument(
+        "--inception-weights",
+        metavar="FILE",
+        help="compare features of Inception, with the published weights (default: features of a classifier)",
+    )
+    parser.add_argument(
+        "--classifier", metavar="CHECKPOINT", help="compare features of the classifier of another checkpoint"
+    )
+    parser.add_argument(
+        "--reference-features",
+        metavar="FILE",
+        help="keep the features of the reference images here; an existing file is read, so that they are computed once",
+    )
+    parser.add_argument(
+        "--classifier-steps",
+        type=int,
+        metavar="N",
+        help="training steps of the classifiers that are trained to judge (default: as in the recipe)",
+    )
+    parser.add_argument(
+        "--judging-seed", type=int, default=0, metavar="N", help="seed of halves, choices and classifiers (default: 0)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+
+
 def memory_size(text: str) -> int:
     """Bytes, from a text like `500MB`, `1.5G` or `2000000`."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)B?", text.strip().upper())

@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument, memory_size
+from vqgen.commands.arguments import (
+    add_checkpoint_argument,
+    add_compute_arguments,
+    add_output_argument,
+    add_sampling_arguments,
+    memory_size,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,23 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_argument(parser)
     add_output_argument(parser)
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="names, or else indices (default: every label)")
-    parser.add_argument(
-        "--images-per-label", type=int, default=8, metavar="N", help="images of each label (default: 8)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="image i of the request draws from (seed, i) (default: 0)")
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        metavar="T",
-        help="for all levels, or one per level, coarse to fine; 0 takes the most likely codes (default: 1)",
-    )
-    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K most likely codes")
-    parser.add_argument("--top-p", type=float, metavar="P", help="sample among codes that together have probability P")
-    parser.add_argument(
-        "--batch-size", type=int, default=100, metavar="N", help="images sampled at once, at most (default: 100)"
-    )
+    add_sampling_arguments(parser, images_per_label=8)
     parser.add_argument(
         "--max-memory",
         type=memory_size,
@@ -51,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.labels,
         arguments.images_per_label,
         seed=arguments.seed,
-        filters=pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p),
+        filters=pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale),
+        keep=arguments.keep,
         batch_size=arguments.batch_size,
         max_memory=arguments.max_memory,
         processes=processes,

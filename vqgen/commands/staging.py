@@ -51,7 +51,8 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
             f"device: should be auto, cpu, cuda or mps when training, found '{compute.device}'; "
             f"choose a GPU with CUDA_VISIBLE_DEVICES={compute.device.index}"
         )
-    trackers = {section.train.tracker for section in (recipe.vqvae, *recipe.priors)} - {"none"}
+    sections = [recipe.vqvae, *recipe.priors, recipe.classifier_or_default]
+    trackers = {section.train.tracker for section in sections} - {"none"}
     accelerator = make_accelerator(compute, folder, tracker=next(iter(trackers), "none"))
     context = RunContext(
         recipe, folder, compute, accelerator, force=arguments.force, redo=arguments.redo, quiet=arguments.quiet
@@ -90,6 +91,11 @@ def describe(recipe: "Recipe", folder: Path) -> str:
             f"  {level:<8} {side} x {side} codes in {CausalOrder(side, side, prior.slope).num_steps} steps "
             f"(slope {prior.slope}), {prior.layers} layers of {prior.channels} channels, "
             f"{_length(prior.train)} at batch {prior.train.batch_size}"
+        )
+    if recipe.classifier is not None:
+        train = recipe.classifier.train
+        lines.append(
+            f"  classifier  {recipe.classifier.channels} channels, {_length(train)} at batch {train.batch_size}"
         )
     return "\n".join([*lines, f"  samples  {recipe.generate.images_per_label} per label"])
 

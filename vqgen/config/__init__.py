@@ -5,11 +5,23 @@ from vqgen.config.checks import check_recipe
 from vqgen.config.data import DataConfig
 from vqgen.config.fingerprint import differences, result_fields, stage_fields
 from vqgen.config.loading import find_recipe, read_recipe, save_recipe, shipped_recipes
-from vqgen.config.models import Level, PixelCNNConfig, PriorSettings, VQVAEConfig, VQVAESettings, level_names
-from vqgen.config.recipe import GenerateConfig, PriorSection, Recipe, VQVAESection
+from vqgen.config.models import (
+    ClassifierConfig,
+    ClassifierSettings,
+    Level,
+    PixelCNNConfig,
+    PriorSettings,
+    VQVAEConfig,
+    VQVAESettings,
+    level_names,
+)
+from vqgen.config.recipe import ClassifierSection, GenerateConfig, PriorSection, Recipe, VQVAESection
 from vqgen.config.training import TrainConfig
 
 __all__ = [
+    "ClassifierConfig",
+    "ClassifierSection",
+    "ClassifierSettings",
     "Config",
     "DataConfig",
     "GenerateConfig",

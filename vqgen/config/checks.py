@@ -18,7 +18,12 @@ def check_recipe(recipe: Recipe, *, needs_images: bool = True) -> list[str]:
     Raises:
         ConfigError: With all problems at once, a line each.
     """
-    problems = [*_data_problems(recipe, needs_images), *_grid_problems(recipe), *_prior_problems(recipe)]
+    problems = [
+        *_data_problems(recipe, needs_images),
+        *_grid_problems(recipe),
+        *_prior_problems(recipe),
+        *_generate_problems(recipe),
+    ]
     if problems:
         raise ConfigError("\n".join([f"recipe {recipe.name!r} does not fit together:", *(f"  {p}" for p in problems)]))
     return [warning for index in range(len(recipe.priors)) for warning in _blind_spot_warnings(recipe, index)]
@@ -65,6 +70,23 @@ def _prior_problems(recipe: Recipe) -> list[str]:
                 f"priors.{index}.attention_every: should be at most priors.{index}.layers = {prior.layers} "
                 f"(or 0 for no attention), found {prior.attention_every}"
             )
+    return problems
+
+
+def _generate_problems(recipe: Recipe) -> list[str]:
+    wanted, problems = recipe.generate, []
+    if wanted.keep < 1 and recipe.classifier is None:
+        problems.append(
+            f"generate.keep: should be 1 in a recipe without [classifier], which chooses the samples, "
+            f"found {wanted.keep:g}; any --classifier option adds one"
+        )
+    if wanted.guidance_scale != 1:
+        problems += [
+            f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1: guidance needs a "
+            "prior that has seen images without their labels"
+            for index, prior in enumerate(recipe.priors)
+            if prior.label_dropout == 0
+        ]
     return problems
 
 

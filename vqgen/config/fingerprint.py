@@ -5,7 +5,7 @@ Paths, workers and logging are left out (see `runtime_field`), so that moving a 
 
 from typing import Any
 
-from vqgen.config.base import Config, is_runtime_field
+from vqgen.config.base import Config, is_runtime_field, is_unchanged_added_field
 from vqgen.config.recipe import Recipe
 
 
@@ -14,7 +14,7 @@ def result_fields(config: Config, prefix: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in type(config).model_fields:
         value = getattr(config, name)
-        if is_runtime_field(type(config), name):
+        if is_runtime_field(type(config), name) or is_unchanged_added_field(config, name):
             continue
         if isinstance(value, Config):
             fields |= result_fields(value, f"{prefix}.{name}")
@@ -24,11 +24,14 @@ def result_fields(config: Config, prefix: str) -> dict[str, Any]:
 
 
 def stage_fields(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """The fields that change the result of `stage`: vqvae, codes, samples or prior-LEVEL."""
+    """The fields that change the result of `stage`: vqvae, codes, classifier, samples or prior-LEVEL."""
     if stage == "vqvae":
         return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(recipe.vqvae, "vqvae")
     if stage == "codes":
         return {"seed": recipe.seed} | result_fields(recipe.data, "data")
+    if stage == "classifier":
+        section = recipe.classifier_or_default
+        return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(section, "classifier")
     if stage == "samples":
         return {"seed": recipe.seed} | result_fields(recipe.generate, "generate")
     index = recipe.levels.index(stage.removeprefix("prior-"))  # type: ignore[arg-type]

@@ -116,6 +116,30 @@ class PriorSettings(Config):
         return value
 
 
+class ClassifierSettings(Config):
+    """A small residual network that names images."""
+
+    channels: int = Field(16, gt=0, multiple_of=8)
+    """Channels of the first stage; they double from stage to stage."""
+    stages: int = Field(3, gt=0)
+    """Stages, each of half the grid of the one before; the features have channels * 2^(stages - 1) dimensions."""
+    blocks: int = Field(1, gt=0)
+    """Residual blocks of each stage."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout of the features before they become logits."""
+
+
+class ClassifierConfig(ClassifierSettings):
+    """A classifier that can be built."""
+
+    image_size: int = Field(gt=0)
+    """Height and width of the images, in pixels."""
+    image_channels: Literal[1, 3]
+    """1 for grey images, 3 for RGB."""
+    num_classes: int = Field(gt=0)
+    """Labels of the label map."""
+
+
 class PixelCNNConfig(PriorSettings):
     """A PixelCNN that can be built."""
 

@@ -28,6 +28,8 @@ def apply_overrides(recipe: Recipe, options: list[str]) -> Recipe:
     """
     if not options:
         return recipe
+    if any(option.startswith("--classifier.") for option in options):
+        recipe = with_classifier(recipe)
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
@@ -39,22 +41,31 @@ def apply_overrides(recipe: Recipe, options: list[str]) -> Recipe:
 
 def override_help(recipe: Recipe) -> str:
     """The help text of all overrides, with the values of `recipe` as defaults."""
-    output = io.StringIO()
+    output, recipe = io.StringIO(), with_classifier(recipe)
     with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         tyro.cli(type(_to_plain(recipe)), prog="vqgen run RECIPE", args=["--help"], default=_to_plain(recipe))
     return output.getvalue()
 
 
+def with_classifier(recipe: Recipe) -> Recipe:
+    """The recipe with a section [classifier], the default one where it has none."""
+    return recipe.model_copy(update={"classifier": recipe.classifier_or_default})
+
+
 @cache
-def _plain_type(model: type[Config]) -> type:
-    """A dataclass with the fields and descriptions of `model`, and none of its validation."""
+def _plain_type(model: type[Config], absent: tuple[str, ...]) -> type:
+    """A dataclass with the fields and descriptions of `model`, but for the absent ones, and none of its validation."""
     fields = []
     for name, info in model.model_fields.items():
+        if name in absent:
+            continue
         annotation: Any = info.annotation
+        if name == "classifier":  # where it is present
+            annotation = annotation.__args__[0]
         if isinstance(annotation, type) and issubclass(annotation, Config):
-            annotation = _plain_type(annotation)
+            annotation = _plain_type(annotation, ())
         elif name == "priors":
-            annotation = tuple[_plain_type(annotation.__args__[0]), ...]
+            annotation = tuple[_plain_type(annotation.__args__[0], ()), ...]
         if info.description:
             annotation = Annotated[annotation, tyro.conf.arg(help=info.description)]
         fields.append((name, annotation))
@@ -70,7 +81,9 @@ def _to_plain(config: Config) -> Any:
         return value
 
     values = {name: convert(getattr(config, name)) for name in type(config).model_fields}
-    return _plain_type(type(config))(**values)
+    absent = tuple(name for name in values if name == "classifier" and values[name] is None)
+    present = {name: value for name, value in values.items() if name not in absent}
+    return _plain_type(type(config), absent)(**present)
 
 
 def _plain_message(text: str) -> str:

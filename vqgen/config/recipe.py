@@ -4,9 +4,17 @@ import re
 
 from pydantic import Field, field_validator
 
-from vqgen.config.base import Config, runtime_field
+from vqgen.config.base import Config, added_field, runtime_field
 from vqgen.config.data import DataConfig
-from vqgen.config.models import Level, PixelCNNConfig, PriorSettings, VQVAEConfig, VQVAESettings
+from vqgen.config.models import (
+    ClassifierConfig,
+    ClassifierSettings,
+    Level,
+    PixelCNNConfig,
+    PriorSettings,
+    VQVAEConfig,
+    VQVAESettings,
+)
 from vqgen.config.training import TrainConfig
 
 
@@ -27,6 +35,21 @@ class PriorSection(PriorSettings):
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
 
+class ClassifierSection(ClassifierSettings):
+    """The classifier of real images and its training: it judges samples, and chooses among them (generate.keep)."""
+
+    augment: bool = True
+    """Train on augmented images."""
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
+
+    def config(self, data: DataConfig, num_classes: int) -> ClassifierConfig:
+        """The classifier to build for these images and a label map of `num_classes` names."""
+        settings = self.model_dump(exclude={"train", "augment"})
+        return ClassifierConfig(
+            **settings, image_size=data.image_size, image_channels=data.channels, num_classes=num_classes
+        )
+
+
 class GenerateConfig(Config):
     """The samples that end a run."""
 
@@ -38,6 +61,10 @@ class GenerateConfig(Config):
     """Sample among the so many most likely codes."""
     top_p: float | None = Field(None, gt=0, le=1)
     """Sample among the most likely codes that together have this probability."""
+    guidance_scale: float = added_field(1.0, ge=0)
+    """How far the logits go from those without a label towards, and beyond, those with it; 1 samples the model."""
+    keep: float = added_field(1.0, gt=0, le=1)
+    """Share of the samples to keep: those that the classifier is surest of; 1 keeps all."""
     batch_size: int = runtime_field(100, gt=0)
     """Images sampled at once in each process."""
 
@@ -52,6 +79,8 @@ class Recipe(Config):
     data: DataConfig
     vqvae: VQVAESection
     priors: tuple[PriorSection, ...]
+    classifier: ClassifierSection | None = None
+    """The classifier of real images; a recipe without it trains none."""
     generate: GenerateConfig = Field(default_factory=lambda: GenerateConfig.model_validate({}))
 
     @field_validator("name")
@@ -75,6 +104,15 @@ class Recipe(Config):
     def prior(self, level: Level) -> PriorSection:
         """The section of the prior of `level`."""
         return self.priors[self.levels.index(level)]
+
+    @property
+    def classifier_or_default(self) -> ClassifierSection:
+        """The classifier's section, or what one that says nothing would be."""
+        return self.classifier or ClassifierSection.model_validate({})
+
+    def classifier_config(self, num_classes: int) -> ClassifierConfig:
+        """The classifier to build, for a label map of `num_classes` names."""
+        return self.classifier_or_default.config(self.data, num_classes)
 
     def vqvae_config(self, total_steps: int | None = None) -> VQVAEConfig:
         """The VQ-VAE to build, for a training of `total_steps` (by default those that the recipe says)."""

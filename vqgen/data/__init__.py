@@ -10,18 +10,19 @@ from vqgen.data.code_store import (
     write_store,
 )
 from vqgen.data.counting import ImageCounts, count_images
-from vqgen.data.image_set import FileReader, ImageSet, ImageSplits
+from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import LabelMap
 from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
 from vqgen.data.readable import check_readable
 from vqgen.data.reading import IMAGE_SUFFIXES, find_images, normalize_mode, read_image
 from vqgen.data.sources import open_images
 from vqgen.data.training_order import TrainingOrder
-from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_uint8, training_transform
+from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_tensor, to_uint8, training_transform
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "SHARD_SIZE",
+    "ArrayReader",
     "CodeStore",
     "FileReader",
     "ImageBatch",
@@ -44,6 +45,7 @@ __all__ = [
     "read_image",
     "to_float",
     "to_pil",
+    "to_tensor",
     "to_uint8",
     "training_transform",
     "write_shard",

@@ -2,6 +2,8 @@
 
 from vqgen.sampling.cached import CachedSampler
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.graphed import GraphedSampler
+from vqgen.sampling.guidance import guided_logits
 from vqgen.sampling.hierarchy import sample_codes
 from vqgen.sampling.memory import bytes_per_image, images_that_fit
 from vqgen.sampling.noise import ImageNoise
@@ -11,11 +13,13 @@ from vqgen.sampling.sampler import LevelSample, Sampler
 __all__ = [
     "CachedSampler",
     "Filters",
+    "GraphedSampler",
     "ImageNoise",
     "LevelSample",
     "PlainSampler",
     "Sampler",
     "bytes_per_image",
+    "guided_logits",
     "images_that_fit",
     "sample_codes",
 ]

@@ -15,13 +15,14 @@ from vqgen.errors import ConfigError
 
 @dataclass(frozen=True)
 class Filters:
-    """Temperature, then top-k, then top-p; the default changes nothing.
+    """Guidance, then temperature, then top-k, then top-p; the default changes nothing.
 
     Attributes:
         temperature: Divides the logits, at least 0. Below 1 safer and less varied; 0 leaves only the most likely code.
         top_k: Keeps exactly the so many most likely codes, at least 1; a number above K keeps all. None for no limit.
         top_p: Keeps the smallest set of most likely codes whose probability, after temperature and top-k, is at least
             `top_p`, in (0, 1]; never fewer than one. None for no limit.
+        guidance_scale: Classifier-free guidance, at least 0; see `guided_logits`. 1 for none.
 
     Among equally likely codes the lower number counts as the likelier, so the number kept is always exact.
 
@@ -34,6 +35,7 @@ class Filters:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    guidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.temperature < math.inf):
@@ -42,12 +44,21 @@ class Filters:
             raise ConfigError(f"top_k should be at least 1 (or None for no limit), found {self.top_k}")
         if self.top_p is not None and not (0 < self.top_p <= 1):
             raise ConfigError(f"top_p should be above 0 and at most 1 (or None for no limit), found {self.top_p}")
+        if not (0 <= self.guidance_scale < math.inf):
+            raise ConfigError(
+                f"guidance_scale should be at least 0 and finite (1 for none), found {self.guidance_scale}"
+            )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether sampling needs the logits of the null label too."""
+        return self.guidance_scale != 1
 
     def apply(self, logits: Float[Tensor, "*n k"]) -> Float64[Tensor, "*n k"]:
         """Divides by the temperature and closes codes; the largest logit becomes 0.
 
         Args:
-            logits: Unnormalised log probabilities.
+            logits: Unnormalised log probabilities, guided ones where there is guidance.
 
         Returns:
             Logits of what to sample, -inf for closed codes; float64, in which no temperature is too small. Every

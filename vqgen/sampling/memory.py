@@ -5,24 +5,26 @@ from collections.abc import Sequence
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
-from vqgen.sampling.step_tables import open_taps, padded_cells
+from vqgen.sampling.noise import POSITIONS_AT_ONCE
+from vqgen.sampling.step_tables import padded_cells, span_of, split_taps, widest
 
 _SHARE = 0.8
 """Of the memory, what sampling may take: the rest is for the allocator and for what else the program holds."""
 
 
-def images_that_fit(configs: Sequence[PixelCNNConfig], max_memory: int, element_size: int = 4) -> int:
+def images_that_fit(configs: Sequence[PixelCNNConfig], max_memory: int, element_size: int = 4, copies: int = 1) -> int:
     """How many images can be sampled at once.
 
     Args:
         configs: The priors; a batch goes through one after the other.
         max_memory: Bytes that sampling may take.
         element_size: As in `bytes_per_image`.
+        copies: How often each image is evaluated: twice with guidance.
 
     Raises:
         ConfigError: Not even one image fits.
     """
-    needed = max(bytes_per_image(config, element_size) for config in configs)
+    needed = copies * max(bytes_per_image(config, element_size) for config in configs)
     images = int(_SHARE * max_memory) // needed
     if images < 1:
         raise ConfigError(
@@ -40,12 +42,16 @@ def bytes_per_image(config: PixelCNNConfig, element_size: int = 4) -> int:
         element_size: Bytes of a number that is kept: 4 for float32.
     """
     order = CausalOrder(config.height, config.width, config.slope)
-    c, n, widest = config.channels, order.num_positions, max(map(len, order.steps()))
-    taps = [len(open_taps(order, config.kernel_size, strict)) for strict in (True, False)]
+    c, n, kernel_size = config.channels, order.num_positions, config.kernel_size
+    span = span_of(order, kernel_size)
+    step, known_positions = widest(order, 1), widest(order, span)
+    splits = [split_taps(order, kernel_size, strict, span) for strict in (True, False)]
+    near, far = (max(map(len, part)) for part in zip(*splits, strict=True))
     attentions = config.layers // config.attention_every if config.attention_every else 0
-    kept = (1 + config.layers) * padded_cells(order, config.kernel_size) * c + attentions * 2 * n * c
+    kept = (1 + config.layers) * padded_cells(order, kernel_size) * c + attentions * 2 * n * c
     kept += n * c if config.is_conditioned else 0
-    step = widest * (taps[1] * c + (2 + 2 * config.layers) * 2 * c + 8 * c)
-    tables = n * (4 * sum(taps) + 8)
-    noise_and_logits = widest * config.codebook_size * 6 * 8
-    return element_size * (kept + step) + tables + noise_and_logits
+    known = known_positions * ((1 + 2 * config.layers) * 2 * c + far * c)
+    computed = step * (near * c + 12 * c)
+    tables = n * (4 * 2 * (near + far) + 8)
+    noise_and_logits = (2 * min(n, POSITIONS_AT_ONCE) + 5 * step) * config.codebook_size * 8
+    return element_size * (kept + known + computed) + tables + noise_and_logits

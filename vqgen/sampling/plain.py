@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.guidance import beside_null
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, choose, evaluation
 
@@ -30,11 +31,17 @@ class PlainSampler:
         codes = torch.zeros(len(noise), order.height, order.width, dtype=torch.int64, device=device)
         flat = codes.view(len(noise), -1)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
+        if filters.is_guided:
+            labels, condition = beside_null(prior, labels, condition)
+        copies = len(labels) // len(noise)
+        level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
         with evaluation(prior):
             for positions in order.steps():
                 step = torch.from_numpy(positions).to(device)
-                logits = rearrange(prior(codes, labels, condition), "b k h w -> b (h w) k")[:, step]
-                gumbel = noise.gumbel(len(positions), prior.config.codebook_size)
-                flat[:, step], log_probability = choose(logits, gumbel, filters)
-                log_likelihood += log_probability
+                all_logits = prior(codes.repeat(copies, 1, 1), labels, condition)
+                logits, *null_logits = rearrange(all_logits, "b k h w -> b (h w) k")[:, step].chunk(copies)
+                flat[:, step], log_probabilities = choose(
+                    logits, level_noise.gumbel(len(positions)), filters, *null_logits
+                )
+                log_likelihood += log_probabilities.sum(dim=1)
         return LevelSample(codes, log_likelihood)

@@ -1,10 +1,19 @@
-"""The pipeline folder of a run: written as soon as the VQ-VAE exists, priors added as they finish."""
+"""The pipeline folder of a run: written as soon as the VQ-VAE exists, priors and classifier added as they finish."""
 
 from torch import Tensor
 
-from vqgen.checkpoint import PipelineParts, hash_model, load_model, load_tensors, made_from, save_pipeline
+from vqgen.checkpoint import (
+    PipelineParts,
+    hash_model,
+    load_classifier,
+    load_model,
+    load_tensors,
+    made_from,
+    save_pipeline,
+)
 from vqgen.codec import frequencies_of_counts
 from vqgen.data import LabelMap
+from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.stages.bookkeeping import StageRecord, read_record
@@ -17,7 +26,7 @@ HISTOGRAMS = "histograms.safetensors"
 def write_pipeline(
     context: RunContext, label_map: LabelMap, split: dict[str, list[int]], finished: StageRecord
 ) -> None:
-    """Writes `pipeline/` from the VQ-VAE and the priors that belong to it; call it in the main process.
+    """Writes `pipeline/` from the VQ-VAE, the priors that belong to it and the classifier; call it in the main process.
 
     Args:
         context: The run.
@@ -33,6 +42,7 @@ def write_pipeline(
         for level, path in prior_folders.items()
         if (path / "config.json").is_file() and made_from(path).get("vqvae") == vqvae_hash
     }
+    classifier, classifier_made_from = _find_classifier(context, len(label_map))
     parts = PipelineParts(
         name=recipe.name,
         data=recipe.data,
@@ -41,6 +51,8 @@ def write_pipeline(
         priors={level: load_model(path, PixelCNN) for level, path in ready.items()},
         split=split,
         trained_on=dict.fromkeys(ready, vqvae_hash),
+        classifier=classifier,
+        classifier_made_from=classifier_made_from,
         texts={
             "README.md": model_card(context, label_map, vqvae_hash, finished),
             "recipe.toml": (folder / "recipe.toml").read_text(encoding="utf-8"),
@@ -59,12 +71,24 @@ def _frequencies(context: RunContext, vqvae_hash: str, finished: StageRecord) ->
     return {level: frequencies_of_counts(counts) for level, counts in load_tensors(folder / HISTOGRAMS)[0].items()}
 
 
+def _find_classifier(context: RunContext, num_labels: int) -> tuple[Classifier | None, dict[str, str]]:
+    """The classifier that was trained on this run's images, and what they were, where there is one."""
+    folder = context.folder / "classifier" / "model"
+    if not (folder / "config.json").is_file() or made_from(folder) != made_from(context.folder / "vqvae" / "model"):
+        return None, {}
+    return load_classifier(folder, num_labels)
+
+
 def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finished: StageRecord) -> str:
     """A model card: what the model is, what was measured on the way, how to use it; arguments as `write_pipeline`."""
     recipe, lines = context.recipe, []
-    for stage in ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels)]:
+    images = made_from(context.folder / "vqvae" / "model").get("images")
+    for stage in ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), "classifier"]:
         record = finished if stage == finished.stage else read_record(context.folder / stage)
-        if record is not None and record.complete and vqvae_hash in (record.output, record.inputs.get("vqvae")):
+        if record is None or not record.complete:
+            continue
+        of_images = stage == "classifier" and record.inputs.get("images") == images
+        if of_images or vqvae_hash in (record.output, record.inputs.get("vqvae")):
             lines += [f"| {stage} | {name} | {value:.5g} |" for name, value in record.figures.items()]
     grids = ", ".join(f"{level} {recipe.grid_side(level)} x {recipe.grid_side(level)}" for level in recipe.levels)
     labels = ", ".join(label_map.names) or "none"
@@ -88,7 +112,7 @@ def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finish
             *lines,
             "",
             "`mse` is of intensities in [0, 1], `psnr` in dB, `nats_per_code` and `bits_per_code` per code of the "
-            "level, `bpp` bits of the level's codes per pixel of the image.",
+            "level, `bpp` bits of the level's codes per pixel of the image, `cross_entropy` of the labels in nats.",
             "",
             "## Use",
             "",

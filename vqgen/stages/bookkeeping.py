@@ -161,7 +161,8 @@ def require_stage(context: RunContext, stage: str) -> StageRecord:
     """
     record = read_record(context.folder / stage)
     if record is None or not record.complete:
-        command = {"vqvae": "train-vqvae", "codes": "extract-codes"}.get(stage, f"train-prior --level {stage[6:]}")
+        commands = {"vqvae": "train-vqvae", "codes": "extract-codes", "classifier": "train-classifier"}
+        command = commands.get(stage, f"train-prior --level {stage[6:]}")
         raise CheckpointError(
             f"{context.folder / stage}: is needed first, found "
             f"{'nothing' if record is None else 'an unfinished one'}; `vqgen {command}` or `vqgen run` makes it"

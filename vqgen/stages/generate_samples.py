@@ -13,20 +13,22 @@ STAGE = "samples"
 
 def generate_samples(context: RunContext) -> None:
     """Samples `generate.images_per_label` images of every label into `samples/`; processes share the work."""
-    stages = ["vqvae", *(f"prior-{level}" for level in context.recipe.levels)]
+    wanted = context.recipe.generate
+    chooses = [] if wanted.keep == 1 else ["classifier"]
+    stages = ["vqvae", *(f"prior-{level}" for level in context.recipe.levels), *chooses]
     action, record = begin_stage(context, STAGE, {stage: require_stage(context, stage).output for stage in stages})
     folder = context.folder / STAGE
     if action == "skip":
         context.say(f"{STAGE}: complete")
         return
     pipe = VQGenPipeline(load_pipeline(context.folder / "pipeline"), Compute(context.device, context.compute.dtype))
-    wanted = context.recipe.generate
     output = generate_shared(
         pipe,
         None,
         wanted.images_per_label,
         seed=context.recipe.seed,
-        filters=pipe.filters(wanted.temperature, wanted.top_k, wanted.top_p),
+        filters=pipe.filters(wanted.temperature, wanted.top_k, wanted.top_p, wanted.guidance_scale),
+        keep=wanted.keep,
         batch_size=wanted.batch_size,
         processes=Processes(context.rank, context.world_size, context.device),
         quiet=context.quiet,

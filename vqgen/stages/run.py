@@ -9,6 +9,7 @@ from vqgen.stages.bookkeeping import check_unchanged, decide, locked, read_recor
 from vqgen.stages.context import RunContext
 from vqgen.stages.extract_codes import extract_codes
 from vqgen.stages.generate_samples import generate_samples
+from vqgen.stages.train_classifier import train_classifier
 from vqgen.stages.train_prior import train_prior
 from vqgen.stages.train_vqvae import train_vqvae
 
@@ -21,17 +22,20 @@ def run_stages(context: RunContext, act: Callable[[RunContext], object]) -> None
 
 
 def run_all(context: RunContext) -> None:
-    """Trains both stages and samples: VQ-VAE, codes, a prior per level, pictures."""
+    """Trains both stages and samples: VQ-VAE, codes, a prior per level, the classifier where wanted, pictures."""
     train_vqvae(context)
     extract_codes(context)
     for level in context.recipe.levels:
         train_prior(context, level)
+    if context.recipe.classifier is not None:
+        train_classifier(context)
     generate_samples(context)
 
 
 def stage_names(recipe: Recipe) -> list[str]:
     """The stages of a run, in order; also the names of their folders."""
-    return ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), "samples"]
+    classifier = [] if recipe.classifier is None else ["classifier"]
+    return ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), *classifier, "samples"]
 
 
 def stage_states(context: RunContext) -> dict[str, str]:

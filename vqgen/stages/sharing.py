@@ -8,7 +8,6 @@ import torch
 
 from vqgen.codes import Codes
 from vqgen.compute import Compute
-from vqgen.errors import ConfigError
 from vqgen.pipeline import GenerationOutput, Label, VQGenPipeline
 from vqgen.progress import ProgressBar
 from vqgen.sampling import Filters
@@ -53,6 +52,7 @@ def generate_shared(
     filters: Sequence[Filters],
     batch_size: int,
     processes: Processes,
+    keep: float = 1.0,
     max_memory: int | None = None,
     quiet: bool = False,
 ) -> GenerationOutput:
@@ -65,9 +65,8 @@ def generate_shared(
         ConfigError: A number is out of its range.
         DataError: A label is unknown.
     """
-    if images_per_label < 1:
-        raise ConfigError(f"images_per_label: should be at least 1, found {images_per_label}")
-    indices = [label for label in pipe.resolve_labels(labels) for _ in range(images_per_label)]
+    candidates = pipe.candidates(images_per_label, keep)
+    indices = [label for label in pipe.resolve_labels(labels) for _ in range(candidates)]
     rank, world = processes.rank, processes.world_size
     begin, end = len(indices) * rank // world, len(indices) * (rank + 1) // world
     parts: list[tuple[Codes, torch.Tensor]] = []
@@ -87,8 +86,16 @@ def generate_shared(
             )
     gathered = _gather(parts) if world > 1 else parts
     codes = Codes.cat([part for part, _ in gathered])
-    images = pipe.decode(codes) if rank == 0 else []
-    return GenerationOutput(images, codes, torch.cat([nats for _, nats in gathered]), indices, seed)
+    log_likelihood = torch.cat([nats for _, nats in gathered])
+    return pipe.finish(
+        codes,
+        log_likelihood,
+        indices,
+        seed,
+        candidates=candidates,
+        keep=images_per_label,
+        pictures=rank == 0,
+    )
 
 
 def _gather(parts: list[tuple[Codes, torch.Tensor]]) -> list[tuple[Codes, torch.Tensor]]:

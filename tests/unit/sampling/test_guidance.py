@@ -1,0 +1,107 @@
+"""Guidance: its closed form, no guidance at scale 1, and cached as plain."""
+
+import pytest
+import torch
+
+from vqgen.errors import ConfigError
+from vqgen.sampling import CachedSampler, Filters, GraphedSampler, ImageNoise, PlainSampler, guided_logits
+from vqgen.sampling.kept_layers import Output
+from vqgen.sampling.memory import bytes_per_image, images_that_fit
+
+LABELS = torch.tensor([0, 2, -1])
+SAMPLERS = [PlainSampler(), CachedSampler(), GraphedSampler()]
+
+
+def conditioned(prior):
+    config = prior.config
+    if not config.is_conditioned:
+        return None
+    with torch.no_grad():
+        return prior.encode_condition(torch.randint(5, (3, config.coarser_height, config.coarser_width)))
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_guided_logits_are_the_product_of_powers(scale):
+    conditional, unconditional = (torch.randn(4, 6, dtype=torch.float64) for _ in range(2))
+    given, free = conditional.softmax(-1), unconditional.softmax(-1)
+    expected = given**scale * free ** (1 - scale)
+    expected = expected / expected.sum(-1, keepdim=True)
+    assert torch.allclose(guided_logits(conditional, unconditional, scale).softmax(-1), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_scale_1_is_no_guidance_and_evaluates_nothing_twice(make_prior, sampler, monkeypatch):
+    prior, rows, compute = make_prior(), [], Output.__call__
+    prior.output.register_forward_hook(lambda module, inputs, output: rows.append(output.shape[:-1].numel()))
+
+    def count(self, features):
+        rows.append(len(features))
+        return compute(self, features)
+
+    monkeypatch.setattr(Output, "__call__", count)
+    one, other = (
+        sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters)
+        for filters in (Filters(), Filters(guidance_scale=1.0))
+    )
+    assert torch.equal(one.codes, other.codes)
+    assert torch.equal(one.log_likelihood, other.log_likelihood)
+    half = len(rows) // 2
+    assert rows
+    assert rows[:half] == rows[half:]
+
+
+@pytest.mark.parametrize("slope", [1, 2, "raster"])
+@pytest.mark.parametrize("changes", [{}, {"coarser_height": 3, "coarser_width": 2}])
+@pytest.mark.parametrize("filters", [Filters(guidance_scale=2.5), Filters(0.8, 3, guidance_scale=0.3)])
+def test_faster_ones_are_plain(make_prior, slope, changes, filters):
+    prior = make_prior(slope=slope, **changes)
+    condition = conditioned(prior)
+    plain, *others = (s.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters) for s in SAMPLERS)
+    for other in others:
+        assert torch.equal(plain.codes, other.codes)
+        assert torch.allclose(plain.log_likelihood, other.log_likelihood, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_scale_0_samples_as_without_a_label(make_prior, sampler):
+    prior = make_prior()
+    guided = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters(guidance_scale=0.0)).codes
+    free = sampler.sample(prior, torch.full((3,), -1), None, ImageNoise(0, range(3)), Filters()).codes
+    assert torch.equal(guided, free)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_likelihood_is_that_of_the_unguided_model(make_prior, sampler):
+    prior = make_prior().eval()
+    sample = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters(0.5, guidance_scale=3.0))
+    with torch.no_grad():
+        expected = prior.log_likelihood(sample.codes, LABELS, None)
+    assert torch.allclose(sample.log_likelihood, expected, rtol=0, atol=1e-10)
+
+
+def test_one_position_is_drawn_from_the_guided_distribution(make_prior):
+    """2,000 draws of a single code: each share within four standard deviations (chance to fail: below 5 * 7e-5)."""
+    prior = make_prior(height=1, width=1).eval()
+    with torch.no_grad():
+        prior.label_embedding.weight.mul_(3)
+        prior.output[-1].weight.mul_(0.3)
+    labels = torch.zeros(2000, dtype=torch.int64)
+    codes = CachedSampler().sample(prior, labels, None, ImageNoise(0, range(2000)), Filters(guidance_scale=2.0)).codes
+    with torch.no_grad():
+        given, free = (prior(codes[:1], torch.tensor([label]), None).flatten() for label in (0, prior.null_label))
+    expected = guided_logits(given, free, 2.0).softmax(-1)
+    assert (given.softmax(-1) - expected).abs().max() > 0.05
+    shares = codes.flatten().bincount(minlength=5) / 2000
+    assert ((shares - expected).abs() < 4 * (expected * (1 - expected) / 2000).sqrt() + 1e-12).all()
+
+
+@pytest.mark.parametrize("scale", [-0.1, float("inf"), float("nan")])
+def test_refuses_a_scale(scale):
+    with pytest.raises(ConfigError, match="guidance_scale should be at least 0 and finite"):
+        Filters(guidance_scale=scale)
+
+
+def test_a_doubled_batch_takes_twice_the_memory(make_prior):
+    config = make_prior().config
+    memory = 100 * bytes_per_image(config)
+    assert images_that_fit([config], memory, copies=2) == images_that_fit([config], memory) // 2

@@ -1,0 +1,151 @@
+"""From the words of a command line to a judge and to samples, for the commands that judge."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqgen.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from vqgen.commands.judging import Judge, Samples
+    from vqgen.compute import Compute
+    from vqgen.evaluation import FeatureSpace
+    from vqgen.pipeline import VQGenPipeline
+
+
+def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool) -> "Judge":
+    """Opens a checkpoint and its real images.
+
+    Args:
+        arguments: With what `add_evaluation_arguments` and `add_compute_arguments` declare.
+        needs_space: Whether features will be compared.
+        trains: Whether classifiers will be trained for the classification accuracy score.
+
+    Raises:
+        ConfigError: Something needs labels, and the model has none.
+        CheckpointError: The checkpoint cannot be used.
+        DataError: The real images are missing, or others than those of the training.
+    """
+    from vqgen.commands.judging import Judge
+    from vqgen.commands.real_images import open_real_images, recipe_of
+    from vqgen.compute import Compute
+    from vqgen.pipeline import VQGenPipeline
+    from vqgen.stages.context import make_accelerator
+
+    compute = Compute.resolve(arguments.device, arguments.dtype)
+    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    _check_labels(pipe, arguments, needs_space, trains)
+    real = open_real_images(
+        pipe, arguments.data_root, most=arguments.real_images, splits=["train", "validation", "test"]
+    )
+    held_out = real.get("test", real["validation"])
+    section = recipe_of(pipe).classifier_or_default
+    if arguments.classifier_steps is not None:
+        train = section.train.model_copy(update={"steps": _at_least_1(arguments.classifier_steps), "epochs": None})
+        section = section.model_copy(update={"train": train})
+    judge = Judge(
+        pipe,
+        real["train"],
+        held_out,
+        real["train"] if arguments.reference == "train" else held_out,
+        arguments.judging_seed,
+        None,
+        section,
+        accelerator=make_accelerator(compute) if trains or needs_space else None,
+        features_file=Path(arguments.reference_features) if arguments.reference_features else None,
+        quiet=arguments.quiet,
+    )
+    if needs_space:
+        judge.space = _space(judge, arguments, compute)
+    return judge
+
+
+def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: float) -> "Samples":
+    """Samples every label of a pipeline as the command line says; `changes` replace single arguments."""
+    import torch
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    from vqgen.commands.judging import Samples
+
+    wanted = argparse.Namespace(**(vars(arguments) | changes))
+    output = pipe(
+        None,
+        wanted.images_per_label,
+        seed=wanted.seed,
+        temperature=wanted.temperature,
+        top_k=wanted.top_k,
+        top_p=wanted.top_p,
+        guidance_scale=wanted.guidance_scale,
+        keep=wanted.keep,
+        batch_size=wanted.batch_size,
+    )
+    labels = torch.tensor([-1 if label is None else label for label in output.labels])
+    return Samples(torch.stack([pil_to_tensor(image) for image in output.images]), labels)
+
+
+def _check_labels(pipe: "VQGenPipeline", arguments: argparse.Namespace, needs_space: bool, trains: bool) -> None:
+    if len(pipe.label_map):
+        return
+    if trains:
+        raise ConfigError(
+            f"checkpoint {arguments.checkpoint}: has no labels, so no classifier can be trained on its samples; "
+            "leave the score out: --only reconstruction codes likelihood memorisation"
+        )
+    if needs_space and not arguments.inception_weights:
+        raise ConfigError(
+            f"checkpoint {arguments.checkpoint}: has no labels, so no classifier to compare features by; give "
+            "--inception-weights FILE, or judge --only reconstruction codes likelihood memorisation"
+        )
+
+
+def _space(judge: "Judge", arguments: argparse.Namespace, compute: "Compute") -> "FeatureSpace":
+    """Inception where its weights are given; else a classifier: the one named, the checkpoint's, or one trained now."""
+    from vqgen.evaluation import ClassifierSpace
+
+    if arguments.inception_weights:
+        from vqgen.evaluation.inception import InceptionSpace
+
+        return InceptionSpace(Path(arguments.inception_weights), compute)
+    if arguments.classifier:
+        return _other_classifier(judge, Path(arguments.classifier), compute)
+    parts = judge.pipe.parts
+    if parts.classifier is not None:
+        return ClassifierSpace(parts.classifier, parts.classifier_hash, compute)
+    print(f"{parts.name} has no classifier; training one on {len(judge.train):,} real images", flush=True)
+    return _trained_classifier(judge, compute)
+
+
+def _trained_classifier(judge: "Judge", compute: "Compute") -> "FeatureSpace":
+    import tempfile
+
+    from vqgen.checkpoint import save_model
+    from vqgen.evaluation import ClassifierSpace
+
+    classifier = judge.train_classifier(judge.train.images, judge.train.labels)
+    with tempfile.TemporaryDirectory() as folder:
+        return ClassifierSpace(classifier, save_model(classifier, Path(folder) / "classifier"), compute)
+
+
+def _other_classifier(judge: "Judge", path: Path, compute: "Compute") -> "FeatureSpace":
+    """The classifier of another checkpoint, so that several are judged alike."""
+    from vqgen.checkpoint import load_pipeline, locate_pipeline
+    from vqgen.evaluation import ClassifierSpace
+
+    parts = load_pipeline(locate_pipeline(path))
+    if parts.classifier is None:
+        raise CheckpointError(f"--classifier {path}: has no classifier; `vqgen train-classifier` adds one to a run")
+    own, found = judge.pipe.parts.data, parts.classifier.config
+    wanted = (own.image_size, own.channels, judge.pipe.label_map.names)
+    if (found.image_size, found.image_channels, parts.label_map.names) != wanted:
+        raise CheckpointError(
+            f"--classifier {path}: should be of images of {own.image_size} pixels with {own.channels} channels and the "
+            f"same labels, found {found.image_size} pixels, {found.image_channels} channels, "
+            f"labels {', '.join(parts.label_map.names[:4])}, ..."
+        )
+    return ClassifierSpace(compute.place(parts.classifier).eval(), parts.classifier_hash, compute)
+
+
+def _at_least_1(steps: int) -> int:
+    if steps < 1:
+        raise ConfigError(f"--classifier-steps: should be at least 1, found {steps}")
+    return steps

@@ -1,0 +1,292 @@
+"""The judge: what `vqgen evaluate` and `vqgen sweep` compute of a checkpoint, group by group.
+
+Legend: `n` images, `c` channels, `H W` image.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vqgen.codes import Codes
+from vqgen.commands.real_images import RealImages
+from vqgen.config import ClassifierSection
+from vqgen.errors import DataError
+from vqgen.evaluation import (
+    AccuracyScorer,
+    ClassifierSpace,
+    Features,
+    FeatureSpace,
+    Figure,
+    accuracy,
+    as_image_set,
+    as_many_per_label,
+    check_same_space,
+    compare_manifolds,
+    difference,
+    figures_with_floor,
+    frechet_distance,
+    halves,
+    inception_score,
+    kernel_distance,
+    likelihood_figures,
+    load_features,
+    memorisation,
+    nearest,
+    reconstruction_errors,
+    save_features,
+)
+from vqgen.metrics import code_usage
+from vqgen.models.classifier import Classifier
+from vqgen.pipeline import VQGenPipeline
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples to judge.
+
+    Attributes:
+        images: uint8 `(n, c, H, W)`.
+        labels: int64 `(n,)`, -1 for none.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass
+class Judge:
+    """Judges a pipeline against real images.
+
+    Attributes:
+        pipe: The pipeline.
+        train: Real images that it was trained on.
+        held_out: Real images that it never saw.
+        reference: Real images whose distribution samples should have: `train` or `held_out`.
+        seed: Seed of the halves, of what is chosen among real images and of the classifiers that are trained.
+        space: Where distributions are compared; None leaves out what needs one.
+        section: The classifier to train for the classification accuracy score, and how.
+        accelerator: The process that trains it; None leaves the score out.
+        features_file: Where the features of the reference are kept; None computes them.
+        quiet: Show no progress bars.
+    """
+
+    pipe: VQGenPipeline
+    train: RealImages
+    held_out: RealImages
+    reference: RealImages
+    seed: int
+    space: FeatureSpace | None
+    section: ClassifierSection
+    accelerator: Accelerator | None = None
+    features_file: Path | None = None
+    quiet: bool = True
+
+    @cached_property
+    def _reference_features(self) -> Features:
+        assert self.space is not None
+        if self.features_file is None or not self.features_file.exists():
+            features = self.space(self.reference.images)
+            if self.features_file is not None:
+                save_features(features, self.features_file)
+            return features
+        features = load_features(self.features_file)
+        if features.space != self.space.name or len(features) != len(self.reference):
+            raise DataError(
+                f"{self.features_file}: should hold the features of {len(self.reference)} images in the space "
+                f"{self.space.name!r}, found {len(features)} in {features.space!r}; name another file for this space"
+            )
+        return features
+
+    @cached_property
+    def _held_out_codes(self) -> Codes:
+        return self.pipe.encode_tensor(self.held_out.images)
+
+    # what needs no samples
+
+    def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Figure]:
+        """Errors of reconstructions of the held-out images."""
+        images, decoded = self.held_out.images, self.pipe.decode_tensor(self._held_out_codes)
+
+        def errors(chosen: Tensor) -> dict[str, float]:
+            return reconstruction_errors(images[chosen], decoded[chosen], lpips)
+
+        counts = {self.held_out.split: len(images)}
+        return self._of_halves("reconstruction", "pixels", counts, errors, self.held_out)
+
+    def codes(self) -> list[Figure]:
+        """Usage and perplexity of each codebook over the held-out images."""
+        size = self.pipe.vqvae.config.codebook_size
+
+        def usage(chosen: Tensor) -> dict[str, float]:
+            figures = {}
+            for level, grid in self._held_out_codes.grids.items():
+                used = code_usage(grid[chosen].flatten().bincount(minlength=size))
+                figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
+            return figures
+
+        counts = {self.held_out.split: len(self.held_out)}
+        return self._of_halves("codes", f"{size} codes a level", counts, usage, self.held_out)
+
+    def likelihood(self) -> list[Figure]:
+        """Nats per code of each level, and bits per pixel, of training images and of held-out ones."""
+        figures = []
+        for real in (self.train, self.held_out):
+            codes = self._held_out_codes if real is self.held_out else self.pipe.encode_tensor(real.images)
+            pixels = real.images.shape[-1] * real.images.shape[-2]
+
+            def nats(
+                chosen: Tensor, codes: Codes = codes, real: RealImages = real, pixels: int = pixels
+            ) -> dict[str, float]:
+                found = likelihood_figures(
+                    self.pipe.parts.priors, codes[chosen], real.labels[chosen], pixels, self.pipe.compute
+                )
+                return {f"{name}_{real.split}": value for name, value in found.items()}
+
+            figures += self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
+        return figures
+
+    # what judges samples
+
+    def distribution(self, samples: Samples) -> list[Figure]:
+        """Distances between the distributions of samples and of real images.
+
+        Raises:
+            DataError: There are too few images for a metric.
+        """
+        assert self.space is not None
+        real, drawn = self._reference_features, self.space(samples.images)
+        one, other = halves(len(real), self.seed)
+        counts = {"samples": len(drawn), self.reference.split: len(real)}
+        return figures_with_floor(
+            "distribution",
+            self.space.name,
+            counts,
+            compare_distributions(real, drawn),
+            lambda: compare_distributions(real.subset(one), real.subset(other)),
+        )
+
+    def naming(self, samples: Samples) -> list[Figure]:
+        """What the network of the space makes of samples: inception score and, of our own classifier, accuracy."""
+        assert self.space is not None
+        drawn, real = self.space(samples.images), self._reference_features
+        counts = {"samples": len(drawn), self.reference.split: len(real)}
+        figures = {
+            "inception_score": inception_score(drawn.log_probabilities),
+            "inception_score_of_real": inception_score(real.log_probabilities),
+        }
+        if isinstance(self.space, ClassifierSpace):
+            figures["sample_accuracy"] = accuracy(drawn.log_probabilities, samples.labels)
+            figures["real_accuracy"] = accuracy(real.log_probabilities, self.reference.labels)
+
+        def of_halves(chosen: Tensor) -> dict[str, float]:
+            part = real.subset(chosen)
+            floors = {"inception_score": inception_score(part.log_probabilities)}
+            floors["sample_accuracy"] = accuracy(part.log_probabilities, self.reference.labels[chosen])
+            return floors | {
+                "inception_score_of_real": floors["inception_score"],
+                "real_accuracy": floors["sample_accuracy"],
+            }
+
+        return figures_with_floor(
+            "naming",
+            self.space.name,
+            counts,
+            figures,
+            lambda: difference(of_halves, halves(len(real), self.seed)),
+        )
+
+    def accuracy_score(self, samples: Samples, *, companions: bool = True) -> list[Figure]:
+        """The classification accuracy score of samples and, beside it, of as many real images and reconstructions."""
+        sets = {"cas": (samples.images, samples.labels)}
+        if companions:
+            real = self.as_many_real(samples)
+            decoded = self.pipe.decode_tensor(self.pipe.encode_tensor(real.images))
+            sets |= {"cas_of_real": (real.images, real.labels), "cas_of_reconstructions": (decoded, real.labels)}
+        figures = []
+        for name, (images, labels) in sets.items():
+            figures += self._score(name, self.train_classifier(images, labels), len(images))
+        return figures
+
+    def as_many_real(self, samples: Samples) -> RealImages:
+        """As many training images of each label as there are samples of it, or all where there are fewer."""
+        return self.train.subset(as_many_per_label(self.train.labels, samples.labels, self.seed))
+
+    def train_classifier(self, images: Tensor, labels: Tensor) -> Classifier:
+        """Trains the classifier on `images` and nothing else."""
+        assert self.accelerator is not None
+        data = self.pipe.parts.data
+        scorer = AccuracyScorer(
+            self.section.config(data, len(self.pipe.label_map)),
+            self.section,
+            data,
+            as_image_set(self.held_out.images, self.held_out.labels),
+            self.accelerator,
+            self.pipe.compute,
+            self.seed,
+        )
+        return scorer.train(images, labels, quiet=self.quiet)
+
+    def _score(self, name: str, classifier: Classifier, trained_on: int) -> list[Figure]:
+        named = ClassifierSpace(classifier, "", self.pipe.compute)(self.held_out.images).log_probabilities
+
+        def share(chosen: Tensor) -> dict[str, float]:
+            return {name: accuracy(named[chosen], self.held_out.labels[chosen])}
+
+        counts = {"trained on": trained_on, self.held_out.split: len(self.held_out)}
+        steps = f"{self.section.train.steps} steps"
+        return self._of_halves("accuracy score", steps, counts, share, self.held_out)
+
+    def memorisation(self, samples: Samples) -> tuple[list[Figure], Tensor]:
+        """How near samples are to training images, and the index of each sample's nearest one."""
+        drawn, nearest_index = nearest(_as_points(samples.images), _as_points(self.train.images))
+        held_out, _ = nearest(_as_points(self.held_out.images), _as_points(self.train.images))
+        found, (one, other) = memorisation(drawn, held_out), halves(len(held_out), self.seed)
+        counts = {"samples": len(drawn), "train": len(self.train), self.held_out.split: len(held_out)}
+
+        def floor() -> dict[str, float]:
+            of_real = memorisation(held_out[one], held_out[other])
+            return {"copies": of_real.copies, "nearer": of_real.nearer}
+
+        whole = {"copies": found.copies, "nearer": found.nearer}
+        return figures_with_floor("memorisation", "pixels", counts, whole, floor), nearest_index
+
+    def _of_halves(
+        self,
+        group: str,
+        space: str,
+        counts: dict[str, int],
+        compute: Callable[[Tensor], dict[str, float]],
+        real: RealImages,
+    ) -> list[Figure]:
+        whole = compute(torch.arange(len(real)))
+        return figures_with_floor(
+            group, space, counts, whole, lambda: difference(compute, halves(len(real), self.seed))
+        )
+
+
+def compare_distributions(real: Features, samples: Features) -> dict[str, float]:
+    """All distances between two sets of features.
+
+    Raises:
+        DataError: They are of different spaces, or there are too few images for a metric.
+    """
+    check_same_space(real, samples)
+    manifold = compare_manifolds(real.values, samples.values)
+    return {
+        "frechet_distance": frechet_distance(real.values, samples.values),
+        "kernel_distance": kernel_distance(real.values, samples.values),
+        "precision": manifold.precision,
+        "recall": manifold.recall,
+        "density": manifold.density,
+        "coverage": manifold.coverage,
+    }
+
+
+def _as_points(images: Tensor) -> Tensor:
+    """Images as points, intensities in [0, 1]."""
+    return images.flatten(1).double() / 255

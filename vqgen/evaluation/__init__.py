@@ -1,0 +1,59 @@
+"""Judging samples: small functions of features, images and codes; `vqgen evaluate` puts them together."""
+
+from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
+from vqgen.evaluation.distribution import frechet_distance, frechet_distance_of_gaussians, kernel_distance
+from vqgen.evaluation.features import (
+    ClassifierSpace,
+    Features,
+    FeatureSpace,
+    check_same_space,
+    halves,
+    load_features,
+    save_features,
+)
+from vqgen.evaluation.figures import Figure, difference, figures_table, figures_with_floor
+from vqgen.evaluation.likelihood import likelihood_figures, mean_nats_per_code
+from vqgen.evaluation.manifold import Manifold, compare_manifolds, density_coverage, nearest, precision
+from vqgen.evaluation.memorisation import Memorisation, memorisation
+from vqgen.evaluation.reconstruction import find_lpips_weights, load_lpips, reconstruction_errors
+from vqgen.evaluation.scores import accuracy, candidates_for, inception_score, keep_surest, label_probability
+from vqgen.evaluation.training import ClassifierObjective, as_image_set, train_on
+
+__all__ = [
+    "AccuracyScorer",
+    "ClassifierObjective",
+    "ClassifierSpace",
+    "FeatureSpace",
+    "Features",
+    "Figure",
+    "Manifold",
+    "Memorisation",
+    "accuracy",
+    "as_image_set",
+    "as_many_per_label",
+    "candidates_for",
+    "check_same_space",
+    "compare_manifolds",
+    "density_coverage",
+    "difference",
+    "figures_table",
+    "figures_with_floor",
+    "find_lpips_weights",
+    "frechet_distance",
+    "frechet_distance_of_gaussians",
+    "halves",
+    "inception_score",
+    "keep_surest",
+    "kernel_distance",
+    "label_probability",
+    "likelihood_figures",
+    "load_features",
+    "load_lpips",
+    "mean_nats_per_code",
+    "memorisation",
+    "nearest",
+    "precision",
+    "reconstruction_errors",
+    "save_features",
+    "train_on",
+]

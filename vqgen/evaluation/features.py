@@ -1,0 +1,136 @@
+"""Features: what a network sees in images, and the space in which two sets of them can be compared.
+
+Legend: `n` images, `d` dimensions of the space, `y` labels, `c H W` image.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float64, UInt8
+from torch import Tensor
+
+from vqgen.checkpoint import load_tensors, save_tensors
+from vqgen.compute import Compute
+from vqgen.data import to_float
+from vqgen.errors import DataError
+from vqgen.models.classifier import Classifier
+from vqgen.randomness import derive_seed
+
+_BATCH_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Features:
+    """Images as points of a space.
+
+    Attributes:
+        values: One row per image.
+        space: Name of the space: the network and the hash of its weights. Distances between spaces mean nothing.
+        log_probabilities: `(n, y)`, what the network makes of each image: log p(label | image).
+    """
+
+    values: Float64[Tensor, "n d"]
+    space: str
+    log_probabilities: Float64[Tensor, "n y"]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def subset(self, indices: Tensor) -> "Features":
+        """The images at `indices`."""
+        return Features(self.values[indices], self.space, self.log_probabilities[indices])
+
+
+class FeatureSpace(Protocol):
+    """Turns images into features."""
+
+    @property
+    def name(self) -> str:
+        """Name of the space, with the hash of the network's weights."""
+        ...
+
+    def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:
+        """Computes the features of images, on the CPU."""
+        ...
+
+
+class ClassifierSpace:
+    """The penultimate layer of a classifier of our own.
+
+    Args:
+        classifier: The network, in evaluation mode, where `compute` has put it.
+        sha256: Hash of its weights.
+        compute: Device and number format.
+    """
+
+    def __init__(self, classifier: Classifier, sha256: str, compute: Compute) -> None:
+        self.classifier, self.compute = classifier, compute
+        self.name = f"classifier {sha256[:12]}"
+
+    def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:
+        """Computes the features of images, on the CPU."""
+
+        def evaluate(batch: Tensor) -> tuple[Tensor, Tensor]:
+            with self.compute.autocast():
+                pixels = to_float(batch.to(self.compute.device)).to(self.compute.float_dtype)
+                features = self.classifier.features(pixels)
+                return features, self.classifier.head(features)
+
+        return features_of(images, evaluate, self.name)
+
+
+@torch.no_grad()
+def features_of(
+    images: UInt8[Tensor, "n c H W"], evaluate: Callable[[Tensor], tuple[Tensor, Tensor]], space: str
+) -> Features:
+    """Runs a network over images, batch by batch.
+
+    Args:
+        images: The images.
+        evaluate: A batch -> its features and the logits of its labels.
+        space: Name of the space.
+    """
+    results = [evaluate(batch) for batch in images.split(_BATCH_SIZE)]
+    values, logits = (torch.cat([part.double().cpu() for part in parts]) for parts in zip(*results, strict=True))
+    return Features(values, space, logits.log_softmax(dim=1))
+
+
+def check_same_space(one: Features, other: Features) -> None:
+    """Refuses features that cannot be compared.
+
+    Raises:
+        DataError: They are of different spaces.
+    """
+    if one.space != other.space:
+        raise DataError(
+            f"features: should be of one space, found {one.space!r} and {other.space!r}; "
+            "compute both with the same network and weights"
+        )
+
+
+def halves(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Cuts `count` images at random into two halves of equal size: what a metric gives there is its noise floor."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "halves")))
+    return order[: count // 2], order[count // 2 : 2 * (count // 2)]
+
+
+def save_features(features: Features, path: Path) -> None:
+    """Writes features with the name of their space to a safetensors file, all or nothing."""
+    tensors = {"values": features.values, "log_probabilities": features.log_probabilities}
+    save_tensors(path, tensors, features.space)
+
+
+def load_features(path: Path) -> Features:
+    """Reads what `save_features` wrote.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+        DataError: It holds something else.
+    """
+    tensors, space = load_tensors(path)
+    if tensors.keys() != {"values", "log_probabilities"} or not space:
+        raise DataError(f"{path}: should hold features that vqgen wrote, found {', '.join(sorted(tensors))}")
+    return Features(tensors["values"], space, tensors["log_probabilities"])

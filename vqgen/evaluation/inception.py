@@ -1,0 +1,59 @@
+"""The feature space of published figures: Inception v3 with the weights of the original Frechet distance.
+
+Legend: `n` images, `c` channels, `H W` image.
+"""
+
+from pathlib import Path
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from vqgen.compute import Compute
+from vqgen.errors import ConfigError
+from vqgen.evaluation.features import Features, features_of
+from vqgen.evaluation.published import read_published_weights
+from vqgen.files import sha256_of_file
+
+WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
+"""Name under which torch-fidelity publishes the weights, converted from the original ones."""
+
+
+class InceptionSpace:
+    """The 2,048 pooled features of Inception v3, images scaled to 299 x 299 as the original did; grey becomes RGB.
+
+    Args:
+        weights: torch-fidelity's file of the weights.
+        compute: Device; always in float32.
+
+    Raises:
+        ConfigError: torch-fidelity is not installed, or there is no such file.
+        CheckpointError: The file holds something else.
+
+    Source: Heusel et al. 2017, arXiv 1706.08500; the network is torch-fidelity's, which gives the original's figures.
+    """
+
+    def __init__(self, weights: Path, compute: Compute) -> None:
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise ConfigError(
+                "--inception-weights: needs torch-fidelity, which is not installed; `pip install 'vqgen[evaluate]'`"
+            ) from error
+        if not weights.is_file():
+            raise ConfigError(
+                f"--inception-weights {weights}: there is no such file; torch-fidelity publishes it as {WEIGHTS_FILE}"
+            )
+
+        # torch-fidelity would unpickle whatever the file holds
+        read_published_weights(weights, "Inception", "Mixed_7c.branch_pool.conv.weight")
+        network = FeatureExtractorInceptionV3("vqgen", ["2048", "logits_unbiased"], str(weights))
+        self.network, self.device = network.to(compute.device), compute.device
+        self.name = f"inception {sha256_of_file(weights)[:12]}"
+
+    def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:
+        """Computes the features of images, on the CPU."""
+
+        def evaluate(batch: Tensor) -> tuple[Tensor, Tensor]:
+            return self.network(batch.expand(-1, 3, -1, -1).to(self.device))
+
+        return features_of(images, evaluate, self.name)

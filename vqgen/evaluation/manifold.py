@@ -1,0 +1,124 @@
+"""Quality and diversity apart: balls around the features of one set, and who lies inside them.
+
+Legend: `n` real images, `m` samples, `d` dimensions of the space, `k` neighbours.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from vqgen.evaluation.distribution import check_count
+
+PRECISION_NEIGHBOURS = 3
+"""Neighbours that define the balls of precision and recall, as in their paper."""
+
+DENSITY_NEIGHBOURS = 5
+"""Neighbours that define the balls of density and coverage, as in their paper."""
+
+_BLOCK = 1024
+"""Rows of a distance matrix that are held at once."""
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """Quality and diversity of samples, in shares of 1.
+
+    Attributes:
+        precision: Share of samples in a ball around a real image: quality.
+        recall: Share of real images in a ball around a sample: diversity.
+        density: In how many balls around real images a sample lies, over what real images would give; may exceed 1.
+        coverage: Share of real images with a sample in their ball.
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def compare_manifolds(real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"]) -> Manifold:
+    """Compares where samples and real images lie.
+
+    Raises:
+        DataError: There are too few images of a kind to have neighbours.
+    """
+    density, coverage = density_coverage(real, samples)
+    return Manifold(precision(real, samples), precision(samples, real), density, coverage)
+
+
+def precision(
+    real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"], neighbours: int = PRECISION_NEIGHBOURS
+) -> float:
+    """Computes the share of samples inside any ball around a real image; with the sets exchanged it is the recall.
+
+    A ball reaches to the real image's k-th nearest other real image.
+
+    Raises:
+        DataError: There are not enough images.
+
+    Source: improved precision and recall, Kynkaanniemi et al. 2019, arXiv 1904.06991, equations 1 and 2.
+    """
+    check_count("precision", len(samples), 1)
+    return float((_balls_around(real, samples, neighbours)[0] > 0).double().mean())
+
+
+def density_coverage(
+    real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"], neighbours: int = DENSITY_NEIGHBOURS
+) -> tuple[float, float]:
+    """Counts the balls around real images in which a sample lies, and the balls in which any sample lies.
+
+    Returns:
+        Density, the mean count over `neighbours`, and coverage, the share of balls that are not empty.
+
+    Raises:
+        DataError: There are not enough images.
+
+    Source: Naeem et al. 2020, arXiv 2002.09797, section 3.
+    """
+    check_count("density", len(samples), 1)
+    balls_of_sample, samples_in_ball = _balls_around(real, samples, neighbours)
+    return float(balls_of_sample.double().mean() / neighbours), float((samples_in_ball > 0).double().mean())
+
+
+def _balls_around(real: Tensor, samples: Tensor, neighbours: int) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " n"]]:
+    """How many balls each sample lies in, and how many samples each ball holds."""
+    radii = neighbour_distances(real, neighbours)
+    counts, inside = [], torch.zeros(len(real), dtype=torch.int64)
+    for block in samples.split(_BLOCK):
+        within = torch.cdist(block, real) <= radii
+        counts.append(within.sum(dim=1))
+        inside += within.sum(dim=0)
+    return torch.cat(counts), inside
+
+
+def neighbour_distances(features: Float64[Tensor, "n d"], neighbours: int) -> Float64[Tensor, " n"]:
+    """Computes the distance of each image to its k-th nearest other one.
+
+    Raises:
+        DataError: There are not enough others.
+    """
+    check_count("neighbours", len(features), neighbours + 1, f"for {neighbours} neighbours")
+    # the nearest of all is the image itself
+    parts = [
+        torch.cdist(block, features).topk(neighbours + 1, largest=False).values for block in features.split(_BLOCK)
+    ]
+    return torch.cat(parts)[:, -1]
+
+
+def nearest(
+    queries: Float64[Tensor, "m d"], among: Float64[Tensor, "n d"]
+) -> tuple[Float64[Tensor, " m"], Int64[Tensor, " m"]]:
+    """Finds the nearest of `among` for each query.
+
+    Returns:
+        Its distance and its index.
+
+    Raises:
+        DataError: A set is empty.
+    """
+    for features in (queries, among):
+        check_count("nearest neighbours", len(features), 1)
+    found = [torch.cdist(block, among).min(dim=1) for block in queries.split(_BLOCK)]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

@@ -1,0 +1,117 @@
+"""How much of an image survives its codes: MSE, PSNR, SSIM, MS-SSIM, and LPIPS where its weights are at hand.
+
+Legend: `b` images, `c` channels, `H W` image.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from vqgen.data import to_float
+from vqgen.evaluation.published import read_published_weights
+from vqgen.metrics import ms_ssim_weights, mse_per_image, psnr_per_image
+
+_BATCH_SIZE = 100
+
+LPIPS_FILE = "alexnet-owt-7be5be79.pth"
+"""torchvision's name of the AlexNet weights that LPIPS looks through."""
+
+
+def reconstruction_errors(
+    images: UInt8[Tensor, "b c H W"],
+    reconstructions: UInt8[Tensor, "b c H W"],
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> dict[str, float]:
+    """Compares images with their reconstructions, means over the images.
+
+    Args:
+        images: The originals.
+        reconstructions: What their codes decode to.
+        lpips: From `load_lpips`; None leaves LPIPS out.
+
+    Returns:
+        mse (intensities in [0, 1]), psnr (dB), and ssim, ms_ssim and lpips where the images are large enough.
+
+    Source: SSIM, Wang et al. 2004; MS-SSIM, Wang et al. 2003, with as many of its five scales as fit; LPIPS, Zhang et
+    al. 2018, arXiv 1801.03924, with AlexNet.
+    """
+    sums: dict[str, float] = {}
+    for one, other in zip(images.split(_BATCH_SIZE), reconstructions.split(_BATCH_SIZE), strict=True):
+        for name, values in _errors_per_image(to_float(one), to_float(other), lpips).items():
+            sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+    return {name: value / len(images) for name, value in sums.items()}
+
+
+def _errors_per_image(
+    images: Tensor, reconstructions: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None
+) -> dict[str, Tensor]:
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure,
+        structural_similarity_index_measure,
+    )
+
+    mse = mse_per_image(reconstructions, images)
+    errors = {"mse": mse, "psnr": psnr_per_image(mse)}
+    one, other = (reconstructions.double() + 1) / 2, (images.double() + 1) / 2
+    weights = ms_ssim_weights(min(images.shape[-2:]))
+    if weights:
+        errors["ssim"] = _tensor(structural_similarity_index_measure(one, other, reduction="none", data_range=1.0))
+        errors["ms_ssim"] = _tensor(
+            multiscale_structural_similarity_index_measure(
+                one, other, reduction="none", data_range=1.0, betas=weights, normalize="relu"
+            )
+        )
+    if lpips is not None:
+        errors["lpips"] = lpips(_to_rgb(reconstructions), _to_rgb(images))
+    return {name: values.reshape(len(images)) for name, values in errors.items()}
+
+
+def _tensor(result: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    return result if isinstance(result, Tensor) else result[0]
+
+
+def _to_rgb(images: Tensor) -> Tensor:
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
+def find_lpips_weights() -> Path | None:
+    """The AlexNet weights in torch's cache, where torchvision puts them; None when they are not there."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_FILE
+    return path if path.is_file() else None
+
+
+def load_lpips(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
+    """Builds LPIPS on AlexNet; its own linear layers come with torchmetrics.
+
+    Args:
+        weights: torchvision's AlexNet weights.
+
+    Returns:
+        A function of two batches of RGB images in [-1, 1] that returns a distance per image.
+
+    Raises:
+        CheckpointError: The file is no such thing.
+    """
+    from torchmetrics.functional.image.lpips import _LPIPS
+    from torchvision.models import alexnet
+
+    backbone = alexnet(weights=None)
+    backbone.load_state_dict(read_published_weights(weights, "AlexNet", "features.0.weight"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = _LPIPS(pretrained=True, net="alex", pnet_rand=True).eval()
+    layers = iter(backbone.features)
+    for index in range(1, network.net.N_slices + 1):
+        part = getattr(network.net, f"slice{index}")
+        for name in list(part._modules):
+            part._modules[name] = next(layers)
+
+    @torch.no_grad()
+    def distance(one: Tensor, other: Tensor) -> Tensor:
+        return network(one, other).flatten()
+
+    return distance

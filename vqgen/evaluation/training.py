@@ -1,0 +1,137 @@
+"""Training a classifier on any labelled images: real ones, reconstructions or samples, by the one training loop.
+
+Legend: `b` images, `c` channels, `H W` image.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqgen.compute import Compute
+from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
+from vqgen.data import (
+    ArrayReader,
+    ImageBatch,
+    ImageBatches,
+    ImageSet,
+    TrainingOrder,
+    evaluation_batches,
+    evaluation_transform,
+    to_float,
+    training_transform,
+)
+from vqgen.models.classifier import Classifier
+from vqgen.nn.collective import all_reduce_sum
+from vqgen.randomness import derive_seed
+from vqgen.training import Objective, Session, Trainer
+
+_VALIDATION_BATCH = 100
+
+
+class ClassifierObjective(Objective):
+    """Cross-entropy of the labels.
+
+    Args:
+        model: The classifier.
+        validation: Labelled images to validate on.
+        data: Their transform.
+        compute: Number format of the computation.
+        rank: This process.
+        world_size: All processes.
+    """
+
+    monitor = "cross_entropy"
+
+    def __init__(
+        self, model: Classifier, validation: ImageSet, data: DataConfig, compute: Compute, rank: int, world_size: int
+    ) -> None:
+        super().__init__()
+        self.model: Classifier = model
+        self._validation, self._data, self._compute = validation, data, compute
+        self._rank, self._world_size = rank, world_size
+
+    def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
+        """Computes the mean cross-entropy of one micro-batch of uint8 images, in nats."""
+        logits = self.model(self._pixels(images)).float()
+        return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(dim=1) == labels).float().mean()}
+
+    def validate(self) -> dict[str, float]:
+        """Cross-entropy in nats, and accuracy, over the whole validation set."""
+        device = self.model.head.weight.device
+        sums = torch.zeros(3, dtype=torch.float64, device=device)
+        for batch in self._batches():
+            labels = batch.labels.to(device)
+            with self._compute.autocast():
+                logits = self.model(self._pixels(batch.images.to(device)))
+            entropy = F.cross_entropy(logits.double(), labels, reduction="sum")
+            right = (logits.argmax(dim=1) == labels).sum()
+            sums += torch.stack([entropy, right.double(), entropy.new_tensor(float(len(labels)))])
+        entropy, right, count = all_reduce_sum(sums).tolist()
+        return {"cross_entropy": entropy / count, "accuracy": right / count}
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return to_float(images).to(self.model.head.weight.dtype)
+
+    def _batches(self) -> Iterator[ImageBatch]:
+        transform = evaluation_transform(self._data)
+        return evaluation_batches(
+            self._validation,
+            transform,
+            batch_size=_VALIDATION_BATCH,
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+
+
+def train_on(
+    train: ImageSet,
+    validation: ImageSet,
+    config: ClassifierConfig,
+    section: ClassifierSection,
+    data: DataConfig,
+    order: TrainingOrder,
+    session: Session,
+    compute: Compute,
+) -> tuple[Classifier, dict[str, float]]:
+    """Trains a classifier on labelled images.
+
+    Args:
+        train: Images to train on; the order was made for their number.
+        validation: Images that choose the best weights.
+        config: The classifier.
+        section: How to train it.
+        data: The images' transform and augmentation.
+        order: Which images each step sees.
+        session: Where and as what.
+        compute: Number format of the computation.
+
+    Returns:
+        The classifier with its best weights, and the figures of the validation that chose them.
+    """
+    seed, accelerator = derive_seed(session.seed, session.stage), session.accelerator
+    rank, world_size = accelerator.process_index, accelerator.num_processes
+    data = data if section.augment else data.without_augmentation()
+    batches = ImageBatches(
+        train,
+        training_transform(data),
+        order,
+        rank=rank,
+        world_size=world_size,
+        seed=seed,
+        workers=data.workers,
+        cache=not data.is_augmented,
+    )
+    torch.manual_seed(derive_seed(seed, "init"))
+    objective = ClassifierObjective(Classifier(config), validation, data, compute, rank, world_size)
+    figures = Trainer(objective, batches, section.train, order.num_steps, session).train()
+    return objective.model, figures
+
+
+def as_image_set(images: UInt8[Tensor, "b c H W"], labels: Tensor) -> ImageSet:
+    """Labelled images in memory as a set that can be trained on; scaled to their own size they stay as they are."""
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    names = tuple(f"{index:06d}" for index in range(len(images)))
+    return ImageSet(names, labels.numpy(), ArrayReader(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))

@@ -1,0 +1,57 @@
+"""Beside the two stages: train the classifier of real images, which judges samples and chooses among them."""
+
+from vqgen.checkpoint import hash_model, save_model
+from vqgen.errors import DataError
+from vqgen.evaluation import train_on
+from vqgen.metrics_log import read_metrics
+from vqgen.randomness import derive_seed
+from vqgen.report import plot_losses
+from vqgen.stages.assemble import write_pipeline
+from vqgen.stages.bookkeeping import StageRecord, begin_stage, complete_stage
+from vqgen.stages.context import RunContext
+from vqgen.stages.schedule import training_order
+
+STAGE = "classifier"
+
+_CURVES = {"loss": "training", "val_cross_entropy": "validation"}
+
+
+def train_classifier(context: RunContext) -> str:
+    """Trains the classifier of a run and writes `classifier/`, and into `pipeline/` where there is one.
+
+    Returns:
+        The model's SHA-256.
+
+    Raises:
+        DataError: The images have no labels.
+    """
+    recipe, folder, images = context.recipe, context.folder / STAGE, context.images
+    section, inputs = recipe.classifier_or_default, {"images": images.fingerprint}
+    context.check_batch("classifier.train", section.train)
+    if not len(images.label_map):
+        raise DataError("classifier: needs images with labels, found none; leave [classifier] out of the recipe")
+    action, record = begin_stage(context, STAGE, inputs)
+    if action == "skip":
+        context.say(f"{STAGE}: complete")
+        return record.output
+    model, figures = train_on(
+        images.train,
+        images.validation,
+        recipe.classifier_config(len(images.label_map)),
+        section,
+        recipe.data,
+        training_order(section.train, len(images.train), derive_seed(recipe.seed, STAGE), context.world_size),
+        context.session(STAGE),
+        context.compute,
+    )
+    context.on_main(lambda: save_model(model, folder / "model", inputs))
+    context.on_main(lambda: plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", _CURVES, "nats"))
+    output = hash_model(folder / "model")
+
+    def finish(finished: StageRecord) -> None:
+        if (context.folder / "vqvae" / "model" / "config.json").is_file():
+            write_pipeline(context, images.label_map, images.indices, finished)
+
+    complete_stage(context, record, output, figures, finish=finish)
+    context.say(f"{STAGE}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    return output
