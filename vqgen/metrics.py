@@ -58,8 +58,11 @@ def mse_per_image(reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor
 
 
 def ms_ssim_weights(side: int) -> tuple[float, ...]:
-    """The exponents of the scales that fit into images of `side` pixels, halved from scale to scale; they sum to 1."""
-    fitting = [weight for index, weight in enumerate(_SCALE_WEIGHTS) if side // 2**index >= _WINDOW]
+    """The exponents of the scales that fit into images of `side` pixels, halved from scale to scale; they sum to 1.
+
+    The fourth scale is taken from 99 pixels on, where torchmetrics takes it; the window would fit from 88 on.
+    """
+    fitting = [weight for index, weight in enumerate(_SCALE_WEIGHTS) if side // max(2**index, index**2) >= _WINDOW]
     return tuple(weight / sum(fitting) for weight in fitting)
 
 

@@ -265,3 +265,24 @@ def test_threads_leave_the_warning_filters_as_they_were(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("LA", "LA"), ("RGBA", "RGBA"), ("L", "L"), ("RGB", "RGB"), ("La", "LA")])
+def test_the_alpha_plane_is_kept_where_it_is_asked_for(mode, kept):
+    bands = {"L": 1, "LA": 2, "La": 2, "RGB": 3, "RGBA": 4}[mode]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, bands), dtype=np.uint8)
+    image = Image.fromarray(pixels[..., 0] if bands == 1 else pixels).convert(mode)
+    found = normalize_mode(image, keep_alpha=True)
+    assert found.mode == kept
+    if mode == kept:
+        assert found.tobytes() == image.tobytes()
+
+
+def test_a_palette_with_transparency_keeps_it(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "p.png", transparency=1)
+    found = read_image(tmp_path / "p.png", keep_alpha=True)
+    assert found.mode == "RGBA"
+    assert [found.getpixel((0, 0)), found.getpixel((1, 0))] == [(255, 0, 0, 255), (0, 255, 0, 0)]

@@ -1,0 +1,72 @@
+import pytest
+import torch
+from codec_models import noise_picture
+
+from vqgen import VQGenPipeline
+from vqgen.checkpoint import load_pipeline, save_pipeline
+from vqgen.codec import Codec, Coder, read_header
+from vqgen.compute import Compute
+from vqgen.errors import CheckpointError
+
+
+@pytest.fixture
+def folder(codec, tmp_path):
+    save_pipeline(codec.parts, tmp_path / "pipeline")
+    return tmp_path / "pipeline"
+
+
+def opened(folder):
+    return Codec(load_pipeline(folder), Compute.resolve("cpu"))
+
+
+def test_frequencies_and_hashes_live_in_the_pipeline_folder(codec, folder):
+    again = opened(folder)
+    for level in codec.models.levels:
+        assert (again.models.frequencies(level) == codec.models.frequencies(level)).all()
+    assert again.models.vqvae_hash.hex() == again.parts.vqvae_hash[:16]
+    assert set(again.parts.prior_hashes) == {"top", "bottom"}
+    data = again.compress([noise_picture(8, 8)], coder="prior")
+    assert opened(folder).decompress(data)[0].size == (8, 8)
+    assert read_header(data[0])[0].vqvae == again.models.vqvae_hash
+
+
+def test_every_model_in_use_changes_the_fingerprint(make_codec):
+    codec = make_codec()
+    prior, static = frozenset({Coder.PRIOR}), frozenset({Coder.STATIC})
+    assert codec.models.fingerprint(frozenset({Coder.PACKED})) == bytes(8)
+    found = {codec.models.fingerprint(coders) for coders in (prior, static, prior | static)}
+    assert len(found) == 3
+    other = make_codec()
+    other.parts.frequencies["top"] = other.parts.frequencies["top"].roll(1)
+    with torch.no_grad():
+        other.parts.priors["top"].columns.mul_(1.5)
+    assert other.models.fingerprint(prior) not in found
+    assert other.models.fingerprint(static) not in found
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda f: f[:-1], lambda f: f + 1, lambda f: torch.cat([f[:1] + f[1:2], f[1:2] * 0, f[2:]])]
+)
+def test_frequencies_that_are_none_are_refused(codec, damage):
+    codec.parts.frequencies["top"] = damage(codec.parts.frequencies["top"])
+    with pytest.raises(CheckpointError, match=r"frequencies of level top should be 16, at least 1 each"):
+        codec.compress([noise_picture(8, 8)], coder="static")
+
+
+def test_the_pipeline_compresses_and_decompresses(folder):
+    pipe = VQGenPipeline.from_pretrained(folder, device="cpu")
+    one, many = pipe.compress(noise_picture(9, 9)), pipe.compress([noise_picture(9, 9), noise_picture(3, 4)])
+    assert one == many[:1]
+    assert [image.size for image in pipe.decompress(many)] == [(9, 9), (3, 4)]
+    assert pipe.decompress(one[0])[0].tobytes() == pipe.decompress(many)[0].tobytes()
+
+
+def test_the_number_format_of_the_pipeline_does_not_reach_the_priors(folder):
+    single, double = (VQGenPipeline.from_pretrained(folder, device="cpu", dtype=d) for d in ("float32", "float64"))
+    codes = single.codec.encode([noise_picture(24, 17, seed=i) for i in range(4)])
+    offered = single.codec.models.offered("prior")
+    files = single.codec.pack(codes, offered)
+    assert double.codec.pack(codes, offered) == files
+    assert all(found.equals(each) for found, each in zip(double.codec.unpack(files), codes, strict=True))
+    assert single.codec is single.codec
+    assert single.codec is not single.to("cpu", "float64").codec
