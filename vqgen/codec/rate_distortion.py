@@ -60,27 +60,25 @@ def measure_peer(original: Image.Image, name: str, quality: int) -> Measured:
         name: Pillow's name of the format.
         quality: 0 to 100.
     """
-    file = io.BytesIO()
-    options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}
-    original.save(file, name, quality=quality, **options)
-    with Image.open(file) as restored:
-        return _measured(original, restored.convert(original.mode), len(file.getvalue()), quality)
+    data = _write_peer(original, name, quality)
+    with Image.open(io.BytesIO(data)) as restored:
+        return _measured(original, restored, len(data), quality)
 
 
 def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
     """The quality whose file is nearest to `size` bytes; files grow with the quality, nearly always."""
-    found: dict[int, Measured] = {}
+    lengths: dict[int, int] = {}
 
-    def at(quality: int) -> Measured:
-        if quality not in found:
-            found[quality] = measure_peer(original, name, quality)
-        return found[quality]
+    def length(quality: int) -> int:
+        if quality not in lengths:
+            lengths[quality] = len(_write_peer(original, name, quality))
+        return lengths[quality]
 
     low, high = 0, 100
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if at(middle).bytes <= size else (low, middle)
-    return min((at(low), at(high)), key=lambda each: abs(each.bytes - size))
+        low, high = (middle, high) if length(middle) <= size else (low, middle)
+    return measure_peer(original, name, min((low, high), key=lambda quality: abs(length(quality) - size)))
 
 
 def compare(codec: Codec, pictures: Sequence[Image.Image], coder: str) -> "Iterator[dict[str, Measured]]":
@@ -134,7 +132,7 @@ def ms_ssim(original: Image.Image, restored: Image.Image) -> float:
     weights = ms_ssim_weights(min(original.size))
     if not weights:
         return float("nan")
-    pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float64))) for each in (restored, original)]
+    pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
     one, other = (each.permute(2, 0, 1)[None] / 255 for each in pair)
     found = multiscale_structural_similarity_index_measure(one, other, data_range=1.0, betas=weights, normalize="relu")
     return float(found if isinstance(found, torch.Tensor) else found[0])
@@ -146,6 +144,13 @@ def table(rows: Sequence[Mapping[str, Measured]]) -> Iterator[str]:
     for name in rows[0]:
         found = means([row[name] for row in rows])
         yield f"{name:<8}{found['bpp']:>9.4f}{found['bytes']:>10.0f}{found['psnr']:>9.2f}{found['ms_ssim']:>9.4f}"
+
+
+def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
+    file = io.BytesIO()
+    options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}
+    original.save(file, name, quality=quality, **options)
+    return file.getvalue()
 
 
 def _measured(original: Image.Image, restored: Image.Image, size: int, quality: int | None = None) -> Measured:
