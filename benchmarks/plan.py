@@ -1,10 +1,11 @@
-"""How near does `vqgen plan` come? Times training steps of recipes as they ship, beside the plan's estimate.
+"""How near does `vqgen plan` come? Times training steps and samples of recipes as they ship, beside its estimates.
 
     python -m benchmarks.plan [RECIPE ...] [--seconds 60] [--json FILE]
 
 The steps run on random images and codes: a plain loop of loss, backward pass, clipping, optimizer and average. Stages
 take turns, and the median counts. From the last two columns follow `SHARE` and `SECONDS_PER_TENSOR` of
-`vqgen/stages/planning.py`: measured time = seconds at the peak / SHARE + tensors * SECONDS_PER_TENSOR.
+`vqgen/stages/estimates.py`: measured time = seconds at the peak / SHARE + tensors * SECONDS_PER_TENSOR. Samples are one
+image and a batch of each level, in the recipe's order and in raster order.
 """
 
 import argparse
@@ -12,12 +13,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.report import RESULTS, print_table, seconds_of, write_json
+from benchmarks.priors import Request
+from benchmarks.report import RESULTS, interleaved_medians, print_table, seconds_of, write_json
 from vqgen.compute import Compute
 from vqgen.config import Level, Recipe, TrainConfig, find_recipe, read_recipe
 from vqgen.costs import BACKWARD, prior_costs, vqvae_costs
@@ -25,7 +29,8 @@ from vqgen.losses import nats_per_code, vqvae_loss
 from vqgen.machine import Machine, measure_machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.stages.planning import training_seconds
+from vqgen.sampling import fastest_sampler
+from vqgen.stages.estimates import SampleRequest, sampling_seconds, training_seconds
 from vqgen.training import make_optimizer
 
 _CLASSES = 10
@@ -134,9 +139,33 @@ def main() -> None:
     machines.append(measure_machine(device))
     machine = max(machines, key=lambda machine: machine.peak_flops)  # other work may have slowed one down
     rows = [_row(stage, machine) for stage in stages]
+    samples = [row for recipe in recipes for level in recipe.levels for row in _samples(recipe, level, device, machine)]
     print(f"peak {machine.peak_flops / 1e9:.0f} GFLOP/s")
     print_table(rows)
-    write_json(arguments.json, {"peak_flops": machine.peak_flops, "rows": rows})
+    print_table(samples)
+    write_json(arguments.json, {"peak_flops": machine.peak_flops, "rows": rows, "samples": samples})
+
+
+def _samples(recipe: Recipe, level: Level, device: torch.device, machine: Machine) -> list[dict[str, object]]:
+    """A batch of one level, and a single image, in the recipe's order and in raster order."""
+    rows: list[dict[str, object]] = []
+    for slope, batch in product((recipe.prior(level).slope, "raster"), (1, recipe.generate.batch_size)):
+        config = recipe.prior_config(level, _CLASSES).model_copy(update={"slope": slope})
+        request = Request(PixelCNN(config).to(device).eval(), batch, Compute(device))
+        sampler = fastest_sampler(device)
+        times = interleaved_medians({"sample": partial(request.sample, sampler)}, repeats=3, warm_ups=1)
+        estimate = sampling_seconds(machine, SampleRequest(config, batch, batch))
+        rows.append(
+            {
+                "samples": f"{recipe.name} {level}",
+                "slope": slope,
+                "batch": batch,
+                "seconds": times["sample"],
+                "estimated_seconds": estimate,
+                "estimate_over_measured": estimate / times["sample"],
+            }
+        )
+    return rows
 
 
 def _row(stage: Stage, machine: Machine) -> dict[str, object]:

@@ -52,7 +52,7 @@ class Request:
     def sample(self, sampler: Sampler) -> LevelSample:
         """Samples the level, from its coarser codes on."""
         with torch.no_grad(), self.compute.autocast():
-            noise = ImageNoise(0, range(self.batch))
+            noise = ImageNoise(0, range(self.batch), self.compute.device)
             return sampler.sample(self.prior, self._labels(), self._condition(), noise, Filters())
 
     def forward(self) -> Callable[[], Tensor]:

@@ -27,7 +27,7 @@ from benchmarks.report import RESULTS, fit_line, interleaved_medians, print_tabl
 from benchmarks.step_parts import attentions, drawing, products
 from vqgen.compute import Compute
 from vqgen.machine import Machine, measure_machine
-from vqgen.sampling import CachedSampler, bytes_per_image
+from vqgen.sampling import bytes_per_image, fastest_sampler
 
 PARTS = ("products", "attentions", "drawing", "the rest")
 
@@ -61,7 +61,8 @@ class Point:
 def measure(request: Request, machine: Machine, repeats: int, x: int, is_grid: bool) -> Point:
     """Times a sample and its parts, interleaved."""
     prior, dtype = request.prior, getattr(torch, request.compute.dtype)
-    contestants: dict[str, Callable[[], object]] = {"sample": lambda: request.sample(CachedSampler())}
+    sampler = fastest_sampler(request.compute.device)
+    contestants: dict[str, Callable[[], object]] = {"sample": lambda: request.sample(sampler)}
     contestants |= {"products": products(request), "attentions": attentions(request), "drawing": drawing(request)}
     times = interleaved_medians(contestants, repeats=repeats, warm_ups=1)
     seconds = times.pop("sample")

@@ -14,7 +14,7 @@ from vqgen.config import PixelCNNConfig
 from vqgen.costs import attention_count
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import CausalOrder
-from vqgen.sampling import CachedSampler
+from vqgen.sampling import fastest_sampler
 
 
 def product_shapes(config: PixelCNNConfig) -> Iterator[tuple[int, int]]:
@@ -83,7 +83,8 @@ def drawing(request: Request) -> Callable[[], object]:
     """
     least = {"layers": 1, "channels": 8, "attention_every": 0, "output_layers": 0}
     prior = PixelCNN(request.prior.config.model_copy(update=least)).to(request.compute.device).eval()
-    return lambda: Request(prior, request.batch, request.compute).sample(CachedSampler())
+    sampler = fastest_sampler(request.compute.device)
+    return lambda: Request(prior, request.batch, request.compute).sample(sampler)
 
 
 def _widths(request: Request) -> list[int]:

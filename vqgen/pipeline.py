@@ -25,7 +25,7 @@ from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation import ClassifierSpace, candidates_for, keep_surest, label_probability
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import CachedSampler, Filters, GraphedSampler, Sampler, images_that_fit, sample_codes
+from vqgen.sampling import Filters, Sampler, fastest_sampler, images_that_fit, sample_codes
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -74,7 +74,7 @@ class VQGenPipeline:
         self.parts = parts
         self._codec: Codec | None = None
         self.compute = compute or Compute.resolve()
-        self.sampler = sampler or _fastest_sampler(self.compute.device)
+        self.sampler = sampler or fastest_sampler(self.compute.device)
         self._place()
 
     @property
@@ -461,10 +461,6 @@ class VQGenPipeline:
             low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
             if low < 0 or high >= config.codebook_size:
                 raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")
-
-
-def _fastest_sampler(device: torch.device) -> Sampler:
-    return GraphedSampler() if device.type == "cuda" else CachedSampler()
 
 
 def _as_tensor(labels: Sequence[int | None]) -> Tensor:

@@ -53,9 +53,8 @@ def sample_codes(
     labels = labels.to(priors[0].embedding.weight.device)
     parts: list[Codes] = []
     log_likelihoods: list[Tensor] = []
-    noise_device = labels.device if labels.is_cuda else torch.device("cpu")  # not every accelerator has float64
     for begin in range(0, len(labels), batch_size):
-        noise = ImageNoise(seed, image_indices[begin : begin + batch_size], noise_device)
+        noise = ImageNoise(seed, image_indices[begin : begin + batch_size], labels.device)
         codes, log_likelihood = _sample_batch(priors, labels[begin : begin + batch_size], noise, filters, sampler)
         parts.append(codes)
         log_likelihoods.append(log_likelihood)

@@ -1,5 +1,6 @@
-"""How much memory cached sampling takes, and how many images at once fit in what there is."""
+"""How much memory cached sampling takes and reads, and how many images at once fit in what there is."""
 
+import math
 from collections.abc import Sequence
 
 from vqgen.config import PixelCNNConfig
@@ -55,3 +56,24 @@ def bytes_per_image(config: PixelCNNConfig, element_size: int = 4) -> int:
     tables = n * (4 * 2 * (near + far) + 8)
     noise_and_logits = (2 * min(n, POSITIONS_AT_ONCE) + 5 * step) * config.codebook_size * 8
     return element_size * (kept + known + computed) + tables + noise_and_logits
+
+
+def weights_read(config: PixelCNNConfig) -> int:
+    """Counts the weights that cached sampling of a batch reads: those of far taps once per span, others in every step.
+
+    Embeddings and the stack over the coarser codes, which are read once or in part, are left out.
+
+    Args:
+        config: The prior.
+    """
+    order = CausalOrder(config.height, config.width, config.slope)
+    c, span = config.channels, span_of(order, config.kernel_size)
+    (first_near, first_far), (near, far) = (
+        map(len, split_taps(order, config.kernel_size, strict, span)) for strict in (True, False)
+    )
+    attentions = config.layers // config.attention_every if config.attention_every else 0
+    each_step = (first_near + config.layers * (2 * near + 1) + attentions * 4 + config.output_layers * 8) * c * c
+    each_step += c * config.codebook_size + (config.layers * 2 * c * c if config.is_conditioned and span == 1 else 0)
+    each_span = (first_far + config.layers * 2 * far) * c * c
+    each_span += config.layers * 2 * c * c if config.is_conditioned and span > 1 else 0
+    return order.num_steps * each_step + math.ceil(order.num_steps / span) * each_span

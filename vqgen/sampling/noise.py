@@ -24,13 +24,13 @@ class ImageNoise:
     Args:
         seed: Seed of the request.
         image_indices: Places of the batch's images in the flattened request.
-        device: Where to draw.
+        device: Where to sample; what has no float64 draws on the CPU.
     """
 
     def __init__(self, seed: int, image_indices: Sequence[int], device: torch.device | None = None) -> None:
-        self.device = device or torch.device("cpu")
+        where = device if device is not None and device.type == "cuda" else torch.device("cpu")
         self._generators = [
-            torch.Generator(self.device).manual_seed(derive_seed(seed, "image", int(index))) for index in image_indices
+            torch.Generator(where).manual_seed(derive_seed(seed, "image", int(index))) for index in image_indices
         ]
 
     def __len__(self) -> int:
