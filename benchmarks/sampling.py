@@ -9,8 +9,8 @@ steps ("estimated"). The limit is the larger of (operations / measured peak) and
 measured bandwidth). A sampler that reads all weights in every step could not pass a share of 1; in raster order ours
 reads most of them once per row of the grid. A bottom prior begins with its conditioning stack, also in the limit.
 
-Left out, and named, are rows whose sample would take more than `--seconds`, as `vqgen plan` estimates it, or more memory
-than there is. A plain or a peer's sampler runs as a whole where all its rounds stay below `--seconds`.
+Left out, and named, are rows whose sample would take more than `--seconds`, as `vqgen plan` estimates it, or more
+memory than there is. A plain or a peer's sampler runs as a whole where all its rounds stay below `--seconds`.
 """
 
 import argparse
