@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 BENCHMARKS: dict[str, tuple[str, ...]] = {
-    "sampling": ("--seconds", "4", "--repeats", "2"),
+    "sampling": ("--grids", "16", "32", "--batches", "1", "8", "--seconds", "10", "--repeats", "1"),
     "scaling": ("--repeats", "2"),
     "quantize": (),
-    "train": ("--repeats", "5"),
+    "train": ("--repeats", "3"),
     "plan": ("--seconds", "30"),
     "startup": ("--repeats", "3"),
 }

@@ -9,7 +9,7 @@ steps ("estimated"). The limit is the larger of (operations / measured peak) and
 measured bandwidth). A sampler that reads all weights in every step could not pass a share of 1; in raster order ours
 reads most of them once per row of the grid. A bottom prior begins with its conditioning stack, also in the limit.
 
-Left out, and named, are rows whose sample would take more than `--seconds`, estimated as three times the limit, or more
+Left out, and named, are rows whose sample would take more than `--seconds`, as `vqgen plan` estimates it, or more
 memory than there is. A plain or a peer's sampler runs as a whole where all its rounds stay below `--seconds`.
 """
 
@@ -32,11 +32,12 @@ from vqgen.errors import ConfigError
 from vqgen.machine import Machine, measure_machine
 from vqgen.order import Slope
 from vqgen.sampling import PlainSampler, fastest_sampler, images_that_fit
+from vqgen.stages.estimates import SampleRequest, sampling_seconds
 
 ORDERS: tuple[Slope, ...] = (2, "raster")
 
 _OVER_THE_LIMIT = 3
-"""How many times its limit a sample is expected to take at most, when it is decided whether to run it."""
+"""How many times its limit a forward pass is expected to take at most, when it is decided whether to run it."""
 
 _COLUMNS = {
     "size": "size", "grid": "grid", "batch": "batch", "slope": "slope", "steps": "steps", "seconds": "seconds",
@@ -72,6 +73,11 @@ class Bench:
     def limit(self, request: Request) -> float:
         """Least time of a request, in seconds."""
         return limit_seconds(request.prior, request.batch, self.machine, self.element_size)
+
+    def expected(self, request: Request) -> float:
+        """Time of a request as `vqgen plan` estimates it, in seconds."""
+        wanted = SampleRequest(request.prior.config, request.batch, request.batch)
+        return sampling_seconds(self.machine, wanted, self.element_size)
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def measure(size: str, side: int, batch: int, bench: Bench) -> list[dict[str, An
     contestants: dict[str, Callable[[], object]] = {}
     peers: dict[str, FullForwards] = {}
     for slope, request in requests.items():
-        if _OVER_THE_LIMIT * bench.limit(request) < bench.seconds and _fits(request.prior.config, batch, bench):
+        if bench.expected(request) < bench.seconds and _fits(request.prior.config, batch, bench):
             contestants[f"cached {slope}"] = partial(request.sample, fastest_sampler(bench.compute.device))
         peers[f"plain {slope}"] = _plain(slope, request)
     prior = requests["raster"].prior

@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as everything
+from benchmarks.operations import group_of, time_shares
 from benchmarks.priors import SIZES, Request, arithmetic_seconds, limit_seconds, make_prior, reading_seconds
 from benchmarks.pythae_peer import PythaePeer, num_layers, why_missing
 from benchmarks.report import Line, fit_line, interleaved_medians, print_table, write_json
@@ -247,3 +248,16 @@ def test_one_that_fails_stops_no_other(monkeypatch, capsys):
     assert everything.main() == 1
     assert ran == ["benchmarks.plan", "benchmarks.startup"]
     assert "failed: plan" in capsys.readouterr().err
+
+
+# Operations
+
+
+def test_shares_of_time_add_up_and_a_product_is_one():
+    left, right = torch.randn(300, 300), torch.randn(300, 300)
+    shares = time_shares(lambda: left @ right)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["products"] > 0.5
+    assert [group_of(name) for name in ("addmm", "_foreach_add_", "add", "_scaled_dot_product_flash_attention")] == [
+        "products", "optimizer", "the rest", "attention",
+    ]  # fmt: skip
