@@ -60,7 +60,7 @@ def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool
     return judge
 
 
-def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: float) -> "Samples":
+def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: object) -> "Samples":
     """Samples every label of a pipeline as the command line says; `changes` replace single arguments."""
     import torch
     from torchvision.transforms.v2.functional import pil_to_tensor
