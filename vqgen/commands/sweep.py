@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         cells = [f"{value:<{len(arguments.vary)}g}"]
         cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in _COLUMNS]
         print("  ".join(cells), flush=True)
-    limits = {key: limits[key] for key in ("frechet_distance", "precision", "recall") if key in limits}
+    limits = {key: limits[key] for key in ("precision", "recall") if key in limits}
     if not arguments.no_score:
         real = judge.as_many_real(samples)
         limits["cas"] = judge.accuracy_score(Samples(real.images, real.labels), companions=False)[0].value
