@@ -1,10 +1,11 @@
-"""How near does `vqgen plan` come? Times training steps of recipes as they ship, beside the plan's estimate.
+"""How near does `vqgen plan` come? Times training steps and samples of recipes as they ship, beside its estimates.
 
-    python -m benchmarks.plan [RECIPE ...] [--seconds 60]
+    python -m benchmarks.plan [RECIPE ...] [--seconds 60] [--json FILE]
 
 The steps run on random images and codes: a plain loop of loss, backward pass, clipping, optimizer and average. Stages
 take turns, and the median counts. From the last two columns follow `SHARE` and `SECONDS_PER_TENSOR` of
-`vqgen/stages/planning.py`: measured time = seconds at the peak / SHARE + tensors * SECONDS_PER_TENSOR.
+`vqgen/stages/estimates.py`: measured time = seconds at the peak / SHARE + tensors * SECONDS_PER_TENSOR. Samples are one
+image and a batch of each level, in the recipe's order and in raster order.
 """
 
 import argparse
@@ -12,17 +13,24 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.priors import Request
+from benchmarks.report import RESULTS, interleaved_medians, print_table, seconds_of, write_json
+from vqgen.compute import Compute
 from vqgen.config import Level, Recipe, TrainConfig, find_recipe, read_recipe
 from vqgen.costs import BACKWARD, prior_costs, vqvae_costs
 from vqgen.losses import nats_per_code, vqvae_loss
-from vqgen.machine import measure_machine
+from vqgen.machine import Machine, measure_machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.stages.planning import training_seconds
+from vqgen.sampling import fastest_sampler
+from vqgen.stages.estimates import SampleRequest, sampling_seconds, training_seconds
 from vqgen.training import make_optimizer
 
 _CLASSES = 10
@@ -49,24 +57,25 @@ class Stage:
     seconds: list[float] = field(default_factory=list)
 
 
-def vqvae_stage(recipe: Recipe) -> Stage:
+def vqvae_stage(recipe: Recipe, device: torch.device) -> Stage:
     """The first stage of a recipe, past its warm-up."""
     config, train = recipe.vqvae_config().model_copy(update={"quantize_after": 0}), recipe.vqvae.train
-    model = VQVAE(config)
-    images = torch.rand(train.batch_size, config.image_channels, config.image_size, config.image_size) * 2 - 1
+    model = VQVAE(config).to(device)
+    shape = (train.batch_size, config.image_channels, config.image_size, config.image_size)
+    images = torch.rand(shape, device=device) * 2 - 1
     step = _training_step(
         model, train, lambda: vqvae_loss(model(images), images, config.commitment_weight)[0], model.update_codebooks
     )
     return Stage(f"{recipe.name} vqvae", step, train.batch_size * vqvae_costs(config).train_flops, _tensors(model))
 
 
-def prior_stage(recipe: Recipe, level: Level) -> Stage:
+def prior_stage(recipe: Recipe, level: Level, device: torch.device) -> Stage:
     """The training of one level's prior."""
     config, train = recipe.prior_config(level, _CLASSES), recipe.prior(level).train
-    model, labels = PixelCNN(config), torch.randint(_CLASSES, (train.batch_size,))
+    model, labels = PixelCNN(config).to(device), torch.randint(_CLASSES, (train.batch_size,), device=device)
 
     def random_codes(height: int, width: int) -> Tensor:
-        return torch.randint(config.codebook_size, (train.batch_size, height, width))
+        return torch.randint(config.codebook_size, (train.batch_size, height, width), device=device)
 
     codes = random_codes(config.height, config.width)
     coarser = random_codes(config.coarser_height, config.coarser_width) if config.is_conditioned else None
@@ -107,9 +116,7 @@ def time_in_turn(stages: list[Stage], seconds: float) -> None:
         for stage in stages:
             stage.step()
             for _ in range(_STEPS_A_TURN):
-                begin = time.perf_counter()
-                stage.step()
-                stage.seconds.append(time.perf_counter() - begin)
+                stage.seconds.append(seconds_of(stage.step))
 
 
 def main() -> None:
@@ -117,26 +124,62 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", default=["digits", "fashion-mnist"])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, default=RESULTS / "plan.json")
     arguments = parser.parse_args()
+    device = Compute.resolve(arguments.device).device
     recipes = [read_recipe(find_recipe(name)) for name in arguments.recipes]
     stages = [
         stage
         for recipe in recipes
-        for stage in (vqvae_stage(recipe), *(prior_stage(recipe, level) for level in recipe.levels))
+        for stage in (vqvae_stage(recipe, device), *(prior_stage(recipe, level, device) for level in recipe.levels))
     ]
-    machines = [measure_machine(torch.device("cpu"))]
+    machines = [measure_machine(device)]
     time_in_turn(stages, arguments.seconds)
-    machines.append(measure_machine(torch.device("cpu")))
+    machines.append(measure_machine(device))
     machine = max(machines, key=lambda machine: machine.peak_flops)  # other work may have slowed one down
-    print(f"peak {machine.peak_flops / 1e9:.0f} GFLOP/s, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{'stage':<28}{'ms a step':>10}{'estimate':>10}{'ratio':>7}{'share':>7}{'ms at peak':>12}{'tensors':>9}")
-    for stage in stages:
-        measured, ideal = statistics.median(stage.seconds), stage.flops / machine.peak_flops
-        estimate = training_seconds(machine, stage.flops, 1, stage.tensors)
-        print(
-            f"{stage.name:<28}{1e3 * measured:>10.1f}{1e3 * estimate:>10.1f}{estimate / measured:>7.2f}"
-            f"{ideal / measured:>7.2f}{1e3 * ideal:>12.2f}{stage.tensors:>9}"
+    rows = [_row(stage, machine) for stage in stages]
+    samples = [row for recipe in recipes for level in recipe.levels for row in _samples(recipe, level, device, machine)]
+    print(f"peak {machine.peak_flops / 1e9:.0f} GFLOP/s")
+    print_table(rows)
+    print_table(samples)
+    write_json(arguments.json, {"peak_flops": machine.peak_flops, "rows": rows, "samples": samples})
+
+
+def _samples(recipe: Recipe, level: Level, device: torch.device, machine: Machine) -> list[dict[str, object]]:
+    """A batch of one level, and a single image, in the recipe's order and in raster order."""
+    rows: list[dict[str, object]] = []
+    for slope, batch in product((recipe.prior(level).slope, "raster"), (1, recipe.generate.batch_size)):
+        config = recipe.prior_config(level, _CLASSES).model_copy(update={"slope": slope})
+        request = Request(PixelCNN(config).to(device).eval(), batch, Compute(device))
+        sampler = fastest_sampler(device)
+        times = interleaved_medians({"sample": partial(request.sample, sampler)}, repeats=3, warm_ups=1)
+        estimate = sampling_seconds(machine, SampleRequest(config, batch, batch))
+        rows.append(
+            {
+                "samples": f"{recipe.name} {level}",
+                "slope": slope,
+                "batch": batch,
+                "seconds": times["sample"],
+                "estimated_seconds": estimate,
+                "estimate_over_measured": estimate / times["sample"],
+            }
         )
+    return rows
+
+
+def _row(stage: Stage, machine: Machine) -> dict[str, object]:
+    measured, ideal = statistics.median(stage.seconds), stage.flops / machine.peak_flops
+    estimate = training_seconds(machine, stage.flops, 1, stage.tensors)
+    return {
+        "stage": stage.name,
+        "ms_per_step": 1e3 * measured,
+        "estimated_ms": 1e3 * estimate,
+        "estimate_over_measured": estimate / measured,
+        "share_of_peak": ideal / measured,
+        "ms_at_peak": 1e3 * ideal,
+        "tensors": stage.tensors,
+    }
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """What the benchmarks share: times that can be compared, tables, and results with the machine they are from."""
 
-import json
 import os
 import platform
 import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
+
+from vqgen import files
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,6 +50,33 @@ def seconds_of(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+@dataclass(frozen=True)
+class Line:
+    """y = intercept + slope * x."""
+
+    intercept: float
+    slope: float
+
+    def __call__(self, x: float) -> float:
+        """Computes y."""
+        return self.intercept + self.slope * x
+
+
+def fit_line(xs: Sequence[float], ys: Sequence[float], scales: Sequence[float] | None = None) -> Line:
+    """Fits the line of the least squared error, each point's error in parts of its scale.
+
+    Args:
+        xs: At least two different values.
+        ys: As many values.
+        scales: What an error of each point is a share of, above 0; None for the point's own y. With given scales the
+            lines of several parts add up to the line of their sum.
+    """
+    weights = 1 / np.asarray(ys if scales is None else scales, dtype=np.float64)
+    points = np.stack([np.ones(len(xs)), np.asarray(xs, dtype=np.float64)], axis=1)
+    solution = np.linalg.lstsq(points * weights[:, None], np.asarray(ys) * weights, rcond=None)[0]
+    return Line(float(solution[0]), float(solution[1]))
+
+
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """Prints rows under the names of the first one's columns; numbers with three significant digits."""
     lines = [list(rows[0]), *[[_text(row[name]) for name in rows[0]] for row in rows]]
@@ -69,11 +99,10 @@ def machine() -> dict[str, Any]:
 
 def write_json(path: Path, figures: Mapping[str, Any]) -> None:
     """Writes figures beside the machine and the command that gave them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     program = sys.modules["__main__"].__spec__
     name = program.name.removesuffix(".__main__") if program else Path(sys.argv[0]).name
     command = shlex.join(["python", "-m", name, *sys.argv[1:]])
-    path.write_text(json.dumps({"command": command, "machine": machine(), **figures}, indent=2) + "\n")
+    files.write_json(path, {"command": command, "machine": machine(), **figures})
     print(f"written: {path}")
 
 
@@ -83,6 +112,8 @@ def _synchronize() -> None:
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return str(value)

@@ -2,85 +2,192 @@
 
     python -m benchmarks.sampling [--sizes 6M] [--grids 8 16 32 64] [--batches 1 8 64] [--seconds 20] [--json FILE]
 
-The cached sampler in slope 2 and raster order, and beside it the plain one: a full forward per step, its time is that
-of a forward, measured in the same rounds, times the steps. The limit is the larger of (operations / measured peak) and
-(bytes of the weights x steps / measured bandwidth); the share of it is what a figure of 1 could not pass.
-Lines that would take more than `--seconds` a sample are left out, and named.
+The fastest sampler for the device (the cached one; on a GPU its recorded steps) in slope 2 and raster order; beside it
+the plain one in both orders, and pythae's in raster order with about as many parameters. These two take a full forward
+pass per step. Where that takes too long, their time is that of one forward pass, measured in the same rounds, times the
+steps ("estimated"). The limit is the larger of (operations / measured peak) and (bytes of the weights x steps /
+measured bandwidth). A sampler that reads all weights in every step could not pass a share of 1; in raster order ours
+reads most of them once per row of the grid. A bottom prior begins with its conditioning stack, also in the limit.
+
+Left out, and named, are rows whose sample would take more than `--seconds`, as `vqgen plan` estimates it, or more
+memory than there is. A plain or a peer's sampler runs as a whole where all its rounds stay below `--seconds`.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.report import RESULTS, interleaved_medians, print_table, write_json
+from benchmarks.priors import SIZES, Request, arithmetic_seconds, limit_seconds, make_prior
+from benchmarks.pythae_peer import PythaePeer, why_missing
+from benchmarks.report import RESULTS, interleaved_medians, print_table, seconds_of, write_json
+from vqgen.compute import Compute
 from vqgen.config import PixelCNNConfig
-from vqgen.costs import prior_costs
+from vqgen.errors import ConfigError
 from vqgen.machine import Machine, measure_machine
-from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import Slope
-from vqgen.sampling import CachedSampler, Filters, ImageNoise
+from vqgen.sampling import PlainSampler, fastest_sampler, images_that_fit
+from vqgen.stages.estimates import SampleRequest, sampling_seconds
 
-SIZES: dict[str, dict[str, Any]] = {
-    "3M": {"channels": 128, "layers": 5, "attention_every": 5},
-    "6M": {"channels": 128, "layers": 10, "attention_every": 5},
-    "30M": {"channels": 256, "layers": 14, "attention_every": 7},
-    "paper-top": {"channels": 512, "layers": 20, "attention_every": 5, "attention_heads": 8, "output_layers": 20},
-}
-"""Name -> what makes the size. Kernels are 5 wide, codebooks have 512 entries."""
+ORDERS: tuple[Slope, ...] = (2, "raster")
 
+_OVER_THE_LIMIT = 3
+"""How many times its limit a forward pass is expected to take at most, when it is decided whether to run it."""
 
-def build(size: str, side: int, slope: Slope, device: torch.device) -> PixelCNN:
-    """A prior of random weights; what they are changes no time."""
-    settings = {"level": "top", "height": side, "width": side, "slope": slope, "codebook_size": 512, "num_classes": 10}
-    return PixelCNN(PixelCNNConfig(**settings, kernel_size=5, **SIZES[size])).to(device).eval()
-
-
-def limit_seconds(prior: PixelCNN, batch: int, machine: Machine) -> float:
-    """The least time of a batch: its operations at the peak, or its weights read once per step."""
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in prior.parameters())
-    operations = batch * prior_costs(prior.config).total.flops / machine.peak_flops
-    return max(operations, weights * prior.order.num_steps / machine.bandwidth)
+_COLUMNS = {
+    "size": "size", "grid": "grid", "batch": "batch", "slope": "slope", "steps": "steps", "seconds": "seconds",
+    "ms/step": "ms_per_step", "images/s": "images_per_second", "of limit": "share_of_limit",
+    "plain, s": "plain_seconds", "plain is": "plain_is", "pythae, s": "pythae_seconds", "pythae is": "pythae_is",
+    "x plain": "over_plain_same_order", "x plain raster": "over_plain_raster", "x pythae": "over_pythae",
+}  # fmt: skip
 
 
-def measure(size: str, side: int, batch: int, machine: Machine, most: float, repeats: int) -> Iterator[dict[str, Any]]:
-    """One row per order, all contestants of a size, grid and batch interleaved."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    orders: tuple[Slope, ...] = (2, "raster")
-    priors = {slope: build(size, side, slope, device) for slope in orders}
-    labels = torch.zeros(batch, dtype=torch.int64, device=device)
-    codes = torch.zeros(batch, side, side, dtype=torch.int64, device=device)
-    contestants: dict[str, Any] = {}
-    for slope, prior in priors.items():
-        if limit_seconds(prior, batch, machine) * 3 < most:
-            contestants[f"cached {slope}"] = lambda prior=prior: CachedSampler().sample(
-                prior, labels, None, ImageNoise(0, range(batch)), Filters()
-            )
-        contestants[f"forward {slope}"] = torch.no_grad()(lambda prior=prior: prior(codes, labels, None))
-    times = interleaved_medians(contestants, repeats=repeats, warm_ups=1)
-    plain_raster = times["forward raster"] * priors["raster"].order.num_steps
-    for slope, prior in priors.items():
-        cached, steps = times.get(f"cached {slope}"), prior.order.num_steps
-        row = {"size": size, "parameters": sum(p.numel() for p in prior.parameters()), "grid": side, "slope": slope}
-        row |= {"batch": batch, "steps": steps, "plain_seconds": times[f"forward {slope}"] * steps}
-        if cached is None:
-            yield (
-                row
-                | dict.fromkeys(("seconds", "ms_per_step", "images_per_second"), "left out")
-                | dict.fromkeys(("share_of_limit", "over_plain_same_order", "over_plain_raster"), "")
-            )
-            continue
-        yield row | {
-            "seconds": cached,
-            "ms_per_step": 1000 * cached / steps,
-            "images_per_second": batch / cached,
-            "share_of_limit": limit_seconds(prior, batch, machine) / cached,
-            "over_plain_same_order": row["plain_seconds"] / cached,
-            "over_plain_raster": plain_raster / cached,
-        }
+@dataclass(frozen=True)
+class Bench:
+    """What all rows share.
+
+    Attributes:
+        compute: Where and in what number format.
+        machine: The measured limits of both.
+        seconds: As on the command line.
+        repeats: Rounds that count.
+        has_pythae: Whether the peer is measured.
+    """
+
+    compute: Compute
+    machine: Machine
+    seconds: float
+    repeats: int
+    has_pythae: bool
+
+    @property
+    def element_size(self) -> int:
+        """Bytes of a number in the format that is multiplied in."""
+        return getattr(torch, self.compute.dtype).itemsize
+
+    def limit(self, request: Request) -> float:
+        """Least time of a request, in seconds."""
+        return limit_seconds(request.prior, request.batch, self.machine, self.element_size)
+
+    def expected(self, request: Request) -> float:
+        """Time of a request as `vqgen plan` estimates it, in seconds."""
+        wanted = SampleRequest(request.prior.config, request.batch, request.batch)
+        return sampling_seconds(self.machine, wanted, self.element_size)
+
+
+@dataclass(frozen=True)
+class FullForwards:
+    """A sampler that takes a forward pass per step.
+
+    Attributes:
+        name: What its times are called.
+        steps: Forward passes of a sample.
+        forward: Calls one of them.
+        sample: Calls the whole sampler.
+    """
+
+    name: str
+    steps: int
+    forward: Callable[[], object]
+    sample: Callable[[], object]
+
+    def contestant(self, bench: Bench) -> dict[str, Callable[[], object]]:
+        """What to time: the whole sampler, or a forward pass where that takes too long."""
+        self.forward()  # warm-up
+        whole = seconds_of(self.forward) * self.steps * (bench.repeats + 1)
+        return {self.name: self.sample} if whole < bench.seconds else {f"{self.name} forward": self.forward}
+
+    def result(self, times: dict[str, float]) -> tuple[float | None, str]:
+        """Seconds of a sample, and whether they were measured or estimated."""
+        if self.name in times:
+            return times[self.name], "measured"
+        forward = times.get(f"{self.name} forward")
+        return (None, "left out") if forward is None else (forward * self.steps, "estimated")
+
+
+def measure(size: str, side: int, batch: int, bench: Bench) -> list[dict[str, Any]]:
+    """Makes a row for each order, all contestants of a size, grid and batch interleaved."""
+    requests = {
+        slope: Request(make_prior(size, side, slope, bench.compute.device), batch, bench.compute) for slope in ORDERS
+    }
+    contestants: dict[str, Callable[[], object]] = {}
+    peers: dict[str, FullForwards] = {}
+    for slope, request in requests.items():
+        if bench.expected(request) < bench.seconds and _fits(request.prior.config, batch, bench):
+            contestants[f"cached {slope}"] = partial(request.sample, fastest_sampler(bench.compute.device))
+        peers[f"plain {slope}"] = _plain(slope, request)
+    prior = requests["raster"].prior
+    if bench.has_pythae:
+        parameters = sum(parameter.numel() for parameter in prior.parameters())
+        peer = PythaePeer(parameters, side, prior.config.codebook_size)
+        peers["pythae"] = FullForwards("pythae", peer.num_steps, peer.forward(batch), peer.sample(batch))
+    if _OVER_THE_LIMIT * arithmetic_seconds(prior, batch, bench.machine) < bench.seconds:
+        for peer in peers.values():  # else even a single forward pass takes too long
+            contestants |= peer.contestant(bench)
+    times = interleaved_medians(contestants, repeats=bench.repeats, warm_ups=1) if contestants else {}
+    results = {name: peer.result(times) for name, peer in peers.items()}
+    return [_row(size, request, times.get(f"cached {slope}"), results, bench) for slope, request in requests.items()]
+
+
+def _plain(slope: Slope, request: Request) -> FullForwards:
+    return FullForwards(
+        f"plain {slope}", request.prior.order.num_steps, request.forward(), lambda: request.sample(PlainSampler())
+    )
+
+
+def _fits(config: PixelCNNConfig, batch: int, bench: Bench) -> bool:
+    try:
+        return batch <= images_that_fit([config], bench.compute.free_memory)
+    except ConfigError:
+        return False
+
+
+def _row(
+    size: str, request: Request, cached: float | None, peers: dict[str, tuple[float | None, str]], bench: Bench
+) -> dict[str, Any]:
+    prior, slope = request.prior, request.prior.config.slope
+    (plain, plain_is), (raster, _) = peers[f"plain {slope}"], peers["plain raster"]
+    pythae, pythae_is = peers.get("pythae", (None, "left out"))
+    return {
+        "size": size,
+        "parameters": sum(parameter.numel() for parameter in prior.parameters()),
+        "grid": prior.config.height,
+        "batch": request.batch,
+        "slope": slope,
+        "steps": prior.order.num_steps,
+        "seconds": cached,
+        "ms_per_step": 1000 * cached / prior.order.num_steps if cached else None,
+        "images_per_second": request.batch / cached if cached else None,
+        "limit_seconds": bench.limit(request),
+        "share_of_limit": bench.limit(request) / cached if cached else None,
+        "plain_seconds": plain,
+        "plain_is": plain_is,
+        "pythae_seconds": pythae,
+        "pythae_is": pythae_is,
+        "over_plain_same_order": plain / cached if plain and cached else None,
+        "over_plain_raster": raster / cached if raster and cached else None,
+        "over_pythae": pythae / cached if pythae and cached else None,
+    }
+
+
+def marks(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Picks the figures that the sampler is judged by: of the 6M prior at 32 x 32, batch 1; shares of all rows."""
+    figures: dict[str, Any] = {}
+    for row in rows:
+        if (row["size"], row["grid"], row["batch"]) == ("6M", 32, 1) and row["over_plain_raster"]:
+            name = "cached_raster" if row["slope"] == "raster" else f"cached_slope{row['slope']}"
+            figures[f"{name}_over_plain_raster"] = row["over_plain_raster"]
+    figures["share_of_limit"] = {_name(row): row["share_of_limit"] for row in rows if row["share_of_limit"]}
+    return figures
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['size']} {row['grid']} slope {row['slope']} batch {row['batch']}"
 
 
 def main() -> None:
@@ -88,25 +195,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["6M"])
     parser.add_argument("--grids", nargs="+", type=int, default=[8, 16, 32, 64])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU, else float32")
     parser.add_argument("--json", type=Path, default=RESULTS / "sampling.json")
     arguments = parser.parse_args()
-    machine = measure_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    device = Compute.resolve(arguments.device).device
+    dtype = arguments.dtype or ("bfloat16" if device.type == "cuda" else "float32")
+    missing = why_missing()
+    if missing:
+        print(missing)
+    machine = measure_machine(device, getattr(torch, dtype))
+    bench = Bench(Compute(device, dtype), machine, arguments.seconds, arguments.repeats, has_pythae=not missing)
     rows: list[dict[str, Any]] = []
     for size, side, batch in product(arguments.sizes, arguments.grids, arguments.batches):
-        rows += measure(size, side, batch, machine, arguments.seconds, arguments.repeats)
-    print_table(rows)
-    figures: dict[str, Any] = {"peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth, "rows": rows}
-    for row in rows:  # the marks: 32 x 32, batch 1
-        if (row["size"], row["grid"], row["batch"]) == ("6M", 32, 1) and row["over_plain_raster"]:
-            name = "cached_raster" if row["slope"] == "raster" else f"cached_slope{row['slope']}"
-            figures[f"{name}_over_plain_raster"] = row["over_plain_raster"]
-    figures["share_of_limit"] = {
-        f"{row['size']} {row['grid']} slope {row['slope']} batch {row['batch']}": row["share_of_limit"] for row in rows
-    }
-    write_json(arguments.json, figures)
+        rows += measure(size, side, batch, bench)
+    print_table([{title: row[name] for title, name in _COLUMNS.items()} for row in rows])
+    left_out = [_name(row) for row in rows if row["seconds"] is None]
+    if left_out:
+        print(f"left out, more than {arguments.seconds:g} s or than the memory: {'; '.join(left_out)}")
+    figures = {"dtype": dtype, "peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth}
+    write_json(arguments.json, figures | marks(rows) | {"left_out": left_out, "rows": rows})
 
 
 if __name__ == "__main__":

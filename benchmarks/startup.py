@@ -1,6 +1,8 @@
 """How long until something happens? `vqgen --help`, the imports, the first image of a shipped checkpoint.
 
-python -m benchmarks.startup [--json FILE]
+python -m benchmarks.startup [--repeats 5] [--json FILE]
+
+Whole processes, with the files they read in the system's cache.
 """
 
 import argparse
@@ -17,6 +19,7 @@ CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "pretrained" / "digits"
 def main() -> None:
     """Times whole processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, default=RESULTS / "startup.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -30,7 +33,7 @@ def main() -> None:
             "first image": ("-m", "vqgen", *generate),
         }
         contestants = {name: lambda words=words: _run(words) for name, words in programs.items()}
-        times = interleaved_medians(contestants, repeats=5, warm_ups=1)
+        times = interleaved_medians(contestants, repeats=arguments.repeats, warm_ups=1)
     print_table([{"program": name, "seconds": seconds} for name, seconds in times.items()])
     write_json(arguments.json, {"seconds": times})
 

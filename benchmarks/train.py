@@ -11,7 +11,7 @@ from that of float32, after as many steps on the same images.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.report import interleaved_medians, print_table, write_json
+from benchmarks.operations import time_shares
+from benchmarks.report import RESULTS, interleaved_medians, print_table, write_json
 from vqgen import Codes
 from vqgen.compute import Compute
 from vqgen.config import DataConfig, PixelCNNConfig, TrainConfig, VQVAEConfig
@@ -212,8 +213,10 @@ def flops_of_step(case: Case) -> tuple[int, int]:
     return counter.get_total_flops() + differences[0], counter.get_total_flops()
 
 
-def measure(case: Case, compute: Compute, folder: Path, peaks: dict[str, float], repeats: int) -> Iterator[dict]:
-    """Times all contestants of a case in turn."""
+def measure(
+    case: Case, compute: Compute, folder: Path, peaks: dict[str, float], repeats: int
+) -> tuple[list[dict], dict]:
+    """Times all contestants of a case in turn, and profiles ours."""
     accelerator = Accelerator(cpu=compute.device.type == "cpu")
     runs = {"plain": plain_run(case, compute.device), "vqgen": vqgen_run(case, accelerator, folder, half=False)}
     if "bfloat16" in peaks:
@@ -221,6 +224,7 @@ def measure(case: Case, compute: Compute, folder: Path, peaks: dict[str, float],
     seconds = interleaved_medians(runs, repeats=repeats)
     useful, executed = flops_of_step(case)
     loss = runs["vqgen"].losses[-1]
+    rows = []
     for name, run in runs.items():
         is_half = name == "vqgen bfloat16"
         peak = peaks["bfloat16" if is_half else "float32"]
@@ -229,7 +233,8 @@ def measure(case: Case, compute: Compute, folder: Path, peaks: dict[str, float],
             useful / seconds[name] / peak, executed / seconds[name] / peak,
             abs(run.losses[-1] / loss - 1) if is_half else "",
         )  # fmt: skip
-        yield dict(zip(_ROW, values, strict=True))
+        rows.append(dict(zip(_ROW, values, strict=True)))
+    return rows, {"case": case.name} | time_shares(runs["vqgen"])
 
 
 def _first(case: Case) -> object:
@@ -245,24 +250,27 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 def main() -> None:
     """Prints a row per case and contestant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, default=RESULTS / "train.json")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     compute = Compute.resolve(arguments.device)
     formats = ["float32", *(["bfloat16"] if _has_fast_bfloat16(compute.device) else [])]
     peaks = {name: measure_machine(compute.device, getattr(torch, name)).peak_flops for name in formats}
-    rows = []
+    rows, shares = [], []
     with tempfile.TemporaryDirectory() as name:
         store = make_store(Path(name) / "codes")
         cases = [vqvae_case(32, 64, compute), vqvae_case(256, 2, compute)]
         cases += [prior_case(level, store, compute) for level in ("top", "bottom")]
         for case in cases:
-            rows += measure(case, compute, Path(name), peaks, arguments.repeats)
+            measured, profiled = measure(case, compute, Path(name), peaks, arguments.repeats)
+            rows += measured
+            shares.append(profiled)
     print_table(rows)
+    print("shares of the operations' time, vqgen in float32 (on the host):")
+    print_table(shares)
     print("peak FLOP/s: " + ", ".join(f"{name} {value:.3g}" for name, value in peaks.items()))
-    if arguments.json:
-        write_json(arguments.json, {"peak_flops": peaks, "rows": rows})
+    write_json(arguments.json, {"peak_flops": peaks, "rows": rows, "time_shares": shares})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vqgen.errors import ConfigError
+from vqgen.memory_group import free_in_group
 
 DType = Literal["float32", "bfloat16", "float16", "float64"]
 
@@ -68,7 +69,8 @@ class Compute:
         """Bytes that one process may take on the device now; processes of one machine share its memory."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        return psutil.virtual_memory().available // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        free, allowed = psutil.virtual_memory().available, free_in_group()
+        return (free if allowed is None else min(free, allowed)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     def autocast(self) -> AbstractContextManager[object]:
         """A context in which matrix products run in bfloat16 or float16, if that is the number format."""

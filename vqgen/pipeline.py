@@ -23,7 +23,7 @@ from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation import ClassifierSpace, candidates_for, keep_surest, label_probability
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import CachedSampler, Filters, Sampler, images_that_fit, sample_codes
+from vqgen.sampling import Filters, Sampler, fastest_sampler, images_that_fit, sample_codes
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -68,8 +68,8 @@ class VQGenPipeline:
 
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
         self.parts = parts
-        self.sampler: Sampler = sampler or CachedSampler()
         self.compute = compute or Compute.resolve()
+        self.sampler = sampler or fastest_sampler(self.compute.device)
         self._place()
 
     @classmethod

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
-from torchvision.utils import make_grid
+from torch.nn import functional as F
 
-from vqgen.data import LabelMap, to_pil
+from vqgen.data import LabelMap, to_pil, to_tensor
 from vqgen.files import atomic_path, write_json
 from vqgen.pipeline import GenerationOutput
 
@@ -45,9 +45,11 @@ def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int =
     """
     factor = max(1, -(-least_side // images.shape[-1]))
     large = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-    grid = make_grid(large, nrow=columns, padding=max(2, large.shape[-1] // 16), pad_value=_WHITE)
-    grey = images.shape[1] == 1
-    return to_pil((grid[:1] if grey else grid)[None])[0]
+    columns, margin = min(columns, len(large)), max(2, large.shape[-1] // 16)
+    framed = F.pad(large, (margin, 0, margin, 0), value=_WHITE)  # left and above; the grid's last edges come at the end
+    unfilled = framed.new_full((-len(framed) % columns, *framed.shape[1:]), _WHITE)
+    grid = rearrange(torch.cat([framed, unfilled]), "(row column) c h w -> c (row h) (column w)", column=columns)
+    return to_pil(F.pad(grid, (0, margin, 0, margin), value=_WHITE)[None])[0]
 
 
 def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path) -> list[Path]:
@@ -68,7 +70,7 @@ def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path)
         counts[name] += 1
         save_image(image, path)
         paths.append(path)
-    tensors = torch.stack([pil_to_tensor(image) for image in output.images])
+    tensors = torch.stack([to_tensor(image) for image in output.images])
     per_row = len(output.images) // max(1, len(_runs(output.labels)))
     save_image(image_grid(tensors, columns=min(per_row, _MOST_COLUMNS)), folder / "grid.png")
     entries = [

@@ -276,6 +276,8 @@ class Trainer:
             state[f"average.{number}"] = value
         for number, moments in self.optimizer.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        if self.accelerator.scaler is not None:  # of the loss, in float16
+            state |= {f"scaler.{name}": _scalar(value) for name, value in self.accelerator.scaler.state_dict().items()}
         return state
 
     def _resume(self) -> None:
@@ -295,6 +297,9 @@ class Trainer:
         for number, value in enumerate(self.average or []):
             value.copy_(state[f"average.{number}"])
         self._resume_optimizer(_below(state, "optimizer."))
+        scaler = {name: tensor.item() for name, tensor in _below(state, "scaler.").items()}
+        if self.accelerator.scaler is not None and scaler:
+            self.accelerator.scaler.load_state_dict(scaler)
         self.log.truncate(self.progress.step)
 
     def _resume_optimizer(self, state: dict[str, Tensor]) -> None:
@@ -368,6 +373,11 @@ def _to_device(batch: Any, device: torch.device) -> list[Any]:
     """The fields of a dataclass in their order, tensors on `device`."""
     values = [getattr(batch, f.name) for f in fields(batch)]
     return [value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for value in values]
+
+
+def _scalar(value: float | int) -> Tensor:
+    """A number as a tensor that gives it back exactly, and of the same type."""
+    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
 
 
 def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

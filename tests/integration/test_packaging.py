@@ -75,3 +75,13 @@ assert set(vqgen.__all__) <= set(dir(vqgen))
 from vqgen import VQGenPipeline, VQVAE, PixelCNN, Codes
 """
     subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, check=True)
+
+
+def test_generating_needs_no_torchvision():
+    """It takes longer to load than torch, and would double the time to the first image."""
+    program = """
+import sys
+import vqgen.commands.generate, vqgen.pipeline, vqgen.report, vqgen.stages.sharing
+assert "torchvision" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env=ENVIRONMENT, timeout=60)

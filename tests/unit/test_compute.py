@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -59,3 +61,13 @@ def test_weights_are_placed_and_products_run_in_the_format(dtype, weights, produ
     assert layer.weight.dtype == weights
     with compute.autocast():
         assert layer(torch.ones(1, 2, dtype=compute.float_dtype)).dtype == product
+
+
+@pytest.mark.parametrize(
+    ("allowed", "processes", "free"), [(None, 1, 1000), (400, 1, 400), (4000, 1, 1000), (400, 2, 200)]
+)
+def test_free_memory_is_what_machine_and_control_group_leave(monkeypatch, allowed, processes, free):
+    monkeypatch.setattr("vqgen.compute.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+    monkeypatch.setattr("vqgen.compute.free_in_group", lambda: allowed)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert Compute.resolve("cpu").free_memory == free

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.utils import make_grid
 
 from vqgen.codes import Codes
 from vqgen.data import LabelMap
@@ -37,6 +38,13 @@ def output(labels, side=4):
 def test_pictures_lie_in_rows_with_a_white_margin():
     assert cells(image_grid(batch(6), columns=3), 48, 2, 3) == [[10, 20, 30], [40, 50, 60]]
     assert cells(image_grid(batch(5), columns=3), 48, 2, 3) == [[10, 20, 30], [40, 50, 255]]
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 5])
+def test_a_grid_is_that_of_torchvision(columns):
+    noise = torch.randint(256, (5, 3, 64, 50), dtype=torch.uint8)
+    expected = make_grid(noise, nrow=columns, padding=3, pad_value=255).permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(image_grid(noise, columns=columns)), expected)
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from process_group import run_processes
 from torch import nn
 from training_runs import NUM_IMAGES, VQVAE_SETTINGS, images, make_trainer, train_in_group
@@ -115,6 +116,41 @@ def test_the_features_are_really_at_work(uninterrupted):
     ends = {name: uninterrupted[name][0]["decoder.0.weight"].double() for name in FEATURES}
     for name in set(FEATURES) - {"plain"}:
         assert not torch.equal(ends[name], ends["plain"]), name
+
+
+def make_scaled_trainer(folder):
+    """A trainer whose loss is scaled as in float16; the scale doubles after every three steps."""
+    trainer = make_trainer(folder, train={"gradient_clip": 0.0})  # clipping is for gradients that are unscaled
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+    trainer.accelerator.scaler = scaler
+    trainer.optimizer = AcceleratedOptimizer(trainer.optimizer.optimizer, device_placement=False, scaler=scaler)
+    return trainer
+
+
+def test_the_scale_of_the_loss_goes_on_where_it_was(tmp_path):
+    whole = make_scaled_trainer(tmp_path / "whole")
+    whole.train()
+    cut = make_scaled_trainer(tmp_path / "cut")
+    cut_at(cut, 5)  # the state of step 4: doubled once, and one step on the way to the next time
+    with pytest.raises(Cut):
+        cut.train()
+    saved, _ = load_tensors(cut.state_path)
+    assert (saved["scaler.scale"].item(), saved["scaler._growth_tracker"].item()) == (16.0, 1)
+    resumed = make_scaled_trainer(tmp_path / "cut")
+    resumed.train()
+    assert whole.accelerator.scaler.state_dict()["scale"] == 8.0 * 2 ** (STEPS // 3)
+    assert resumed.accelerator.scaler.state_dict() == whole.accelerator.scaler.state_dict()
+    assert difference(weights(resumed), weights(whole)) == 0
+
+
+def test_a_state_without_a_scale_begins_with_a_new_one(tmp_path):
+    first = make_trainer(tmp_path, train={"gradient_clip": 0.0})
+    cut_at(first, 5)
+    with pytest.raises(Cut):
+        first.train()
+    resumed = make_scaled_trainer(tmp_path)
+    resumed.train()
+    assert resumed.accelerator.scaler.state_dict()["scale"] == 8.0 * 2 ** ((STEPS - 4) // 3)
 
 
 def test_a_run_that_is_complete_is_not_trained_further(tmp_path):

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vqgen.commands.arguments import (
     add_checkpoint_argument,
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     points, limits, samples = [], {}, Samples(judge.train.images[:0], judge.train.labels[:0])
     print("  ".join([arguments.vary, *_COLUMNS]))
     for value in values:
-        change = {name: value if name == "keep" else [value]}
+        change: dict[str, Any] = {name: value if name == "keep" else [value]}
         samples = draw(judge.pipe, arguments, **change)
         figures = _judge(judge, samples, scores=not arguments.no_score)
         point = {"value": value} | {figure.name: figure.value for figure in figures}

@@ -17,7 +17,7 @@ from vqgen.data.readable import check_readable
 from vqgen.data.reading import IMAGE_SUFFIXES, find_images, normalize_mode, read_image
 from vqgen.data.sources import open_images
 from vqgen.data.training_order import TrainingOrder
-from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_uint8, training_transform
+from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_tensor, to_uint8, training_transform
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -45,6 +45,7 @@ __all__ = [
     "read_image",
     "to_float",
     "to_pil",
+    "to_tensor",
     "to_uint8",
     "training_transform",
     "write_shard",

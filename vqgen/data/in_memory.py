@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torchvision
 from numpy.typing import NDArray
 
 from vqgen.config import DataConfig
@@ -15,12 +14,14 @@ from vqgen.data.splitting import stratified_split
 from vqgen.errors import DataError
 
 _TORCHVISION = {
-    "mnist": torchvision.datasets.MNIST,
-    "fashion-mnist": torchvision.datasets.FashionMNIST,
-    "kmnist": torchvision.datasets.KMNIST,
-    "cifar10": torchvision.datasets.CIFAR10,
-    "cifar100": torchvision.datasets.CIFAR100,
+    "mnist": "MNIST",
+    "fashion-mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
 }
+"""Source -> name of its class in `torchvision.datasets`."""
+
 _DEFAULT_ROOT = "data"
 
 
@@ -51,7 +52,9 @@ def open_torchvision(config: DataConfig, seed: int) -> ImageSplits:
 
 
 def _load(source: str, root: Path, download: bool, allowed: bool) -> tuple:
-    kind = _TORCHVISION[source]
+    import torchvision  # here, because it takes longer than torch itself and generating images needs none of it
+
+    kind = getattr(torchvision.datasets, _TORCHVISION[source])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old pickles and read-only buffers; nothing a user could mend

@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from vqgen.config import DataConfig
 from vqgen.data.reading import normalize_mode
@@ -99,7 +97,7 @@ def _square(
     # when it shrinks (antialias) and computes in integers, so results agree between machines. Cropping and scaling are
     # one step, so that a long, narrow picture is never enlarged as a whole.
     box = (left, top, min(left + side, image.width), min(top + side, image.height))
-    return F.pil_to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    return to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
 def _shift(image: UInt8[Tensor, "c h w"], down: int, right: int, mirror: bool) -> UInt8[Tensor, "c h w"]:
@@ -114,6 +112,9 @@ def _shift(image: UInt8[Tensor, "c h w"], down: int, right: int, mirror: bool) -
 
 def _rotate(image: UInt8[Tensor, "c h w"], degrees: float) -> UInt8[Tensor, "c h w"]:
     """Turns a picture around its centre; what comes in from outside repeats the edge."""
+    from torchvision.transforms.v2 import InterpolationMode  # here: torchvision takes longer to load than torch
+    from torchvision.transforms.v2 import functional as F
+
     margin = -(-image.shape[-1] // 2)
     padded = F.pad(image, [margin] * 4, padding_mode="edge")
     turned = F.rotate(padded, degrees, interpolation=InterpolationMode.BILINEAR)
@@ -128,6 +129,12 @@ def to_float(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 def to_uint8(images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
     """Scales [-1, 1] to 0..255, rounded; values outside are clamped. The inverse of `to_float`, exactly."""
     return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_tensor(picture: Image.Image) -> UInt8[Tensor, "c h w"]:
+    """Copies the pixels of a picture of mode `L` or `RGB`."""
+    pixels = torch.from_numpy(np.array(picture))
+    return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1)
 
 
 def to_pil(images: UInt8[Tensor, "b c h w"]) -> list[Image.Image]:

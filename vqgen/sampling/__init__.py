@@ -1,10 +1,12 @@
 """Sampling codes from priors: filters, noise, samplers of one level, and the hierarchy of levels."""
 
 from vqgen.sampling.cached import CachedSampler
+from vqgen.sampling.fastest import fastest_sampler
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.graphed import GraphedSampler
 from vqgen.sampling.guidance import guided_logits
 from vqgen.sampling.hierarchy import sample_codes
-from vqgen.sampling.memory import bytes_per_image, images_that_fit
+from vqgen.sampling.memory import bytes_per_image, images_that_fit, weights_read
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.plain import PlainSampler
 from vqgen.sampling.sampler import LevelSample, Sampler
@@ -12,12 +14,15 @@ from vqgen.sampling.sampler import LevelSample, Sampler
 __all__ = [
     "CachedSampler",
     "Filters",
+    "GraphedSampler",
     "ImageNoise",
     "LevelSample",
     "PlainSampler",
     "Sampler",
     "bytes_per_image",
+    "fastest_sampler",
     "guided_logits",
     "images_that_fit",
     "sample_codes",
+    "weights_read",
 ]

@@ -11,7 +11,7 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
 from vqgen.sampling.guidance import beside_null
 from vqgen.sampling.noise import ImageNoise
-from vqgen.sampling.sampler import LevelSample, choose, evaluation
+from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
 from vqgen.sampling.step_evaluator import StepEvaluator
 
 
@@ -30,24 +30,18 @@ class CachedSampler:
         order, device = prior.order, prior.embedding.weight.device
         in_order_time = torch.empty(len(noise), order.num_positions, dtype=torch.int64, device=device)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
-        dtype = _autocast_dtype(device)
+        dtype = autocast_dtype(device)
         if filters.is_guided:
             labels, condition = beside_null(prior, labels, condition)
         copies = len(labels) // len(noise)
-        with evaluation(prior), torch.autocast(device.type, enabled=False):
+        level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
+        with evaluation(prior), torch.inference_mode(), torch.autocast(device.type, enabled=False):
             evaluator = StepEvaluator(prior, labels, condition, dtype)
             for step, (begin, end) in enumerate(zip(order.offsets[:-1], order.offsets[1:], strict=True)):
                 logits, *null_logits = evaluator.logits(step).transpose(0, 1).chunk(copies)
-                gumbel = noise.gumbel(int(end - begin), prior.config.codebook_size)
-                codes, log_probability = choose(logits, gumbel, filters, *null_logits)
+                gumbel = level_noise.gumbel(int(end - begin))
+                codes, log_probabilities = choose(logits, gumbel, filters, *null_logits)
                 evaluator.put(step, codes.T.repeat(1, copies))
                 in_order_time[:, begin:end] = codes
-                log_likelihood += log_probability
-        codes = torch.empty_like(in_order_time)
-        codes[:, torch.from_numpy(order.positions).to(device)] = in_order_time
-        return LevelSample(codes.unflatten(1, (order.height, order.width)), log_likelihood)
-
-
-def _autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The number format that autocast asks for here, if it does."""
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+                log_likelihood += log_probabilities.sum(dim=1)
+        return LevelSample(to_grid(prior, in_order_time), log_likelihood)

@@ -54,7 +54,7 @@ def sample_codes(
     parts: list[Codes] = []
     log_likelihoods: list[Tensor] = []
     for begin in range(0, len(labels), batch_size):
-        noise = ImageNoise(seed, image_indices[begin : begin + batch_size])
+        noise = ImageNoise(seed, image_indices[begin : begin + batch_size], labels.device)
         codes, log_likelihood = _sample_batch(priors, labels[begin : begin + batch_size], noise, filters, sampler)
         parts.append(codes)
         log_likelihoods.append(log_likelihood)

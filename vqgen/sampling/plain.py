@@ -34,12 +34,14 @@ class PlainSampler:
         if filters.is_guided:
             labels, condition = beside_null(prior, labels, condition)
         copies = len(labels) // len(noise)
+        level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
         with evaluation(prior):
             for positions in order.steps():
                 step = torch.from_numpy(positions).to(device)
                 all_logits = prior(codes.repeat(copies, 1, 1), labels, condition)
                 logits, *null_logits = rearrange(all_logits, "b k h w -> b (h w) k")[:, step].chunk(copies)
-                gumbel = noise.gumbel(len(positions), prior.config.codebook_size)
-                flat[:, step], log_probability = choose(logits, gumbel, filters, *null_logits)
-                log_likelihood += log_probability
+                flat[:, step], log_probabilities = choose(
+                    logits, level_noise.gumbel(len(positions)), filters, *null_logits
+                )
+                log_likelihood += log_probabilities.sum(dim=1)
         return LevelSample(codes, log_likelihood)

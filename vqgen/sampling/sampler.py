@@ -75,22 +75,38 @@ def choose(
     gumbel: Float64[Tensor, "b positions k"],
     filters: Filters,
     null_logits: Float[Tensor, "b positions k"] | None = None,
-) -> tuple[Int[Tensor, "b positions"], Float64[Tensor, " b"]]:
+) -> tuple[Int[Tensor, "b positions"], Float64[Tensor, "b positions"]]:
     """Takes the code of the largest filtered logit plus noise, an exact draw from the filtered distribution.
 
     Args:
         logits: The model's logits at the positions of one step.
-        gumbel: Standard Gumbel draws, on the CPU. At temperature 0 they have no effect: one code is open.
+        gumbel: Standard Gumbel draws, on a device that has float64; the choice is made there. At temperature 0 they
+            have no effect: one code is open.
         filters: Guidance, temperature, top-k, top-p.
         null_logits: The model's logits without a label, where there is guidance.
 
     Returns:
-        The codes, and their log probability under the unguided, unfiltered logits, in nats, summed over the positions.
+        The codes, and their log probability under the unguided, unfiltered logits, in nats.
 
     Source: the Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030, section 3.
     """
-    logits = logits.double()
-    wanted = logits if null_logits is None else guided_logits(logits, null_logits.double(), filters.guidance_scale)
-    codes = (filters.apply(wanted) + gumbel.to(logits.device)).argmax(dim=-1)
-    log_probabilities = logits.log_softmax(dim=-1).gather(-1, codes[..., None])
-    return codes, log_probabilities.sum(dim=(1, 2))
+    device, logits = logits.device, logits.to(gumbel.device).double()
+    wanted = logits
+    if null_logits is not None:
+        wanted = guided_logits(logits, null_logits.to(gumbel.device).double(), filters.guidance_scale)
+    codes = (filters.apply(wanted) + gumbel).argmax(dim=-1)
+    log_probabilities = logits.log_softmax(dim=-1).gather(-1, codes[..., None])[..., 0]
+    return codes.to(device), log_probabilities.to(device)
+
+
+def to_grid(prior: PixelCNN, in_order_time: Int[Tensor, "b n"]) -> Int[Tensor, "b h w"]:
+    """Puts codes that are sorted by order time at their places."""
+    order = prior.order
+    codes = torch.empty_like(in_order_time)
+    codes[:, torch.from_numpy(order.positions).to(codes.device)] = in_order_time
+    return codes.unflatten(1, (order.height, order.width))
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The number format that autocast asks for here, if it does."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None

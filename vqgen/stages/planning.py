@@ -1,11 +1,9 @@
 """What a run will cost, stage by stage, before it begins: parameters, FLOPs, memory, bits per pixel and time."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from vqgen.compute import Compute
@@ -19,19 +17,15 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.sampling import bytes_per_image
 from vqgen.stages.bookkeeping import read_record
-
-SHARE = 0.77
-"""Share of the measured peak that large layers reach. Fitted with `SECONDS_PER_TENSOR` to the training steps of the
-digits and fashion-mnist recipes on 2 CPU cores; `python -m benchmarks.plan` measures them again."""
-
-SECONDS_PER_TENSOR = 2.5e-4
-"""What a training step takes for each weight tensor, however small the layer: launching, and the optimizer's share."""
-
-_FORWARD_PART = 0.25
-"""The forward pass's part of `SECONDS_PER_TENSOR`: assumed, not measured, as is that sampling reaches `SHARE`."""
-
-SECONDS_PER_IMAGE = 3e-4
-"""Reading, augmenting and stacking an image when codes are extracted: from one run of digits; files take longer."""
+from vqgen.stages.estimates import (
+    SECONDS_PER_IMAGE,
+    SampleRequest,
+    sampling_seconds,
+    size_of,
+    tensors_of,
+    training_seconds,
+    without_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -69,18 +63,6 @@ class StagePlan:
     seconds: float | None = None
 
 
-def training_seconds(machine: Machine, flops: int, steps: int, tensors: int) -> float:
-    """Estimates the time of training steps: their operations, and what launching them takes.
-
-    Args:
-        machine: The device.
-        flops: Operations of all steps.
-        steps: Optimizer steps.
-        tensors: Weight tensors of the model.
-    """
-    return flops / (SHARE * machine.peak_flops) + steps * tensors * SECONDS_PER_TENSOR
-
-
 @dataclass(frozen=True)
 class Planner:
     """Plans the stages of a recipe.
@@ -108,20 +90,20 @@ class Planner:
     def _vqvae(self) -> StagePlan:
         recipe, train = self.recipe, self.recipe.vqvae.train
         config = recipe.vqvae_config()
-        model, costs = _without_weights(lambda: VQVAE(config)), vqvae_costs(config)
+        model, costs = without_weights(lambda: VQVAE(config)), vqvae_costs(config)
         step_flops = train.batch_size * costs.train_flops
         steps = self._steps(train, self.counts.train if self.counts else None)
         checked = self._validated_images(train, steps)
         total = None if steps is None else steps * step_flops + checked * costs.total.flops
         return StagePlan(
             "vqvae",
-            parameters=_size(model),
+            parameters=size_of(model),
             image_flops=costs.total.flops,
             step_flops=step_flops,
             total_flops=total,
             training_bytes=self._training_bytes(model, train, costs.total),
             raw_bpp=sum(self._raw_bpp(level) for level in recipe.levels),
-            seconds=self._seconds(total, steps, _tensors(model)),
+            seconds=self._seconds(total, steps, tensors_of(model)),
         )
 
     def _codes(self) -> StagePlan:
@@ -136,7 +118,7 @@ class Planner:
 
     def _prior(self, level: Level) -> StagePlan:
         recipe, train, config = self.recipe, self.recipe.prior(level).train, self._prior_config(level)
-        model, costs = _without_weights(lambda: PixelCNN(config)), prior_costs(config, dense=True).total
+        model, costs = without_weights(lambda: PixelCNN(config)), prior_costs(config, dense=True).total
         step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
         images = self.counts.train * (1 + recipe.data.augmented_copies) if self.counts else None
         steps = self._steps(train, images)
@@ -145,7 +127,7 @@ class Planner:
         raw, measured = self._raw_bpp(level), self._measured_bpp(level)
         return StagePlan(
             f"prior-{level}",
-            parameters=_size(model),
+            parameters=size_of(model),
             image_flops=costs.flops,
             open_flops=prior_costs(config).total.flops,
             step_flops=step_flops,
@@ -156,7 +138,7 @@ class Planner:
             raw_bpp=raw,
             expected_bpp=raw if measured is None else measured,
             is_measured=measured is not None,
-            seconds=self._seconds(total, steps, _tensors(model)),
+            seconds=self._seconds(total, steps, tensors_of(model)),
         )
 
     def _classifier(self) -> StagePlan:
@@ -181,19 +163,17 @@ class Planner:
         configs = [self._prior_config(level) for level in self.recipe.levels]
         image_flops = sum(prior_costs(config).total.flops for config in configs)
         image_flops += vqvae_costs(self.recipe.vqvae_config()).decode.flops
-        wanted, total = self.recipe.generate, None
-        if self.counts:
-            total = wanted.images_per_label * max(1, self.counts.classes) * image_flops
+        images = self.recipe.generate.images_per_label * max(1, self.counts.classes) if self.counts else None
         return StagePlan(
             "samples",
             image_flops=image_flops,
-            total_flops=total,
+            total_flops=None if images is None else images * image_flops,
             sampling_bytes=max(prior.sampling_bytes or 0 for prior in priors),  # one level after the other
             steps_per_sample=sum(prior.steps_per_sample or 0 for prior in priors),
             raw_bpp=sum(prior.raw_bpp or 0 for prior in priors),
             expected_bpp=sum(prior.expected_bpp or 0 for prior in priors),
             is_measured=all(prior.is_measured for prior in priors),
-            seconds=self._sampling_seconds(configs, total),
+            seconds=self._sampling_seconds(configs, images),
         )
 
     # pieces
@@ -222,7 +202,7 @@ class Planner:
         copies = 5 + bool(train.ema_decay)
         buffers = sum(buffer.nbytes for buffer in model.buffers())
         images = math.ceil(train.batch_size / train.micro_batches)
-        return self._float_bytes * (copies * _size(model) + images * cost.kept + cost.once) + 2 * buffers
+        return self._float_bytes * (copies * size_of(model) + images * cost.kept + cost.once) + 2 * buffers
 
     def _raw_bpp(self, level: Level) -> float:
         bits = (self.recipe.vqvae.codebook_size - 1).bit_length()
@@ -246,30 +226,9 @@ class Planner:
             return None
         return training_seconds(self.machine, flops, steps, tensors)
 
-    def _sampling_seconds(self, configs: list[PixelCNNConfig], flops: int | None) -> float | None:
-        """Time of a cached sampler: its operations or the reading of all weights in every step, whichever is more."""
-        if flops is None or self.machine is None or self.counts is None:
+    def _sampling_seconds(self, configs: list[PixelCNNConfig], images: int | None) -> float | None:
+        """One level after the other."""
+        if images is None or self.machine is None:
             return None
-        wanted = self.recipe.generate
-        batches = math.ceil(wanted.images_per_label * max(1, self.counts.classes) / wanted.batch_size)
-        read, launches = 0, 0
-        for config in configs:
-            model, steps = _without_weights(lambda config=config: PixelCNN(config)), sampling_steps(config)
-            read += batches * steps * self._float_bytes * _size(model)
-            launches += batches * steps * _tensors(model)
-        limit = max(flops / self.machine.peak_flops, read / self.machine.bandwidth)
-        return limit / SHARE + launches * SECONDS_PER_TENSOR * _FORWARD_PART
-
-
-def _without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """Builds a model whose tensors have shapes and no numbers, so that the largest one takes no memory."""
-    with torch.device("meta"):
-        return build()
-
-
-def _size(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _tensors(model: nn.Module) -> int:
-    return sum(1 for _ in model.parameters())
+        requests = [SampleRequest(config, images, self.recipe.generate.batch_size) for config in configs]
+        return sum(sampling_seconds(self.machine, request, self._float_bytes) for request in requests)

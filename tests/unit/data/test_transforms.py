@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, PI
 from torchvision.transforms.v2 import functional as F
 
 from vqgen.config import DataConfig
-from vqgen.data import evaluation_transform, to_float, to_pil, to_uint8, training_transform
+from vqgen.data import evaluation_transform, to_float, to_pil, to_tensor, to_uint8, training_transform
 
 
 def config(**fields: Any) -> DataConfig:
@@ -162,3 +162,12 @@ def test_pictures_come_back(channels: int, mode: str) -> None:
 def test_what_is_no_batch_of_pictures_is_refused(images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"uint8 \(b, 1 or 3, h, w\), found"):
         to_pil(images)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_picture_becomes_the_tensor_that_torchvision_makes_of_it(mode: str) -> None:
+    picture = Image.effect_noise((7, 5), 100).convert(mode)
+    found = to_tensor(picture)
+    assert torch.equal(found, F.pil_to_tensor(picture))
+    found.zero_()  # a copy: the picture is as it was
+    assert np.asarray(picture).any()

@@ -15,8 +15,7 @@ class Logits(torch.nn.Module):
         return x
 
 
-@pytest.mark.filterwarnings("ignore:std")  # of one part
-@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`")  # says that it keeps what it is given
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`", "ignore:std")  # its input is kept; one split
 def test_inception_score_is_that_of_torchmetrics():
     logits = 2 * torch.randn(50, 7, dtype=torch.float64)
     reference = InceptionScore(feature=Logits(), splits=1)

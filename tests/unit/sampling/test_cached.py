@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from vqgen.order import CausalOrder
 from vqgen.sampling import CachedSampler, Filters, ImageNoise, PlainSampler, bytes_per_image
+from vqgen.sampling.kept_layers import Output
 from vqgen.sampling.step_evaluator import StepEvaluator
+from vqgen.sampling.step_tables import open_taps, span_of, split_taps
 
 SLOPES = [1, 2, 3, "raster"]
 LABELS = torch.tensor([0, 2, -1])
@@ -62,12 +65,25 @@ def test_the_same_codes_as_the_plain_sampler(make_prior, slope, changes, filters
 
 
 @pytest.mark.parametrize("slope", SLOPES)
-def test_one_evaluation_per_step_and_each_position_once(make_prior, slope):
+def test_one_evaluation_per_step_and_each_position_once(make_prior, slope, monkeypatch):
     prior, positions = make_prior(slope=slope), []
-    prior.output.register_forward_hook(lambda module, inputs, output: positions.append(len(output)))
+    compute = Output.__call__
+
+    def count(self, features):
+        positions.append(len(features))
+        return compute(self, features)
+
+    monkeypatch.setattr(Output, "__call__", count)
     CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
     assert len(positions) == prior.order.num_steps
     assert sum(positions) == 3 * prior.order.num_positions
+
+
+def test_codes_can_be_trained_on(make_prior):
+    prior = make_prior()
+    sample = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    prior(sample.codes, LABELS, None).sum().backward()
+    assert prior.embedding.weight.grad is not None
 
 
 def test_the_batch_changes_no_image(make_prior):
@@ -96,15 +112,19 @@ def test_under_autocast_weights_and_caches_are_bfloat16_and_logits_float32(make_
     assert torch.isfinite(sample.log_likelihood).all()
 
 
-def test_nothing_that_is_kept_grows_with_the_steps(make_prior):
-    prior = make_prior().eval()
+@pytest.mark.parametrize("slope", [2, "raster"])
+def test_nothing_that_is_kept_grows_with_the_steps(make_prior, slope):
+    prior = make_prior(slope=slope, height=6, width=8).eval()
+    sizes = []
     with torch.no_grad():
         evaluator = StepEvaluator(prior, LABELS, None)
-        before = {id(tensor): tensor.shape for tensor in tensors_of(evaluator)}
         for step, positions in enumerate(prior.order.steps()):
             evaluator.logits(step)
             evaluator.put(step, torch.zeros(len(positions), 3, dtype=torch.int64))
-        assert {id(tensor): tensor.shape for tensor in tensors_of(evaluator)} == before
+            sizes.append(bytes_of(evaluator))
+    # What is known ahead belongs to a span; the widest one comes in the first half.
+    assert sizes[-1] <= max(sizes[: len(sizes) // 2 + 1])
+    assert max(sizes) < 1.5 * sizes[0]
 
 
 def tensors_of(thing):
@@ -118,6 +138,11 @@ def tensors_of(thing):
         yield from tensors_of(vars(thing))
 
 
+def bytes_of(thing):
+    """Memory behind all tensors that an object of ours holds, each counted once."""
+    return sum({tensor.data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors_of(thing)}.values())
+
+
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize("slope", [2, "raster"])
 def test_stated_memory_covers_what_is_kept_and_is_no_more_than_twice_that(make_prior, slope, changes):
@@ -129,6 +154,20 @@ def test_stated_memory_covers_what_is_kept_and_is_no_more_than_twice_that(make_p
         for count in (b, 2 * b):  # the difference is free of the weights
             labels = torch.zeros(count, dtype=torch.int64)
             evaluator = StepEvaluator(prior, labels, conditioned(prior, count))
-            sizes.append(sum({t.data_ptr(): t.untyped_storage().nbytes() for t in tensors_of(evaluator)}.values()))
+            evaluator.logits(0)
+            sizes.append(bytes_of(evaluator))
     kept = (sizes[1] - sizes[0]) / b
     assert kept <= bytes_per_image(prior.config, 8) <= 2 * kept
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5, 7])
+@pytest.mark.parametrize("slope", [1, 2, 3, 5, "raster"])
+def test_far_taps_read_what_is_a_span_old_and_near_ones_what_is_younger(slope, kernel_size):
+    order = CausalOrder(9, 10, slope)
+    span = span_of(order, kernel_size)
+    assert order.effective_slope < 10 or span > 1
+    for strict in (True, False):
+        taps, (near, far) = open_taps(order, kernel_size, strict), split_taps(order, kernel_size, strict, span)
+        assert sorted(near + far) == list(range(len(taps)))
+        ages = [-(dc + order.effective_slope * dr) for dr, dc in taps]
+        assert far == ([place for place, age in enumerate(ages) if age >= span] if span > 1 else [])

@@ -1,7 +1,11 @@
 import pytest
+import torch
 
 from vqgen.errors import ConfigError
-from vqgen.sampling import bytes_per_image, images_that_fit
+from vqgen.nn.row_product import RowProduct
+from vqgen.sampling import CachedSampler, Filters, ImageNoise, bytes_per_image, images_that_fit, weights_read
+from vqgen.sampling.kept_layers import Linear
+from vqgen.sampling.kept_network import Context
 
 
 def test_the_largest_number_that_fits(make_prior):
@@ -21,3 +25,33 @@ def test_memory_grows_with_the_grid_and_the_layers(make_prior):
 def test_not_even_one_image(make_prior):
     with pytest.raises(ConfigError, match=r"max_memory: should be at least .* MB, which one image takes, found 0.001"):
         images_that_fit([make_prior().config], 1000)
+
+
+@pytest.mark.parametrize("slope", [1, 2, "raster"])
+@pytest.mark.parametrize("changes", [{}, {"attention_every": 0, "kernel_size": 3, "output_layers": 2}])
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_weights_read_are_those_of_all_products_of_a_sample(make_prior, slope, changes, conditioned, monkeypatch):
+    coarser = {"coarser_height": 3, "coarser_width": 4} if conditioned else {}
+    prior, read = make_prior(slope=slope, height=6, width=8, **changes, **coarser), []
+
+    def count(kind, numbers):
+        compute = kind.__call__
+
+        def call(self, *arguments):
+            read.append(numbers(self))
+            return compute(self, *arguments)
+
+        monkeypatch.setattr(kind, "__call__", call)
+
+    count(RowProduct, lambda product: product._matrix.numel())
+    count(Linear, lambda linear: linear.weight.numel())
+    of_blocks = Context.of_blocks
+
+    def count_condition(self, where):
+        read.append(0 if self._matrices is None else self._matrices.numel())
+        return of_blocks(self, where)
+
+    monkeypatch.setattr(Context, "of_blocks", count_condition)
+    condition = prior.encode_condition(torch.zeros(2, 3, 4, dtype=torch.int64)) if conditioned else None
+    CachedSampler().sample(prior, torch.zeros(2, dtype=torch.int64), condition, ImageNoise(0, range(2)), Filters())
+    assert weights_read(prior.config) == sum(read)

@@ -18,8 +18,18 @@ from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.order import CausalOrder
+from vqgen.sampling import weights_read
 from vqgen.stages.bookkeeping import StageRecord
-from vqgen.stages.planning import SECONDS_PER_TENSOR, SHARE, Planner, StagePlan, training_seconds
+from vqgen.stages.estimates import (
+    SAMPLING_SHARE,
+    SECONDS_PER_SAMPLED_TENSOR,
+    SECONDS_PER_TENSOR,
+    SHARE,
+    SampleRequest,
+    sampling_seconds,
+    training_seconds,
+)
+from vqgen.stages.planning import Planner, StagePlan
 from vqgen.training import make_optimizer
 
 COUNTS = ImageCounts(train=90, validation=10, test=20, classes=10)
@@ -90,6 +100,17 @@ def test_without_images_nothing_that_depends_on_their_number(plan):
 def test_time_is_operations_at_a_share_of_the_peak_and_a_launch_for_each_tensor():
     seconds = training_seconds(MACHINE, flops=10**10, steps=100, tensors=7)
     assert seconds == pytest.approx(5 / SHARE + 700 * SECONDS_PER_TENSOR)
+
+
+def test_time_of_samples_is_that_of_operations_or_of_reading_and_of_calls(tiny_recipe):
+    config = tiny_recipe().prior_config("top", 10)
+    tensors, steps = len(list(PixelCNN(config).parameters())), CausalOrder(2, 2, 2).num_steps
+    request, calls = SampleRequest(config, images=10, batch_size=4), 3 * steps * tensors * SECONDS_PER_SAMPLED_TENSOR
+    slow_memory, slow_arithmetic = Machine(1e30, 1e30, 1e6), Machine(1e6, 1e6, 1e30)
+    reading = 3 * 4 * weights_read(config) / 1e6
+    assert sampling_seconds(slow_memory, request) == pytest.approx(reading / SAMPLING_SHARE + calls)
+    operations = 10 * prior_costs(config).total.flops / 1e6
+    assert sampling_seconds(slow_arithmetic, request) == pytest.approx(operations / SAMPLING_SHARE + calls)
 
 
 def test_without_a_machine_no_times(plan):

@@ -1,0 +1,104 @@
+"""The priors that are sampled in the benchmarks, requests for samples, and the least time that these can take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqgen.compute import Compute
+from vqgen.config import PixelCNNConfig
+from vqgen.costs import prior_costs
+from vqgen.machine import Machine
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.order import Slope
+from vqgen.sampling import Filters, ImageNoise, LevelSample, Sampler
+
+SIZES: dict[str, dict[str, Any]] = {
+    "3M": {"channels": 128, "layers": 5, "attention_every": 5},
+    "6M": {"channels": 128, "layers": 10, "attention_every": 5},
+    "30M": {"channels": 256, "layers": 14, "attention_every": 7},
+    "paper-top": {"channels": 512, "layers": 20, "attention_every": 5, "attention_heads": 8, "output_layers": 20},
+    "paper-bottom": {"level": "bottom", "channels": 512, "layers": 20, "conditioning_layers": 20, "output_layers": 0},
+}
+"""Name -> what makes the size; kernels are 5 wide, codebooks have 512 entries. The gated blocks of the paper's bottom
+prior are 2 x 512 wide inside, as the paper's; those of its top prior would be 4 x 512, which ours never are."""
+
+
+def make_prior(size: str, side: int, slope: Slope, device: torch.device) -> PixelCNN:
+    """Makes a prior of random weights, which change no time; a bottom prior has coarser codes of half the side."""
+    settings = {"level": "top", "height": side, "width": side, "slope": slope, "codebook_size": 512, "num_classes": 10}
+    settings |= {"kernel_size": 5, **SIZES[size]}
+    if settings["level"] != "top":
+        settings |= {"coarser_height": side // 2, "coarser_width": side // 2}
+    return PixelCNN(PixelCNNConfig(**settings)).to(device).eval()
+
+
+@dataclass(frozen=True)
+class Request:
+    """Images of one level that are asked for at once, always with the same noise.
+
+    Attributes:
+        prior: The level's prior.
+        batch: How many images.
+        compute: Where and in what number format.
+    """
+
+    prior: PixelCNN
+    batch: int
+    compute: Compute
+
+    def sample(self, sampler: Sampler) -> LevelSample:
+        """Samples the level, from its coarser codes on."""
+        with torch.no_grad(), self.compute.autocast():
+            noise = ImageNoise(0, range(self.batch), self.compute.device)
+            return sampler.sample(self.prior, self._labels(), self._condition(), noise, Filters())
+
+    def forward(self) -> Callable[[], Tensor]:
+        """Returns a call that evaluates the whole grid once, as the plain sampler does for each step."""
+        codes, labels = self._codes(self.prior.config.height, self.prior.config.width), self._labels()
+        with torch.no_grad(), self.compute.autocast():
+            condition = self._condition()
+
+        def evaluate() -> Tensor:
+            with torch.no_grad(), self.compute.autocast():
+                return self.prior(codes, labels, condition)
+
+        return evaluate
+
+    def _labels(self) -> Tensor:
+        return torch.zeros(self.batch, dtype=torch.int64, device=self.compute.device)
+
+    def _codes(self, height: int, width: int) -> Tensor:
+        return torch.zeros(self.batch, height, width, dtype=torch.int64, device=self.compute.device)
+
+    def _condition(self) -> Tensor | None:
+        config = self.prior.config
+        coarser = self._codes(config.coarser_height, config.coarser_width) if config.is_conditioned else None
+        return self.prior.encode_condition(coarser)
+
+
+def arithmetic_seconds(prior: PixelCNN, batch: int, machine: Machine) -> float:
+    """Computes the time of a batch's operations at the peak: each position once in every layer."""
+    return batch * prior_costs(prior.config).total.flops / machine.peak_flops
+
+
+def reading_seconds(prior: PixelCNN, machine: Machine, element_size: int) -> float:
+    """Computes the time in which all weights are read once per step, those over the coarser codes once in all.
+
+    Args:
+        prior: The prior.
+        machine: Gives the bandwidth.
+        element_size: Bytes of a weight in the number format that is multiplied in.
+    """
+    once = ("coarser_embedding.", "coarser_stack.", "upsample.")
+    weights = {name: parameter.numel() for name, parameter in prior.named_parameters()}
+    of_coarser = sum(number for name, number in weights.items() if name.startswith(once))
+    read = (sum(weights.values()) - of_coarser) * prior.order.num_steps + of_coarser
+    return element_size * read / machine.bandwidth
+
+
+def limit_seconds(prior: PixelCNN, batch: int, machine: Machine, element_size: int) -> float:
+    """Computes the least time of a batch: of its operations at the peak, or of its weights read once per step."""
+    return max(arithmetic_seconds(prior, batch, machine), reading_seconds(prior, machine, element_size))

@@ -1,0 +1,126 @@
+"""Steps of one width on the device give the codes of the plain sampler, batch after batch."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from vqgen.sampling import CachedSampler, Filters, GraphedSampler, ImageNoise, PlainSampler
+
+LABELS = torch.tensor([0, 2, -1])
+MODELS = [
+    {},
+    {"attention_every": 0, "kernel_size": 3, "output_layers": 2},
+    {"attention_every": 1, "height": 5, "width": 2},
+    {"coarser_height": 3, "coarser_width": 2, "layers": 3},
+]
+
+
+def conditioned(prior, b, seed=0):
+    config = prior.config
+    if not config.is_conditioned:
+        return None
+    torch.manual_seed(seed)
+    codes = torch.randint(5, (b, config.coarser_height, config.coarser_width), device=prior.embedding.weight.device)
+    with torch.no_grad():
+        return prior.encode_condition(codes)
+
+
+def assert_equal(one, other, atol=1e-10):
+    assert torch.equal(one.codes, other.codes)
+    assert torch.allclose(one.log_likelihood, other.log_likelihood, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
+@pytest.mark.parametrize("changes", MODELS)
+@pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.7, top_k=3), Filters(temperature=0)])
+def test_the_same_codes_as_the_plain_sampler(make_prior, slope, changes, filters):
+    prior = make_prior(slope=slope, **changes)
+    condition = conditioned(prior, len(LABELS))
+    plain, graphed = (
+        sampler.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters)
+        for sampler in (PlainSampler(), GraphedSampler())
+    )
+    assert_equal(plain, graphed)
+
+
+def test_a_second_batch_takes_its_own_labels_condition_noise_size_filters_and_weights(make_prior):
+    prior, sampler = make_prior(**MODELS[-1]), GraphedSampler()
+    batches = [
+        (LABELS, 0, Filters()),
+        (LABELS.flip(0), 1, Filters()),
+        (LABELS[:2], 2, Filters()),
+        (LABELS[:2], 3, Filters(temperature=0.5)),
+        (LABELS[:2], 3, Filters(guidance_scale=2.0)),
+    ]
+    for change_weights in (False, True):
+        for labels, seed, filters in batches:
+            condition, noise = conditioned(prior, len(labels), seed), range(len(labels))
+            expected = CachedSampler().sample(prior, labels, condition, ImageNoise(seed, noise), filters)
+            found = sampler.sample(prior, labels, condition, ImageNoise(seed, noise), filters)
+            assert_equal(expected, found)
+            if change_weights:
+                with torch.no_grad():
+                    prior.output[-1].weight.add_(0.3 * torch.randn_like(prior.output[-1].weight))
+
+
+def test_records_again_only_what_does_not_fit(make_prior, monkeypatch):
+    prior, sampler, recorded = make_prior(), GraphedSampler(), []
+    record = sampler._steps.__globals__["_PaddedSteps"].__init__
+
+    def count(self, *arguments, **options):
+        recorded.append(1)
+        record(self, *arguments, **options)
+
+    monkeypatch.setattr("vqgen.sampling.graphed._PaddedSteps.__init__", count)
+    for seed in range(3):
+        sampler.sample(prior, LABELS, None, ImageNoise(seed, range(3)), Filters())
+    assert len(recorded) == 1
+    sampler.sample(prior, LABELS[:1], None, ImageNoise(0, range(1)), Filters())
+    assert len(recorded) == 2
+
+
+def test_keeps_no_model_alive(make_prior):
+    prior, sampler = make_prior(), GraphedSampler()
+    sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    reference = weakref.ref(prior)
+    del prior
+    gc.collect()
+    assert reference() is None
+
+
+def test_codes_are_the_callers_and_can_be_trained_on(make_prior):
+    prior, sampler = make_prior(), GraphedSampler()
+    first = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    before = first.codes.clone(), first.log_likelihood.clone()
+    sampler.sample(prior, LABELS, None, ImageNoise(1, range(3)), Filters())
+    assert torch.equal(first.codes, before[0])
+    assert torch.equal(first.log_likelihood, before[1])
+    prior(first.codes, LABELS, None).sum().backward()
+
+
+@pytest.mark.slow
+def test_compiled_steps_give_the_same_codes(make_prior):
+    prior = make_prior(slope=2)
+    plain, compiled = (
+        sampler.sample(prior, LABELS, None, ImageNoise(3, range(3)), Filters())
+        for sampler in (PlainSampler(), GraphedSampler(compile=True))
+    )
+    assert_equal(plain, compiled)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
+@pytest.mark.parametrize("changes", MODELS)
+@pytest.mark.parametrize("filters", [Filters(), Filters(0.7, 3, 0.9), Filters(guidance_scale=2.0)])
+def test_replayed_graphs_give_the_same_codes(make_prior, slope, changes, filters):
+    prior, labels, sampler = make_prior(slope=slope, **changes).cuda(), LABELS.cuda(), GraphedSampler()
+    for seed in range(2):
+        condition = conditioned(prior, len(labels), seed)
+        plain, cached, graphed = (
+            each.sample(prior, labels, condition, ImageNoise(seed, range(3), labels.device), filters)
+            for each in (PlainSampler(), CachedSampler(), sampler)
+        )
+        assert_equal(plain, cached)
+        assert_equal(plain, graphed)

@@ -1,0 +1,49 @@
+"""Products of a few rows with one fixed matrix, again and again: what a sampler does at every step.
+
+Legend: `r` rows, `c` channels in, `out` channels out.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_FEWEST_ROWS = 4
+_FEWEST_WEIGHTS = 2**17
+"""Below one of these the call costs more than a better layout saves."""
+
+
+class RowProduct:
+    """Multiplies rows by the transpose of a matrix and adds to it: `added + rows @ matrix.T`.
+
+    On a CPU a large matrix is kept in the blocked layout of oneDNN, which reads it twice as fast for 4 to 100 rows as a
+    plain product does, which is made for large matrices.
+
+    Args:
+        matrix: The weights; what becomes of them later changes nothing here.
+        most_rows: The most rows that a call brings.
+    """
+
+    def __init__(self, matrix: Float[Tensor, "out c"], most_rows: int) -> None:
+        self.in_channels = matrix.shape[1]
+        self._is_packed = packs(matrix, most_rows)
+        self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, most_rows) if self._is_packed else matrix.T
+
+    def __call__(self, rows: Float[Tensor, "r c"], added: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
+        """Multiplies; `added` may have one row for all."""
+        if self._is_packed:
+            return torch.ops.mkldnn._linear_pointwise.binary(rows, added, self._matrix, None, "add")
+        return torch.addmm(added, rows, self._matrix)
+
+
+def packs(matrix: Float[Tensor, "out c"], most_rows: int) -> bool:
+    """Whether the blocked layout pays and this build of torch has its operators, which are not public."""
+    return (
+        matrix.device.type == "cpu"
+        and matrix.dtype in (torch.float32, torch.bfloat16)
+        and most_rows >= _FEWEST_ROWS
+        and matrix.numel() >= _FEWEST_WEIGHTS
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and (matrix.dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )

@@ -1,0 +1,177 @@
+"""The sampler for accelerators: the cached one, with steps of one width that a CUDA graph replays.
+
+A step of a small batch is some hundred small kernels, and starting them one by one takes longer than running them. So
+every step is padded to the widest one, everything that differs between steps is read from tables on the device, and the
+step is recorded once and replayed. The host waits for nothing until the map is done.
+
+Legend: `m` positions of the widest step, `b` images, `c` channels, `n` positions in order time, `k` codebook entries.
+"""
+
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.order import CausalOrder
+from vqgen.sampling.filters import Filters
+from vqgen.sampling.guidance import beside_null
+from vqgen.sampling.kept_network import Context, KeptNetwork
+from vqgen.sampling.noise import ImageNoise, LevelNoise
+from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
+from vqgen.sampling.step_tables import StepTables
+
+_WARM_UPS = 2
+
+
+class GraphedSampler:
+    """Samples a level by replaying one recorded step: the codes of `CachedSampler`, but for rounding.
+
+    Correct on every device; a graph is recorded on CUDA only. The recorded step of each prior is kept for the next
+    batch of the same size and filters, as long as the weights stay as they are.
+
+    Args:
+        compile: Compiles the step before it is recorded: fewer kernels, after minutes of compiling.
+
+    Source: CUDA graphs as `torch.cuda.CUDAGraph` has them.
+    """
+
+    def __init__(self, *, compile: bool = False) -> None:
+        self.compile = compile
+        self._recorded: WeakKeyDictionary[PixelCNN, tuple[object, _PaddedSteps]] = WeakKeyDictionary()
+
+    def sample(
+        self,
+        prior: PixelCNN,
+        labels: Int[Tensor, " b"],
+        condition: Float[Tensor, "b c h w"] | None,
+        noise: ImageNoise,
+        filters: Filters,
+    ) -> LevelSample:
+        """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
+        device = prior.embedding.weight.device
+        dtype = autocast_dtype(device)
+        if filters.is_guided:
+            labels, condition = beside_null(prior, labels, condition)
+        with evaluation(prior), torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            steps = self._steps(prior, labels, condition, filters, dtype)
+            level_noise = noise.of_level(prior.order.num_positions, prior.config.codebook_size)
+            in_order_time, log_likelihood = steps.run(level_noise)
+        return LevelSample(to_grid(prior, in_order_time.clone()), log_likelihood.clone())
+
+    def _steps(
+        self,
+        prior: PixelCNN,
+        labels: Tensor,
+        condition: Tensor | None,
+        filters: Filters,
+        dtype: torch.dtype | None,
+    ) -> "_PaddedSteps":
+        """The recorded steps, with this batch's labels and condition; recorded anew where they do not fit."""
+        versions = tuple((parameter.data_ptr(), parameter._version) for parameter in prior.parameters())
+        fits_for = (len(labels), filters, dtype, labels.device, versions)
+        found, steps = self._recorded.get(prior, (None, None))
+        if steps is None or found != fits_for:
+            self._recorded.pop(prior, None)  # before the new one takes its memory
+            steps = _PaddedSteps(prior, labels, condition, filters, dtype, compile=self.compile)
+            self._recorded[prior] = (fits_for, steps)
+        else:
+            steps.renew(prior, labels, condition)
+        return steps
+
+
+class _PaddedSteps:
+    """The steps of one level for one batch size: what they keep, and the recorded step."""
+
+    def __init__(
+        self,
+        prior: PixelCNN,
+        labels: Tensor,
+        condition: Tensor | None,
+        filters: Filters,
+        dtype: torch.dtype | None,
+        *,
+        compile: bool,
+    ) -> None:
+        order, weight = prior.order, prior.embedding.weight
+        self._filters, self._copies = filters, 2 if filters.is_guided else 1
+        self._tables = StepTables.build(order, prior.config.kernel_size, len(labels), weight.device, padded=True)
+        self._network = KeptNetwork(prior, self._tables, dtype or weight.dtype)
+        self._context = self._new_context(prior, labels, condition)
+        self._sizes = np.diff(order.offsets).tolist()
+        self._places = torch.from_numpy(_places(order, self._tables.widest)).to(weight.device)
+        self._ends = torch.from_numpy(order.offsets[1:]).to(weight.device)
+        images, n = len(labels) // self._copies, order.num_positions
+        self._step = torch.zeros(1, dtype=torch.int64, device=weight.device)
+        self._codes = torch.zeros(images, n + 1, dtype=torch.int64, device=weight.device)
+        self._log_likelihood = torch.zeros(images, dtype=torch.float64, device=weight.device)
+        shape = (images, self._tables.widest, prior.config.codebook_size)
+        self._gumbel = torch.zeros(shape, dtype=torch.float64, device=weight.device)
+        self._advance = self._record(torch.compile(self._compute) if compile else self._compute)
+
+    def renew(self, prior: PixelCNN, labels: Tensor, condition: Tensor | None) -> None:
+        """Takes another batch's labels and coarser codes."""
+        self._context.copy_(self._new_context(prior, labels, condition))
+
+    def run(self, noise: LevelNoise) -> tuple[Int[Tensor, "b n"], Float64[Tensor, " b"]]:
+        """Samples a map; returns the codes in order time, and their log likelihood."""
+        self._step.zero_()
+        self._log_likelihood.zero_()
+        for size in self._sizes:
+            self._gumbel[:, :size] = noise.gumbel(size)
+            self._advance()
+        return self._codes[:, :-1], self._log_likelihood
+
+    def _compute(self) -> None:
+        """One step: nothing here depends on a value that the host would have to know."""
+        places, end = self._places.index_select(0, self._step)[0], self._ends.index_select(0, self._step)
+        n, tables = self._codes.shape[1] - 1, self._tables
+        within = places.clamp(max=n - 1)
+        write, strict, near = (
+            rows.view(n + 1, -1).index_select(0, places).flatten()
+            for rows in (tables.write, tables.strict.near_rows, tables.open.near_rows)
+        )
+        visible = torch.arange(n + 1, device=places.device) < end
+        logits = self._network.logits(
+            write,
+            strict,
+            near,
+            [self._context.of_first(within), *self._context.of_blocks(within)],
+            lambda attention, features: attention.add_visible(features, places, visible),
+        )
+        logits, *null_logits = logits.unflatten(0, (len(places), -1)).transpose(0, 1).chunk(self._copies)
+        codes, log_probabilities = choose(logits, self._gumbel, self._filters, *null_logits)
+        self._network.put(write, codes.T.repeat(1, self._copies).flatten())
+        self._codes.index_copy_(1, places, codes)
+        self._log_likelihood.add_((log_probabilities * (places < n)).sum(dim=1))
+        self._step.add_(1)
+
+    def _record(self, compute: Callable[[], None]) -> Callable[[], None]:
+        """The step as a graph, on CUDA; what the warm-up writes is written again by the first steps."""
+        if self._step.device.type != "cuda":
+            return compute
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(_WARM_UPS):
+                compute()
+                self._step.zero_()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            compute()
+        return graph.replay
+
+    def _new_context(self, prior: PixelCNN, labels: Tensor, condition: Tensor | None) -> Context:
+        return Context(prior, labels, condition, self._tables.widest, self._network.dtype)
+
+
+def _places(order: CausalOrder, widest: int) -> NDArray[np.int64]:
+    """Places in order time of the positions of each step, `(steps, widest)`, filled up with the spare place `n`."""
+    begins, sizes = order.offsets[:-1], np.diff(order.offsets)
+    places = begins[:, None] + np.arange(widest)
+    return np.where(np.arange(widest) < sizes[:, None], places, order.num_positions)
