@@ -144,19 +144,19 @@ class Planner:
     def _classifier(self) -> StagePlan:
         section = self.recipe.classifier_or_default
         train, config = section.train, self.recipe.classifier_config(max(1, self.counts.classes) if self.counts else 1)
-        model, costs = _without_weights(lambda: Classifier(config)), classifier_costs(config)
+        model, costs = without_weights(lambda: Classifier(config)), classifier_costs(config)
         step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
         steps = self._steps(train, self.counts.train if self.counts else None)
         checked = self._validated_images(train, steps)
         total = None if steps is None else steps * step_flops + checked * costs.flops
         return StagePlan(
             "classifier",
-            parameters=_size(model),
+            parameters=size_of(model),
             image_flops=costs.flops,
             step_flops=step_flops,
             total_flops=total,
             training_bytes=self._training_bytes(model, train, costs),
-            seconds=self._seconds(total, steps, _tensors(model)),
+            seconds=self._seconds(total, steps, tensors_of(model)),
         )
 
     def _samples(self, priors: list[StagePlan]) -> StagePlan:
