@@ -58,6 +58,8 @@ def test_a_classifier_is_added_to_a_finished_run_and_changes_nothing_else(vqgen,
     assert record(judged / "classifier")["figures"].keys() >= {"val_accuracy", "val_cross_entropy"}
     assert (judged / "classifier" / "losses.png").is_file()
     assert "| classifier | val_accuracy |" in (judged / "pipeline" / "README.md").read_text()
+    assert "classifier  " in vqgen("info", judged).out
+    assert "classifier" not in vqgen("info", trained).out
     files = all_files(judged)
     finished = vqgen("run", recipe, "--checkpoints", judged.parent)
     assert finished.code == 0, finished.err
