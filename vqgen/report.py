@@ -145,7 +145,9 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
             axes.axhline(limits[up], color="black", linestyle="dashed", linewidth=1, label="as many real images")
             axes.legend()
         for name, x, y in named:
-            axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 5), fontsize=9)
+            axes.annotate(
+                name, (x, y), textcoords="offset points", xytext=(6, -14 if "real" in name else 5), fontsize=9
+            )
         axes.set_xlabel(_TRADED[across])
         axes.set_ylabel(_TRADED[up])
         axes.set_title(f"over {varied}")

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     plot_trade_off(points, limits, arguments.vary, folder / "trade-off.png")
     document = provenance(judge, arguments) | {"varied": arguments.vary, "points": points, "real_images": limits}
     write_json(folder / "trade-off.json", document)
-    print(f"{folder / 'trade-off.png'}: {sampling_text(arguments)}; {arguments.vary} as in the table")
+    print(f"{folder / 'trade-off.png'}: apart from {arguments.vary} {sampling_text(arguments)}")
     return 0
 
 
