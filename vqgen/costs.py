@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vqgen.config import PixelCNNConfig, VQVAEConfig
+from vqgen.config import ClassifierConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.order import CausalOrder
 
 BACKWARD = 2
@@ -277,3 +277,32 @@ def _residual_stack(channels: int, inner: int, layers: int, n: int) -> Cost:
 
 def _halvings(ratio: int) -> int:
     return ratio.bit_length() - 1
+
+
+# the classifier
+
+
+def classifier_costs(config: ClassifierConfig) -> Cost:
+    """Counts a forward pass of a classifier; what a step keeps is what its layers and norms read."""
+    side, inputs, cost = config.image_size, config.image_channels, Cost()
+    while side > LARGEST_CLASSIFIER_GRID:
+        side //= 2
+        cost += _layer(inputs, config.channels, side**2, taps=16, kept=inputs * (2 * side) ** 2)
+        inputs = config.channels
+    cost += _layer(inputs, config.channels, side**2, taps=9)
+    width = config.channels
+    for stage in range(config.stages):
+        for block in range(config.blocks):
+            outputs, before = config.channels * 2**stage, side**2
+            if stage and block == 0:
+                side = -(-side // 2)
+            cost += _layer(width, outputs, side**2, taps=9, kept=2 * width * before)
+            cost += _layer(outputs, outputs, side**2, taps=9, kept=2 * outputs * side**2)
+            if width != outputs or before != side**2:
+                cost += _layer(width, outputs, side**2, kept=0)
+            width = outputs
+    return cost + Cost(kept=2 * width * side**2) + _layer(width, config.num_classes, 1)
+
+
+LARGEST_CLASSIFIER_GRID = 32
+"""Side of a classifier's first stage, at most: larger images are halved before it."""

@@ -25,7 +25,7 @@ from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation import ClassifierSpace, candidates_for, keep_surest, label_probability
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import Filters, Sampler, fastest_sampler, images_that_fit, sample_codes
+from vqgen.sampling import Filters, Sampler, fastest_sampler, filters_of_levels, images_that_fit, sample_codes
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -312,22 +312,10 @@ class VQGenPipeline:
             ConfigError: A number is out of its range, temperatures or scales are not one per level, or a prior has
                 learned nothing that could guide it.
         """
-        temperatures = self._per_level("temperature", temperature)
-        scales = self._per_level("guidance_scale", guidance_scale)
-        filters = [Filters(t, top_k, top_p, scale) for t, scale in zip(temperatures, scales, strict=True)]
-        for level, wanted in zip(self.levels, filters, strict=True):
-            prior = self.parts.priors.get(level)
-            if wanted.is_guided and prior is not None:
-                _check_can_be_guided(prior, wanted.guidance_scale)
-        return filters
-
-    def _per_level(self, name: str, value: float | Sequence[float]) -> list[float]:
-        values = [float(v) for v in value] if isinstance(value, Sequence) else [float(value)]
-        if len(values) == 1:
-            values = values * len(self.levels)
-        if len(values) != len(self.levels):
-            raise ConfigError(f"{name}: should be one, or one per level ({', '.join(self.levels)}), found {values}")
-        return values
+        configs = {level: prior.config for level, prior in self.parts.priors.items()}
+        return filters_of_levels(
+            {level: configs.get(level) for level in self.levels}, temperature, top_k, top_p, guidance_scale
+        )
 
     def sample(
         self,
@@ -465,20 +453,6 @@ class VQGenPipeline:
 
 def _as_tensor(labels: Sequence[int | None]) -> Tensor:
     return torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
-
-
-def _check_can_be_guided(prior: PixelCNN, scale: float) -> None:
-    """Guidance compares a label with none, so the prior has to know labels, and images without one."""
-    config = prior.config
-    if config.num_classes == 0:
-        raise ConfigError(
-            f"guidance_scale: should be 1 for a model without labels, which nothing can guide, found {scale:g}"
-        )
-    if config.label_dropout == 0:
-        raise ConfigError(
-            f"guidance_scale: should be 1, found {scale:g}: the {config.level} prior was trained with label_dropout 0 "
-            "and never saw an image without its label; train it with --priors.N.label-dropout 0.1"
-        )
 
 
 def _check_replaceable(folder: Path) -> None:

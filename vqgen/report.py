@@ -125,7 +125,7 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
     Args:
         points: One for each value of what was varied: `value`, `precision`, `recall`, `frechet_distance`, and `cas`
             where it was computed.
-        limits: The same figures of real images, as far as they are known: drawn as a cross.
+        limits: The same figures of real images, as far as they are known: a cross, or a line where one is known.
         varied: What was varied.
         path: Picture to write.
     """
@@ -140,13 +140,20 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
         named = [(f"{point['value']:g}", point[across], point[up]) for point in points]
         if across in limits and up in limits:
             axes.plot(limits[across], limits[up], marker="x", markersize=9, color="black", linestyle="none")
-            named.append(("real images", limits[across], limits[up]))
+            named.append(("halves of the real images", limits[across], limits[up]))
+        elif up in limits:
+            axes.axhline(limits[up], color="black", linestyle="dashed", linewidth=1, label="as many real images")
+            axes.legend()
         for name, x, y in named:
-            axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 5), fontsize=9)
+            axes.annotate(
+                name, (x, y), textcoords="offset points", xytext=(6, -14 if "real" in name else 5), fontsize=9
+            )
         axes.set_xlabel(_TRADED[across])
         axes.set_ylabel(_TRADED[up])
         axes.set_title(f"over {varied}")
         axes.grid(visible=True, alpha=0.25)
+        axes.locator_params(nbins=7)
+        axes.margins(0.15)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

@@ -6,8 +6,9 @@ import torch
 from tiny_models import make_prior
 
 from vqgen.checkpoint import PipelineParts
-from vqgen.config import DataConfig, VQVAEConfig
+from vqgen.config import ClassifierConfig, DataConfig, VQVAEConfig
 from vqgen.data import LabelMap
+from vqgen.models.classifier import Classifier
 from vqgen.models.vqvae import VQVAE
 
 
@@ -30,5 +31,17 @@ def make_parts(tiny_vqvae_config: Callable[..., VQVAEConfig]) -> Callable[..., P
             split={"train": [0, 2], "validation": [1]},
             texts={"README.md": "# tïny\n", "recipe.toml": 'name = "tiny"\n'},
         )
+
+    return build
+
+
+@pytest.fixture
+def make_classifier() -> Callable[..., Classifier]:
+    """Builds a classifier of 8 x 8 grey pixels, or with other settings."""
+
+    def build(**changes: Any) -> Classifier:
+        torch.manual_seed(0)
+        settings = {"channels": 8, "stages": 2, "image_size": 8, "image_channels": 1, "num_classes": 3}
+        return Classifier(ClassifierConfig(**(settings | changes))).eval()
 
     return build

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vqgen.config import PixelCNNConfig, VQVAEConfig
-from vqgen.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
+from vqgen.config import ClassifierConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.costs import BACKWARD, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.losses import nats_per_code, vqvae_loss
+from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -102,6 +103,19 @@ def test_a_prior_executes_the_flops_that_are_counted(as_on_an_accelerator, chang
     model, forward = prior_loss(prior_config(**changes))
     costs = prior_costs(model.config, dense=True)
     assert counted(forward) == IMAGES * costs.total.flops
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"stages": 1, "blocks": 2}, {"image_size": 28, "stages": 4}, {"image_size": 128, "image_channels": 3}],
+)
+def test_a_classifier_executes_the_flops_that_are_counted_and_keeps_about_what_is(changes):
+    settings = {"channels": 16, "image_size": 16, "image_channels": 1, "num_classes": 10}
+    model = Classifier(ClassifierConfig(**(settings | changes)))
+    images = torch.rand(IMAGES, model.config.image_channels, *[model.config.image_size] * 2)
+    costs = classifier_costs(model.config)
+    assert counted(lambda: model(images)) == IMAGES * costs.flops
+    assert kept_bytes(model, lambda: model(images).sum()) == pytest.approx(4 * IMAGES * costs.kept, rel=0.1)
 
 
 @pytest.mark.parametrize("changes", PRIORS[:5])

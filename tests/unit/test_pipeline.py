@@ -1,14 +1,17 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_models import make_prior
 
 from vqgen import VQGenPipeline
 from vqgen.checkpoint import load_pipeline, save_pipeline
 from vqgen.codes import Codes
 from vqgen.compute import Compute
+from vqgen.data import to_float
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.sampling import bytes_per_image
 
@@ -395,3 +398,94 @@ def test_saved_numbers_stay_in_the_format_of_the_models(folder, tmp_path):
     assert parts.vqvae.decoder[0].weight.dtype == torch.float64
     manifest = json.loads((tmp_path / "double" / "pipeline.json").read_text())
     assert manifest["sha256"]["vqvae"] == parts.vqvae_hash
+
+
+# Guidance and rejection
+
+
+def test_guidance_1_is_no_guidance(pipe):
+    one, other = pipe(None, 3, seed=2), pipe(None, 3, seed=2, guidance_scale=1.0)
+    assert equal(one.codes, other.codes)
+    assert torch.equal(one.log_likelihood, other.log_likelihood)
+
+
+def test_guidance_reaches_its_levels(pipe):
+    free = pipe(None, 8, seed=2)
+    guided = pipe(None, 8, seed=2, guidance_scale=[1.0, 4.0])
+    assert torch.equal(free.codes.top, guided.codes.top)
+    assert not torch.equal(free.codes.bottom, guided.codes.bottom)
+    with pytest.raises(ConfigError, match=r"should be one, or one per level \(top, bottom\), found \[1"):
+        pipe(guidance_scale=[1, 2, 3])
+
+
+def test_guidance_needs_labels_and_a_prior_that_has_seen_none(make_parts):
+    with pytest.raises(ConfigError, match=r"guidance_scale: should be 1 for a model without labels, .* found 2"):
+        VQGenPipeline(make_parts(labels=()), CPU64)(guidance_scale=2.0)
+    parts = make_parts()
+    parts.priors["bottom"] = make_prior("bottom", label_dropout=0.0)
+    with pytest.raises(ConfigError, match="found 2: the bottom prior was trained with label_dropout 0"):
+        VQGenPipeline(parts, CPU64)(guidance_scale=2.0)
+
+
+def test_guided_requests_are_split_for_twice_the_memory(pipe):
+    needed = max(bytes_per_image(prior.config, pipe.compute.float_dtype.itemsize) for prior in pipe.priors)
+    done = []
+    cut = pipe([0, 1], 6, seed=1, guidance_scale=2.0, max_memory=int(6.2 * needed / 0.8), progress=done.append)
+    assert done == [3] * 4
+    assert torch.equal(cut.codes.bottom, pipe([0, 1], 6, seed=1, guidance_scale=2.0).codes.bottom)
+
+
+@pytest.fixture
+def choosing(make_parts, make_classifier):
+    parts = make_parts()
+    parts.classifier = make_classifier()
+    return VQGenPipeline(parts, CPU64)
+
+
+def test_the_surest_share_of_each_label_is_kept(choosing):
+    all_of_them, kept = choosing(["dog", None], 8, seed=3), choosing(["dog", None], 2, seed=3, keep=0.25)
+    assert kept.labels == [1, 1, None, None]
+    with torch.no_grad():
+        pixels_of = to_float(choosing.decode_tensor(all_of_them.codes)).double()
+        probabilities = choosing.parts.classifier(pixels_of).softmax(1)
+    sure = torch.cat([probabilities[:8, 1], probabilities[8:].amax(1)])
+    best = torch.cat([sure[:8].topk(2).indices.sort().values, 8 + sure[8:].topk(2).indices.sort().values])
+    assert equal(kept.codes, all_of_them.codes[best])
+    assert pixels(kept.images) == [pixels(all_of_them.images)[i] for i in best]
+    torch.testing.assert_close(kept.log_likelihood, all_of_them.log_likelihood[best], rtol=0, atol=1e-10)
+    torch.testing.assert_close(kept.label_probability, sure[best], rtol=0, atol=1e-5)
+    assert all_of_them.label_probability is None
+
+
+@pytest.mark.parametrize("keep", [0, 1.5, -1.0])
+def test_a_share_to_keep_is_above_0_and_at_most_1(choosing, keep):
+    with pytest.raises(ConfigError, match="keep: should be above 0 and at most 1 "):
+        choosing(keep=keep)
+
+
+def test_without_a_classifier_nothing_can_be_chosen(pipe):
+    with pytest.raises(CheckpointError, match=r"has no classifier, .* `vqgen train-classifier RECIPE` adds one"):
+        pipe(keep=0.5)
+
+
+def test_a_pipeline_is_saved_with_its_classifier(choosing, tmp_path):
+    choosing.parts.classifier_made_from = {"images": "abc"}
+    choosing.save_pretrained(tmp_path / "p")
+    again = VQGenPipeline.from_pretrained(tmp_path / "p", device="cpu", dtype="float64")
+    assert again.parts.classifier_made_from == {"images": "abc"}
+    assert pixels(again(None, 1, keep=0.5).images) == pixels(choosing(None, 1, keep=0.5).images)
+    again.save_pretrained(tmp_path / "p")
+
+
+def test_a_classifier_of_other_labels_or_weights_is_refused(choosing, make_classifier, tmp_path):
+    choosing.parts.classifier = make_classifier(num_classes=4)
+    choosing.save_pretrained(tmp_path / "p")
+    with pytest.raises(CheckpointError, match="classifier: should name the 3 labels of the pipeline, found 4"):
+        VQGenPipeline.from_pretrained(tmp_path / "p", device="cpu")
+    choosing.parts.classifier = make_classifier()
+    choosing.save_pretrained(tmp_path / "p")
+    choosing.parts.classifier.head.bias.data += 1
+    choosing.save_pretrained(tmp_path / "q")
+    shutil.copy(tmp_path / "q" / "classifier" / "model.safetensors", tmp_path / "p" / "classifier")
+    with pytest.raises(CheckpointError, match=r"classifier: is not the model that pipeline\.json names"):
+        VQGenPipeline.from_pretrained(tmp_path / "p", device="cpu")

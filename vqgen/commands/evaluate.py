@@ -42,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
     parser.add_argument("--pictures", metavar="DIR", help="write samples beside their nearest training images")
-    parser.add_argument(
-        "--lpips-weights", metavar="FILE", help="torchvision's AlexNet weights (default: torch's cache)"
-    )
+    parser.add_argument("--lpips-weights", metavar="FILE", help="torchvision's AlexNet weights (default: torch's own)")
     add_evaluation_arguments(parser)
     add_sampling_arguments(parser, images_per_label=100)
     add_compute_arguments(parser)

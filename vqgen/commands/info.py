@@ -36,6 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
                 f"prior of {_parameters(prior)} parameters, {prior.order.num_steps} steps (slope {prior.config.slope})"
             )
         print(f"  {level:<8} {side} x {side} codes, {what}")
+    classifier = pipe.parts.classifier
+    if classifier is not None:
+        print(f"  classifier  {_parameters(classifier)} parameters, sha256 {pipe.parts.classifier_hash[:16]}")
     _print_stages(Path(arguments.checkpoint))
     return 0
 

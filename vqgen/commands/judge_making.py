@@ -22,7 +22,7 @@ def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool
         trains: Whether classifiers will be trained for the classification accuracy score.
 
     Raises:
-        ConfigError: Something needs labels, and the model has none.
+        ConfigError: Something needs labels, and the model has none; or a number is out of its range.
         CheckpointError: The checkpoint cannot be used.
         DataError: The real images are missing, or others than those of the training.
     """
@@ -34,6 +34,8 @@ def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    pipe.candidates(arguments.images_per_label, arguments.keep)
+    pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
     _check_labels(pipe, arguments, needs_space, trains)
     real = open_real_images(
         pipe, arguments.data_root, most=arguments.real_images, splits=["train", "validation", "test"]
@@ -60,7 +62,7 @@ def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool
     return judge
 
 
-def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: float) -> "Samples":
+def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: object) -> "Samples":
     """Samples every label of a pipeline as the command line says; `changes` replace single arguments."""
     import torch
     from torchvision.transforms.v2.functional import pil_to_tensor

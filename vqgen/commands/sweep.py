@@ -64,14 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
         cells = [f"{value:<{len(arguments.vary)}g}"]
         cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in _COLUMNS]
         print("  ".join(cells), flush=True)
-    limits = {key: limits[key] for key in ("frechet_distance", "precision", "recall") if key in limits}
+    limits = {key: limits[key] for key in ("precision", "recall") if key in limits}
     if not arguments.no_score:
         real = judge.as_many_real(samples)
         limits["cas"] = judge.accuracy_score(Samples(real.images, real.labels), companions=False)[0].value
     plot_trade_off(points, limits, arguments.vary, folder / "trade-off.png")
     document = provenance(judge, arguments) | {"varied": arguments.vary, "points": points, "real_images": limits}
     write_json(folder / "trade-off.json", document)
-    print(f"{folder / 'trade-off.png'}: {sampling_text(arguments)}; {arguments.vary} as in the table")
+    print(f"{folder / 'trade-off.png'}: apart from {arguments.vary} {sampling_text(arguments)}")
     return 0
 
 

@@ -99,8 +99,9 @@ def load_lpips(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
     from torchmetrics.functional.image.lpips import _LPIPS
     from torchvision.models import alexnet
 
+    published = read_published_weights(weights, "AlexNet", "features.0.weight")
     backbone = alexnet(weights=None)
-    backbone.load_state_dict(read_published_weights(weights, "AlexNet", "features.0.weight"))
+    backbone.load_state_dict(published)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network = _LPIPS(pretrained=True, net="alex", pnet_rand=True).eval()

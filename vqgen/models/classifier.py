@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqgen.config import ClassifierConfig
+from vqgen.costs import LARGEST_CLASSIFIER_GRID
 
 _GROUPS = 8
-
-_LARGEST_GRID = 32
-"""Sides of the first stage's grid, at most: larger images are halved before it."""
 
 
 class Classifier(nn.Module):
@@ -35,7 +33,7 @@ class Classifier(nn.Module):
         self.config = config
         stem: list[nn.Module] = []
         side, channels = config.image_size, config.image_channels
-        while side > _LARGEST_GRID:
+        while side > LARGEST_CLASSIFIER_GRID:
             stem += [nn.Conv2d(channels, config.channels, kernel_size=4, stride=2, padding=1), nn.ReLU()]
             side, channels = side // 2, config.channels
         stem.append(nn.Conv2d(channels, config.channels, kernel_size=3, padding=1))

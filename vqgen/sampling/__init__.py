@@ -6,6 +6,7 @@ from vqgen.sampling.filters import Filters
 from vqgen.sampling.graphed import GraphedSampler
 from vqgen.sampling.guidance import guided_logits
 from vqgen.sampling.hierarchy import sample_codes
+from vqgen.sampling.level_filters import filters_of_levels
 from vqgen.sampling.memory import bytes_per_image, images_that_fit, weights_read
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.plain import PlainSampler
@@ -21,6 +22,7 @@ __all__ = [
     "Sampler",
     "bytes_per_image",
     "fastest_sampler",
+    "filters_of_levels",
     "guided_logits",
     "images_that_fit",
     "sample_codes",

@@ -8,10 +8,11 @@ from torch import nn
 
 from vqgen.compute import Compute
 from vqgen.config import Level, PixelCNNConfig, Recipe, TrainConfig, differences, stage_fields
-from vqgen.costs import BACKWARD, Cost, prior_costs, sampling_steps, vqvae_costs
+from vqgen.costs import BACKWARD, Cost, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.data import ImageCounts
 from vqgen.errors import CheckpointError
 from vqgen.machine import Machine
+from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.sampling import bytes_per_image
@@ -83,7 +84,8 @@ class Planner:
     def stages(self) -> list[StagePlan]:
         """One plan a stage, in the order in which they run."""
         priors = [self._prior(level) for level in self.recipe.levels]
-        return [self._vqvae(), self._codes(), *priors, self._samples(priors)]
+        classifier = [self._classifier()] if self.recipe.classifier else []
+        return [self._vqvae(), self._codes(), *priors, *classifier, self._samples(priors)]
 
     def _vqvae(self) -> StagePlan:
         recipe, train = self.recipe, self.recipe.vqvae.train
@@ -136,6 +138,24 @@ class Planner:
             raw_bpp=raw,
             expected_bpp=raw if measured is None else measured,
             is_measured=measured is not None,
+            seconds=self._seconds(total, steps, tensors_of(model)),
+        )
+
+    def _classifier(self) -> StagePlan:
+        section = self.recipe.classifier_or_default
+        train, config = section.train, self.recipe.classifier_config(max(1, self.counts.classes) if self.counts else 1)
+        model, costs = without_weights(lambda: Classifier(config)), classifier_costs(config)
+        step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
+        steps = self._steps(train, self.counts.train if self.counts else None)
+        checked = self._validated_images(train, steps)
+        total = None if steps is None else steps * step_flops + checked * costs.flops
+        return StagePlan(
+            "classifier",
+            parameters=size_of(model),
+            image_flops=costs.flops,
+            step_flops=step_flops,
+            total_flops=total,
+            training_bytes=self._training_bytes(model, train, costs),
             seconds=self._seconds(total, steps, tensors_of(model)),
         )
 

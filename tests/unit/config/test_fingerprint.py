@@ -5,7 +5,7 @@ import pytest
 from vqgen.config import differences, stage_fields
 from vqgen.config.overrides import apply_overrides
 
-STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "samples"]
+STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"]
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def test_where_and_how_fast_changes_no_fingerprint(tiny_recipe, options):
     ("options", "touched"),
     [
         ("--seed 1", STAGES),
-        ("--data.validation-fraction 0.2", ["vqvae", "codes"]),
-        ("--data.horizontal-flip", ["vqvae", "codes"]),
+        ("--data.validation-fraction 0.2", ["vqvae", "codes", "classifier"]),
+        ("--data.horizontal-flip", ["vqvae", "codes", "classifier"]),
         ("--vqvae.codebook-size 16", ["vqvae"]),
         ("--vqvae.downsample 8 2", ["vqvae"]),
         ("--vqvae.train.steps 5", ["vqvae"]),
@@ -43,6 +43,10 @@ def test_where_and_how_fast_changes_no_fingerprint(tiny_recipe, options):
         ("--priors.0.layers 3", ["prior-top"]),
         ("--priors.1.slope raster", ["prior-bottom"]),
         ("--priors.1.train.ema-decay 0.9", ["prior-bottom"]),
+        ("--classifier.channels 8", ["classifier"]),
+        ("--classifier.train.steps 3", ["classifier"]),
+        ("--generate.guidance-scale 2", ["samples"]),
+        ("--generate.keep 0.5", ["samples"]),
         ("--generate.top-k 3", ["samples"]),
         ("--generate.images-per-label 3", ["samples"]),
     ],
@@ -61,6 +65,12 @@ def test_fields_survive_json(tiny_recipe, stage):
 def test_differences_name_the_field_and_both_values():
     before, now = {"a": 1, "b": 2, "gone": 3}, {"a": 1, "b": [4], "new": None}
     assert differences(before, now) == ["b: 2 -> [4]", "gone: 3 -> (absent)", "new: (absent) -> None"]
+
+
+def test_fields_that_came_later_are_no_difference_at_their_defaults(tiny_recipe):
+    fields = stage_fields(tiny_recipe(), "samples")
+    assert not {"generate.guidance_scale", "generate.keep"} & fields.keys()
+    assert "generate.top_k" in fields
 
 
 def test_an_unknown_level_is_no_stage(tiny_recipe):

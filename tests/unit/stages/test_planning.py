@@ -14,6 +14,7 @@ from vqgen.costs import prior_costs, vqvae_costs
 from vqgen.data import ImageCounts
 from vqgen.losses import nats_per_code
 from vqgen.machine import Machine
+from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.order import CausalOrder
@@ -50,6 +51,7 @@ def plan(tiny_recipe: Callable[..., Recipe], tmp_path: Path) -> Callable[..., di
 
 def test_every_stage_in_the_order_of_a_run(plan):
     assert list(plan()) == ["vqvae", "codes", "prior-top", "prior-bottom", "samples"]
+    assert list(plan(classifier={})) == ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"]
 
 
 def test_parameters_and_steps_are_those_of_the_models(plan, tiny_recipe):
@@ -59,6 +61,9 @@ def test_parameters_and_steps_are_those_of_the_models(plan, tiny_recipe):
         model = PixelCNN(recipe.prior_config(level, 10))
         assert stages[f"prior-{level}"].parameters == sum(p.numel() for p in model.parameters())
         assert stages[f"prior-{level}"].steps_per_sample == model.order.num_steps
+    classifier = plan(classifier={})["classifier"]
+    assert classifier.parameters == sum(p.numel() for p in Classifier(recipe.classifier_config(10)).parameters())
+    assert classifier.total_flops == (3 * 1000 * 64 + 5 * 10) * classifier.image_flops
     assert stages["samples"].steps_per_sample == sum(CausalOrder(side, side, 2).num_steps for side in (2, 4))
 
 

@@ -1,0 +1,220 @@
+"""Training the classifier, judging a checkpoint and drawing its trade-offs, as a user meets them."""
+
+import json
+import math
+import shutil
+
+import pytest
+import tomli_w
+import torch
+from small_runs import (
+    all_files,
+    assert_refused,
+    final_hashes,
+    pixels,
+    record,
+    save_picture,
+    small_document,
+    write_recipe,
+)
+
+from vqgen import VQGenPipeline
+
+FAST = ("--classifier-steps", 4, "--quiet")
+SMALL = {
+    "channels": 8, "stages": 2,
+    "train": {"steps": 12, "batch_size": 16, "validate_every": 6, "save_every": 5, "log_every": 4},
+}  # fmt: skip
+NAMES = {
+    "mse", "psnr", "ssim", "ms_ssim",
+    "usage_top", "usage_bottom", "perplexity_top", "perplexity_bottom",
+    "nats_top_train", "nats_bottom_train", "bpp_train",
+    "nats_top_validation", "nats_bottom_validation", "bpp_validation",
+    "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage",
+    "inception_score", "inception_score_of_real", "sample_accuracy", "real_accuracy",
+    "cas", "cas_of_real", "cas_of_reconstructions", "copies", "nearer",
+}  # fmt: skip
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """The recipe of `trained`, with a classifier."""
+    return write_recipe(tmp_path / "tiny.toml", small_document() | {"classifier": SMALL})
+
+
+@pytest.fixture
+def judged(vqgen, trained, recipe, tmp_path):
+    """A copy of the trained run, with a classifier."""
+    root = tmp_path / "checkpoints"
+    shutil.copytree(trained, root / "tiny")
+    assert vqgen("train-classifier", recipe, "--checkpoints", root, "--quiet").code == 0
+    return root / "tiny"
+
+
+def test_a_classifier_is_added_to_a_finished_run_and_changes_nothing_else(vqgen, trained, judged, recipe):
+    before, after = final_hashes(trained), final_hashes(judged)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"classifier", "pipeline"}
+    assert record(judged / "classifier")["figures"].keys() >= {"val_accuracy", "val_cross_entropy"}
+    assert (judged / "classifier" / "losses.png").is_file()
+    assert "| classifier | val_accuracy |" in (judged / "pipeline" / "README.md").read_text()
+    assert "classifier  " in vqgen("info", judged).out
+    assert "classifier" not in vqgen("info", trained).out
+    files = all_files(judged)
+    finished = vqgen("run", recipe, "--checkpoints", judged.parent)
+    assert finished.code == 0, finished.err
+    assert "classifier: complete" in finished.out
+    assert all_files(judged) == files
+
+
+def test_run_trains_it_where_the_recipe_has_it_and_a_recipe_without_it_still_fits(vqgen, judged, recipe, tiny_toml):
+    root = judged.parent
+    assert "skip, complete" in vqgen("run", recipe, "--checkpoints", root, "--dry-run").out.split("classifier")[-1]
+    tiny_toml.write_text(tomli_w.dumps(small_document()))
+    finished = vqgen("run", tiny_toml, "--checkpoints", root)
+    assert finished.code == 0, finished.err
+    assert VQGenPipeline.from_pretrained(judged, device="cpu").parts.classifier is not None
+    changed = vqgen("train-classifier", recipe, "--checkpoints", root, "--classifier.channels", "16")
+    assert_refused(changed, "classifier.channels: 8 -> 16", "--redo")
+
+
+def test_samples_of_a_run_may_be_chosen_and_guided(vqgen, judged, recipe):
+    options = ("--generate.keep", "0.5", "--generate.guidance-scale", "2", "--redo", "--quiet")
+    finished = vqgen("run", recipe, "--checkpoints", judged.parent, *options)
+    assert finished.code == 0, finished.err
+    entries = json.loads((judged / "samples" / "samples.json").read_text())["images"]
+    assert len(entries) == 20
+    assert all(0 <= entry["label_probability"] <= 1 for entry in entries)
+
+
+def test_generate_keeps_the_surest(vqgen, judged, tmp_path):
+    words = ("generate", judged, "--labels", "3", "--images-per-label", "2", "--quiet")
+    assert vqgen(*words, "--keep", "0.25", "-o", tmp_path / "kept").code == 0
+    assert vqgen(*words[:-2], "8", "--quiet", "-o", tmp_path / "all").code == 0
+    kept = {pixels(path).tobytes() for path in (tmp_path / "kept" / "3").glob("*.png")}
+    assert len(list((tmp_path / "kept" / "3").glob("*.png"))) == 2
+    assert kept <= {pixels(path).tobytes() for path in (tmp_path / "all" / "3").glob("*.png")}
+
+
+def test_evaluate_has_a_finite_figure_for_every_metric(vqgen, judged, tmp_path):
+    words = ("evaluate", judged, "--images-per-label", 4, *FAST, "--pictures", tmp_path / "pictures")
+    finished = vqgen(*words, "--json", tmp_path / "a.json", "--reference-features", tmp_path / "f.safetensors")
+    assert finished.code == 0, finished.err
+    document = json.loads((tmp_path / "a.json").read_text())
+    figures = {figure["name"]: figure for figure in document["figures"]}
+    assert figures.keys() == NAMES
+    assert all(math.isfinite(figure["value"]) for figure in figures.values())
+    assert all(math.isfinite(figure["floor"]) for figure in figures.values())
+    assert figures["recall"]["counts"] == {"samples": 40, "validation": 179}
+    assert figures["recall"]["space"] == document["space"]
+    assert document["sampling"]["seed"] == 0
+    for name, figure in figures.items():
+        assert f"{name}  " in finished.out
+        assert figure["space"] in finished.out
+    assert pixels(tmp_path / "pictures" / "neighbours.png").ndim == 2
+    # the same again, from the features that were kept
+    again = vqgen(*words, "--json", tmp_path / "b.json", "--reference-features", tmp_path / "f.safetensors")
+    assert again.out == finished.out
+    assert (tmp_path / "b.json").read_text() == (tmp_path / "a.json").read_text()
+
+
+def test_figures_of_stage_two_are_those_of_the_run(vqgen, judged, tmp_path):
+    finished = vqgen("evaluate", judged, "--only", "likelihood", "reconstruction", "--json", tmp_path / "a.json")
+    assert finished.code == 0, finished.err
+    figures = {f["name"]: f["value"] for f in json.loads((tmp_path / "a.json").read_text())["figures"]}
+    top, vqvae = record(judged / "prior-top")["figures"], record(judged / "vqvae")["figures"]
+    assert figures["nats_top_validation"] == pytest.approx(top["val_nats_per_code"], rel=1e-5)
+    assert figures["nats_top_train"] == pytest.approx(top["train_nats_per_code"], rel=1e-5)
+    assert figures["mse"] == pytest.approx(vqvae["val_mse"], rel=1e-3)  # of rounded pixels
+
+
+def test_a_checkpoint_without_a_classifier_is_judged_by_one_trained_for_it(vqgen, trained):
+    finished = vqgen("evaluate", trained, "--only", "naming", "--images-per-label", 1, *FAST)
+    assert finished.code == 0, finished.err
+    assert "has no classifier; training one on 1,618 real images" in finished.out
+
+
+def test_sweep_draws_curves_and_writes_their_points(vqgen, judged, tmp_path):
+    for vary, values in (("keep", ["1", "0.5"]), ("guidance-scale", ["0", "50"])):
+        out = tmp_path / vary
+        words = ("sweep", judged, "-o", out, "--vary", vary, "--values", *values, "--images-per-label", 3, *FAST)
+        finished = vqgen(*words)
+        assert finished.code == 0, finished.err
+        document = json.loads((out / "trade-off.json").read_text())
+        assert [point["value"] for point in document["points"]] == [float(value) for value in values]
+        assert document["points"][0]["copies"] >= 0
+        assert document["points"][0]["frechet_distance"] != document["points"][1]["frechet_distance"]
+        assert document["real_images"].keys() == {"precision", "recall", "cas"}
+        assert pixels(out / "trade-off.png").shape[1] > 1000
+    finished = vqgen(
+        "sweep", judged, "-o", tmp_path / "t", "--vary", "temperature", "--values", 0.5, "--no-score", *FAST
+    )
+    assert finished.code == 0, finished.err
+
+
+# what cannot be judged
+
+
+def test_wrong_words_are_refused_and_write_nothing(vqgen, judged, tmp_path):
+    for options, parts in [
+        (["--keep", "0"], ["keep", "above 0", "found 0"]),
+        (["--guidance-scale", "nan"], ["guidance_scale", "found nan"]),
+        (["--images-per-label", "0"], ["images_per_label", "at least 1"]),
+        (["--images-per-label", "1"], ["frechet distance", "at least 17 images", "found 10", "--images-per-label"]),
+        (["--real-images", "0"], ["--real-images", "at least 1", "found 0"]),
+        (["--classifier-steps", "0"], ["--classifier-steps", "at least 1", "found 0"]),
+        (["--classifier", "nowhere"], ["'nowhere'"]),
+        (["--inception-weights", "nowhere"], ["--inception-weights nowhere", "no such file"]),
+        (["--lpips-weights", "nowhere"], ["--lpips-weights nowhere", "no such file"]),
+    ]:
+        only = ("--only", "distribution", "reconstruction")
+        assert_refused(vqgen("evaluate", judged, *only, *FAST, "--json", tmp_path / "a.json", *options), *parts)
+        assert not (tmp_path / "a.json").exists()
+    assert_refused(
+        vqgen("sweep", judged, "-o", tmp_path / "s", "--vary", "keep", "--values", "1", "0"), "keep", "found 0"
+    )
+    assert not (tmp_path / "s").exists()
+
+
+def test_features_of_another_space_are_refused(vqgen, judged, trained, recipe, tmp_path):
+    only = ("--only", "distribution", "--images-per-label", 2, *FAST)
+    kept = (*only, "--reference-features", tmp_path / "f.safetensors")
+    assert vqgen("evaluate", judged, *kept).code == 0
+    assert_refused(vqgen("evaluate", trained, *kept), "f.safetensors", "in the space 'classifier ", "another file")
+    assert_refused(vqgen("evaluate", judged, *kept, "--reference", "train"), "of 1618 images", "found 179")
+    (tmp_path / "f.safetensors").write_bytes(b"nothing")
+    assert_refused(vqgen("evaluate", judged, *kept), "f.safetensors", "damaged")
+    assert vqgen("evaluate", trained, *only, "--classifier", judged).code == 0
+    assert_refused(vqgen("evaluate", judged, *only, "--classifier", trained), "has no classifier")
+
+
+def test_a_checkpoint_without_labels_is_judged_by_what_needs_none(vqgen, tmp_path):
+    for number in range(40):
+        save_picture(tmp_path / "images" / f"{number}.png", number, grey=True)
+    document = small_document(data__source="folder", data__root=str(tmp_path / "images"))
+    recipe = write_recipe(tmp_path / "tiny.toml", document)
+    root = tmp_path / "checkpoints"
+    assert vqgen("run", recipe, "--checkpoints", root, "--quiet", "--force").code == 0
+    assert_refused(vqgen("train-classifier", recipe, "--checkpoints", root), "needs images with labels")
+    assert_refused(vqgen("evaluate", root / "tiny"), "has no labels", "--only reconstruction")
+    assert_refused(vqgen("evaluate", root / "tiny", "--only", "distribution"), "has no labels", "--inception-weights")
+    assert_refused(vqgen("sweep", root / "tiny", "-o", tmp_path / "s"), "has no labels")
+    words = ("--only", "reconstruction", "codes", "likelihood", "memorisation", "--images-per-label", 3)
+    finished = vqgen("evaluate", root / "tiny", *words)
+    assert finished.code == 0, finished.err
+    assert "nearer" in finished.out
+
+
+def test_other_images_than_those_of_the_training_are_refused(vqgen, judged):
+    path = judged / "pipeline" / "split.json"
+    split = json.loads(path.read_text())
+    path.write_text(json.dumps({"train": split["train"][1:], "validation": split["validation"]}))
+    assert_refused(vqgen("evaluate", judged, "--only", "codes"), "digits: should be the images", "--data-root")
+    (judged / "pipeline" / "recipe.toml").unlink()
+    assert_refused(vqgen("evaluate", judged, "--only", "codes"), "has no recipe.toml")
+
+
+def test_a_guided_request_is_the_same_in_any_batch(vqgen, trained, tmp_path):
+    pipe = VQGenPipeline.from_pretrained(trained, device="cpu", dtype="float64")
+    one, other = (pipe(["3", None], 3, guidance_scale=2.0, batch_size=size) for size in (2, 100))
+    assert torch.equal(one.codes.bottom, other.codes.bottom)

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from accelerate import Accelerator
+
+from vqgen.compute import Compute
+from vqgen.config import ClassifierSection, DataConfig, TrainConfig
+from vqgen.data import to_float
+from vqgen.errors import DataError
+from vqgen.evaluation import AccuracyScorer, as_image_set, as_many_per_label
+
+DATA = DataConfig(source="digits", image_size=8, channels=1)
+SECTION = ClassifierSection(
+    channels=8, stages=2, train=TrainConfig(steps=40, batch_size=16, learning_rate=5e-3, patience=1, validate_every=1)
+)
+
+
+def stripes(b):
+    """Noisy pictures, bright above for label 0 and below for label 1."""
+    labels = torch.arange(b) % 2
+    images = torch.randint(100, (b, 1, 8, 8), dtype=torch.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 4 * label : 4 * label + 4] += 150
+    return images, labels
+
+
+def scorer(test, seed=0):
+    return AccuracyScorer(
+        SECTION.config(DATA, 2), SECTION, DATA, as_image_set(*test), Accelerator(cpu=True), Compute.resolve("cpu"), seed
+    )
+
+
+@torch.no_grad()
+def named_right(classifier, images, labels):
+    return float((classifier(to_float(images)).argmax(1) == labels).double().mean())
+
+
+def test_a_classifier_learns_what_it_is_shown_and_nothing_else():
+    test = stripes(30)
+    images, labels = stripes(64)
+    judge = scorer(test)
+    assert named_right(judge.train(images, labels), *test) == 1
+    assert named_right(judge.train(images, 1 - labels), *test) == 0
+
+
+def test_the_same_seed_trains_the_same_classifier_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    test, shown = stripes(10), stripes(32)
+    one, same, other = (scorer(test, seed).train(*shown).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_test_images_choose_nothing():
+    shown = stripes(32)
+    one, other = (scorer(test).train(*shown).state_dict() for test in (stripes(10), (shown[0][:4], 1 - shown[1][:4])))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_without_images_there_is_no_score():
+    with pytest.raises(DataError, match="classification accuracy score: should have at least 1 images, found 0"):
+        images, labels = stripes(4)
+        scorer((images, labels)).train(images[:0], labels[:0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_in_memory_are_read_back_as_they_are(channels):
+    images = torch.randint(256, (3, channels, 8, 8), dtype=torch.uint8)
+    held = as_image_set(images, torch.tensor([0, 1, 0]))
+    from vqgen.data import evaluation_transform
+
+    transform = evaluation_transform(DATA.model_copy(update={"channels": channels}))
+    assert torch.equal(torch.stack([transform(held.read(index)) for index in range(3)]), images)
+    assert held.labels.tolist() == [0, 1, 0]
+
+
+def test_as_many_of_each_label_as_wanted_or_all_there_are():
+    labels = torch.tensor([2, 0, 1, 0, 2, 0, 2, 2])
+    chosen = as_many_per_label(labels, torch.tensor([0, 0, 1, 1, 1, 2, -1]), seed=1)
+    assert labels[chosen].bincount().tolist() == [2, 1, 1]
+    assert chosen.tolist() == sorted(set(chosen.tolist()))
+    assert torch.equal(chosen, as_many_per_label(labels, torch.tensor([0, 0, 1, 1, 1, 2]), seed=1))
+    assert len(as_many_per_label(labels, torch.tensor([-1]), seed=1)) == 0
