@@ -5,7 +5,7 @@
 Every image's codes are run through the priors as the codec runs them, and all integer frequencies go into one CRC-32
 per image and level. A stream breaks where it differs from the CRC of the reference: the codec's shape, one thread, CPU.
 Counted twice: for frequencies as the codec computes them (logits rounded to 1/32, then integers), and for the plain way
-(softmax, then scaled to integers).
+(softmax, then scaled to integers). Beside it by how much the logits themselves differ from the reference's.
 """
 
 import argparse
@@ -38,10 +38,13 @@ def plain_frequencies(logits: torch.Tensor) -> np.ndarray:
 _WAYS: dict[str, Frequencies] = {"rounded": frequencies_of_logits, "plain": plain_frequencies}
 
 
-def checksums(prior: PixelCNN, tiles: Any, batch: int, functions: dict[str, Frequencies]) -> dict[str, list[int]]:
-    """For each way of counting the CRC-32 of all frequencies of each tile."""
+def checksums(
+    prior: PixelCNN, tiles: Any, batch: int, functions: dict[str, Frequencies]
+) -> tuple[dict[str, list[int]], torch.Tensor]:
+    """For each way of counting the CRC-32 of all frequencies of each tile; and the logits, step after step."""
     device = prior.embedding.weight.device
     results: dict[str, list[int]] = {name: [] for name in functions}
+    all_logits = []
     bounds = prior.order.offsets.tolist()
     for begin in range(0, len(tiles.codes), batch):
         rows = np.arange(begin, begin + batch) % len(tiles.codes)  # the last batch is filled up with the first tiles
@@ -53,6 +56,7 @@ def checksums(prior: PixelCNN, tiles: Any, batch: int, functions: dict[str, Freq
             evaluator = StepEvaluator(prior, labels, prior.encode_condition(coarser))
             for step in range(evaluator.num_steps):
                 logits = evaluator.logits(step)
+                all_logits.append(logits[:, : len(tiles.codes) - begin].transpose(0, 1).flatten(1).cpu())
                 for name, function in functions.items():
                     frequencies = function(logits)
                     for row in range(batch):
@@ -61,7 +65,12 @@ def checksums(prior: PixelCNN, tiles: Any, batch: int, functions: dict[str, Freq
                 evaluator.put(step, torch.from_numpy(np.ascontiguousarray(codes[:, inside].T)).to(device))
         for name in functions:
             results[name] += found[name][: len(tiles.codes) - begin]
-    return results
+    return results, _by_tile(all_logits, prior.order.num_steps)
+
+
+def _by_tile(parts: list[torch.Tensor], steps: int) -> torch.Tensor:
+    """All logits of each tile in a row, from the parts of batches times steps."""
+    return torch.cat([torch.cat(parts[begin : begin + steps], dim=1) for begin in range(0, len(parts), steps)])
 
 
 def variants(canonical: int, threads: list[int], device: str | None) -> Iterator[tuple[int, int, str]]:
@@ -86,17 +95,19 @@ def measure(
         tiles = tile_stream(models, Stream([each.shape for each in codes], grids), level, coarser)
         coarser = level
         for dtype in (torch.float32, torch.float64):
-            reference: dict[str, list[int]] = {}
+            reference: tuple[dict[str, list[int]], torch.Tensor] | None = None
             for batch, count, where in variants(models.batch_size, threads, device):
                 torch.set_num_threads(count)
                 found = checksums(copy.deepcopy(models.prior(level)).to(where, dtype), tiles, batch, _WAYS)
                 reference = reference or found
                 broken = {
-                    f"broken_{way}": sum(a != b for a, b in zip(reference[way], found[way], strict=True))
+                    f"broken_{way}": sum(a != b for a, b in zip(reference[0][way], found[0][way], strict=True))
                     for way in _WAYS
                 }
+                apart = (found[1].double() - reference[1].double()).abs()
+                apart = {"mean_difference": float(apart.mean()), "largest_difference": float(apart.max())}
                 kind = {"level": level, "dtype": str(dtype).removeprefix("torch."), "batch": batch, "threads": count}
-                yield kind | {"device": where, "tiles": len(tiles.codes)} | broken
+                yield kind | {"device": where, "tiles": len(tiles.codes)} | broken | apart
 
 
 def main() -> None:

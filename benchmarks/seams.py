@@ -11,29 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec
+from vqgen.codec.labels import tile_bits
 from vqgen.codec.segments import Stream, tile_stream
 from vqgen.data import find_images, read_image
 
-_TILES_AT_ONCE = 64
 
-
-@torch.no_grad()
 def bits_by_place(codec: Codec, stream: Stream, level: str, coarser: str | None) -> np.ndarray:
     """Mean bits at each place of a whole tile, `(h, w)`."""
-    prior, tiles = codec.models.prior(level), tile_stream(codec.models, stream, level, coarser)
+    tiles, order = tile_stream(codec.models, stream, level, coarser), codec.models.prior(level).order
     whole = (tiles.sources == np.arange(tiles.sources.shape[1])).all(axis=1)
-    sums = np.zeros(prior.order.num_positions)
-    for chosen in np.array_split(np.flatnonzero(whole), -(-whole.sum() // _TILES_AT_ONCE)):
-        codes, labels = torch.from_numpy(tiles.codes[chosen]), torch.from_numpy(tiles.labels[chosen])
-        condition = prior.encode_condition(None if tiles.coarser is None else torch.from_numpy(tiles.coarser[chosen]))
-        nats = -prior(codes, labels, condition).log_softmax(dim=1).gather(1, codes[:, None])
-        sums += nats.flatten(1).sum(dim=0).numpy() / np.log(2)
-    return (sums / whole.sum()).reshape(prior.order.height, prior.order.width)
+    return tile_bits(codec.models, tiles, level)[whole].mean(axis=0).reshape(order.height, order.width)
 
 
 def main() -> None:

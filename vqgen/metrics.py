@@ -66,6 +66,29 @@ def ms_ssim_weights(side: int) -> tuple[float, ...]:
     return tuple(weight / sum(fitting) for weight in fitting)
 
 
+def ms_ssim_per_image(one: Float[Tensor, "b c H W"], other: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"] | None:
+    """Computes the multi-scale structural similarity, of as many of its five scales as fit.
+
+    Args:
+        one: Intensities in [0, 1].
+        other: The same.
+
+    Returns:
+        In [0, 1], 1 for equal images; None where the images are smaller than the window.
+
+    Source: Wang, Simoncelli and Bovik 2003, by torchmetrics; without its negative values, which have no root.
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    weights = ms_ssim_weights(min(one.shape[-2:]))
+    if not weights:
+        return None
+    found = multiscale_structural_similarity_index_measure(
+        one, other, reduction="none", data_range=1.0, betas=weights, normalize="relu"
+    )
+    return (found if isinstance(found, Tensor) else found[0]).reshape(len(one))
+
+
 class ReconstructionSums:
     """Gathers errors and code histograms of a validation set.
 

@@ -225,7 +225,9 @@ class VQGenPipeline:
             max_memory=max_memory,
             progress=progress,
         )
-        return self.finish(codes, log_likelihood, indices, seed, candidates=candidates, keep=images_per_label)
+        return self.finish(
+            codes, log_likelihood, indices, seed, candidates=candidates, images_per_label=images_per_label
+        )
 
     def candidates(self, images_per_label: int, keep: float) -> int:
         """How many images of each label to sample so that `images_per_label` are left when a share `keep` is kept.
@@ -252,7 +254,7 @@ class VQGenPipeline:
         seed: int,
         *,
         candidates: int,
-        keep: int,
+        images_per_label: int,
         pictures: bool = True,
     ) -> GenerationOutput:
         """Makes of sampled codes what a request returns.
@@ -263,13 +265,13 @@ class VQGenPipeline:
             labels: Theirs.
             seed: The request's seed.
             candidates: How many there are of each label.
-            keep: How many to keep of each; the classifier chooses where there are more.
+            images_per_label: How many to keep of each; the classifier chooses where there are more.
             pictures: Whether to decode pictures.
         """
         probability = None
-        if candidates > keep:
+        if candidates > images_per_label:
             probability = self._label_probability(codes, labels)
-            chosen = keep_surest(probability, candidates, keep)
+            chosen = keep_surest(probability, candidates, images_per_label)
             codes, log_likelihood, probability = codes[chosen], log_likelihood[chosen], probability[chosen]
             labels = [labels[index] for index in chosen.tolist()]
         images = self.decode(codes) if pictures else []
@@ -347,7 +349,8 @@ class VQGenPipeline:
         memory = self.compute.free_memory if max_memory is None else max_memory
         element_size = self.compute.float_dtype.itemsize
         copies = 2 if any(level.is_guided for level in filters) else 1
-        fitting = images_that_fit([prior.config for prior in self.priors], memory, element_size, copies)
+        configs = [prior.config for prior in self.priors]
+        fitting = images_that_fit(configs, memory, element_size, copies, keeps_levels=self.sampler.keeps_levels)
         with self.compute.autocast():
             codes, log_likelihood = sample_codes(
                 self.priors,

@@ -28,6 +28,17 @@ _MOST_COLUMNS = 100
 
 _WHITE = 255
 
+_TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
+
+_TRADED = {
+    "precision": "precision (quality)",
+    "recall": "recall (diversity)",
+    "frechet_distance": "Frechet distance (less is better)",
+    "cas": "classification accuracy score",
+}
+
+_DISTORTIONS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
+
 
 def save_image(image: Image.Image, path: Path) -> None:
     """Writes a picture, all or nothing."""
@@ -158,14 +169,29 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
         figure.savefig(temporary, dpi=120)
 
 
-_TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
+def plot_rate_distortion(
+    curves: Mapping[str, Sequence[Mapping[str, float]]], ours: Mapping[str, float], path: Path
+) -> None:
+    """Plots PSNR and MS-SSIM over bits per pixel: a curve for each format, and a star for ours.
 
-_TRADED = {
-    "precision": "precision (quality)",
-    "recall": "recall (diversity)",
-    "frechet_distance": "Frechet distance (less is better)",
-    "cas": "classification accuracy score",
-}
+    Args:
+        curves: Format -> points, each with `bpp`, `psnr` and `ms_ssim`.
+        ours: The same figures of our files.
+        path: Picture to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (measure, title) in zip(figure.subplots(1, 2), _DISTORTIONS.items(), strict=True):
+        for name, points in curves.items():
+            axes.plot([point["bpp"] for point in points], [point[measure] for point in points], marker=".", label=name)
+        axes.plot(ours["bpp"], ours[measure], marker="*", markersize=14, linestyle="", label="vqgen")
+        axes.set(xlabel="bits per pixel", ylabel=title, xscale="log")
+        axes.legend()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:

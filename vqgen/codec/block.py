@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqgen.codec.header import MAX_PIXELS, Coder, LevelHeader, check_levels
-from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha
+from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
 from vqgen.codec.segments import Segment, pack, unpack
 from vqgen.errors import BitstreamError
 
@@ -72,10 +72,7 @@ class Block:
             codes.append(ImageCodes(image.shape, {level: each[index] for level, each in grids.items()}, alpha))
             crc = codes[-1].crc(crc)
         if crc != self.crc:
-            raise BitstreamError(
-                "the codes of a block are not those that were written (CRC-32): the file is damaged, "
-                "or this machine computes the prior otherwise than the one that wrote it"
-            )
+            raise wrong_codes("a block")
         return [(image.name, each) for image, each in zip(self.images, codes, strict=True)]
 
 

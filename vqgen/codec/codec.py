@@ -19,7 +19,7 @@ from torch import Tensor
 from vqgen.checkpoint import PipelineParts
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
-from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha
+from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
 from vqgen.codec.labels import Label, choose_labels
 from vqgen.codec.pictures import prepare_pictures, restore_picture
 from vqgen.codec.segments import CodedStream, Segment, Stream, decode_streams, encode_streams
@@ -93,10 +93,10 @@ class Codec:
         prepared = prepare_pictures(images, config.image_channels, config.downsample[0], alpha)
         self._warn_of_colours(any(picture.loses_colours for picture in prepared))
         codes: list[ImageCodes] = []
-        for batch in _batches([picture.pixels for picture in prepared]):
-            encoded = self._encode(torch.stack(batch))
-            for grids in encoded:
-                picture = prepared[len(codes)]
+        for part in _batches((picture.pixels.shape[1], picture.pixels.shape[2]) for picture in prepared):
+            batch = prepared[part]
+            encoded = self._encode(torch.stack([picture.pixels for picture in batch]))
+            for picture, grids in zip(batch, encoded, strict=True):
                 shape = ImageShape(picture.width, picture.height, picture.rgb, has_alpha=picture.alpha is not None)
                 arrays = {level: grid[0].numpy() for level, grid in grids.grids.items()}
                 codes.append(ImageCodes(shape, arrays, picture.alpha))
@@ -105,8 +105,9 @@ class Codec:
     def decode(self, codes: Sequence[ImageCodes]) -> list[Image.Image]:
         """Turns codes into pictures."""
         images: list[Image.Image] = []
-        for batch in _batches([_area(each) for each in codes]):
-            group = codes[len(images) : len(images) + len(batch)]
+        downsample = self.parts.vqvae.config.downsample
+        for part in _batches(_padded_size(each, downsample) for each in codes):
+            group = codes[part]
             grids = {
                 level: torch.stack([torch.from_numpy(each.grids[level]) for each in group])
                 for level in self.models.levels
@@ -276,25 +277,19 @@ def _check(
     except BitstreamError as error:
         return error
     codes = ImageCodes(shape, {level: found[0] for level, found in grids.items()}, alpha)
-    return codes if codes.crc() == header.codes_crc else wrong_codes()
+    return codes if codes.crc() == header.codes_crc else wrong_codes("an image")
 
 
-def wrong_codes() -> BitstreamError:
-    """What a wrong CRC-32 of the codes means."""
-    return BitstreamError(
-        "the decoded codes are not those that were written (CRC-32): the file is damaged, "
-        "or this machine computes the prior otherwise than the one that wrote it"
-    )
+def _padded_size(codes: ImageCodes, downsample: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns, in pixels, of what the VQ-VAE decodes the codes to."""
+    height, width = codes.shape.grid_sizes(downsample)[-1]
+    return height * downsample[-1], width * downsample[-1]
 
 
-def _area(codes: ImageCodes) -> Tensor:
-    """An empty tensor of the image's padded size, by which images are grouped."""
-    finest = next(reversed(list(codes.grids.values())))
-    return torch.empty(0, *finest.shape)
-
-
-def _batches(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-    """Neighbours of the same size, as many as may be computed at once."""
-    for shape, group in groupby(tensors, key=lambda tensor: tensor.shape):
-        most, members = max(1, _PIXELS_AT_ONCE // max(1, shape[-1] * shape[-2])), list(group)
-        yield from (members[begin : begin + most] for begin in range(0, len(members), most))
+def _batches(sizes: Iterable[tuple[int, int]]) -> Iterator[slice]:
+    """Neighbours of the same size in pixels, as many as may be computed at once."""
+    begin = 0
+    for (height, width), group in groupby(sizes):
+        most, end = max(1, _PIXELS_AT_ONCE // (height * width)), begin + len(list(group))
+        yield from (slice(first, min(first + most, end)) for first in range(begin, end, most))
+        begin = end

@@ -65,6 +65,18 @@ class ImageCodes:
         return same and all(np.array_equal(self.grids[level], other.grids[level]) for level in self.grids)
 
 
+def wrong_codes(whose: str) -> BitstreamError:
+    """What a wrong CRC-32 of decoded codes means.
+
+    Args:
+        whose: What they are the codes of.
+    """
+    return BitstreamError(
+        f"the codes of {whose} are not those that were written (CRC-32): the file is damaged, "
+        "or this machine computes the prior otherwise than the one that wrote it"
+    )
+
+
 def write_alpha(plane: bytes, width: int) -> bytes:
     """Compresses an alpha plane: each row less the one above it, deflated."""
     rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, width)

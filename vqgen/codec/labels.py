@@ -14,6 +14,7 @@ from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.frequencies import PRECISION
 from vqgen.codec.header import Coder
 from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.prior_coder import TileStream
 from vqgen.codec.segments import Stream, tile_stream
 from vqgen.errors import ConfigError
 
@@ -70,20 +71,25 @@ def _shortest(models: EntropyModels, codes: ImageCodes) -> int | None:
     return choices[int(np.argmin(bits))]
 
 
-@torch.no_grad()
 def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:
     index = models.levels.index(level)
     stream = Stream([codes.shape], {name: [grid] for name, grid in codes.grids.items()})
     tiles = tile_stream(models, stream, level, models.levels[index - 1] if index else None)
-    prior, bits = models.prior(level), 0.0
+    bits = tile_bits(models, tiles, level)
+    return float(bits[tiles.sources == np.arange(bits.shape[1])].sum())
+
+
+@torch.no_grad()
+def tile_bits(models: EntropyModels, tiles: TileStream, level: str) -> NDArray[np.float64]:
+    """-log2 p of every code of tiles under the level's prior, `(t, n)`; also where a tile reaches beyond the grid."""
+    prior, parts = models.prior(level), []
     for begin in range(0, len(tiles.codes), _TILES_AT_ONCE):
         part = slice(begin, begin + _TILES_AT_ONCE)
         grids, labels = (_tensor(models, array[part]) for array in (tiles.codes, tiles.labels))
         condition = prior.encode_condition(None if tiles.coarser is None else _tensor(models, tiles.coarser[part]))
-        nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None]).flatten(1).cpu().numpy()
-        inside = tiles.sources[part] == np.arange(nats.shape[1])
-        bits += float(nats[inside].sum() / np.log(2))
-    return bits
+        nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None])
+        parts.append(nats.flatten(1).cpu().numpy() / np.log(2))
+    return np.concatenate(parts)
 
 
 def _tensor(models: EntropyModels, array: NDArray[np.int64]) -> torch.Tensor:

@@ -14,7 +14,7 @@ from PIL import Image, features
 from vqgen.codec.codec import Codec
 from vqgen.codec.totals import psnr
 from vqgen.data import normalize_mode
-from vqgen.metrics import ms_ssim_weights
+from vqgen.metrics import ms_ssim_per_image
 
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
 """Qualities of the curves."""
@@ -123,19 +123,10 @@ def means(measured: Sequence[Measured]) -> dict[str, float]:
 
 
 def ms_ssim(original: Image.Image, restored: Image.Image) -> float:
-    """Multi-scale structural similarity, of as many scales as fit; NaN where not even the window does.
-
-    Source: Wang, Simoncelli and Bovik 2003, by torchmetrics.
-    """
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
-
-    weights = ms_ssim_weights(min(original.size))
-    if not weights:
-        return float("nan")
+    """Multi-scale structural similarity; NaN where the image is smaller than the window. See `ms_ssim_per_image`."""
     pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
-    one, other = (each.permute(2, 0, 1)[None] / 255 for each in pair)
-    found = multiscale_structural_similarity_index_measure(one, other, data_range=1.0, betas=weights, normalize="relu")
-    return float(found if isinstance(found, torch.Tensor) else found[0])
+    found = ms_ssim_per_image(*(each.permute(2, 0, 1)[None] / 255 for each in pair))
+    return float("nan") if found is None else float(found)
 
 
 def table(rows: Sequence[Mapping[str, Measured]]) -> Iterator[str]:

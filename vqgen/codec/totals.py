@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from vqgen.codec.entropy_models import EntropyModels
@@ -12,8 +13,7 @@ from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.labels import ideal_bits
 from vqgen.codec.segments import Segment
 from vqgen.data import normalize_mode
-
-_LARGEST_PSNR = 100.0
+from vqgen.metrics import psnr_per_image
 
 
 def psnr(original: Image.Image, restored: Image.Image) -> float:
@@ -26,8 +26,7 @@ def psnr(original: Image.Image, restored: Image.Image) -> float:
     mode = restored.mode.removesuffix("A")
     one = normalize_mode(original, keep_alpha="A" in restored.mode).convert(mode)
     difference = np.asarray(one, dtype=np.float64) - np.asarray(restored.convert(mode), dtype=np.float64)
-    mse = float(np.square(difference).mean())
-    return min(_LARGEST_PSNR, float(10 * np.log10(255**2 / mse))) if mse else _LARGEST_PSNR
+    return float(psnr_per_image(torch.tensor(np.square(difference / 255).mean())))
 
 
 class CompressionTotals:

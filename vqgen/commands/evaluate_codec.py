@@ -51,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             write_json(Path(arguments.json), figures)
         if arguments.plot:
-            _plot(Path(arguments.plot), figures)
+            from vqgen.report import plot_rate_distortion
+
+            plot_rate_distortion(figures["curves"], figures["means"]["vqgen"], Path(arguments.plot))
     return 0 if len(rows) == len(images) else 1
 
 
@@ -75,25 +77,3 @@ def _figures(
         },
         "curves": curves,
     }
-
-
-def _plot(path: Path, figures: dict[str, Any]) -> None:
-    """Curves of the other formats, and a point for ours."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from vqgen.files import atomic_path
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axis, measure, title in zip(axes, ("psnr", "ms_ssim"), ("PSNR, dB", "MS-SSIM"), strict=True):
-        for name, points in figures["curves"].items():
-            axis.plot([point["bpp"] for point in points], [point[measure] for point in points], marker=".", label=name)
-        ours = figures["means"]["vqgen"]
-        axis.plot(ours["bpp"], ours[measure], marker="*", markersize=14, linestyle="", label="vqgen")
-        axis.set(xlabel="bits per pixel", ylabel=title, xscale="log")
-        axis.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-    pyplot.close(figure)

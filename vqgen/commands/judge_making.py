@@ -65,9 +65,9 @@ def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool
 def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: object) -> "Samples":
     """Samples every label of a pipeline as the command line says; `changes` replace single arguments."""
     import torch
-    from torchvision.transforms.v2.functional import pil_to_tensor
 
     from vqgen.commands.judging import Samples
+    from vqgen.data import to_tensor
 
     wanted = argparse.Namespace(**(vars(arguments) | changes))
     output = pipe(
@@ -82,7 +82,7 @@ def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: object
         batch_size=wanted.batch_size,
     )
     labels = torch.tensor([-1 if label is None else label for label in output.labels])
-    return Samples(torch.stack([pil_to_tensor(image) for image in output.images]), labels)
+    return Samples(torch.stack([to_tensor(image) for image in output.images]), labels)
 
 
 def _check_labels(pipe: "VQGenPipeline", arguments: argparse.Namespace, needs_space: bool, trains: bool) -> None:

@@ -4,7 +4,7 @@ Legend: `n` images, `c` channels, `H W` image.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class Judge:
     accelerator: Accelerator | None = None
     features_file: Path | None = None
     quiet: bool = True
+    _drawn: tuple[Samples, Features] | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def _reference_features(self) -> Features:
@@ -101,6 +102,13 @@ class Judge:
                 f"{self.space.name!r}, found {len(features)} in {features.space!r}; name another file for this space"
             )
         return features
+
+    def _features_of(self, samples: Samples) -> Features:
+        """Features of samples, computed once however many figures rest on them."""
+        assert self.space is not None
+        if self._drawn is None or self._drawn[0] is not samples:
+            self._drawn = (samples, self.space(samples.images))
+        return self._drawn[1]
 
     @cached_property
     def _held_out_codes(self) -> Codes:
@@ -159,7 +167,7 @@ class Judge:
             DataError: There are too few images for a metric.
         """
         assert self.space is not None
-        real, drawn = self._reference_features, self.space(samples.images)
+        real, drawn = self._reference_features, self._features_of(samples)
         one, other = halves(len(real), self.seed)
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         return figures_with_floor(
@@ -173,7 +181,7 @@ class Judge:
     def naming(self, samples: Samples) -> list[Figure]:
         """What the network of the space makes of samples: inception score and, of our own classifier, accuracy."""
         assert self.space is not None
-        drawn, real = self.space(samples.images), self._reference_features
+        drawn, real = self._features_of(samples), self._reference_features
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         figures = {
             "inception_score": inception_score(drawn.log_probabilities),

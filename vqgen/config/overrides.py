@@ -10,7 +10,8 @@ import io
 import re
 import textwrap
 from functools import cache
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import tyro
 
@@ -60,16 +61,21 @@ def _plain_type(model: type[Config], absent: tuple[str, ...]) -> type:
         if name in absent:
             continue
         annotation: Any = info.annotation
-        if name == "classifier":  # where it is present
-            annotation = annotation.__args__[0]
-        if isinstance(annotation, type) and issubclass(annotation, Config):
-            annotation = _plain_type(annotation, ())
+        section = _section(annotation)
+        if section is not None:
+            annotation = _plain_type(section, ())
         elif name == "priors":
             annotation = tuple[_plain_type(annotation.__args__[0], ()), ...]
         if info.description:
             annotation = Annotated[annotation, tyro.conf.arg(help=info.description)]
         fields.append((name, annotation))
     return dataclasses.make_dataclass(model.__name__, fields, frozen=True)
+
+
+def _section(annotation: Any) -> type[Config] | None:
+    """The section's class, where a field is a section or one that may be absent."""
+    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Config)), None)
 
 
 def _to_plain(config: Config) -> Any:
@@ -81,7 +87,8 @@ def _to_plain(config: Config) -> Any:
         return value
 
     values = {name: convert(getattr(config, name)) for name in type(config).model_fields}
-    absent = tuple(name for name in values if name == "classifier" and values[name] is None)
+    fields = type(config).model_fields
+    absent = tuple(name for name in values if values[name] is None and _section(fields[name].annotation))
     present = {name: value for name, value in values.items() if name not in absent}
     return _plain_type(type(config), absent)(**present)
 

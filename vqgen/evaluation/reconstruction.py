@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqgen.data import to_float
 from vqgen.evaluation.published import read_published_weights
-from vqgen.metrics import ms_ssim_weights, mse_per_image, psnr_per_image
+from vqgen.metrics import ms_ssim_per_image, mse_per_image, psnr_per_image
 
 _BATCH_SIZE = 100
 
@@ -49,29 +49,18 @@ def reconstruction_errors(
 def _errors_per_image(
     images: Tensor, reconstructions: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None
 ) -> dict[str, Tensor]:
-    from torchmetrics.functional.image import (
-        multiscale_structural_similarity_index_measure,
-        structural_similarity_index_measure,
-    )
+    from torchmetrics.functional.image import structural_similarity_index_measure
 
     mse = mse_per_image(reconstructions, images)
     errors = {"mse": mse, "psnr": psnr_per_image(mse)}
     one, other = (reconstructions.double() + 1) / 2, (images.double() + 1) / 2
-    weights = ms_ssim_weights(min(images.shape[-2:]))
-    if weights:
-        errors["ssim"] = _tensor(structural_similarity_index_measure(one, other, reduction="none", data_range=1.0))
-        errors["ms_ssim"] = _tensor(
-            multiscale_structural_similarity_index_measure(
-                one, other, reduction="none", data_range=1.0, betas=weights, normalize="relu"
-            )
-        )
+    ms_ssim = ms_ssim_per_image(one, other)
+    if ms_ssim is not None:
+        ssim = structural_similarity_index_measure(one, other, reduction="none", data_range=1.0)
+        errors |= {"ssim": ssim if isinstance(ssim, Tensor) else ssim[0], "ms_ssim": ms_ssim}
     if lpips is not None:
         errors["lpips"] = lpips(_to_rgb(reconstructions), _to_rgb(images))
     return {name: values.reshape(len(images)) for name, values in errors.items()}
-
-
-def _tensor(result: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    return result if isinstance(result, Tensor) else result[0]
 
 
 def _to_rgb(images: Tensor) -> Tensor:

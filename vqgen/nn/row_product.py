@@ -15,11 +15,11 @@ _FEWEST_WEIGHTS = 2**17
 class RowProduct:
     """Multiplies rows by the transpose of a matrix and adds to it: `added + rows @ matrix.T`.
 
-    On a CPU a large matrix is kept in the blocked layout of oneDNN, which reads it twice as fast for 4 to 100 rows as a
-    plain product does, which is made for large matrices.
+    On a CPU a large matrix is kept in the blocked layout of oneDNN, which suits some rows, where a plain product suits
+    one or very many.
 
     Args:
-        matrix: The weights; what becomes of them later changes nothing here.
+        matrix: The weights, as they are now.
         most_rows: The most rows that a call brings.
     """
 
@@ -29,7 +29,7 @@ class RowProduct:
         self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, most_rows) if self._is_packed else matrix.T
 
     def __call__(self, rows: Float[Tensor, "r c"], added: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
-        """Multiplies; `added` may have one row for all."""
+        """Multiplies and adds, row by row."""
         if self._is_packed:
             return torch.ops.mkldnn._linear_pointwise.binary(rows, added, self._matrix, None, "add")
         return torch.addmm(added, rows, self._matrix)

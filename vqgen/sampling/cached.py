@@ -18,6 +18,8 @@ from vqgen.sampling.step_evaluator import StepEvaluator
 class CachedSampler:
     """Samples a level from what it keeps of earlier steps: the codes of `PlainSampler`, but for rounding."""
 
+    keeps_levels = False
+
     def sample(
         self,
         prior: PixelCNN,

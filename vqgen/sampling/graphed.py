@@ -40,6 +40,8 @@ class GraphedSampler:
     Source: CUDA graphs as `torch.cuda.CUDAGraph` has them.
     """
 
+    keeps_levels = True
+
     def __init__(self, *, compile: bool = False) -> None:
         self.compile = compile
         self._recorded: WeakKeyDictionary[PixelCNN, tuple[object, _PaddedSteps]] = WeakKeyDictionary()

@@ -46,7 +46,7 @@ class Norm:
 
 
 class KeptConvolution:
-    """A masked convolution as products of gathered rows, and the features that it has read.
+    """A masked convolution without its bias, as products of gathered rows, and the features that it has read.
 
     Args:
         convolution: The layer.
@@ -57,7 +57,6 @@ class KeptConvolution:
 
     def __init__(self, convolution: MaskedConv2d, tables: StepTables, taps: TapTable, dtype: torch.dtype) -> None:
         weight = convolution.weight.detach().to(dtype).transpose(1, 2)
-        self.bias = convolution.bias.detach().to(dtype)
         self.features = weight.new_zeros(tables.num_cells * tables.batch_size, weight.shape[2])
         near = weight[:, taps.near] if taps.far else weight
         self.near = RowProduct(near.flatten(1), tables.widest * tables.batch_size)

@@ -13,7 +13,14 @@ _SHARE = 0.8
 """Of the memory, what sampling may take: the rest is for the allocator and for what else the program holds."""
 
 
-def images_that_fit(configs: Sequence[PixelCNNConfig], max_memory: int, element_size: int = 4, copies: int = 1) -> int:
+def images_that_fit(
+    configs: Sequence[PixelCNNConfig],
+    max_memory: int,
+    element_size: int = 4,
+    copies: int = 1,
+    *,
+    keeps_levels: bool = False,
+) -> int:
     """How many images can be sampled at once.
 
     Args:
@@ -21,11 +28,13 @@ def images_that_fit(configs: Sequence[PixelCNNConfig], max_memory: int, element_
         max_memory: Bytes that sampling may take.
         element_size: As in `bytes_per_image`.
         copies: How often each image is evaluated: twice with guidance.
+        keeps_levels: As in `Sampler`.
 
     Raises:
         ConfigError: Not even one image fits.
     """
-    needed = copies * max(bytes_per_image(config, element_size) for config in configs)
+    of_levels = [copies * bytes_per_image(config, element_size) for config in configs]
+    needed = sum(of_levels) if keeps_levels else max(of_levels)
     images = int(_SHARE * max_memory) // needed
     if images < 1:
         raise ConfigError(

@@ -18,6 +18,8 @@ from vqgen.sampling.sampler import LevelSample, choose, evaluation
 class PlainSampler:
     """Samples a level by evaluating the whole grid once per step of the order."""
 
+    keeps_levels = False
+
     def sample(
         self,
         prior: PixelCNN,

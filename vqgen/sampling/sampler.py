@@ -33,7 +33,13 @@ class LevelSample:
 
 
 class Sampler(Protocol):
-    """Draws the codes of one level."""
+    """Draws the codes of one level.
+
+    Attributes:
+        keeps_levels: Whether what it takes for a level stays taken while it samples the next one.
+    """
+
+    keeps_levels: bool
 
     def sample(
         self,

@@ -25,7 +25,7 @@ class StepEvaluator:
     Each layer computes the step's own positions and nothing else. What a convolution reads is kept in a padded grid,
     channels last, and gathered by index tables; keys and values are kept in order time, where the visible ones are a
     prefix. What is old enough to be known for several steps, a span, is added up for all of them at once: in raster
-    order the rows above. All memory is taken when the evaluator is made.
+    order the rows above. What is kept is allocated when the evaluator is made; what is known ahead, span by span.
 
     Args:
         prior: The model, in evaluation mode; its weights are used as they are now.

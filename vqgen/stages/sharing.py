@@ -93,7 +93,7 @@ def generate_shared(
         indices,
         seed,
         candidates=candidates,
-        keep=images_per_label,
+        images_per_label=images_per_label,
         pictures=rank == 0,
     )
 

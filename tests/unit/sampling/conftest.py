@@ -24,3 +24,20 @@ def make_prior():
         return prior
 
     return build
+
+
+@pytest.fixture
+def conditioned():
+    """Makes the features of drawn coarser codes, where a prior is conditioned."""
+
+    def condition(prior, b, seed=0):
+        config = prior.config
+        if not config.is_conditioned:
+            return None
+        torch.manual_seed(seed)
+        device = prior.embedding.weight.device
+        with torch.no_grad():
+            codes = torch.randint(config.codebook_size, (b, config.coarser_height, config.coarser_width), device=device)
+            return prior.encode_condition(codes)
+
+    return condition

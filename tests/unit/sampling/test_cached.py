@@ -19,15 +19,6 @@ MODELS = [
 ]
 
 
-def conditioned(prior, b):
-    """The features of drawn coarser codes, where the prior is conditioned."""
-    config = prior.config
-    if not config.is_conditioned:
-        return None
-    with torch.no_grad():
-        return prior.encode_condition(torch.randint(5, (b, config.coarser_height, config.coarser_width)))
-
-
 @torch.no_grad()
 def logits_differ_by(prior, condition):
     """The largest difference to a full pass, over all steps, when the same codes are put."""
@@ -43,7 +34,7 @@ def logits_differ_by(prior, condition):
 
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("changes", MODELS)
-def test_teacher_forced_logits_are_those_of_a_full_pass_at_every_step(make_prior, slope, changes):
+def test_teacher_forced_logits_are_those_of_a_full_pass_at_every_step(make_prior, conditioned, slope, changes):
     prior = make_prior(slope=slope, **changes).eval()
     condition = conditioned(prior, len(LABELS))
     assert logits_differ_by(prior, condition) < 1e-10
@@ -53,7 +44,7 @@ def test_teacher_forced_logits_are_those_of_a_full_pass_at_every_step(make_prior
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.7, top_k=3), Filters(temperature=0)])
-def test_the_same_codes_as_the_plain_sampler(make_prior, slope, changes, filters):
+def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, changes, filters):
     prior = make_prior(slope=slope, **changes)
     condition = conditioned(prior, len(LABELS))
     plain, cached = (
@@ -145,7 +136,7 @@ def bytes_of(thing):
 
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize("slope", [2, "raster"])
-def test_stated_memory_covers_what_is_kept_and_is_no_more_than_twice_that(make_prior, slope, changes):
+def test_stated_memory_covers_what_is_kept_and_is_no_more_than_twice_that(make_prior, conditioned, slope, changes):
     prior = make_prior(slope=slope, **({"height": 12, "width": 12, "channels": 32} | changes)).eval()
     if prior.config.is_conditioned:
         prior = make_prior(slope=slope, **(changes | {"height": 12, "width": 12, "channels": 32})).eval()

@@ -17,16 +17,6 @@ MODELS = [
 ]
 
 
-def conditioned(prior, b, seed=0):
-    config = prior.config
-    if not config.is_conditioned:
-        return None
-    torch.manual_seed(seed)
-    codes = torch.randint(5, (b, config.coarser_height, config.coarser_width), device=prior.embedding.weight.device)
-    with torch.no_grad():
-        return prior.encode_condition(codes)
-
-
 def assert_equal(one, other, atol=1e-10):
     assert torch.equal(one.codes, other.codes)
     assert torch.allclose(one.log_likelihood, other.log_likelihood, rtol=0, atol=atol)
@@ -35,7 +25,7 @@ def assert_equal(one, other, atol=1e-10):
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.7, top_k=3), Filters(temperature=0)])
-def test_the_same_codes_as_the_plain_sampler(make_prior, slope, changes, filters):
+def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, changes, filters):
     prior = make_prior(slope=slope, **changes)
     condition = conditioned(prior, len(LABELS))
     plain, graphed = (
@@ -45,7 +35,7 @@ def test_the_same_codes_as_the_plain_sampler(make_prior, slope, changes, filters
     assert_equal(plain, graphed)
 
 
-def test_a_second_batch_takes_its_own_labels_condition_noise_size_filters_and_weights(make_prior):
+def test_a_second_batch_takes_its_own_labels_condition_noise_size_filters_and_weights(make_prior, conditioned):
     prior, sampler = make_prior(**MODELS[-1]), GraphedSampler()
     batches = [
         (LABELS, 0, Filters()),
@@ -114,7 +104,7 @@ def test_compiled_steps_give_the_same_codes(make_prior):
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize("filters", [Filters(), Filters(0.7, 3, 0.9), Filters(guidance_scale=2.0)])
-def test_replayed_graphs_give_the_same_codes(make_prior, slope, changes, filters):
+def test_replayed_graphs_give_the_same_codes(make_prior, conditioned, slope, changes, filters):
     prior, labels, sampler = make_prior(slope=slope, **changes).cuda(), LABELS.cuda(), GraphedSampler()
     for seed in range(2):
         condition = conditioned(prior, len(labels), seed)

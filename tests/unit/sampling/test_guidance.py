@@ -12,14 +12,6 @@ LABELS = torch.tensor([0, 2, -1])
 SAMPLERS = [PlainSampler(), CachedSampler(), GraphedSampler()]
 
 
-def conditioned(prior):
-    config = prior.config
-    if not config.is_conditioned:
-        return None
-    with torch.no_grad():
-        return prior.encode_condition(torch.randint(5, (3, config.coarser_height, config.coarser_width)))
-
-
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0, 5.0])
 def test_guided_logits_are_the_product_of_powers(scale):
     conditional, unconditional = (torch.randn(4, 6, dtype=torch.float64) for _ in range(2))
@@ -53,9 +45,9 @@ def test_scale_1_is_no_guidance_and_evaluates_nothing_twice(make_prior, sampler,
 @pytest.mark.parametrize("slope", [1, 2, "raster"])
 @pytest.mark.parametrize("changes", [{}, {"coarser_height": 3, "coarser_width": 2}])
 @pytest.mark.parametrize("filters", [Filters(guidance_scale=2.5), Filters(0.8, 3, guidance_scale=0.3)])
-def test_faster_ones_are_plain(make_prior, slope, changes, filters):
+def test_faster_ones_are_plain(make_prior, conditioned, slope, changes, filters):
     prior = make_prior(slope=slope, **changes)
-    condition = conditioned(prior)
+    condition = conditioned(prior, 3)
     plain, *others = (s.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters) for s in SAMPLERS)
     for other in others:
         assert torch.equal(plain.codes, other.codes)
