@@ -52,7 +52,8 @@ def test_a_second_batch_takes_its_own_labels_condition_noise_size_filters_and_we
             assert_equal(expected, found)
             if change_weights:
                 with torch.no_grad():
-                    prior.output[-1].weight.add_(0.3 * torch.randn_like(prior.output[-1].weight))
+                    for weight in (prior.output[-1].weight, prior.blocks[0].convolution.weight):
+                        weight.add_(0.3 * torch.randn_like(weight))
 
 
 def test_records_again_only_what_does_not_fit(make_prior, monkeypatch):

@@ -22,6 +22,13 @@ def test_memory_grows_with_the_grid_and_the_layers(make_prior):
     assert bytes_per_image(make_prior().config, 8) > bytes_per_image(make_prior().config, 4)
 
 
+def test_levels_that_are_kept_count_together(make_prior):
+    configs = [make_prior(height=side, width=side).config for side in (3, 9)]
+    memory, needed = 10**6, [bytes_per_image(config) for config in configs]
+    assert images_that_fit(configs, memory) == int(0.8 * memory) // max(needed)
+    assert images_that_fit(configs, memory, keeps_levels=True) == int(0.8 * memory) // sum(needed)
+
+
 def test_not_even_one_image(make_prior):
     with pytest.raises(ConfigError, match=r"max_memory: should be at least .* MB, which one image takes, found 0.001"):
         images_that_fit([make_prior().config], 1000)
