@@ -33,16 +33,16 @@ class InceptionSpace:
     """
 
     def __init__(self, weights: Path, compute: Compute) -> None:
+        if not weights.is_file():
+            raise ConfigError(
+                f"--inception-weights {weights}: there is no such file; torch-fidelity publishes it as {WEIGHTS_FILE}"
+            )
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise ConfigError(
                 "--inception-weights: needs torch-fidelity, which is not installed; `pip install 'vqgen[evaluate]'`"
             ) from error
-        if not weights.is_file():
-            raise ConfigError(
-                f"--inception-weights {weights}: there is no such file; torch-fidelity publishes it as {WEIGHTS_FILE}"
-            )
 
         # torch-fidelity would unpickle whatever the file holds
         read_published_weights(weights, "Inception", "Mixed_7c.branch_pool.conv.weight")
