@@ -106,6 +106,8 @@ class Trap:
 
 
 def test_without_torch_fidelity_the_extra_is_named(tmp_path, monkeypatch):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"")
     monkeypatch.setitem(__import__("sys").modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     with pytest.raises(ConfigError, match=r"torch-fidelity, which is not installed; `pip install 'vqgen\[evaluate\]'`"):
         InceptionSpace(tmp_path / "weights.pth", CPU)
