@@ -38,7 +38,9 @@ class InceptionSpace:
                 f"--inception-weights {weights}: there is no such file; torch-fidelity publishes it as {WEIGHTS_FILE}"
             )
         try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+            from torch_fidelity.feature_extractor_inceptionv3 import (  # pyright: ignore[reportMissingImports]
+                FeatureExtractorInceptionV3,
+            )
         except ImportError as error:
             raise ConfigError(
                 "--inception-weights: needs torch-fidelity, which is not installed; `pip install 'vqgen[evaluate]'`"
