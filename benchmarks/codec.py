@@ -21,7 +21,8 @@ from benchmarks.report import RESULTS, interleaved_medians, print_table, write_j
 from vqgen import VQVAE, PixelCNN, VQGenPipeline
 from vqgen.checkpoint import PipelineParts
 from vqgen.codec import Codec, Coder, ImageCodes, ImageShape, ideal_bits
-from vqgen.codec.archive import ArchiveReader, ArchiveWriter
+from vqgen.codec.archive_reader import ArchiveReader
+from vqgen.codec.archive_writer import ArchiveWriter
 from vqgen.compute import Compute
 from vqgen.config import DataConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.data import LabelMap, find_images, read_image

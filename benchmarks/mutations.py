@@ -27,7 +27,9 @@ from PIL import Image
 from benchmarks.report import RESULTS, write_json
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec, Coder, ImageCodes
-from vqgen.codec.archive import HEADER_BYTES, ArchiveReader, ArchiveWriter
+from vqgen.codec.archive_layout import HEADER_BYTES
+from vqgen.codec.archive_reader import ArchiveReader
+from vqgen.codec.archive_writer import ArchiveWriter
 from vqgen.data import find_images, read_image
 from vqgen.errors import BitstreamError, VQGenWarning
 

@@ -20,8 +20,8 @@ from vqgen.errors import BitstreamError
 MAX_IMAGES = 1 << 16
 """Images of a block, at most."""
 
-_MAX_NAMES = 1 << 22
-"""Bytes of all names of a block, at most."""
+MAX_NAMES = 1 << 22
+"""Bytes of all names of a block, at most, with a 0 after each."""
 
 _NAMES, _LABELS = 1, 2
 _RGB, _ALPHA = 1, 2
@@ -179,7 +179,8 @@ def _describe(images: Sequence[BlockImage], num_labels: int) -> bytes:
     if flags & _LABELS:
         parts.append(pack(np.array([num_labels if label is None else label for label in labels]), num_labels + 1))
     if flags & _NAMES:
-        joined = zlib.compress("\0".join(name or "" for name in names).encode(), 9)
+        joined = "\0".join(name or "" for name in names).encode(errors="surrogateescape")
+        joined = zlib.compress(joined, 9)
         parts += [write_varint(len(joined)), joined]
     return b"".join(parts)
 
@@ -223,10 +224,10 @@ def _read_names(data: bytes, at: int, count: int) -> tuple[list[str], int]:
     length, at = read_varint(data, at)
     inflate = zlib.decompressobj()
     try:
-        joined = inflate.decompress(data[at : at + length], _MAX_NAMES)
-        names = joined.decode().split("\0")
-    except (zlib.error, UnicodeDecodeError) as error:
+        joined = inflate.decompress(data[at : at + length], MAX_NAMES)
+    except zlib.error as error:
         raise BitstreamError(f"the names of a block are damaged: {error}") from error
+    names = joined.decode(errors="surrogateescape").split("\0")
     if len(names) != count or not inflate.eof:
         raise BitstreamError(f"a block should have {count} names, found {len(names)}")
     return names, at + length

@@ -136,6 +136,7 @@ class Codec:
             for index in wrong:
                 again = encode_streams(self.models, [streams[index]], self.models.offered("auto") & FALL_BACK)
                 files[index] = self._assemble(codes[index], again[0])
+                assert self._decodes_to(files[index], codes[index])
         return files
 
     def unpack(self, files: Sequence[bytes]) -> list[ImageCodes | BitstreamError]:
@@ -159,11 +160,14 @@ class Codec:
                 results[index] = grids if isinstance(grids, BitstreamError) else _check(header, stream, grids, rest)
         return results
 
-    def check_models(self, vqvae: bytes, models: bytes, coders: frozenset[Coder], levels: int) -> None:
-        """Checks that a file was made with this pipeline.
+    def check_models(
+        self, vqvae: bytes, models: bytes, coders: frozenset[Coder], levels: int, batch_size: int
+    ) -> None:
+        """Checks that a file was made with this pipeline; the arguments are what its header says.
 
         Raises:
-            BitstreamError: It was made with another, or with models that this one lacks.
+            BitstreamError: It was made with another, or with models that this one lacks, or claims to have been
+                computed in a shape that takes more memory than any that is written.
         """
         if vqvae != self.models.vqvae_hash:
             raise BitstreamError(
@@ -182,6 +186,10 @@ class Codec:
             raise BitstreamError(
                 f"it was made with another prior or other static frequencies ({models.hex()}) than those of pipeline "
                 f"{self.parts.name!r} ({self.models.fingerprint(coders).hex()}); open it with the pipeline that made it"
+            )
+        if batch_size > self.models.batch_size:
+            raise BitstreamError(
+                f"the priors should be run with at most {self.models.batch_size} tiles at once, found {batch_size}"
             )
 
     def check_shape(self, shape: ImageShape) -> None:
@@ -224,7 +232,7 @@ class Codec:
         """Header, segments and alpha segment of a file that this pipeline can decode."""
         header, begin = read_header(data)
         coders = frozenset(level.coder for level in header.levels)
-        self.check_models(header.vqvae, header.models, coders, len(header.levels))
+        self.check_models(header.vqvae, header.models, coders, len(header.levels), header.batch_size)
         shape = ImageShape(header.width, header.height, header.rgb, header.label, header.alpha_length is not None)
         self.check_shape(shape)
         expected = shape.grid_sizes(self.parts.vqvae.config.downsample)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from vqgen.codec import Codec, ImageCodes
-    from vqgen.codec.archive import ArchiveWriter
+    from vqgen.codec.archive_writer import ArchiveWriter
 
 _PIXELS_AT_ONCE = 1 << 20
 
@@ -124,7 +124,7 @@ class _Archive:
 @contextmanager
 def _open_sink(codec: "Codec", target: Path, arguments: argparse.Namespace) -> Iterator[_Files | _Archive]:
     """What takes the images; an archive appears when all is well."""
-    from vqgen.codec.archive import ArchiveWriter
+    from vqgen.codec.archive_writer import ArchiveWriter
     from vqgen.files import atomic_path
 
     verify = not arguments.no_verify

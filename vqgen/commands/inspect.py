@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.codec.archive import MAGIC
+    from vqgen.codec.archive_layout import MAGIC
 
     path = Path(arguments.file)
     if not path.is_file():
@@ -78,14 +78,14 @@ def _describe(header: "Header") -> str:
 
 
 def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
-    from vqgen.codec.archive import HEADER_BYTES, ArchiveHeader, read_index
+    from vqgen.codec.archive_layout import HEADER_BYTES, ArchiveHeader, read_index
 
     header = ArchiveHeader.parse(file.read(HEADER_BYTES))
     blocks = read_index(file)
-    images, size = sum(count for _, count in blocks), path.stat().st_size
+    images, size = sum(block.images for block in blocks), path.stat().st_size
     print(f"{path}: archive of {images} images in {len(blocks)} blocks, {header.num_levels} levels")
     print(
-        f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {sum(n for n, _ in blocks)} bytes"
+        f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {sum(block.length for block in blocks)} bytes"
     )
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:
@@ -96,7 +96,8 @@ def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
 
 def _print_contents(file: BinaryIO, codec: "Codec") -> None:
     """Bytes of each level, and their ideal."""
-    from vqgen.codec.archive import ArchiveReader, decode_block, read_blocks
+    from vqgen.codec.archive_layout import read_blocks
+    from vqgen.codec.archive_reader import ArchiveReader, decode_block
     from vqgen.codec.block import read_block
     from vqgen.codec.totals import LevelTotals
 
