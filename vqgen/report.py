@@ -170,9 +170,9 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
 
 
 def plot_rate_distortion(
-    curves: Mapping[str, Sequence[Mapping[str, float]]], ours: Mapping[str, float], path: Path
+    curves: Mapping[str, Sequence[Mapping[str, float | None]]], ours: Mapping[str, float | None], path: Path
 ) -> None:
-    """Plots PSNR and MS-SSIM over bits per pixel: a curve for each format, and a star for ours.
+    """Plots PSNR and MS-SSIM over bits per pixel: a curve for each format, and a star for ours; None is not drawn.
 
     Args:
         curves: Format -> points, each with `bpp`, `psnr` and `ms_ssim`.

@@ -3,7 +3,7 @@
 from vqgen.codec.codec import Codec
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.frequencies import frequencies_of_counts
-from vqgen.codec.header import Coder, Header, read_header
+from vqgen.codec.header import Coder, Header, read_file, read_header
 from vqgen.codec.image_codes import ImageCodes, ImageShape
 from vqgen.codec.labels import Label, ideal_bits
 
@@ -17,5 +17,6 @@ __all__ = [
     "Label",
     "frequencies_of_counts",
     "ideal_bits",
+    "read_file",
     "read_header",
 ]

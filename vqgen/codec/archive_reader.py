@@ -123,5 +123,3 @@ def decode_block(codec: Codec, header: ArchiveHeader, data: bytes) -> list[tuple
     if isinstance(grids, BitstreamError):
         raise grids
     return block.checked(grids)
-
-

@@ -160,9 +160,7 @@ class Codec:
                 results[index] = grids if isinstance(grids, BitstreamError) else _check(header, stream, grids, rest)
         return results
 
-    def check_models(
-        self, vqvae: bytes, models: bytes, coders: frozenset[Coder], levels: int, batch_size: int
-    ) -> None:
+    def check_models(self, vqvae: bytes, models: bytes, coders: frozenset[Coder], levels: int, batch_size: int) -> None:
         """Checks that a file was made with this pipeline; the arguments are what its header says.
 
         Raises:

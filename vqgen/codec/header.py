@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 from vqgen.errors import BitstreamError
 
@@ -22,6 +23,9 @@ MAX_CODES = 1 << 25
 
 CODES_PER_BYTE = 128
 """Codes in a byte, at most: shorter segments are filled up with zeros, so that little data cannot claim much work."""
+
+MAX_FILE_BYTES = 1 << 28
+"""Bytes of a `.vqg` file, at most: four for each code, and the alpha plane."""
 
 NO_LABEL = 0xFFFF
 
@@ -137,6 +141,19 @@ def read_header(data: bytes) -> tuple[Header, int]:
         what = "cut short" if end > len(data) else "longer than it says"
         raise BitstreamError(f"the file is {what}: it should have {end} bytes, found {len(data)}")
     return header, size + 4
+
+
+def read_file(path: Path) -> bytes:
+    """Reads a `.vqg` file, unless it is longer than such a file can be.
+
+    Raises:
+        BitstreamError: It is.
+    """
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        raise BitstreamError(
+            f"this is no compressed image: it should have at most {MAX_FILE_BYTES} bytes, found {size}"
+        )
+    return path.read_bytes()
 
 
 def check_magic(data: bytes, magic: bytes, version: int, what: str) -> None:

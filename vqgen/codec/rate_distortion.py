@@ -5,7 +5,7 @@ Legend: `c` channels, `H W` image.
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from PIL import Image, features
 from vqgen.codec.codec import Codec
 from vqgen.codec.totals import psnr
 from vqgen.data import normalize_mode
+from vqgen.errors import DataError
 from vqgen.metrics import ms_ssim_per_image
 
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
@@ -28,14 +29,14 @@ class Measured:
         bytes: Length of the file.
         bpp: Bits per pixel.
         psnr: In dB, at most 100.
-        ms_ssim: In [0, 1]; NaN where the image is smaller than the window.
+        ms_ssim: In [0, 1]; None where the image is smaller than the window.
         quality: The format's setting; None for ours.
     """
 
     bytes: int
     bpp: float
     psnr: float
-    ms_ssim: float
+    ms_ssim: float | None
     quality: int | None = None
 
 
@@ -81,27 +82,37 @@ def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
     return measure_peer(original, name, min((low, high), key=lambda quality: abs(length(quality) - size)))
 
 
-def compare(codec: Codec, pictures: Sequence[Image.Image], coder: str) -> "Iterator[dict[str, Measured]]":
-    """Ours and the nearest file of every other format, for each image.
+def compare(codec: Codec, picture: Image.Image, coder: str) -> dict[str, Measured]:
+    """An image in our format, and the nearest file in size of every other one.
 
     Args:
         codec: Our codec.
-        pictures: Images of any mode; all formats get them in the model's colours.
+        picture: Of any mode; all formats get it in the model's colours.
         coder: As in `Codec.compress`.
+
+    Raises:
+        DataError: A format does not take images of this size.
     """
-    for picture in pictures:
-        original = in_models_colours(codec, picture)
-        ours = measure_ours(codec, original, coder)
-        peers = {name: nearest_peer(original, pillow, ours.bytes) for name, pillow in peer_formats().items()}
-        yield {"vqgen": ours, **peers}
+    original = in_models_colours(codec, picture)
+    ours = measure_ours(codec, original, coder)
+    peers = {name: nearest_peer(original, pillow, ours.bytes) for name, pillow in peer_formats().items()}
+    return {"vqgen": ours, **peers}
 
 
-def curves(codec: Codec, pictures: Sequence[Image.Image]) -> dict[str, list[dict[str, float]]]:
-    """Means over the images at each of the qualities, for each format."""
-    originals = [in_models_colours(codec, picture) for picture in pictures]
+def curve_points(codec: Codec, picture: Image.Image) -> dict[str, list[Measured]]:
+    """An image at each of the qualities, in each of the other formats."""
+    original = in_models_colours(codec, picture)
     return {
-        name: [means([measure_peer(each, pillow, quality) for each in originals]) for quality in CURVE_QUALITIES]
+        name: [measure_peer(original, pillow, quality) for quality in CURVE_QUALITIES]
         for name, pillow in peer_formats().items()
+    }
+
+
+def mean_curves(points: Sequence[Mapping[str, Sequence[Measured]]]) -> dict[str, list[dict[str, float | None]]]:
+    """Means over the images at each of the qualities, for each format."""
+    return {
+        name: [means([each[name][index] for each in points]) for index in range(len(CURVE_QUALITIES))]
+        for name in points[0]
     }
 
 
@@ -111,22 +122,26 @@ def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
     return normal.convert("L") if codec.parts.vqvae.config.image_channels == 1 else normal
 
 
-def means(measured: Sequence[Measured]) -> dict[str, float]:
-    """Mean of each figure; the quality's only where all have one, and MS-SSIM's where an image has it."""
-    rows = [asdict(each) for each in measured]
-    result = {name: float(np.mean([row[name] for row in rows])) for name in ("bytes", "bpp", "psnr")}
-    known = [row["ms_ssim"] for row in rows if not np.isnan(row["ms_ssim"])]
-    result["ms_ssim"] = float(np.mean(known)) if known else float("nan")
-    if all(row["quality"] is not None for row in rows):
-        result["quality"] = float(np.mean([row["quality"] for row in rows]))
+def means(measured: Sequence[Measured]) -> dict[str, float | None]:
+    """Mean of each figure; the quality's only where all have one, and MS-SSIM's over the images that have it."""
+    result: dict[str, float | None] = {
+        "bytes": float(np.mean([each.bytes for each in measured])),
+        "bpp": float(np.mean([each.bpp for each in measured])),
+        "psnr": float(np.mean([each.psnr for each in measured])),
+    }
+    known = [each.ms_ssim for each in measured if each.ms_ssim is not None]
+    result["ms_ssim"] = float(np.mean(known)) if known else None
+    qualities = [each.quality for each in measured if each.quality is not None]
+    if len(qualities) == len(measured):
+        result["quality"] = float(np.mean(qualities))
     return result
 
 
-def ms_ssim(original: Image.Image, restored: Image.Image) -> float:
-    """Multi-scale structural similarity; NaN where the image is smaller than the window. See `ms_ssim_per_image`."""
+def ms_ssim(original: Image.Image, restored: Image.Image) -> float | None:
+    """Multi-scale structural similarity; None where the image is smaller than the window. See `ms_ssim_per_image`."""
     pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
     found = ms_ssim_per_image(*(each.permute(2, 0, 1)[None] / 255 for each in pair))
-    return float("nan") if found is None else float(found)
+    return None if found is None else float(found)
 
 
 def table(rows: Sequence[Mapping[str, Measured]]) -> Iterator[str]:
@@ -134,13 +149,18 @@ def table(rows: Sequence[Mapping[str, Measured]]) -> Iterator[str]:
     yield f"{'format':<8}{'bpp':>9}{'bytes':>10}{'PSNR':>9}{'MS-SSIM':>9}"
     for name in rows[0]:
         found = means([row[name] for row in rows])
-        yield f"{name:<8}{found['bpp']:>9.4f}{found['bytes']:>10.0f}{found['psnr']:>9.2f}{found['ms_ssim']:>9.4f}"
+        similarity = "-" if found["ms_ssim"] is None else f"{found['ms_ssim']:.4f}"
+        yield f"{name:<8}{found['bpp']:>9.4f}{found['bytes']:>10.0f}{found['psnr']:>9.2f}{similarity:>9}"
 
 
 def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
     file = io.BytesIO()
     options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}
-    original.save(file, name, quality=quality, **options)
+    try:
+        original.save(file, name, quality=quality, **options)
+    except (OSError, ValueError) as error:  # none of them takes every size
+        size = f"{original.width} x {original.height}"
+        raise DataError(f"an image of {size} cannot be written as {name}: {error}") from error
     return file.getvalue()
 
 

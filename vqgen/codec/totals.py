@@ -92,9 +92,10 @@ class LevelTotals:
 
     def lines(self) -> Iterator[str]:
         """A line for each level, coarse to fine."""
+        pixels = max(1, self._pixels)
         for level in self._models.levels:
             size, ideal = self._bytes[level], self._ideal_bits[level]
             yield (
-                f"  {level:<8} {size} bytes, {8 * size / self._pixels:.4g} bpp; "
-                f"ideal {ideal / 8:.1f} bytes, {ideal / self._pixels:.4g} bpp"
+                f"  {level:<8} {size} bytes, {8 * size / pixels:.4g} bpp; "
+                f"ideal {ideal / 8:.1f} bytes, {ideal / pixels:.4g} bpp"
             )

@@ -11,14 +11,8 @@ from vqgen.commands.arguments import add_checkpoint_argument, add_compute_argume
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from vqgen.codec import Codec, ImageCodes
     from vqgen.codec.archive_writer import ArchiveWriter
-
-_PIXELS_AT_ONCE = 1 << 20
-
-_IMAGES_AT_ONCE = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
     from vqgen.codec.totals import CompressionTotals
-    from vqgen.commands.inputs import collect_images, read_all
+    from vqgen.commands.inputs import batches, collect_images, read_all
     from vqgen.pipeline import VQGenPipeline
     from vqgen.progress import ProgressBar
 
@@ -52,13 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     output, totals = Path(arguments.output), CompressionTotals()
     targets = [_archive_path(output)] if arguments.archive else [output / f"{name}.vqg" for name in images.names]
     check_targets(targets, arguments.overwrite)
-    sizes = {name: path.stat().st_size for name, path in zip(images.names, images.read.paths, strict=True)}
+    paths = dict(zip(images.names, images.read.paths, strict=True))
     bar = ProgressBar(len(images), "compress", "image", show=not arguments.quiet)
     with _open_sink(pipe.codec, targets[0], arguments) as sink, bar:
-        for batch in _batches(read_all(images)):
+        for batch in batches(read_all(images), lambda each: each[1].width * each[1].height):
             names, pictures = [name for name, _ in batch], [picture for _, picture in batch]
             codes = pipe.codec.encode(pictures, label=_label(arguments.label), alpha=arguments.alpha)
-            totals.add(pictures, pipe.codec.decode(codes), sum(sizes[name] for name in names))
+            totals.add(pictures, pipe.codec.decode(codes), sum(paths[name].stat().st_size for name in names))
             sink.write(names, codes)
             bar.update(len(batch))
         if not totals.images:
@@ -144,17 +138,3 @@ def _archive_path(output: Path) -> Path:
 
 def _label(text: str) -> str | None:
     return None if text == "none" else text
-
-
-def _batches(pictures: "Iterator[tuple[str, Image]]") -> "Iterator[list[tuple[str, Image]]]":
-    """Some pictures at a time, so many as memory and the models take well."""
-    batch: list[tuple[str, Image]] = []
-    pixels = 0
-    for name, picture in pictures:
-        batch.append((name, picture))
-        pixels += picture.width * picture.height
-        if pixels >= _PIXELS_AT_ONCE or len(batch) >= _IMAGES_AT_ONCE:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch

@@ -2,20 +2,21 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
-from vqgen.errors import BitstreamError, ConfigError, DataError
+from vqgen.errors import BitstreamError, ConfigError
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec, ImageCodes
+    from vqgen.progress import ProgressBar
 
-_SUFFIXES = (".vqg", ".vqga")
+_ARCHIVE = ".vqga"
 
-_AT_ONCE = 64
+_SUFFIXES = frozenset({".vqg", _ARCHIVE})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,122 +33,158 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be decoded."""
+    from vqgen.commands.compress import check_targets
+    from vqgen.commands.inputs import collect_files
     from vqgen.pipeline import VQGenPipeline
     from vqgen.progress import ProgressBar
 
-    files = _find(arguments.paths)
+    files = collect_files(arguments.paths, _SUFFIXES, "compressed file")
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
-    work = _Work(pipe.codec, Path(arguments.output), arguments.overwrite, len(files) == 1)
-    work.check(files)
-    with ProgressBar(len(files), "decompress", "file", show=not arguments.quiet) as bar:
-        single = ((name, path) for name, path in files.items() if path.suffix != ".vqga")
-        while batch := list(islice(single, _AT_ONCE)):
-            work.decompress(batch)
-            bar.update(len(batch))
+    work = _Work(pipe.codec, Path(arguments.output))
+    targets = work.targets(files)
+    check_targets(targets, arguments.overwrite)
+    with ProgressBar(len(targets), "decompress", "image", show=not arguments.quiet) as bar:
+        work.decompress({name: path for name, path in files.items() if not _is_archive(path)}, bar)
         for name, path in files.items():
-            if path.suffix == ".vqga":
-                work.decompress_archive(name, path)
-                bar.update()
+            if _is_archive(path):
+                work.decompress_archive(name, path, bar)
+    if not work.written and len(files) == 1:
+        raise BitstreamError(work.failures[0])
+    for failure in work.failures:
+        print(f"vqgen: {failure}", file=sys.stderr)
     if not work.written:
         raise BitstreamError(f"{', '.join(arguments.paths)}: no image could be decoded")
-    print(f"{work.written} images in {arguments.output}")
-    return 1 if work.failed else 0
+    print(f"{work.written} images in {arguments.output}" + f", {len(work.failures)} files failed" * bool(work.failures))
+    return 1 if work.failures else 0
 
 
 class _Work:
-    """Decodes files and writes pictures; what cannot be decoded is said, and the others go on."""
+    """Decodes files and writes pictures; what cannot be decoded is noted, and the others go on.
 
-    def __init__(self, codec: "Codec", folder: Path, overwrite: bool, is_only_one: bool) -> None:
-        self.codec, self.folder, self.overwrite, self.is_only_one = codec, folder, overwrite, is_only_one
-        self.written = self.failed = 0
+    Attributes:
+        written: Pictures so far.
+        failures: A line for each file that could not be decoded, or not to its end.
+    """
 
-    def check(self, files: dict[str, Path]) -> None:
-        """Refuses to replace pictures, before any is made."""
-        from vqgen.commands.compress import check_targets
+    def __init__(self, codec: "Codec", folder: Path) -> None:
+        self.codec, self.folder = codec, folder
+        self.written, self.failures = 0, list[str]()
 
-        targets = [self._target(_picture_name(name)) for name, path in files.items() if path.suffix != ".vqga"]
-        for name, path in files.items():
-            if path.suffix == ".vqga":
+    def targets(self, files: Mapping[str, Path]) -> list[Path]:
+        """Where the pictures will be written, before any is made; those behind damage are not known.
+
+        Raises:
+            ConfigError: Several would be written to the same place.
+        """
+        targets = [self._target(_picture_name(name)) for name, path in files.items() if not _is_archive(path)]
+        for path in files.values():
+            if _is_archive(path):
                 try:
-                    targets += [self._target(inner) for inner in self._inner_names(path)]
-                except BitstreamError as error:
-                    self._fail(name, error, count=False)
-        if len(set(targets)) < len(targets):
-            twice = next(target for target in targets if targets.count(target) > 1)
-            raise ConfigError(f"{twice}: several of the images would be written there; decompress them one by one")
-        check_targets(targets, self.overwrite)
+                    targets.extend(map(self._target, self._inner_names(path)))
+                except (BitstreamError, OSError):
+                    continue  # said when it is decoded
+        target, count = Counter(targets).most_common(1)[0] if targets else (self.folder, 0)
+        if count > 1:
+            raise ConfigError(f"{target}: several of the images would be written there; decompress them one by one")
+        return targets
 
-    def decompress(self, batch: Sequence[tuple[str, Path]]) -> None:
-        """Decodes some `.vqg` files together."""
-        found = self.codec.unpack([path.read_bytes() for _, path in batch])
-        for (name, _), codes in zip(batch, found, strict=True):
-            if isinstance(codes, BitstreamError):
-                self._fail(name, codes)
-            else:
-                self._write([(_picture_name(name), codes)])
+    def decompress(self, files: Mapping[str, Path], bar: "ProgressBar") -> None:
+        """Decodes `.vqg` files, some at a time."""
+        from vqgen.commands.inputs import batches
 
-    def decompress_archive(self, name: str, path: Path) -> None:
+        for batch in batches(self._read(files), lambda each: _pixels(each[1])):
+            found = self.codec.unpack([data for _, data in batch])
+            sound = []
+            for (name, _), codes in zip(batch, found, strict=True):
+                if isinstance(codes, BitstreamError):
+                    self.failures.append(f"{name}: {codes}")
+                else:
+                    sound.append((_picture_name(name), codes))
+            self._write(sound)
+            bar.update(len(batch))
+
+    def decompress_archive(self, name: str, path: Path, bar: "ProgressBar") -> None:
         """Decodes an archive, up to where it is damaged."""
-        from vqgen.codec.archive import ArchiveReader
+        from vqgen.codec.archive_reader import ArchiveReader
+        from vqgen.commands.inputs import batches
 
-        try:
-            with path.open("rb") as file:
-                images = enumerate(ArchiveReader(file, self.codec))
-                while batch := list(islice(images, _AT_ONCE)):
-                    self._write([(inner or f"{number:05d}", codes) for number, (inner, codes) in batch])
-        except BitstreamError as error:
-            self._fail(name, error)
+        def images() -> "Iterator[tuple[str, ImageCodes]]":
+            try:
+                with path.open("rb") as file:
+                    for number, (inner, codes) in enumerate(ArchiveReader(file, self.codec)):
+                        yield _inner_name(inner, number), codes
+            except (BitstreamError, OSError) as error:
+                self.failures.append(f"{name}: {_cause(error)}")
+
+        before, failed = self.written, len(self.failures)
+        for batch in batches(images(), lambda each: each[1].shape.width * each[1].shape.height):
+            self._write(batch)
+            bar.update(len(batch))
+        if len(self.failures) > failed and self.written > before:
+            self.failures[failed] += f"; the {self.written - before} images before it are written"
+
+    def _read(self, files: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
+        from vqgen.codec import read_file
+
+        for name, path in files.items():
+            try:
+                data = read_file(path)
+            except (BitstreamError, OSError) as error:
+                self.failures.append(f"{name}: {_cause(error)}")
+                continue
+            yield name, data
 
     def _inner_names(self, path: Path) -> Iterator[str]:
-        from vqgen.codec.archive import ArchiveReader
+        from vqgen.codec.archive_reader import ArchiveReader
 
         with path.open("rb") as file:
-            names = ArchiveReader(file, self.codec).names()
-        return (name or f"{number:05d}" for number, name in enumerate(names))
+            for number, name in enumerate(ArchiveReader(file, self.codec).names()):
+                yield _inner_name(name, number)
 
     def _write(self, images: "Sequence[tuple[str, ImageCodes]]") -> None:
         from vqgen.files import atomic_path
 
-        for (name, _), picture in zip(images, self.codec.decode([codes for _, codes in images]), strict=True):
-            with atomic_path(self._target(name)) as temporary:
+        targets = [self._target(name) for name, _ in images]
+        pictures = self.codec.decode([codes for _, codes in images])
+        for target, picture in zip(targets, pictures, strict=True):
+            with atomic_path(target) as temporary:
                 picture.save(temporary)
             self.written += 1
 
     def _target(self, name: str) -> Path:
-        target = self.folder / f"{name}.png"
-        if not target.resolve().is_relative_to(self.folder.resolve()):
-            raise BitstreamError(f"name {name!r} leads out of the output folder; not written")
-        return target
-
-    def _fail(self, name: str, error: BitstreamError, count: bool = True) -> None:
-        if self.is_only_one:
-            raise BitstreamError(f"{name}: {error}") from error
-        if count:
-            self.failed += 1
-            print(f"vqgen: {name}: {error}", file=sys.stderr)
+        return self.folder / f"{name}.png"
 
 
-def _find(paths: Sequence[str]) -> dict[str, Path]:
-    """Name -> file; a file found in a folder is named by its path below it."""
-    files: dict[str, Path] = {}
-    for path in map(Path, paths):
-        if not path.exists():
-            raise DataError(f"{path}: there is no such file or folder")
-        found = (
-            {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.suffix in _SUFFIXES}
-            if path.is_dir()
-            else {path.name: path}
-        )
-        if twice := files.keys() & found.keys():
-            name = min(twice)
-            raise ConfigError(
-                f"{found[name]}: would be written to the same place as {files[name]}; give them one by one"
-            )
-        files |= found
-    if not files:
-        raise DataError(f"{', '.join(paths)}: there is no compressed file; known are {' and '.join(_SUFFIXES)}")
-    return files
+def _inner_name(name: str | None, number: int) -> str:
+    """The name of an image of an archive.
+
+    Raises:
+        BitstreamError: It leads out of the folder that the archive is unpacked to.
+    """
+    inner = Path(name or f"{number:05d}")
+    if inner.is_absolute() or ".." in inner.parts:
+        raise BitstreamError(f"name {name!r} leads out of the output folder; not written")
+    return inner.as_posix()
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() == _ARCHIVE
 
 
 def _picture_name(name: str) -> str:
-    return name.removesuffix(".vqg")
+    return name[:-4] if name.lower().endswith(".vqg") else name
+
+
+def _pixels(data: bytes) -> int:
+    """Pixels of a file's image; 0 where the header is damaged, which decoding says."""
+    from vqgen.codec import read_header
+
+    try:
+        header, _ = read_header(data)
+    except BitstreamError:
+        return 0
+    return header.width * header.height
+
+
+def _cause(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

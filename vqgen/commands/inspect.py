@@ -24,7 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     path = Path(arguments.file)
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+        found = "this is a folder; name a file in it" if path.is_dir() else "there is no such file"
+        raise DataError(f"{path}: {found}")
     codec = None
     if arguments.checkpoint:
         from vqgen.pipeline import VQGenPipeline
@@ -43,9 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_image(path: Path, codec: "Codec | None") -> None:
-    from vqgen.codec import Coder, ideal_bits, read_header
+    from vqgen.codec import Coder, ideal_bits, read_file, read_header
 
-    data = path.read_bytes()
+    data = read_file(path)
     header, size = read_header(data)
     pixels = header.width * header.height
     print(f"{path}: {_describe(header)}")
@@ -83,10 +84,9 @@ def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
     header = ArchiveHeader.parse(file.read(HEADER_BYTES))
     blocks = read_index(file)
     images, size = sum(block.images for block in blocks), path.stat().st_size
+    inside = sum(block.length for block in blocks)
     print(f"{path}: archive of {images} images in {len(blocks)} blocks, {header.num_levels} levels")
-    print(
-        f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {sum(block.length for block in blocks)} bytes"
-    )
+    print(f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {inside} bytes")
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:
         print(f"  prior    run with {header.batch_size} tiles at once, float64")

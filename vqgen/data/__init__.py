@@ -14,7 +14,7 @@ from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import LabelMap
 from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
 from vqgen.data.readable import check_readable
-from vqgen.data.reading import IMAGE_SUFFIXES, find_images, normalize_mode, read_image
+from vqgen.data.reading import IMAGE_SUFFIXES, find_files, find_images, normalize_mode, read_image
 from vqgen.data.sources import open_images
 from vqgen.data.training_order import TrainingOrder
 from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_tensor, to_uint8, training_transform
@@ -38,6 +38,7 @@ __all__ = [
     "count_images",
     "evaluation_batches",
     "evaluation_transform",
+    "find_files",
     "find_images",
     "finish_store",
     "normalize_mode",

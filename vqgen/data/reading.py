@@ -3,7 +3,7 @@
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -100,14 +100,19 @@ def normalize_mode(image: Image.Image, *, keep_alpha: bool = False) -> Image.Ima
 
 
 def find_images(root: Path) -> list[Path]:
-    """Lists the image files below a folder.
+    """Lists the image files below a folder, as `find_files` does: those that end in one of `IMAGE_SUFFIXES`."""
+    return find_files(root, IMAGE_SUFFIXES)
 
-    Names that begin with a dot and files that do not end in one of `IMAGE_SUFFIXES` are passed over. Links are
-    followed, but no folder is entered twice, nor any that `root` lies in. A link to a file that is gone is listed, so
-    that reading it can say so.
+
+def find_files(root: Path, suffixes: Collection[str]) -> list[Path]:
+    """Lists the files below a folder that have one of these endings, in capitals or not.
+
+    Names that begin with a dot are passed over. Links are followed, but no folder is entered twice, nor any that `root`
+    lies in. A link to a file that is gone is listed, so that reading it can say so.
 
     Args:
         root: The folder.
+        suffixes: Endings in lower case, with their dot.
 
     Returns:
         Paths that begin with `root`, in the order of their relative paths.
@@ -117,10 +122,10 @@ def find_images(root: Path) -> list[Path]:
     """
     here = Path(os.path.realpath(root))
     entered = {str(here), *map(str, here.parents)}
-    return [root / name for name in sorted(_walk(str(root), "", entered))]
+    return [root / name for name in sorted(_walk(str(root), "", suffixes, entered))]
 
 
-def _walk(folder: str, prefix: str, entered: set[str]) -> Iterator[str]:
+def _walk(folder: str, prefix: str, suffixes: Collection[str], entered: set[str]) -> Iterator[str]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -132,8 +137,8 @@ def _walk(folder: str, prefix: str, entered: set[str]) -> Iterator[str]:
             target = os.path.realpath(entry.path)
             if target not in entered:
                 entered.add(target)
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", entered)
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and (entry.is_file() or entry.is_symlink()):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", suffixes, entered)
+        elif os.path.splitext(entry.name)[1].lower() in suffixes and (entry.is_file() or entry.is_symlink()):
             yield prefix + entry.name
 
 

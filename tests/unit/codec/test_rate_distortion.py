@@ -5,8 +5,19 @@ import pytest
 from codec_models import noise_picture
 from PIL import Image
 
-from vqgen.codec.rate_distortion import compare, means, measure_peer, ms_ssim, nearest_peer, peer_formats
+from vqgen.codec.rate_distortion import (
+    CURVE_QUALITIES,
+    compare,
+    curve_points,
+    mean_curves,
+    means,
+    measure_peer,
+    ms_ssim,
+    nearest_peer,
+    peer_formats,
+)
 from vqgen.codec.totals import psnr
+from vqgen.errors import DataError
 
 
 def smooth(width, height, mode="L", seed=0):
@@ -30,7 +41,7 @@ def test_ms_ssim_of_the_same_of_another_and_of_the_tiny():
     noisy = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
     assert ms_ssim(image, image) == pytest.approx(1)
     assert 0.1 < ms_ssim(image, noisy) < 0.97
-    assert math.isnan(ms_ssim(smooth(10, 90), smooth(10, 90)))
+    assert ms_ssim(smooth(10, 90), smooth(10, 90)) is None
 
 
 @pytest.mark.parametrize("name", ["JPEG", "WEBP"])
@@ -44,10 +55,28 @@ def test_the_nearest_file_is_the_nearest_of_all_qualities(name):
 
 
 def test_all_formats_are_compared_in_the_models_colours(codec):
-    rows = list(compare(codec, [smooth(24, 20, "RGBA"), smooth(16, 16)], "packed"))
+    rows = [compare(codec, picture, "packed") for picture in (smooth(24, 20, "RGBA"), smooth(9, 16))]
     assert [list(row) for row in rows] == [["vqgen", *peer_formats()]] * 2
     assert rows[0]["vqgen"].bpp == pytest.approx(8 * rows[0]["vqgen"].bytes / 480)
     found = means([row["JPEG"] for row in rows])
     assert found["bytes"] == sum(row["JPEG"].bytes for row in rows) / 2
     assert found["quality"] == sum(row["JPEG"].quality for row in rows) / 2
     assert "quality" not in means([row["vqgen"] for row in rows])
+    assert rows[1]["JPEG"].ms_ssim is None
+    assert found["ms_ssim"] == rows[0]["JPEG"].ms_ssim  # of the images that have one
+    assert means([rows[1]["JPEG"]])["ms_ssim"] is None
+
+
+def test_curves_are_means_over_the_images(codec):
+    pictures = [smooth(24, 20), smooth(16, 16, seed=1)]
+    points = [curve_points(codec, picture) for picture in pictures]
+    found = mean_curves(points)
+    assert list(found) == list(peer_formats())
+    for index, quality in enumerate(CURVE_QUALITIES):
+        each = [measure_peer(picture, "JPEG", quality) for picture in pictures]
+        assert found["JPEG"][index] == means(each)
+
+
+def test_a_size_that_a_format_does_not_take_is_said(codec):
+    with pytest.raises(DataError, match="17000 x 8 cannot be written as WEBP"):
+        compare(codec, smooth(17000, 8), "packed")
