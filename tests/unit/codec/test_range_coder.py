@@ -2,29 +2,13 @@
 
 import numpy as np
 import pytest
+from format_reader import naive_decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqgen.codec.frequencies import frequencies_of_weights
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.errors import BitstreamError
-
-
-def naive_decode(data, tables):
-    """The decoder of FORMAT.md, in Python's integers."""
-    words = [int.from_bytes(data[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(data), 4)] + [0] * 3
-    low, width, point, position, codes = 0, 2**64 - 1, (words[0] << 32) | words[1], 2, []
-    for table in tables:
-        scale = width >> 24
-        quantile = ((point - low) % 2**64) // scale
-        cumulative = np.concatenate([[0], np.cumsum(table)]).tolist()
-        code = max(i for i, begin in enumerate(cumulative[:-1]) if begin <= quantile)
-        codes.append(code)
-        low, width = (low + scale * cumulative[code]) % 2**64, scale * int(table[code])
-        if width < 2**32:
-            word = words[position] if position < len(words) else 0
-            low, width, point, position = (low << 32) % 2**64, width << 32, ((point << 32) | word) % 2**64, position + 1
-    return codes
 
 
 def case(seed, count, size, sharpness):
@@ -43,7 +27,7 @@ def test_what_is_written_is_read_by_us_and_by_the_description(seed, count, size,
     encoder.put(codes[:cut], tables[:cut])
     encoder.put(codes[cut:], tables[cut:])
     data = encoder.finish()
-    assert naive_decode(data, tables) == codes.tolist()
+    assert naive_decode(data, tables.tolist()) == codes.tolist()
     decoder = RangeDecoder(data)
     assert decoder.take(cut, tables[:cut]).tolist() == codes[:cut].tolist()
     assert decoder.take(count - cut, tables[cut:]).tolist() == codes[cut:].tolist()
@@ -58,7 +42,7 @@ def test_one_table_for_all_codes():
     encoder.put(codes, tables[0])
     data = encoder.finish()
     assert RangeDecoder(data).take(500, tables[0]).tolist() == codes.tolist()
-    assert naive_decode(data, tables[:1].repeat(500, axis=0)) == codes.tolist()
+    assert naive_decode(data, [tables[0].tolist()] * 500) == codes.tolist()
 
 
 def test_over_many_codes_the_excess_is_tiny():
@@ -76,15 +60,13 @@ def test_nothing_takes_no_bytes():
 
 def test_bytes_that_nobody_wrote_are_refused_or_decode_to_something():
     tables, _ = case(3, 400, 256, 3)
-    refused = 0
     for seed in range(200):
         try:
             codes = RangeDecoder(np.random.default_rng(seed).bytes(40)).take(400, tables)
-            assert codes.min() >= 0
-            assert codes.max() < 256
         except BitstreamError:
-            refused += 1
-    assert refused >= 0
+            continue
+        assert codes.min() >= 0
+        assert codes.max() < 256
 
 
 def test_an_impossible_point_is_refused():

@@ -1,0 +1,175 @@
+"""A reader of `.vqg` and `.vqga` files written from FORMAT.md alone, in Python's integers and without the package.
+
+It reads the coders `packed` and `static`; what comes between, header, description, index, does not depend on the coder.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+Tables = list[list[int]]
+"""Frequencies of each level, for `static`."""
+
+
+@dataclass
+class Found:
+    """An image as a file tells it; `grids` are flat, coarse to fine."""
+
+    width: int
+    height: int
+    rgb: bool
+    label: int | None
+    grids: list[list[int]]
+    alpha: bytes | None
+    name: str | None = None
+
+
+def naive_decode(data: bytes, tables: Tables) -> list[int]:
+    """The range decoder of FORMAT.md; a table for each code."""
+    words = [int.from_bytes(data[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(data), 4)] + [0] * 3
+    low, width, point, position, codes = 0, 2**64 - 1, (words[0] << 32) | words[1], 2, []
+    for table in tables:
+        scale = width >> 24
+        quantile, begin, code = ((point - low) % 2**64) // scale, 0, 0
+        while begin + table[code] <= quantile:
+            begin, code = begin + table[code], code + 1
+        codes.append(code)
+        low, width = (low + scale * begin) % 2**64, scale * table[code]
+        if width < 2**32:
+            word = words[position] if position < len(words) else 0
+            low, width, point, position = (low << 32) % 2**64, width << 32, ((point << 32) | word) % 2**64, position + 1
+    return codes
+
+
+def read_image(data: bytes, size: int, tables: Tables) -> Found:
+    """Reads a `.vqg` file of a codebook of this size."""
+    assert data[:5] == bytes.fromhex("8956514701")
+    flags = data[5]
+    width, height, _, _, _, _, label, crc = struct.unpack_from("<HH8s8sBBHI", data, 6)
+    at, levels = 34, []
+    for _ in range(flags & 3):
+        levels.append(struct.unpack_from("<BHHI", data, at))
+        at += 9
+    alpha_length = None
+    if flags & 8:
+        (alpha_length,) = struct.unpack_from("<I", data, at)
+        at += 4
+    assert struct.unpack_from("<I", data, at) == (zlib.crc32(data[:at]),)
+    at += 4
+    grids = []
+    for (coder, rows, columns, length), table in zip(levels, tables, strict=True):
+        grids.append(_codes(coder, data[at : at + length], rows * columns, size, table))
+        at += length
+    alpha = None if alpha_length is None else _alpha(data[at:], width, height)
+    assert at + (alpha_length or 0) == len(data)
+    found = Found(width, height, bool(flags & 4), label if flags & 16 else None, grids, alpha)
+    assert _crc(found) == crc
+    return found
+
+
+def read_archive(data: bytes, size: int, tables: Tables, downsample: tuple[int, ...], num_labels: int) -> list[Found]:
+    """Reads a `.vqga` file."""
+    assert data[:5] == bytes.fromhex("8956514101")
+    assert struct.unpack_from("<I", data, 24) == (zlib.crc32(data[:24]),)
+    at, images, index = 28, list[Found](), list[int]()
+    while True:
+        length, begin = _varint(data, at)
+        if length == 0:
+            break
+        block = _read_block(data[begin : begin + length], size, tables, downsample, num_labels)
+        images += block
+        index += [begin + length - at, len(block)]
+        at = begin + length
+    end = begin
+    count, end = _varint(data, end)
+    told = []
+    for _ in range(2 * count):
+        number, end = _varint(data, end)
+        told.append(number)
+    assert told == index
+    assert data[end:] == struct.pack("<II", end - begin, zlib.crc32(data[begin:end])) + b"VQAE"
+    return images
+
+
+def _read_block(data: bytes, size: int, tables: Tables, downsample: tuple[int, ...], num_labels: int) -> list[Found]:
+    count, at = _varint(data, 0)
+    flags = data[at]
+    runs, at = _varint(data, at + 1)
+    images, clear = list[Found](), list[bool]()
+    for _ in range(runs):
+        number, at = _varint(data, at)
+        width, at = _varint(data, at)
+        height, at = _varint(data, at)
+        images += [Found(width, height, bool(data[at] & 1), None, [], None) for _ in range(number)]
+        clear += [bool(data[at] & 2)] * number
+        at += 1
+    if flags & 2:
+        length = -(-count * num_labels.bit_length() // 8)
+        for image, label in zip(images, _unpack(data[at : at + length], count, num_labels + 1), strict=True):
+            image.label = None if label == num_labels else label
+        at += length
+    if flags & 1:
+        length, at = _varint(data, at)
+        for image, name in zip(images, zlib.decompress(data[at : at + length]).decode().split("\0"), strict=True):
+            image.name = name
+        at += length
+    crc = zlib.crc32(data[:at])
+    levels, planes = [], []
+    for _ in tables:
+        coder = data[at]
+        length, at = _varint(data, at + 1)
+        levels.append((coder, length))
+    for has_alpha in clear:
+        length, at = _varint(data, at) if has_alpha else (None, at)
+        planes.append(length)
+    (expected,), at = struct.unpack_from("<I", data, at), at + 4
+    for (coder, length), table, factor in zip(levels, tables, downsample, strict=True):
+        counts = [_grid_size(image, downsample[0], factor) for image in images]
+        codes = _codes(coder, data[at : at + length], sum(counts), size, table)
+        at += length
+        for image, number in zip(images, counts, strict=True):
+            image.grids.append(codes[:number])
+            codes = codes[number:]
+    for image, length in zip(images, planes, strict=True):
+        if length is not None:
+            image.alpha = _alpha(data[at : at + length], image.width, image.height)
+            at += length
+        crc = _crc(image, crc)
+    assert at == len(data)
+    assert crc == expected
+    return images
+
+
+def _codes(coder: int, segment: bytes, count: int, size: int, table: list[int]) -> list[int]:
+    return _unpack(segment, count, size) if coder == 0 else naive_decode(segment, [table] * count)
+
+
+def _unpack(data: bytes, count: int, size: int) -> list[int]:
+    bits, number = (size - 1).bit_length(), int.from_bytes(data, "big")
+    assert len(data) == -(-count * bits // 8)
+    return [(number >> (8 * len(data) - bits * (i + 1))) % 2**bits for i in range(count)]
+
+
+def _alpha(segment: bytes, width: int, height: int) -> bytes:
+    plane = bytearray(zlib.decompress(segment))
+    for at in range(width, width * height):
+        plane[at] = (plane[at] + plane[at - width]) % 256
+    return bytes(plane)
+
+
+def _crc(image: Found, start: int = 0) -> int:
+    for grid in image.grids:
+        start = zlib.crc32(struct.pack(f"<{len(grid)}H", *grid), start)
+    return zlib.crc32(image.alpha or b"", start)
+
+
+def _grid_size(image: Found, stride: int, factor: int) -> int:
+    return (-(-image.height // stride) * stride // factor) * (-(-image.width // stride) * stride // factor)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while data[at] & 0x80:
+        number |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    return number | data[at] << shift, at + 1

@@ -1,0 +1,45 @@
+"""FORMAT.md is enough to read the files: a reader written from it alone finds what was written."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from codec_models import random_codes
+from format_reader import Found, read_archive, read_image
+
+from vqgen.codec import Codec, ImageCodes
+from vqgen.codec.archive_writer import ArchiveWriter
+
+SIZES = [(8, 8), (8, 8), (1, 1), (9, 3), (37, 20)]
+
+
+def images_of(codec: Codec, rgb: bool) -> list[ImageCodes]:
+    images = []
+    for number, size in enumerate(SIZES * 2):
+        codes = random_codes(codec, *size, seed=number, label=[None, 0, 2][number % 3])
+        plane = np.random.default_rng(number).bytes(size[0] * size[1]) if number % 2 else None
+        images.append(replace(codes, shape=replace(codes.shape, rgb=rgb, has_alpha=plane is not None), alpha=plane))
+    return images
+
+
+def as_found(codes: ImageCodes, name: str | None = None) -> Found:
+    shape, grids = codes.shape, [grid.ravel().tolist() for grid in codes.grids.values()]
+    return Found(shape.width, shape.height, shape.rgb, shape.label, grids, codes.alpha, name)
+
+
+@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("coder", ["packed", "static"])
+def test_another_reader_finds_the_same(make_codec, num_levels, coder):
+    codec = make_codec(num_levels, image_channels=3)
+    tables = [codec.models.frequencies(level).tolist() for level in codec.models.levels]
+    images = images_of(codec, rgb=num_levels > 1)
+    files = codec.pack(images, codec.models.offered(coder))
+    assert [read_image(data, 16, tables) for data in files] == [as_found(each) for each in images]
+    archive = io.BytesIO()
+    writer = ArchiveWriter(archive, codec, coder=coder)
+    for number, each in enumerate(images):
+        writer.add(each, f"ä/{number}.png")
+    writer.finish()
+    found = read_archive(archive.getvalue(), 16, tables, codec.parts.vqvae.config.downsample, 3)
+    assert found == [as_found(each, f"ä/{number}.png") for number, each in enumerate(images)]
