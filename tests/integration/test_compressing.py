@@ -1,14 +1,17 @@
 """compress, decompress, inspect and evaluate-codec, and what they refuse."""
 
+import io
 import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import assert_refused, pixels
+from small_runs import assert_refused, pixels, save_picture
 
 from vqgen import VQGenPipeline
+from vqgen.codec.archive_layout import HEADER_BYTES, read_index
+from vqgen.codec.archive_writer import ArchiveWriter
 
 NAMES = ["x.jpg", "a/x.jpg", "a/b/wide.png", "a/b/tall.webp", "grey.png"]
 
@@ -105,6 +108,72 @@ def test_damaged_files_are_named_and_the_others_go_on(vqgen, trained, compressed
     assert len(list((tmp_path / "back").rglob("*.png"))) == 5
 
 
+def test_files_that_cannot_be_read_are_named_and_the_others_go_on(vqgen, trained, compressed, tmp_path):
+    (compressed / "folder.vqg").mkdir()
+    (compressed / "gone.vqg").symlink_to(tmp_path / "nowhere")
+    (compressed / ".x.123.tmp.vqg").write_bytes(b"what a killed process left")
+    (compressed / "x.jpg.vqg").rename(compressed / "x.jpg.VQG")
+    finished = vqgen("decompress", trained, compressed, "-o", tmp_path / "back")
+    assert finished.code == 1
+    assert finished.err == "vqgen: gone.vqg: No such file or directory\n"
+    assert "5 images in" in finished.out
+    assert "1 of 6 files failed" in finished.out
+    assert (tmp_path / "back" / "x.jpg.png").is_file()
+
+
+def test_a_link_to_a_picture_that_is_gone_is_left_out(vqgen, trained, pictures, tmp_path):
+    (pictures / "gone.png").symlink_to(tmp_path / "nowhere")
+    finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small")
+    assert finished.code == 1
+    assert "gone.png" in finished.err
+    assert "5 images in" in finished.out
+
+
+@pytest.mark.parametrize("beside_another", [False, True])
+def test_of_a_damaged_archive_the_sound_blocks_come_back(vqgen, trained, tmp_path, monkeypatch, beside_another):
+    monkeypatch.setattr("vqgen.codec.archive_writer._IMAGES_PER_BLOCK", 4)
+    for number in range(9):
+        save_picture(tmp_path / "in" / f"{number}.png", number)
+    archive = tmp_path / "small" / "all.vqga"
+    assert vqgen("compress", trained, tmp_path / "in", "-o", archive, "--archive").code == 0
+    blocks = read_index(io.BytesIO(data := archive.read_bytes()))
+    at = HEADER_BYTES + blocks[0].length + blocks[1].length
+    archive.write_bytes(data[: at - 1] + bytes([data[at - 1] ^ 0x55]) + data[at:])
+    if beside_another:
+        save_picture(tmp_path / "other.png", 1)
+        assert vqgen("compress", trained, tmp_path / "other.png", "-o", tmp_path / "small").code == 0
+    (tmp_path / "back").mkdir()
+    (tmp_path / "back" / "2.png.png").write_bytes(b"mine")
+    finished = vqgen("decompress", trained, tmp_path / "small", "-o", tmp_path / "back")
+    assert_refused(finished, "2.png.png: exists")
+    (tmp_path / "back" / "2.png.png").unlink()
+    finished = vqgen("decompress", trained, tmp_path / "small", "-o", tmp_path / "back")
+    assert finished.code == 1
+    assert finished.err.startswith("vqgen: all.vqga: ")
+    assert finished.err.endswith("; the 4 images before it are written\n")
+    assert len(list((tmp_path / "back").iterdir())) == 4 + beside_another
+
+
+def test_an_archive_whose_names_lead_elsewhere_writes_nothing_there(vqgen, trained, pictures, tmp_path):
+    codec = VQGenPipeline.from_pretrained(trained, device="cpu").codec
+    for name in ("../evil", "/evil", "a/../../evil"):
+        with (tmp_path / "evil.vqga").open("wb") as file:
+            writer = ArchiveWriter(file, codec)
+            writer.add(codec.encode([Image.open(pictures / "grey.png")])[0], name)
+            writer.finish()
+        finished = vqgen("decompress", trained, tmp_path / "evil.vqga", "-o", tmp_path / "back" / "deep")
+        assert_refused(finished, "evil.vqga", "leads out of the output folder")
+        assert not list(tmp_path.rglob("evil.png"))
+
+
+def test_an_archive_of_no_images(vqgen, trained, tmp_path):
+    with (tmp_path / "none.vqga").open("wb") as file:
+        ArchiveWriter(file, VQGenPipeline.from_pretrained(trained, device="cpu").codec).finish()
+    assert "archive of 0 images" in vqgen("inspect", tmp_path / "none.vqga", "--checkpoint", trained).out
+    finished = vqgen("decompress", trained, tmp_path / "none.vqga", "-o", tmp_path / "back")
+    assert_refused(finished, "none.vqga: the archive has no images")
+
+
 def test_one_file_that_cannot_be_decoded(vqgen, trained, compressed, pictures, tmp_path):
     def refused(path, *parts):
         assert_refused(vqgen("decompress", trained, path, "-o", tmp_path / "back"), path.name, *parts)
@@ -172,17 +241,30 @@ def test_outputs_that_exist_are_kept_unless_overwritten(vqgen, trained, pictures
         (("compress", "CHECKPOINT", "PICTURES", "-o", "OUT", "--alpha", "blend"), "alpha: should be one of drop, keep"),
         (("compress", "CHECKPOINT", "PICTURES", "-o", "OUT", "--label", "cat"), "label should be a name or an index"),
         (("inspect", "GONE"), "there is no such file"),
+        (("inspect", "EMPTY"), "this is a folder"),
+        (("compress", "CHECKPOINT", "PICTURES", "PICTURES", "-o", "OUT"), "written to the same place"),
+        (("compress", "CHECKPOINT", "PICTURES", "-o", "FILE"), "FILE"),
+        (("compress", "CHECKPOINT", "PICTURES", "-o", "FILE", "--archive"), "FILE"),
+        (("decompress", "CHECKPOINT", "PICTURES/grey.png", "-o", "OUT"), "this is no compressed image"),
         (("evaluate-codec", "CHECKPOINT", "EMPTY"), "there is no image"),
+        (("evaluate-codec", "CHECKPOINT", "GONE"), "there is no such file or folder"),
+        (("evaluate-codec", "CHECKPOINT", "PICTURES", "--images", "0"), "--images: should be at least 1, found 0"),
+        (("evaluate-codec", "CHECKPOINT", "PICTURES", "--plot", "OUT"), "--plot: should end in one of .png"),
+        (("evaluate-codec", "CHECKPOINT", "PICTURES", "--coder", "zip"), "coder: should be one of auto"),
+        (("evaluate-codec", "EMPTY", "PICTURES"), ""),
+        (("compress", "CHECKPOINT", "-o", "OUT"), "PATH"),
     ],
 )
 def test_wrong_words_leave_nothing_behind(vqgen, trained, pictures, tmp_path, words, part):
     (tmp_path / "empty").mkdir()
     places = {
         "CHECKPOINT": trained, "EMPTY": tmp_path / "empty", "GONE": tmp_path / "gone", "OUT": tmp_path / "out",
-        "PICTURES": pictures,
+        "PICTURES": pictures, "FILE": tmp_path / "a file", "PICTURES/grey.png": pictures / "grey.png",
     }  # fmt: skip
+    (tmp_path / "a file").write_bytes(b"mine")
     finished = vqgen(*(places.get(word, word) for word in words))
-    assert_refused(finished, part)
+    assert_refused(finished, str(places.get(part, part)))
+    assert (tmp_path / "a file").read_bytes() == b"mine"
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 

@@ -2,8 +2,10 @@
 
 import subprocess
 
+import numpy as np
 import pytest
-from small_runs import final_hashes
+from PIL import Image
+from small_runs import final_hashes, pixels
 
 
 @pytest.fixture
@@ -63,3 +65,23 @@ def test_a_store_that_could_not_be_replaced_is_as_it_was(vqgen, trained, picture
     (disk / "much").write_bytes(bytes(4096 * 3))
     assert_disk_is_full(vqgen("encode", trained, pictures, "-o", disk / "codes"))
     assert {path.name: path.read_bytes() for path in (disk / "codes").iterdir()} == before
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_pictures_that_came_back_before_the_disk_was_full_are_whole(vqgen, trained, tmp_path, small_disk, archive):
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 256, (40, 40), dtype=np.uint8)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(noise).save(tmp_path / "in" / f"{number:02d}.png")
+    words = ("--archive",) * archive
+    assert vqgen("compress", trained, tmp_path / "in", "-o", tmp_path / "small", *words).code == 0
+    disk = small_disk(28)
+    assert_disk_is_full(vqgen("decompress", trained, tmp_path / "small", "-o", disk / "out", "--quiet"))
+    found = sorted(path.name for path in disk.rglob("*") if path.is_file())
+    assert 0 < len(found) < 12
+    assert found == [f"{number:02d}.png.png" for number in range(len(found))]
+    for name in found:
+        assert pixels(disk / "out" / name).shape == (40, 40)
+    small_disk(10_000)
+    assert vqgen("decompress", trained, tmp_path / "small", "-o", disk / "out", "--overwrite").code == 0
+    assert len(list((disk / "out").iterdir())) == 12

@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"vqgen: {failure}", file=sys.stderr)
     if not work.written:
         raise BitstreamError(f"{', '.join(arguments.paths)}: no image could be decoded")
-    print(f"{work.written} images in {arguments.output}" + f", {len(work.failures)} files failed" * bool(work.failures))
+    failed = f"; {len(work.failures)} of {len(files)} files failed" if work.failures else ""
+    print(f"{work.written} images in {arguments.output}{failed}")
     return 1 if work.failures else 0
 
 
@@ -120,7 +121,9 @@ class _Work:
         for batch in batches(images(), lambda each: each[1].shape.width * each[1].shape.height):
             self._write(batch)
             bar.update(len(batch))
-        if len(self.failures) > failed and self.written > before:
+        if self.written == before and len(self.failures) == failed:
+            self.failures.append(f"{name}: the archive has no images")
+        elif len(self.failures) > failed and self.written > before:
             self.failures[failed] += f"; the {self.written - before} images before it are written"
 
     def _read(self, files: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:

@@ -1,18 +1,20 @@
 import io
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from codec_models import random_codes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vqgen.codec import Coder, ideal_bits
+from vqgen.codec import Coder, ImageCodes, ImageShape, frequencies_of_counts, ideal_bits
 from vqgen.codec.archive_layout import HEADER_BYTES, read_index
 from vqgen.codec.archive_reader import ArchiveReader
 from vqgen.codec.archive_writer import ArchiveWriter
 from vqgen.codec.block import read_varint, write_varint
-from vqgen.errors import BitstreamError
+from vqgen.errors import BitstreamError, ConfigError
 
 SIZES = [(8, 8), (8, 8), (9, 3), (1, 1), (40, 24)]
 
@@ -52,8 +54,10 @@ def test_images_come_back_in_a_row_and_one_by_one(make_codec, small_blocks, num_
         name, codes = reader.image(number)
         assert name == names[number]
         assert codes.equals(images[number])
-    with pytest.raises(IndexError, match="it has 23"):
-        reader.image(23)
+    for number in (23, -1):
+        with pytest.raises(IndexError, match="it has 23"):
+            reader.image(number)
+    assert len(list(reader)) == 23  # again, wherever the file stood
 
 
 def test_it_is_read_as_a_stream(codec, small_blocks):
@@ -79,6 +83,20 @@ def test_alpha_planes_and_none_at_all(codec):
     assert list(ArchiveReader(io.BytesIO(write(codec, [])), codec)) == []
 
 
+def test_names_of_any_bytes_and_very_many_of_them(codec, monkeypatch):
+    monkeypatch.setattr("vqgen.codec.archive_writer.MAX_NAMES", 100)
+    names = ["\udcff\udc80.png", *("n" * size for size in (99, 1, 98, 50, 49, 48, 3)), ""]  # the first is no UTF-8
+    images = [random_codes(codec, 8, 8, seed=i) for i in range(len(names))]
+    data = write(codec, images, names)
+    reader = ArchiveReader(io.BytesIO(data), codec)
+    assert list(reader.names()) == names
+    assert len(read_index(io.BytesIO(data))) == 7
+    assert all(codes.equals(image) for (_, codes), image in zip(reader, images, strict=True))
+    for name in ("n" * 100, "a\0b"):
+        with pytest.raises(ConfigError, match="name: should have less than 100 bytes"):
+            ArchiveWriter(io.BytesIO(), codec).add(images[0], name)
+
+
 @pytest.mark.parametrize("coder", ["static", "prior"])
 def test_many_images_take_their_ideal_and_little_more(codec, coder):
     images = [random_codes(codec, 8, 8, seed=i) for i in range(200)]
@@ -87,6 +105,32 @@ def test_many_images_take_their_ideal_and_little_more(codec, coder):
         ideal_bits(codec.models, image, level, Coder[coder.upper()]) for image in images for level in image.grids
     )
     assert bits / 8 < size < 1.005 * bits / 8 + 64
+
+
+def test_where_the_models_know_the_codes_prior_is_shorter_than_static_and_static_than_packed(codec):
+    """Codes drawn from the priors themselves, and frequencies that were counted over such codes."""
+    images = [sampled_codes(codec, seed) for seed in range(200)]
+    for level in codec.models.levels:
+        counts = np.bincount(np.concatenate([image.grids[level].ravel() for image in images]), minlength=16)
+        codec.parts.frequencies[level] = frequencies_of_counts(torch.from_numpy(counts))
+    packed, static, prior, auto = (len(write(codec, images, coder=c)) for c in ("packed", "static", "prior", "auto"))
+    assert prior < static < packed
+    assert auto <= prior + 8
+
+
+def sampled_codes(codec, seed):
+    """Codes of an 8 x 8 image, as the priors draw them."""
+    generator, grids, coarser = torch.Generator().manual_seed(seed), {}, None
+    for level in codec.models.levels:
+        prior = codec.models.prior(level)
+        grid = torch.zeros(1, prior.order.height, prior.order.width, dtype=torch.int64)
+        condition = prior.encode_condition(coarser)
+        for position in prior.order.positions.tolist():
+            with torch.no_grad():
+                logits = prior(grid, torch.tensor([-1]), condition).flatten(2)[0, :, position]
+            grid.view(-1)[position] = torch.multinomial(logits.softmax(0), 1, generator=generator)
+        grids[level], coarser = grid[0].numpy(), grid
+    return ImageCodes(ImageShape(8, 8, False), grids)
 
 
 def test_what_does_not_decode_is_written_without_the_prior(codec, monkeypatch):
@@ -131,6 +175,14 @@ def test_an_archive_of_another_model_is_refused(make_codec):
         ArchiveReader(io.BytesIO(data), make_codec(seed=1))
     with pytest.raises(BitstreamError, match=r"should be version 1, found 3; update vqgen"):
         ArchiveReader(io.BytesIO(data[:4] + b"\x03" + data[5:]), codec)
+
+
+def test_a_shape_that_would_take_more_memory_than_any_that_is_written_is_refused(codec):
+    data = bytearray(write(codec, images_of(codec, 3), coder="prior"))
+    data[22] = 255
+    data[24:28] = zlib.crc32(data[:24]).to_bytes(4, "little")
+    with pytest.raises(BitstreamError, match="with at most 16 tiles at once, found 255"):
+        ArchiveReader(io.BytesIO(data), codec)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

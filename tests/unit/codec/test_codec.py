@@ -1,4 +1,5 @@
 import warnings
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,15 @@ def test_a_file_of_another_prior_is_refused(make_codec):
     del other.parts.priors["bottom"]
     with pytest.raises(BitstreamError, match="level bottom is coded with a prior, which pipeline 'tiny' lacks"):
         Codec(other.parts, other.compute).decompress([data])
+
+
+def test_a_shape_that_would_take_more_memory_than_any_that_is_written_is_refused(codec):
+    data = bytearray(codec.pack([random_codes(codec, 8, 8)], codec.models.offered("prior"))[0])
+    assert data[26] == codec.models.batch_size == 16
+    data[26] = 17
+    data[52:56] = zlib.crc32(data[:52]).to_bytes(4, "little")
+    with pytest.raises(BitstreamError, match="with at most 16 tiles at once, found 17"):
+        codec.decompress([bytes(data)])
 
 
 def test_coders_that_lack_their_model(make_codec):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
+from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_file, read_header
 from vqgen.errors import BitstreamError
 
 
@@ -101,6 +101,16 @@ def test_other_versions_and_other_files_are_named():
         read_header(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(BitstreamError, match="longer than it says"):
         read_header(file_of(make()) + b"x")
+
+
+def test_a_file_longer_than_any_is_not_even_read(tmp_path):
+    path = tmp_path / "huge.vqg"
+    with path.open("wb") as file:
+        file.truncate(2**28 + 1)  # takes no room on the disk
+    with pytest.raises(BitstreamError, match="at most 268435456 bytes, found 268435457"):
+        read_file(path)
+    path.write_bytes(b"abc")
+    assert read_file(path) == b"abc"
 
 
 def test_an_unknown_coder_is_named():
