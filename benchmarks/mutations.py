@@ -33,6 +33,8 @@ from vqgen.codec.archive_writer import ArchiveWriter
 from vqgen.data import find_images, read_image
 from vqgen.errors import BitstreamError, VQGenWarning
 
+_PICTURES = 6
+
 _FIELDS = ("<B", "<H", "<I")
 
 
@@ -155,7 +157,9 @@ def main() -> None:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", VQGenWarning)  # of colours
     codec = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu").codec
-    pictures = [read_image(path) for path in find_images(arguments.folder)[:8]]
+    pictures = [read_image(path) for path in find_images(arguments.folder)[:_PICTURES]]
+    if len(pictures) < _PICTURES:
+        sys.exit(f"FOLDER should hold at least {_PICTURES} images, found {len(pictures)}")
     files = originals(codec, pictures)
     for data, codes in files:
         assert same_codes(decode(codec, data), codes)

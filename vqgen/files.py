@@ -4,13 +4,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)  # it can only be read by setting it
+
+_FILES_AT_ONCE = 16
 
 
 @contextmanager
@@ -42,6 +45,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.replace(target)
     finally:
         _remove(temporary)
+
+
+def write_each(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Writes many files, each all or nothing, some at a time: what waits for the disk then waits together.
+
+    Args:
+        writers: Target -> what writes it to the path that it is given. After a failure no further ones are begun.
+    """
+
+    def write(target: Path) -> None:
+        with atomic_path(target) as temporary:
+            writers[target](temporary)
+
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        for _ in pool.map(write, writers):
+            pass
 
 
 def write_text(target: Path, text: str) -> None:

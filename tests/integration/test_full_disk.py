@@ -79,7 +79,6 @@ def test_pictures_that_came_back_before_the_disk_was_full_are_whole(vqgen, train
     assert_disk_is_full(vqgen("decompress", trained, tmp_path / "small", "-o", disk / "out", "--quiet"))
     found = sorted(path.name for path in disk.rglob("*") if path.is_file())
     assert 0 < len(found) < 12
-    assert found == [f"{number:02d}.png.png" for number in range(len(found))]
     for name in found:
         assert pixels(disk / "out" / name).shape == (40, 40)
     small_disk(10_000)

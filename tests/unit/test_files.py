@@ -1,6 +1,7 @@
 import os
 import re
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from vqgen.files import (
     remove_leftovers,
     sha256_of_file,
     sha256_of_json,
+    write_each,
     write_json,
     write_text,
 )
@@ -150,3 +152,21 @@ def test_a_temporary_of_a_killed_process_with_the_same_id_is_no_hindrance(tmp_pa
     left.mkdir()
     write_text(tmp_path / "a.txt", "new")
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_many_files_at_once_are_each_all_or_nothing(tmp_path):
+    texts = {tmp_path / f"{number % 7}" / f"{number}.txt": str(number) for number in range(100)}
+    write_each({target: partial(Path.write_text, data=text) for target, text in texts.items()})
+    assert {target: target.read_text() for target in texts} == texts
+
+    def tear(temporary):
+        temporary.write_text("half")
+        raise Torn
+
+    last = tmp_path / "never" / "last"
+    targets = [tmp_path / "0" / "7.txt", *(tmp_path / "more" / str(number) for number in range(2000)), last]
+    with pytest.raises(Torn):
+        write_each(dict.fromkeys(targets, tear))
+    assert (tmp_path / "0" / "7.txt").read_text() == "7"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path not in texts]
+    assert not last.parent.exists()

@@ -4,6 +4,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,11 +85,12 @@ class _Files:
     def write(self, names: "Sequence[str]", codes: "Sequence[ImageCodes]") -> None:
         """Writes some images."""
         from vqgen.codec import read_header
-        from vqgen.files import atomic_path
+        from vqgen.files import write_each
 
-        for name, data in zip(names, self.codec.pack(codes, self.offered, verify=self.verify), strict=True):
-            with atomic_path(self.folder / f"{name}.vqg") as temporary:
-                temporary.write_bytes(data)
+        files = self.codec.pack(codes, self.offered, verify=self.verify)
+        targets = [self.folder / f"{name}.vqg" for name in names]
+        write_each({target: partial(Path.write_bytes, data=data) for target, data in zip(targets, files, strict=True)})
+        for data in files:
             self.bytes_written += len(data)
             self.coders.update(level.coder.name.lower() for level in read_header(data)[0].levels)
 

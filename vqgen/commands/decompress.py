@@ -145,14 +145,11 @@ class _Work:
                 yield _inner_name(name, number)
 
     def _write(self, images: "Sequence[tuple[str, ImageCodes]]") -> None:
-        from vqgen.files import atomic_path
+        from vqgen.files import write_each
 
-        targets = [self._target(name) for name, _ in images]
         pictures = self.codec.decode([codes for _, codes in images])
-        for target, picture in zip(targets, pictures, strict=True):
-            with atomic_path(target) as temporary:
-                picture.save(temporary)
-            self.written += 1
+        write_each({self._target(name): picture.save for (name, _), picture in zip(images, pictures, strict=True)})
+        self.written += len(pictures)
 
     def _target(self, name: str) -> Path:
         return self.folder / f"{name}.png"
