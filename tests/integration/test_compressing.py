@@ -65,7 +65,12 @@ def test_inspect_tells_what_a_file_holds(vqgen, trained, compressed, pictures, t
     archive = tmp_path / "all.vqga"
     assert vqgen("compress", trained, pictures, "-o", archive, "--archive").code == 0
     assert "archive of 5 images in 1 blocks" in vqgen("inspect", archive).out
-    assert vqgen("inspect", archive, "--checkpoint", trained).out.count("; ideal ") == 2
+    full = vqgen("inspect", archive, "--checkpoint", trained).out
+    assert full.count("; ideal ") == 2
+    assert full.count(" in 1 blocks, ") == 3
+    assert "bpp of the whole file" in full
+    assert vqgen("compress", trained, pictures / "x.jpg", "-o", tmp_path / "seven", "--label", "7").code == 0
+    assert "label 7 (7)" in vqgen("inspect", tmp_path / "seven" / "x.jpg.vqg", "--checkpoint", trained).out
 
 
 def test_transparency_is_kept_where_it_is_asked_for(vqgen, trained, tmp_path):

@@ -75,27 +75,33 @@ class LevelTotals:
 
     Args:
         models: The pipeline's models.
+
+    Attributes:
+        pixels: Pixels of the images so far.
     """
 
     def __init__(self, models: EntropyModels) -> None:
-        self._models, self._pixels = models, 0
+        self._models, self.pixels = models, 0
         self._bytes, self._ideal_bits = Counter[str](), dict.fromkeys(models.levels, 0.0)
+        self._coders = {level: Counter[str]() for level in models.levels}
 
     def add(self, images: Sequence[ImageCodes], segments: Sequence[Segment]) -> None:
         """Adds a block."""
-        self._pixels += sum(each.shape.width * each.shape.height for each in images)
+        self.pixels += sum(each.shape.width * each.shape.height for each in images)
         for level, segment in zip(self._models.levels, segments, strict=True):
             self._bytes[level] += len(segment.data)
+            self._coders[level][segment.coder.name.lower()] += 1
             self._ideal_bits[level] += sum(
                 ideal_bits(self._models, each, level, segment.coder, each.shape.label) for each in images
             )
 
     def lines(self) -> Iterator[str]:
         """A line for each level, coarse to fine."""
-        pixels = max(1, self._pixels)
+        pixels = max(1, self.pixels)
         for level in self._models.levels:
             size, ideal = self._bytes[level], self._ideal_bits[level]
+            coders = ", ".join(f"{name} in {count} blocks" for name, count in self._coders[level].most_common())
             yield (
-                f"  {level:<8} {size} bytes, {8 * size / pixels:.4g} bpp; "
+                f"  {level:<8} {coders or 'no codes'}, {size} bytes, {8 * size / pixels:.4g} bpp; "
                 f"ideal {ideal / 8:.1f} bytes, {ideal / pixels:.4g} bpp"
             )

@@ -49,7 +49,7 @@ def _print_image(path: Path, codec: "Codec | None") -> None:
     data = read_file(path)
     header, size = read_header(data)
     pixels = header.width * header.height
-    print(f"{path}: {_describe(header)}")
+    print(f"{path}: {_describe(header, codec)}")
     print(f"  file     {len(data)} bytes, {8 * len(data) / pixels:.4g} bpp; header {size} bytes")
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:
@@ -72,9 +72,11 @@ def _print_image(path: Path, codec: "Codec | None") -> None:
         print(f"  alpha    {header.alpha_length} bytes, {8 * header.alpha_length / pixels:.4g} bpp")
 
 
-def _describe(header: "Header") -> str:
+def _describe(header: "Header", codec: "Codec | None") -> str:
     colours = "RGB" if header.rgb else "grey"
     label = "no label" if header.label is None else f"label {header.label}"
+    if codec and header.label is not None and header.label < len(codec.parts.label_map):
+        label += f" ({codec.parts.label_map.names[header.label]})"
     return f"{header.width} x {header.height} {colours}{' with alpha' * (header.alpha_length is not None)}, {label}"
 
 
@@ -91,11 +93,11 @@ def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
     if header.batch_size:
         print(f"  prior    run with {header.batch_size} tiles at once, float64")
     if codec:
-        _print_contents(file, codec)
+        _print_contents(file, size, codec)
 
 
-def _print_contents(file: BinaryIO, codec: "Codec") -> None:
-    """Bytes of each level, and their ideal."""
+def _print_contents(file: BinaryIO, size: int, codec: "Codec") -> None:
+    """Bits per pixel, and the bytes of each level and their ideal."""
     from vqgen.codec.archive_layout import read_blocks
     from vqgen.codec.archive_reader import ArchiveReader, decode_block
     from vqgen.codec.block import read_block
@@ -106,5 +108,6 @@ def _print_contents(file: BinaryIO, codec: "Codec") -> None:
     for data in read_blocks(file):
         block = read_block(data, codec.parts.vqvae.config.downsample, len(codec.parts.label_map))
         totals.add([codes for _, codes in decode_block(codec, reader.header, data)], block.segments)
+    print(f"  pixels   {totals.pixels}, {8 * size / max(1, totals.pixels):.4g} bpp of the whole file")
     for line in totals.lines():
         print(line)
