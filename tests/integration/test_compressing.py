@@ -113,6 +113,16 @@ def test_damaged_files_are_named_and_the_others_go_on(vqgen, trained, compressed
     assert len(list((tmp_path / "back").rglob("*.png"))) == 5
 
 
+def test_of_very_many_damaged_files_some_are_named(vqgen, trained, tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02d}.vqg").write_bytes(b"junk")
+    finished = vqgen("decompress", trained, tmp_path, "-o", tmp_path / "back")
+    assert finished.code == 2
+    lines = finished.err.splitlines()
+    assert [line[:14] for line in lines[:20]] == [f"vqgen: {number:02d}.vqg:" for number in range(20)]
+    assert lines[20:] == ["vqgen: and 10 more like these", f"vqgen: {tmp_path}: no image could be decoded"]
+
+
 def test_files_that_cannot_be_read_are_named_and_the_others_go_on(vqgen, trained, compressed, tmp_path):
     (compressed / "folder.vqg").mkdir()
     (compressed / "gone.vqg").symlink_to(tmp_path / "nowhere")
@@ -124,6 +134,16 @@ def test_files_that_cannot_be_read_are_named_and_the_others_go_on(vqgen, trained
     assert "5 images in" in finished.out
     assert "1 of 6 files failed" in finished.out
     assert (tmp_path / "back" / "x.jpg.png").is_file()
+
+
+def test_a_picture_that_is_too_large_is_named_and_left_out(vqgen, trained, pictures, tmp_path):
+    Image.new("L", (70_000, 1)).save(pictures / "b.png")
+    finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small")
+    assert finished.code == 1
+    assert "vqgen: b.png: an image should have at most" in finished.err
+    assert "5 images in" in finished.out
+    finished = vqgen("evaluate-codec", trained, pictures / "b.png")
+    assert_refused(finished, "b.png: an image should have at most", "none of the 1 images could be measured")
 
 
 def test_a_link_to_a_picture_that_is_gone_is_left_out(vqgen, trained, pictures, tmp_path):

@@ -6,6 +6,7 @@ from vqgen.codec.frequencies import frequencies_of_counts
 from vqgen.codec.header import Coder, Header, read_file, read_header
 from vqgen.codec.image_codes import ImageCodes, ImageShape
 from vqgen.codec.labels import Label, ideal_bits
+from vqgen.codec.pictures import check_size
 
 __all__ = [
     "Codec",
@@ -15,6 +16,7 @@ __all__ = [
     "ImageCodes",
     "ImageShape",
     "Label",
+    "check_size",
     "frequencies_of_counts",
     "ideal_bits",
     "read_file",

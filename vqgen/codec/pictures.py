@@ -75,13 +75,22 @@ def restore_picture(
     return picture
 
 
-def _prepare(picture: Image.Image, channels: int, stride: int) -> PreparedPicture:
-    width, height = picture.size
+def check_size(width: int, height: int) -> None:
+    """Checks that a file can hold an image of this size.
+
+    Raises:
+        DataError: It is too large.
+    """
     if width * height > MAX_PIXELS or max(width, height) > _LONGEST_SIDE:
         raise DataError(
             f"an image should have at most {MAX_PIXELS} pixels and no side above {_LONGEST_SIDE}, "
             f"found {width} x {height}; scale or cut it"
         )
+
+
+def _prepare(picture: Image.Image, channels: int, stride: int) -> PreparedPicture:
+    width, height = picture.size
+    check_size(width, height)
     plane = picture.getchannel("A").tobytes() if picture.mode in ("LA", "RGBA") else None
     colours = np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
     padded = np.pad(colours, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")

@@ -1,6 +1,7 @@
 """`vqgen compress`: turn images into small files."""
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from vqgen.commands.arguments import add_checkpoint_argument, add_compute_argume
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from vqgen.codec import Codec, ImageCodes
     from vqgen.codec.archive_writer import ArchiveWriter
 
@@ -50,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths = dict(zip(images.names, images.read.paths, strict=True))
     bar = ProgressBar(len(images), "compress", "image", show=not arguments.quiet)
     with _open_sink(pipe.codec, targets[0], arguments) as sink, bar:
-        for batch in batches(read_all(images), lambda each: each[1].width * each[1].height):
+        for batch in batches(_of_fitting_size(read_all(images)), lambda each: each[1].width * each[1].height):
             names, pictures = [name for name, _ in batch], [picture for _, picture in batch]
             codes = pipe.codec.encode(pictures, label=_label(arguments.label), alpha=arguments.alpha)
             totals.add(pictures, pipe.codec.decode(codes), sum(paths[name].stat().st_size for name in names))
@@ -60,6 +63,19 @@ def run(arguments: argparse.Namespace) -> int:
             raise DataError(f"{', '.join(arguments.paths)}: none of the {len(images)} images could be read")
     print(totals.summary(targets[0] if arguments.archive else output, sink.bytes_written, sink.coders))
     return 0 if totals.images == len(images) else 1
+
+
+def _of_fitting_size(pictures: "Iterator[tuple[str, Image]]") -> "Iterator[tuple[str, Image]]":
+    """Says on stderr which pictures are too large for a file, and leaves them out."""
+    from vqgen.codec import check_size
+
+    for name, picture in pictures:
+        try:
+            check_size(picture.width, picture.height)
+        except DataError as error:
+            print(f"vqgen: {name}: {error}", file=sys.stderr)
+            continue
+        yield name, picture
 
 
 def check_targets(targets: Sequence[Path], overwrite: bool) -> None:

@@ -18,6 +18,8 @@ _ARCHIVE = ".vqga"
 
 _SUFFIXES = frozenset({".vqg", _ARCHIVE})
 
+_FAILURES_TOLD = 20
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -50,13 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
                 work.decompress_archive(name, path, bar)
     if not work.written and len(files) == 1:
         raise BitstreamError(work.failures[0])
-    for failure in work.failures:
-        print(f"vqgen: {failure}", file=sys.stderr)
+    _tell(work.failures)
     if not work.written:
         raise BitstreamError(f"{', '.join(arguments.paths)}: no image could be decoded")
     failed = f"; {len(work.failures)} of {len(files)} files failed" if work.failures else ""
     print(f"{work.written} images in {arguments.output}{failed}")
     return 1 if work.failures else 0
+
+
+def _tell(failures: Sequence[str]) -> None:
+    for failure in failures[:_FAILURES_TOLD]:
+        print(f"vqgen: {failure}", file=sys.stderr)
+    if len(failures) > _FAILURES_TOLD:
+        print(f"vqgen: and {len(failures) - _FAILURES_TOLD} more like these", file=sys.stderr)
 
 
 class _Work:
