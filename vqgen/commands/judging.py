@@ -1,10 +1,10 @@
-"""The judge: what `vqgen evaluate` and `vqgen sweep` compute of a checkpoint, group by group.
+"""The judge: what `vqgen evaluate`, `sweep` and `compare` compute of a checkpoint, group by group.
 
 Legend: `n` images, `c` channels, `H W` image.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -142,21 +142,24 @@ class Judge:
 
     def likelihood(self) -> list[Figure]:
         """Nats per code of each level, and bits per pixel, of training images and of held-out ones."""
-        figures = []
-        for real in (self.train, self.held_out):
-            codes = self._held_out_codes if real is self.held_out else self.pipe.encode_tensor(real.images)
-            pixels = real.images.shape[-1] * real.images.shape[-2]
+        return [figure for real in (self.train, self.held_out) for figure in self._likelihood_of(real)]
 
-            def nats(
-                chosen: Tensor, codes: Codes = codes, real: RealImages = real, pixels: int = pixels
-            ) -> dict[str, float]:
-                found = likelihood_figures(
-                    self.pipe.parts.priors, codes[chosen], real.labels[chosen], pixels, self.pipe.compute
-                )
-                return {f"{name}_{real.split}": value for name, value in found.items()}
+    def rate(self) -> list[Figure]:
+        """Bits per pixel of held-out images: of the codes as they are, and as the priors expect them."""
+        expected = [figure for figure in self._likelihood_of(self.held_out) if figure.name.startswith("bpp_")]
+        raw = Figure("rate", "raw_bpp", self.pipe.raw_bpp, None, "codes")
+        return [raw, *(replace(figure, group="rate", name="bpp") for figure in expected)]
 
-            figures += self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
-        return figures
+    def _likelihood_of(self, real: RealImages) -> list[Figure]:
+        codes = self._held_out_codes if real is self.held_out else self.pipe.encode_tensor(real.images)
+        pixels = real.images.shape[-1] * real.images.shape[-2]
+
+        def nats(chosen: Tensor) -> dict[str, float]:
+            priors, labels = self.pipe.parts.priors, real.labels[chosen]
+            found = likelihood_figures(priors, codes[chosen], labels, pixels, self.pipe.compute)
+            return {f"{name}_{real.split}": value for name, value in found.items()}
+
+        return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
 
     # what judges samples
 
