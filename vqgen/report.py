@@ -157,7 +157,7 @@ def save_side_by_side(
     ]
     font, gap = ImageFont.load_default(_FONT_SIZE), _FONT_SIZE
     names = [_shortened(name, font, grids[0].width) for name in blocks]
-    row_names = [labels[index] for index in shown.tolist()] if labels else []
+    row_names = [labels[int(index)] for index in shown] if labels else []
     left = gap + round(max((font.getlength(name) for name in row_names), default=0))
     above, step = 2 * gap, grids[0].width + gap
     size = (left + step * len(grids), above + grids[0].height + gap)

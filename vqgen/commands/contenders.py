@@ -113,9 +113,12 @@ def judge_of(judge: "Judge", contender: Contender, arguments: argparse.Namespace
 
 
 def _check_generates(pipe: "VQGenPipeline", arguments: argparse.Namespace) -> None:
-    _ = pipe.priors
+    from vqgen.pipeline import VQGenPipeline
+
     pipe.candidates(arguments.images_per_label, arguments.keep)
-    pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
+    if isinstance(pipe, VQGenPipeline):
+        _ = pipe.priors  # all are there
+        pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
 
 
 def _check_alike(first: Contender, other: Contender) -> None:
