@@ -108,7 +108,7 @@ def judge_of(judge: "Judge", contender: Contender, arguments: argparse.Namespace
     splits = ["train", judge.held_out.split]
     seed = recipe_of(judge.pipe).seed
     real = open_real_images(contender.pipe, arguments.data_root, most=arguments.real_images, splits=splits, seed=seed)
-    _check_held_out(judge.held_out, real[judge.held_out.split], contender)
+    _check_held_out(judge.held_out, real.get(judge.held_out.split), contender)
     return replace(judge, pipe=contender.pipe, train=real["train"])
 
 
@@ -130,6 +130,13 @@ def _check_alike(first: Contender, other: Contender) -> None:
                 f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found {what} "
                 f"{of_other[what]} instead of {expected}; compare runs of one kind of images at a time"
             )
+    names, other_names = first.pipe.label_map.names, other.pipe.label_map.names
+    if names != other_names:  # after the first few
+        place = next(place for place, name in enumerate(names) if other_names[place] != name)
+        raise DataError(
+            f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found label {place} "
+            f"{other_names[place]!r} instead of {names[place]!r}; compare runs of one kind of images at a time"
+        )
     one, two = (contender.pipe.parts.split for contender in (first, other))
     held_out = "test" if "test" in one else "validation"
     if one and two and one[held_out] != two.get(held_out):
@@ -145,13 +152,18 @@ def _images_of(pipe: "VQGenPipeline") -> dict[str, str]:
         "source": data.source,
         "image size": f"{data.image_size} x {data.image_size}",
         "channels": str(data.channels),
-        "labels": ", ".join(labels[:4]) + (f", ... ({len(labels)})" if len(labels) > 4 else "") if labels else "none",
+        "labels": _shown(labels),
     }
 
 
-def _check_held_out(expected: "RealImages", found: "RealImages", contender: Contender) -> None:
+def _shown(labels: Sequence[str]) -> str:
+    more = f", ... ({len(labels)})" if len(labels) > 4 else ""
+    return ", ".join(labels[:4]) + more if labels else "none"
+
+
+def _check_held_out(expected: "RealImages", found: "RealImages | None", contender: Contender) -> None:
     """What the names and numbers of the splits cannot tell: that folders hold the same pictures."""
-    if not (expected.images.equal(found.images) and expected.labels.equal(found.labels)):
+    if found is None or not (expected.images.equal(found.images) and expected.labels.equal(found.labels)):
         raise DataError(
             f"run {contender.checkpoint}: should have the same {expected.split} images as the first run, found others; "
             "--data-root names the folder that holds the images of all runs"

@@ -57,6 +57,12 @@ def test_runs_of_other_images_are_refused(contender, settings, parts):
         assert part in str(refusal.value)
 
 
+def test_a_label_far_down_the_list_counts_too(contender):
+    names = tuple("abcdef")
+    with pytest.raises(DataError, match="found label 5 'g' instead of 'f'"):
+        _check_alike(contender("a", labels=names), contender("b", labels=(*names[:5], "g")))
+
+
 def test_runs_of_other_sources_or_held_out_images_are_refused(contender):
     def of_mnist(parts):
         return replace(parts, data=parts.data.model_copy(update={"source": "mnist"}))
