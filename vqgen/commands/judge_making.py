@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from vqgen.pipeline import VQGenPipeline
 
 
-def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool) -> "Judge":
+def make_judge(
+    arguments: argparse.Namespace, *, needs_space: bool, trains: bool, pipe: "VQGenPipeline | None" = None
+) -> "Judge":
     """Opens a checkpoint and its real images.
 
     Args:
         arguments: With what `add_evaluation_arguments` and `add_compute_arguments` declare.
         needs_space: Whether features will be compared.
         trains: Whether classifiers will be trained for the classification accuracy score.
+        pipe: The checkpoint, where it is open already.
 
     Raises:
         ConfigError: Something needs labels, and the model has none; or a number is out of its range.
@@ -33,7 +36,8 @@ def make_judge(arguments: argparse.Namespace, *, needs_space: bool, trains: bool
     from vqgen.stages.context import make_accelerator
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
-    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    if pipe is None:
+        pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     pipe.candidates(arguments.images_per_label, arguments.keep)
     pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
     _check_labels(pipe, arguments, needs_space, trains)
@@ -91,13 +95,18 @@ def _check_labels(pipe: "VQGenPipeline", arguments: argparse.Namespace, needs_sp
     if trains:
         raise ConfigError(
             f"checkpoint {arguments.checkpoint}: has no labels, so no classifier can be trained on its samples; "
-            "leave the score out: --only reconstruction codes likelihood memorisation"
+            f"leave the score out: {_without_score(arguments)}"
         )
     if needs_space and not arguments.inception_weights:
         raise ConfigError(
             f"checkpoint {arguments.checkpoint}: has no labels, so no classifier to compare features by; give "
-            "--inception-weights FILE, or judge --only reconstruction codes likelihood memorisation"
+            "--inception-weights FILE" + (f", or judge {_without_score(arguments)}" if "only" in arguments else "")
         )
+
+
+def _without_score(arguments: argparse.Namespace) -> str:
+    """The option that leaves the score out, in the words of the command."""
+    return "--only reconstruction codes likelihood memorisation" if "only" in arguments else "--no-score"
 
 
 def _space(judge: "Judge", arguments: argparse.Namespace, compute: "Compute") -> "FeatureSpace":

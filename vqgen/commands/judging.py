@@ -1,10 +1,10 @@
-"""The judge: what `vqgen evaluate` and `vqgen sweep` compute of a checkpoint, group by group.
+"""The judge: what `vqgen evaluate`, `sweep` and `compare` compute of a checkpoint, group by group.
 
 Legend: `n` images, `c` channels, `H W` image.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
 from vqgen.evaluation import (
+    SCORE_PARTS,
+    SUBSET_SIZE,
     AccuracyScorer,
     ClassifierSpace,
     Features,
@@ -32,7 +34,9 @@ from vqgen.evaluation import (
     frechet_distance,
     halves,
     inception_score,
+    inception_score_of_parts,
     kernel_distance,
+    kernel_distance_of_subsets,
     likelihood_figures,
     load_features,
     memorisation,
@@ -142,21 +146,26 @@ class Judge:
 
     def likelihood(self) -> list[Figure]:
         """Nats per code of each level, and bits per pixel, of training images and of held-out ones."""
-        figures = []
-        for real in (self.train, self.held_out):
-            codes = self._held_out_codes if real is self.held_out else self.pipe.encode_tensor(real.images)
-            pixels = real.images.shape[-1] * real.images.shape[-2]
+        return [figure for real in (self.train, self.held_out) for figure in self._likelihood_of(real)]
 
-            def nats(
-                chosen: Tensor, codes: Codes = codes, real: RealImages = real, pixels: int = pixels
-            ) -> dict[str, float]:
-                found = likelihood_figures(
-                    self.pipe.parts.priors, codes[chosen], real.labels[chosen], pixels, self.pipe.compute
-                )
-                return {f"{name}_{real.split}": value for name, value in found.items()}
+    def rate(self) -> list[Figure]:
+        """Bits per pixel of held-out images: of the codes as they are, and as the priors expect them; none without."""
+        if not isinstance(self.pipe, VQGenPipeline):
+            return []
+        expected = [figure for figure in self._likelihood_of(self.held_out) if figure.name.startswith("bpp_")]
+        raw = Figure("rate", "raw_bpp", self.pipe.raw_bpp, None, "codes")
+        return [raw, *(replace(figure, group="rate", name="bpp") for figure in expected)]
 
-            figures += self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
-        return figures
+    def _likelihood_of(self, real: RealImages) -> list[Figure]:
+        codes = self._held_out_codes if real is self.held_out else self.pipe.encode_tensor(real.images)
+        pixels = real.images.shape[-1] * real.images.shape[-2]
+
+        def nats(chosen: Tensor) -> dict[str, float]:
+            priors, labels = self.pipe.parts.priors, real.labels[chosen]
+            found = likelihood_figures(priors, codes[chosen], labels, pixels, self.pipe.compute)
+            return {f"{name}_{real.split}": value for name, value in found.items()}
+
+        return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
 
     # what judges samples
 
@@ -174,8 +183,8 @@ class Judge:
             "distribution",
             self.space.name,
             counts,
-            compare_distributions(real, drawn),
-            lambda: compare_distributions(real.subset(one), real.subset(other)),
+            compare_distributions(real, drawn, self.seed),
+            lambda: compare_distributions(real.subset(one), real.subset(other), self.seed),
         )
 
     def naming(self, samples: Samples) -> list[Figure]:
@@ -184,7 +193,7 @@ class Judge:
         drawn, real = self._features_of(samples), self._reference_features
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         figures = {
-            "inception_score": inception_score(drawn.log_probabilities),
+            **_inception_scores(drawn, self.seed),
             "inception_score_of_real": inception_score(real.log_probabilities),
         }
         if isinstance(self.space, ClassifierSpace):
@@ -193,7 +202,7 @@ class Judge:
 
         def of_halves(chosen: Tensor) -> dict[str, float]:
             part = real.subset(chosen)
-            floors = {"inception_score": inception_score(part.log_probabilities)}
+            floors = _inception_scores(part, self.seed)
             floors["sample_accuracy"] = accuracy(part.log_probabilities, self.reference.labels[chosen])
             return floors | {
                 "inception_score_of_real": floors["inception_score"],
@@ -277,22 +286,35 @@ class Judge:
         )
 
 
-def compare_distributions(real: Features, samples: Features) -> dict[str, float]:
-    """All distances between two sets of features.
+def compare_distributions(real: Features, samples: Features, seed: int) -> dict[str, float]:
+    """All distances between two sets of features; the kernel distance of subsets too where there are images enough.
 
     Raises:
         DataError: They are of different spaces, or there are too few images for a metric.
     """
     check_same_space(real, samples)
-    manifold = compare_manifolds(real.values, samples.values)
+    manifold, of_subsets = compare_manifolds(real.values, samples.values), {}
+    if min(len(real), len(samples)) >= SUBSET_SIZE:
+        found = kernel_distance_of_subsets(real.values, samples.values, seed)
+        of_subsets = {"kernel_distance_of_subsets": found.mean, "kernel_distance_deviation": found.deviation}
     return {
         "frechet_distance": frechet_distance(real.values, samples.values),
         "kernel_distance": kernel_distance(real.values, samples.values),
+        **of_subsets,
         "precision": manifold.precision,
         "recall": manifold.recall,
         "density": manifold.density,
         "coverage": manifold.coverage,
     }
+
+
+def _inception_scores(features: Features, seed: int) -> dict[str, float]:
+    """The inception score, and that of parts where there are images enough."""
+    scores = {"inception_score": inception_score(features.log_probabilities)}
+    if len(features) >= SCORE_PARTS:
+        found = inception_score_of_parts(features.log_probabilities, seed)
+        scores |= {"inception_score_of_parts": found.mean, "inception_score_deviation": found.deviation}
+    return scores
 
 
 def _as_points(images: Tensor) -> Tensor:

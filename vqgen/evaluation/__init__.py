@@ -1,7 +1,14 @@
 """Judging samples: small functions of features, images and codes; `vqgen evaluate` puts them together."""
 
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
-from vqgen.evaluation.distribution import frechet_distance, frechet_distance_of_gaussians, kernel_distance
+from vqgen.evaluation.distribution import (
+    SUBSET_SIZE,
+    Spread,
+    frechet_distance,
+    frechet_distance_of_gaussians,
+    kernel_distance,
+    kernel_distance_of_subsets,
+)
 from vqgen.evaluation.features import (
     ClassifierSpace,
     Features,
@@ -16,10 +23,20 @@ from vqgen.evaluation.likelihood import likelihood_figures, mean_nats_per_code
 from vqgen.evaluation.manifold import Manifold, compare_manifolds, density_coverage, nearest, precision
 from vqgen.evaluation.memorisation import Memorisation, memorisation
 from vqgen.evaluation.reconstruction import find_lpips_weights, load_lpips, reconstruction_errors
-from vqgen.evaluation.scores import accuracy, candidates_for, inception_score, keep_surest, label_probability
+from vqgen.evaluation.scores import (
+    SCORE_PARTS,
+    accuracy,
+    candidates_for,
+    inception_score,
+    inception_score_of_parts,
+    keep_surest,
+    label_probability,
+)
 from vqgen.evaluation.training import ClassifierObjective, as_image_set, train_on
 
 __all__ = [
+    "SCORE_PARTS",
+    "SUBSET_SIZE",
     "AccuracyScorer",
     "ClassifierObjective",
     "ClassifierSpace",
@@ -28,6 +45,7 @@ __all__ = [
     "Figure",
     "Manifold",
     "Memorisation",
+    "Spread",
     "accuracy",
     "as_image_set",
     "as_many_per_label",
@@ -43,8 +61,10 @@ __all__ = [
     "frechet_distance_of_gaussians",
     "halves",
     "inception_score",
+    "inception_score_of_parts",
     "keep_surest",
     "kernel_distance",
+    "kernel_distance_of_subsets",
     "label_probability",
     "likelihood_figures",
     "load_features",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqgen.checkpoint import hash_model, save_model
 from vqgen.compute import Compute
-from vqgen.config import Level, TrainConfig
+from vqgen.config import Level, PixelCNNConfig, TrainConfig
 from vqgen.data import CodeStore
 from vqgen.losses import nats_per_code
 from vqgen.metrics_log import read_metrics
@@ -21,7 +21,7 @@ from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, read_batch
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
 from vqgen.stages.schedule import training_order
-from vqgen.training import Objective, Trainer
+from vqgen.training import Objective, Session, Trainer
 
 _VALIDATION_BATCH = 64
 
@@ -95,14 +95,8 @@ def train_prior(context: RunContext, level: Level) -> str:
     if action == "skip":
         context.say(f"{stage}: complete")
         return record.output
-    seed = derive_seed(recipe.seed, stage)
-    torch.manual_seed(derive_seed(seed, "init"))
-    model = PixelCNN(recipe.prior_config(level, len(store.info.label_map)))
-    objective = PriorObjective(model, store, context.compute, context.rank, context.world_size)
-    num_images = sum(store.info.counts.get(split, 0) for split in TRAINING_SPLITS)
-    order = training_order(train, num_images, seed, context.world_size)
-    batches = CodeBatches(store, level, order, seed, context.rank, context.world_size)
-    figures = Trainer(objective, batches, train, order.num_steps, context.session(stage)).train()
+    config = recipe.prior_config(level, len(store.info.label_map))
+    model, figures = fit_prior(config, train, store, context.session(stage), context.compute)
     nats = mean_nats_per_code(model, store, "train", context.compute, context.rank, context.world_size)
     figures |= {
         "train_nats_per_code": nats,
@@ -123,6 +117,32 @@ def train_prior(context: RunContext, level: Level) -> str:
     )
     context.say(f"{stage}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
     return output
+
+
+def fit_prior(
+    config: PixelCNNConfig, train: TrainConfig, store: CodeStore, session: Session, compute: Compute
+) -> tuple[PixelCNN, dict[str, float]]:
+    """Trains a prior on the codes of a store, from its random start or from where the session's folder says it was.
+
+    Args:
+        config: The prior; its level and sizes are those of the store.
+        train: How to train.
+        store: Codes of the training and validation images.
+        session: Processes, seed and folder.
+        compute: Number format of the validation.
+
+    Returns:
+        The prior with the weights of the best validation, and the figures of that validation.
+    """
+    rank, world_size = session.accelerator.process_index, session.accelerator.num_processes
+    seed = derive_seed(session.seed, session.stage)
+    torch.manual_seed(derive_seed(seed, "init"))
+    model = PixelCNN(config)
+    objective = PriorObjective(model, store, compute, rank, world_size)
+    num_images = sum(store.info.counts.get(split, 0) for split in TRAINING_SPLITS)
+    order = training_order(train, num_images, seed, world_size)
+    batches = CodeBatches(store, config.level, order, seed, rank, world_size)
+    return model, Trainer(objective, batches, train, order.num_steps, session).train()
 
 
 _CURVES = {"loss": "training", "val_nats_per_code": "validation"}

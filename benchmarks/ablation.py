@@ -1,0 +1,137 @@
+"""What does each choice in a prior cost or give? Trains variants of one level's prior on the codes of a finished run.
+
+    python -m benchmarks.ablation RUN [--level bottom] [--variants slope-2 raster ...] [--seeds 0 1 2] [--steps N]
+                                      [--work DIR] [--json FILE]
+
+All variants see the same codes in the same order, for as many steps. `raster-attention` attends after every block, so
+that it has no blind spot, and `raster-deep` has so many layers that convolutions alone reach every earlier code; both
+are made narrower until they have no more parameters than the recipe's prior. A row is one variant: medians over the
+seeds of nats per code on the validation images (the best validation) and on training images. A variant and seed that is
+done is read from the work folder; one that was cut goes on.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.report import RESULTS, print_table, write_json
+from vqgen.compute import Compute
+from vqgen.config import PixelCNNConfig, Recipe, TrainConfig, read_recipe
+from vqgen.data import CodeStore
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.order import CausalOrder
+from vqgen.stages.context import make_accelerator
+from vqgen.stages.train_prior import fit_prior, mean_nats_per_code
+from vqgen.training import Session
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "recipe": {},
+    "slope-1": {"slope": 1},
+    "slope-2": {"slope": 2},
+    "slope-3": {"slope": 3},
+    "slope-4": {"slope": 4},
+    "raster": {"slope": "raster"},
+    "raster-attention": {"slope": "raster", "attention_every": 1},
+    "raster-deep": {"slope": "raster", "attention_every": 0},
+    "no-attention": {"attention_every": 0},
+    "no-dropout": {"dropout": 0.0},
+    "no-ema": {"train": {"ema_decay": 0.0}},
+}
+"""Name -> what differs from the recipe's prior; `train` from its training."""
+
+
+def make_variant(name: str, base: PixelCNNConfig, train: TrainConfig) -> tuple[PixelCNNConfig, TrainConfig]:
+    """The prior and the training of a variant."""
+    changes = dict(VARIANTS[name])
+    train = TrainConfig.model_validate(train.model_dump() | changes.pop("train", {}))
+    if name == "raster-deep":
+        changes["layers"] = max(base.layers, math.ceil((max(base.height, base.width) - 2) / 2))
+    config = PixelCNNConfig.model_validate(base.model_dump() | changes)
+    return (narrowed(config, num_parameters(base)) if name.startswith("raster-") else config), train
+
+
+def narrowed(config: PixelCNNConfig, most: int) -> PixelCNNConfig:
+    """The same prior with the most channels, a multiple of its heads, of which it has at most so many parameters."""
+    while num_parameters(config) > most:
+        config = config.model_copy(update={"channels": config.channels - config.attention_heads})
+    return config
+
+
+def num_parameters(config: PixelCNNConfig) -> int:
+    """Counts the parameters of a prior."""
+    return sum(parameter.numel() for parameter in PixelCNN(config).parameters())
+
+
+def measure(
+    config: PixelCNNConfig, train: TrainConfig, store: CodeStore, session: Session, compute: Compute
+) -> dict[str, float]:
+    """Trains one variant with one seed, unless that is done, and returns its figures."""
+    done = session.folder / "figures.json"
+    if done.is_file():
+        return json.loads(done.read_text())
+    begin = time.perf_counter()
+    model, figures = fit_prior(config, train, store, session, compute)
+    found = {
+        "val_nats": figures["val_nats_per_code"],
+        "train_nats": mean_nats_per_code(model, store, "train", compute),
+        "seconds": time.perf_counter() - begin,
+    }
+    done.write_text(json.dumps(found))
+    return found
+
+
+def rows_of(arguments: argparse.Namespace, recipe: Recipe, store: CodeStore) -> list[dict[str, Any]]:
+    """Trains every variant with every seed; a row a variant."""
+    compute = Compute.resolve(arguments.device, arguments.dtype)
+    accelerator = make_accelerator(compute)
+    base = recipe.prior_config(arguments.level, len(store.info.label_map))
+    train = recipe.prior(arguments.level).train
+    train = train.model_copy(update={"steps": arguments.steps or train.steps, "epochs": None, "patience": 0})
+    rows = []
+    for name in arguments.variants:
+        config, its_train = make_variant(name, base, train)
+        found = []
+        for seed in arguments.seeds:
+            folder = arguments.work / f"{name}-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            session = Session(f"prior-{arguments.level}", seed, accelerator, folder, quiet=True)
+            found.append(measure(config, its_train, store, session, compute))
+            print(f"{name}, seed {seed}: {found[-1]}", flush=True)
+        rows.append(
+            {
+                "variant": name,
+                "parameters": num_parameters(config),
+                "steps_of_a_map": CausalOrder(config.height, config.width, config.slope).num_steps,
+                **{figure: median(each[figure] for each in found) for figure in found[0]},
+                "val_nats_of_seeds": [each["val_nats"] for each in found],
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Prints the table and writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run folder with its codes")
+    parser.add_argument("--level", default="bottom")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
+    parser.add_argument("--work", type=Path, default=Path("ablation"), help="folder of the trainings")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--json", type=Path, default=RESULTS / "ablation.json")
+    arguments = parser.parse_args()
+    recipe, store = read_recipe(arguments.run / "recipe.toml"), CodeStore(arguments.run / "codes")
+    rows = rows_of(arguments, recipe, store)
+    print_table([{name: value for name, value in row.items() if name != "val_nats_of_seeds"} for row in rows])
+    settings = {"run": arguments.run.name, "level": arguments.level, "seeds": arguments.seeds, "rows": rows}
+    write_json(arguments.json, settings)
+
+
+if __name__ == "__main__":
+    main()

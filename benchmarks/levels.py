@@ -1,0 +1,86 @@
+"""Which level's samples go wrong? Keeps the codes of real images down to a level, samples the rest, and judges each.
+
+    python -m benchmarks.levels CHECKPOINT [--classifier CHECKPOINT] [--images 1000] [--seed 0] [--json FILE]
+
+A row each for: real images; their reconstructions (all levels real); real codes down to a level and samples below; and
+all levels sampled. Columns: the share that the classifier names right, and the Frechet distance in its features to the
+real images. The images are held out, with their own labels; what a row adds to the one above it is its level's doing.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.report import RESULTS, print_table, write_json
+from vqgen import Codes, VQGenPipeline
+from vqgen.commands.real_images import RealImages, open_real_images
+from vqgen.errors import CheckpointError
+from vqgen.evaluation import ClassifierSpace, accuracy, frechet_distance
+from vqgen.sampling import Filters, ImageNoise
+from vqgen.sampling.sampler import evaluation
+
+
+def sample_below(pipe: VQGenPipeline, codes: Codes, labels: Tensor, kept: int, seed: int) -> Codes:
+    """Samples all levels but the `kept` coarsest, which stay as they are; image i draws from (seed, i)."""
+    labels = labels.to(pipe.compute.device)
+    grids = {level: codes.grids[level].to(pipe.compute.device) for level in codes.levels[:kept]}
+    noise = ImageNoise(seed, range(len(labels)), pipe.compute.device)
+    for place in range(kept, len(codes.levels)):
+        prior = pipe.priors[place]
+        with evaluation(prior), pipe.compute.autocast():
+            condition = prior.encode_condition(grids[codes.levels[place - 1]] if place else None)
+            grids[codes.levels[place]] = pipe.sampler.sample(prior, labels, condition, noise, Filters()).codes
+    return Codes(grids)
+
+
+def measure(pipe: VQGenPipeline, space: ClassifierSpace, real: RealImages, seed: int) -> Iterator[dict[str, Any]]:
+    """A row for each number of levels that stay real."""
+    reference = space(real.images)
+    codes = pipe.encode_tensor(real.images)
+
+    def row(name: str, images: Tensor) -> dict[str, Any]:
+        found = space(images)
+        return {
+            "images": name,
+            "named_right": accuracy(found.log_probabilities, real.labels),
+            "frechet_distance": frechet_distance(reference.values, found.values),
+        }
+
+    yield row("real", real.images)
+    for kept in reversed(range(len(codes.levels) + 1)):
+        sampled = codes.levels[kept:]
+        name = f"{' and '.join(sampled)} sampled" if sampled else "reconstructions"
+        yield row(name, pipe.decode_tensor(sample_below(pipe, codes, real.labels, kept, seed)))
+
+
+def main() -> None:
+    """Prints the table and writes it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("--classifier", help="checkpoint whose classifier judges (default: its own)")
+    parser.add_argument("--data-root", help="where the images are (default: as the recipe says)")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=RESULTS / "levels.json")
+    arguments = parser.parse_args()
+    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint)
+    judge = VQGenPipeline.from_pretrained(arguments.classifier or arguments.checkpoint).parts
+    if judge.classifier is None:
+        raise CheckpointError(
+            f"{arguments.classifier or arguments.checkpoint}: has no classifier; --classifier names one"
+        )
+    space = ClassifierSpace(judge.classifier, judge.classifier_hash, pipe.compute)
+    found = open_real_images(pipe, arguments.data_root, most=arguments.images, splits=["validation", "test"])
+    real = found.get("test", found["validation"])
+    with torch.no_grad():
+        rows = list(measure(pipe, space, real, arguments.seed))
+    print_table(rows)
+    write_json(arguments.json, {"images": len(real), "split": real.split, "seed": arguments.seed, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Real codes down to a level, samples below: the real ones stay, the sampled ones are those of the whole chain."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.levels import measure, sample_below
+from vqgen import VQGenPipeline
+from vqgen.commands.real_images import open_real_images
+from vqgen.evaluation import ClassifierSpace
+
+SHIPPED = Path(__file__).parents[3] / "checkpoints" / "pretrained" / "digits"
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return VQGenPipeline.from_pretrained(SHIPPED, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def real(pipe):
+    return open_real_images(pipe, None, most=100, splits=["validation"])["validation"]
+
+
+def are_equal(one, other):
+    return all(torch.equal(one.grids[level], other.grids[level]) for level in other.levels)
+
+
+def test_kept_levels_are_the_real_ones(pipe, real):
+    codes = pipe.encode_tensor(real.images)
+    kept = sample_below(pipe, codes, real.labels, 1, seed=3)
+    assert torch.equal(kept.grids["top"], codes.grids["top"])
+    assert not torch.equal(kept.grids["bottom"], codes.grids["bottom"])
+    assert are_equal(sample_below(pipe, codes, real.labels, 2, seed=3), codes)
+
+
+def test_with_no_level_kept_it_is_the_pipeline_s_own_sampling(pipe, real):
+    sampled = sample_below(pipe, pipe.encode_tensor(real.images), real.labels, 0, seed=3)
+    expected, _ = pipe.sample(real.labels.tolist(), range(len(real)), seed=3, filters=pipe.filters())
+    assert are_equal(sampled, expected)
+
+
+def test_real_images_are_at_no_distance_and_each_level_has_a_row(pipe, real):
+    parts = pipe.parts
+    rows = list(measure(pipe, ClassifierSpace(parts.classifier, parts.classifier_hash, pipe.compute), real, 0))
+    assert [row["images"] for row in rows] == [
+        "real", "reconstructions", "bottom sampled", "top and bottom sampled"
+    ]  # fmt: skip
+    assert rows[0]["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    assert rows[1]["frechet_distance"] > 1e-3
