@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     images = collect_images(arguments.paths, pipe.label_map, keep_alpha=arguments.alpha == "keep")
     output, totals = Path(arguments.output), CompressionTotals()
     targets = [_archive_path(output)] if arguments.archive else [output / f"{name}.vqg" for name in images.names]
-    check_targets(targets, arguments.overwrite)
+    check_targets(targets[0].parent if arguments.archive else output, targets, arguments.overwrite)
     paths = dict(zip(images.names, images.read.paths, strict=True))
     bar = ProgressBar(len(images), "compress", "image", show=not arguments.quiet)
     with _open_sink(pipe.codec, targets[0], arguments) as sink, bar:
@@ -78,12 +78,19 @@ def _of_fitting_size(pictures: "Iterator[tuple[str, Image]]") -> "Iterator[tuple
         yield name, picture
 
 
-def check_targets(targets: Sequence[Path], overwrite: bool) -> None:
+def check_targets(folder: Path, targets: Sequence[Path], overwrite: bool) -> None:
     """Refuses to replace files, unless that is asked for.
 
+    Args:
+        folder: Where the files will be written.
+        targets: The files.
+        overwrite: Whether it is asked for.
+
     Raises:
-        ConfigError: A file is there.
+        ConfigError: A file is there, or where the folder should be.
     """
+    if file := next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None):
+        raise ConfigError(f"-o: should be a folder, and {file} is a file; choose another -o")
     there = [path for path in targets if path.exists()]
     if there and not overwrite:
         more = f", and {len(there) - 1} more" if len(there) > 1 else ""

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     work = _Work(pipe.codec, Path(arguments.output))
     targets = work.targets(files)
-    check_targets(targets, arguments.overwrite)
+    check_targets(work.folder, targets, arguments.overwrite)
     with ProgressBar(len(targets), "decompress", "image", show=not arguments.quiet) as bar:
         work.decompress({name: path for name, path in files.items() if not _is_archive(path)}, bar)
         for name, path in files.items():
