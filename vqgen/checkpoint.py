@@ -22,12 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vqgen.config import ClassifierConfig, Config, DataConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.config import DataConfig
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.registry import CONFIGS
 from vqgen.models.vqvae import VQVAE
 
 FORMAT_VERSION = 1
@@ -36,13 +37,7 @@ _TEXTS = ("README.md", "recipe.toml")
 
 _FREQUENCIES = "frequencies.safetensors"
 
-_CONFIGS: dict[type[nn.Module], type[Config]] = {
-    VQVAE: VQVAEConfig,
-    PixelCNN: PixelCNNConfig,
-    Classifier: ClassifierConfig,
-}
-
-Model = TypeVar("Model", VQVAE, PixelCNN, Classifier)
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: str = "") -> None:
@@ -75,7 +70,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
         raise CheckpointError(f"{path}: is damaged or cut short ({error}); restore it or make it again") from error
 
 
-def save_model(model: VQVAE | PixelCNN | Classifier, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
+def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
     """Writes a model's portable folder, all or nothing.
 
     Args:
@@ -93,7 +88,7 @@ def save_model(model: VQVAE | PixelCNN | Classifier, folder: Path, made_from: Ma
             {
                 "format_version": FORMAT_VERSION,
                 "class": type(model).__name__,
-                "config": model.config.model_dump(mode="json"),
+                "config": CONFIGS[type(model)].model_validate(model.config).model_dump(mode="json"),
                 "made_from": dict(made_from or {}),
             },
         )
@@ -125,13 +120,13 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
     if document.get("class") != model_class.__name__:
         raise CheckpointError(f"{folder}: should hold a {model_class.__name__}, found a {document.get('class')}")
     try:
-        config: Any = _CONFIGS[model_class].model_validate(document.get("config"))
+        config = CONFIGS[model_class].model_validate(document.get("config"))
     except ValidationError as error:
         raise CheckpointError(
             f"{folder / 'config.json'}: is no configuration of a {model_class.__name__}: {error}"
         ) from error
     weights, _ = load_tensors(folder / "model.safetensors", device)
-    model: Model = model_class(config)  # type: ignore[assignment]
+    model = model_class(config)
     if any(tensor.dtype == torch.float64 for tensor in weights.values()):
         model = model.double()
     load_weights(model, weights, origin=folder / "model.safetensors")

@@ -1,6 +1,7 @@
 """Judging samples: small functions of features, images and codes; `vqgen evaluate` puts them together."""
 
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
+from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, LatentLikelihood, latent_likelihood
 from vqgen.evaluation.distribution import frechet_distance, frechet_distance_of_gaussians, kernel_distance
 from vqgen.evaluation.features import (
     ClassifierSpace,
@@ -20,12 +21,14 @@ from vqgen.evaluation.scores import accuracy, candidates_for, inception_score, k
 from vqgen.evaluation.training import ClassifierObjective, as_image_set, train_on
 
 __all__ = [
+    "IMPORTANCE_SAMPLES",
     "AccuracyScorer",
     "ClassifierObjective",
     "ClassifierSpace",
     "FeatureSpace",
     "Features",
     "Figure",
+    "LatentLikelihood",
     "Manifold",
     "Memorisation",
     "accuracy",
@@ -46,6 +49,7 @@ __all__ = [
     "keep_surest",
     "kernel_distance",
     "label_probability",
+    "latent_likelihood",
     "likelihood_figures",
     "load_features",
     "load_lpips",
