@@ -33,7 +33,7 @@ from vqgen.models.vqvae import VQVAE
 
 FORMAT_VERSION = 1
 
-_TEXTS = ("README.md", "recipe.toml")
+TEXTS = ("README.md", "recipe.toml")
 
 _FREQUENCIES = "frequencies.safetensors"
 
@@ -116,7 +116,7 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
         CheckpointError: Files are missing or damaged, of another class, or the weights do not fit.
     """
     document = read_json(folder / "config.json")
-    _check_format(document, folder / "config.json")
+    check_format(document, folder / "config.json")
     if document.get("class") != model_class.__name__:
         raise CheckpointError(f"{folder}: should hold a {model_class.__name__}, found a {document.get('class')}")
     try:
@@ -257,7 +257,12 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         CheckpointError: Something is missing or damaged, or a prior was trained on another VQ-VAE's codes.
     """
     document = read_json(folder / "pipeline.json")
-    _check_format(document, folder / "pipeline.json")
+    check_format(document, folder / "pipeline.json")
+    if document.get("class") != "VQGenPipeline":
+        raise CheckpointError(
+            f"checkpoint {folder}: should be a VQ-VAE with codes for this, found a baseline without codes; generate, "
+            "reconstruct, evaluate, sweep, interpolate, attribute and info take it"
+        )
     try:
         data = DataConfig.model_validate(document["data"])
         label_map = LabelMap(tuple(document["labels"]))
@@ -265,18 +270,18 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'pipeline.json'}: is not what it has to be: {error}") from error
     vqvae = load_model(folder / "vqvae", VQVAE, device)
-    vqvae_hash = _check_hash(folder / "vqvae", recorded)
+    vqvae_hash = check_hash(folder / "vqvae", recorded)
     priors, prior_hashes = {}, {}
     for level in names:
         prior_folder = folder / f"prior-{level}"
         if prior_folder.is_dir():
             priors[level] = load_model(prior_folder, PixelCNN, device)
             _check_origin(prior_folder, vqvae_hash)
-            prior_hashes[level] = _check_hash(prior_folder, recorded)
+            prior_hashes[level] = check_hash(prior_folder, recorded)
     classifier, classifier_made_from, classifier_hash = None, {}, ""
     if (folder / "classifier").is_dir():
         classifier, classifier_made_from = load_classifier(folder / "classifier", len(label_map), device)
-        classifier_hash = _check_hash(folder / "classifier", recorded)
+        classifier_hash = check_hash(folder / "classifier", recorded)
     split = read_json(folder / "split.json") if (folder / "split.json").is_file() else {}
     return PipelineParts(
         name=document.get("name", folder.name),
@@ -289,7 +294,7 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         classifier=classifier,
         classifier_made_from=classifier_made_from,
         classifier_hash=classifier_hash,
-        texts={name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
+        texts={name: path.read_text(encoding="utf-8") for name in TEXTS if (path := folder / name).is_file()},
         frequencies=load_tensors(folder / _FREQUENCIES)[0] if (folder / _FREQUENCIES).is_file() else {},
         vqvae_hash=vqvae_hash,
         prior_hashes=prior_hashes,
@@ -357,7 +362,8 @@ def _download(name: str) -> Path:
     return folder
 
 
-def _check_hash(folder: Path, recorded: Mapping[str, Any]) -> str:
+def check_hash(folder: Path, recorded: Mapping[str, Any]) -> str:
+    """The hash of the model in `folder`, where it is the one that was recorded under its name."""
     found = hash_model(folder)
     if recorded.get(folder.name) != found:
         raise CheckpointError(
@@ -376,7 +382,8 @@ def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:
         )
 
 
-def _check_format(document: dict[str, Any], path: Path) -> None:
+def check_format(document: dict[str, Any], path: Path) -> None:
+    """Refuses a document of another version of the format."""
     version = document.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(

@@ -33,6 +33,7 @@ COMMANDS = {
     "recipes": "list the recipes that ship",
     "info": "tell what a checkpoint is",
     "train-vqvae": "one stage of a run: train the VQ-VAE",
+    "train-autoencoder": "one stage of a baseline's run: train its autoencoder",
     "extract-codes": "one stage of a run: turn the images into codes",
     "train-prior": "one stage of a run: train the priors, or one of them",
     "train-classifier": "one stage of a run: train the classifier of real images",

@@ -12,27 +12,28 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vqgen.baseline_pipeline import BaselinePipeline
 from vqgen.codes import Codes
 from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
 from vqgen.evaluation import (
+    IMPORTANCE_SAMPLES,
     AccuracyScorer,
     ClassifierSpace,
     Features,
     FeatureSpace,
     Figure,
+    LatentLikelihood,
     accuracy,
     as_image_set,
     as_many_per_label,
-    check_same_space,
-    compare_manifolds,
+    compare_distributions,
     difference,
     figures_with_floor,
-    frechet_distance,
     halves,
     inception_score,
-    kernel_distance,
+    latent_likelihood,
     likelihood_figures,
     load_features,
     memorisation,
@@ -40,9 +41,14 @@ from vqgen.evaluation import (
     reconstruction_errors,
     save_features,
 )
+from vqgen.image_pipeline import ImagePipeline
 from vqgen.metrics import code_usage
 from vqgen.models.classifier import Classifier
+from vqgen.models.latent_model import VariationalModel
 from vqgen.pipeline import VQGenPipeline
+
+MOST_BOUNDED = 1000
+"""Images of a split whose likelihood is bounded, at most: each takes as many decodings as there are draws."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Judge:
         quiet: Show no progress bars.
     """
 
-    pipe: VQGenPipeline
+    pipe: ImagePipeline
     train: RealImages
     held_out: RealImages
     reference: RealImages
@@ -112,13 +118,19 @@ class Judge:
 
     @cached_property
     def _held_out_codes(self) -> Codes:
-        return self.pipe.encode_tensor(self.held_out.images)
+        return self._with_codes.encode_tensor(self.held_out.images)
+
+    @property
+    def _with_codes(self) -> VQGenPipeline:
+        assert isinstance(self.pipe, VQGenPipeline)
+        return self.pipe
 
     # what needs no samples
 
     def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Figure]:
         """Errors of reconstructions of the held-out images."""
-        images, decoded = self.held_out.images, self.pipe.decode_tensor(self._held_out_codes)
+        images = self.held_out.images
+        decoded = self.pipe.reconstruct_tensor(images, self.held_out.labels)
 
         def errors(chosen: Tensor) -> dict[str, float]:
             return reconstruction_errors(images[chosen], decoded[chosen], lpips)
@@ -128,7 +140,7 @@ class Judge:
 
     def codes(self) -> list[Figure]:
         """Usage and perplexity of each codebook over the held-out images."""
-        size = self.pipe.vqvae.config.codebook_size
+        size = self._with_codes.vqvae.config.codebook_size
 
         def usage(chosen: Tensor) -> dict[str, float]:
             figures = {}
@@ -141,21 +153,42 @@ class Judge:
         return self._of_halves("codes", f"{size} codes a level", counts, usage, self.held_out)
 
     def likelihood(self) -> list[Figure]:
-        """Nats per code of each level, and bits per pixel, of training images and of held-out ones."""
+        """Nats per code of each level, and bits per pixel, of training images and of held-out ones.
+
+        Of a variational autoencoder: its bounds, in nats per image.
+        """
+        if isinstance(self.pipe, BaselinePipeline):
+            return self._bounds(self.pipe)
         figures = []
         for real in (self.train, self.held_out):
-            codes = self._held_out_codes if real is self.held_out else self.pipe.encode_tensor(real.images)
+            codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
             pixels = real.images.shape[-1] * real.images.shape[-2]
 
             def nats(
                 chosen: Tensor, codes: Codes = codes, real: RealImages = real, pixels: int = pixels
             ) -> dict[str, float]:
                 found = likelihood_figures(
-                    self.pipe.parts.priors, codes[chosen], real.labels[chosen], pixels, self.pipe.compute
+                    self._with_codes.parts.priors, codes[chosen], real.labels[chosen], pixels, self.pipe.compute
                 )
                 return {f"{name}_{real.split}": value for name, value in found.items()}
 
             figures += self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
+        return figures
+
+    def _bounds(self, pipe: BaselinePipeline) -> list[Figure]:
+        assert isinstance(pipe.model, VariationalModel)
+        figures = []
+        for real in (self.train, self.held_out):
+            if len(real) > MOST_BOUNDED:
+                real = real.subset(halves(len(real), self.seed)[0][:MOST_BOUNDED])
+            labels = pipe.known_labels(real.images, real.labels)
+            found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
+
+            def nats(chosen: Tensor, found: LatentLikelihood = found, split: str = real.split) -> dict[str, float]:
+                return {f"{name}_{split}": value for name, value in found.figures(chosen).items()}
+
+            space = f"{IMPORTANCE_SAMPLES} importance samples"
+            figures += self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
         return figures
 
     # what judges samples
@@ -187,7 +220,7 @@ class Judge:
             "inception_score": inception_score(drawn.log_probabilities),
             "inception_score_of_real": inception_score(real.log_probabilities),
         }
-        if isinstance(self.space, ClassifierSpace):
+        if isinstance(self.space, ClassifierSpace) and (samples.labels >= 0).any():
             figures["sample_accuracy"] = accuracy(drawn.log_probabilities, samples.labels)
             figures["real_accuracy"] = accuracy(real.log_probabilities, self.reference.labels)
 
@@ -213,7 +246,7 @@ class Judge:
         sets = {"cas": (samples.images, samples.labels)}
         if companions:
             real = self.as_many_real(samples)
-            decoded = self.pipe.decode_tensor(self.pipe.encode_tensor(real.images))
+            decoded = self.pipe.reconstruct_tensor(real.images, real.labels)
             sets |= {"cas_of_real": (real.images, real.labels), "cas_of_reconstructions": (decoded, real.labels)}
         figures = []
         for name, (images, labels) in sets.items():
@@ -275,24 +308,6 @@ class Judge:
         return figures_with_floor(
             group, space, counts, whole, lambda: difference(compute, halves(len(real), self.seed))
         )
-
-
-def compare_distributions(real: Features, samples: Features) -> dict[str, float]:
-    """All distances between two sets of features.
-
-    Raises:
-        DataError: They are of different spaces, or there are too few images for a metric.
-    """
-    check_same_space(real, samples)
-    manifold = compare_manifolds(real.values, samples.values)
-    return {
-        "frechet_distance": frechet_distance(real.values, samples.values),
-        "kernel_distance": kernel_distance(real.values, samples.values),
-        "precision": manifold.precision,
-        "recall": manifold.recall,
-        "density": manifold.density,
-        "coverage": manifold.coverage,
-    }
 
 
 def _as_points(images: Tensor) -> Tensor:

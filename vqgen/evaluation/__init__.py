@@ -2,6 +2,7 @@
 
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
 from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, LatentLikelihood, latent_likelihood
+from vqgen.evaluation.comparison import compare_distributions
 from vqgen.evaluation.distribution import frechet_distance, frechet_distance_of_gaussians, kernel_distance
 from vqgen.evaluation.features import (
     ClassifierSpace,
@@ -36,6 +37,7 @@ __all__ = [
     "as_many_per_label",
     "candidates_for",
     "check_same_space",
+    "compare_distributions",
     "compare_manifolds",
     "density_coverage",
     "difference",

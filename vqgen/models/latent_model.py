@@ -185,6 +185,15 @@ class VariationalModel(LatentModel):
         likelihood = self.log_likelihood(repeated[0], latents, repeated[1])
         return Bound(-likelihood.unflatten(0, (draws, -1)).mean(dim=0), posterior.divergence())
 
+    def likeliest_labels(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, " b"]:
+        """The label under which each image's bound is largest, taken at the most likely latents instead of draws."""
+        bounds = []
+        for label in range(self.config.label_features):
+            labels = torch.full((len(images),), label, device=images.device)
+            posterior = self.posterior(images, labels)
+            bounds.append(self.log_likelihood(images, posterior.mode, labels) - posterior.divergence())
+        return torch.stack(bounds).argmax(dim=0)
+
     def loss(
         self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:

@@ -56,4 +56,5 @@ def _fit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # equal points, or an optimum that is still creeping up
         mixture.fit(points)
-    return mixture.weights_, mixture.means_, np.linalg.cholesky(mixture.covariances_)
+    weights, means, covariances = (np.asarray(a) for a in (mixture.weights_, mixture.means_, mixture.covariances_))
+    return weights, means, np.linalg.cholesky(covariances)
