@@ -39,5 +39,6 @@ def baseline_costs(config: AutoencoderConfig) -> BaselineCosts:
     encoder += layer_cost(features + classes, hidden, 1) + layer_cost(hidden, outputs, 1)
     decoder = layer_cost(config.latent_size + classes, hidden, 1) + layer_cost(hidden, features, 1)
     decoder += decoder_cost(config, config.channels, config.image_channels, n, config.downsample)
-    pixels = config.image_channels * config.image_size**2
-    return BaselineCosts(encoder, decoder + Cost(kept=2 * pixels), config.monte_carlo_samples)
+    # the loss keeps its output and, of several draws, the image again beside each
+    kept = config.image_channels * config.image_size**2 * (1 if config.kind == "autoencoder" else 2)
+    return BaselineCosts(encoder, decoder + Cost(kept=kept), config.monte_carlo_samples)
