@@ -11,7 +11,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,10 +61,26 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     Raises:
         CheckpointError: The file is missing, cut or damaged.
     """
+    with _opened(path, device) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, (file.metadata() or {}).get("vqgen", "")
+
+
+def load_text(path: Path) -> str:
+    """Reads the text that `save_tensors` wrote, and no tensor.
+
+    Raises:
+        CheckpointError: The file is missing, cut or damaged.
+    """
+    with _opened(path) as file:
+        return (file.metadata() or {}).get("vqgen", "")
+
+
+@contextmanager
+def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata.get("vqgen", "")  # noqa: SIM118
+            yield file
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error
     except (SafetensorError, OSError, RuntimeError) as error:

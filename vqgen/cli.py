@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate-codec": "measure compressed images beside JPEG, WebP and AVIF",
     "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",
     "sweep": "draw the trade-off of quality and diversity over guidance, temperature or rejection",
+    "compare": "judge several runs alike: one table, one picture of their samples",
     "plan": "tell what a run will cost: FLOPs, memory, bits per pixel, time",
     "recipes": "list the recipes that ship",
     "info": "tell what a checkpoint is",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +27,14 @@ _MOST_COLUMNS = 100
 """Pictures in one row of a grid of samples; more go on in the next row."""
 
 _WHITE = 255
+
+_BLOCK_COLUMNS = 8
+"""Pictures in a row of each block, where several sets of images stand side by side."""
+
+_MOST_ROWS = 20
+"""Labels shown there, taken evenly from all."""
+
+_FONT_SIZE = 16
 
 _TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
 
@@ -129,6 +137,48 @@ def save_neighbours(
     """
     chosen = torch.linspace(0, len(samples) - 1, min(most, len(samples))).long()
     save_reconstruction_grid(samples[chosen], neighbours[chosen], path, columns=16)
+
+
+def save_side_by_side(
+    blocks: Mapping[str, UInt8[Tensor, "b c H W"]], labels: Sequence[str], images_per_label: int, path: Path
+) -> None:
+    """Writes a grid with a block of columns for each set of images, its name above, and a row for each label.
+
+    Args:
+        blocks: Name -> images, label after label, the same labels in all.
+        labels: Names of the labels, written before the rows; empty for images without.
+        images_per_label: Images of each label; the first few are shown.
+        path: Picture to write.
+    """
+    columns, rows = min(_BLOCK_COLUMNS, images_per_label), max(1, len(labels))
+    shown = torch.linspace(0, rows - 1, min(rows, _MOST_ROWS)).long()
+    grids = [
+        image_grid(images.unflatten(0, (rows, images_per_label))[shown, :columns].flatten(0, 1), columns).convert("RGB")
+        for images in blocks.values()
+    ]
+    font, gap = ImageFont.load_default(_FONT_SIZE), _FONT_SIZE
+    names = [_shortened(name, font, grids[0].width) for name in blocks]
+    row_names = [labels[int(index)] for index in shown] if labels else []
+    left = gap + round(max((font.getlength(name) for name in row_names), default=0))
+    above, step = 2 * gap, grids[0].width + gap
+    size = (left + step * len(grids), above + grids[0].height + gap)
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    for number, (name, grid) in enumerate(zip(names, grids, strict=True)):
+        picture.paste(grid, (left + number * step, above))
+        draw.text((left + number * step + grid.width / 2, above / 2), name, "black", font, anchor="mm")
+    for number, name in enumerate(row_names):
+        middle = above + (number + 0.5) * grids[0].height / len(row_names)
+        draw.text((left - gap / 2, middle), name, "black", font, anchor="rm")
+    save_image(picture, path)
+
+
+def _shortened(name: str, font: Any, width: float) -> str:
+    """The end of a name, as much of it as the width holds."""
+    kept = name
+    while len(kept) > 1 and font.getlength(kept) > width:
+        kept = "…" + kept[2:]
+    return kept
 
 
 def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> None:

@@ -6,6 +6,7 @@ the saved step is the loop that never stopped. Figures stay on the device until 
 
 import json
 import math
+import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from vqgen.checkpoint import load_tensors, load_weights, save_tensors
+from vqgen.checkpoint import load_tensors, load_text, load_weights, save_tensors
 from vqgen.config import TrainConfig
 from vqgen.errors import CheckpointError, Interrupted, VQGenError
 from vqgen.metrics_log import MetricsLog
@@ -98,6 +99,7 @@ class Progress:
         best_step: Step at which it was found.
         waited: Validations since then.
         best_figures: All figures of that validation.
+        seconds: Time that the steps so far took, validations included, in all sessions.
     """
 
     step: int = 0
@@ -105,6 +107,7 @@ class Progress:
     best_step: int = 0
     waited: int = 0
     best_figures: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class Trainer:
@@ -142,12 +145,13 @@ class Trainer:
         self.average = [p.detach().clone() for p in self.parameters] if config.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
+        self._since = time.perf_counter()
         self.log = MetricsLog(session.folder / "metrics.jsonl", self.accelerator)
 
     @property
     def state_path(self) -> Path:
         """The file from which a cut run goes on."""
-        return self.session.folder / "state" / "training.safetensors"
+        return _state_path(self.session.folder)
 
     def train(self) -> dict[str, float]:
         """Trains to the end and leaves the best weights in the objective's model.
@@ -169,6 +173,7 @@ class Trainer:
     def steps(self) -> Iterator[int]:
         """Trains from the saved state on, and yields after each step how many are done; raises what `train` raises."""
         self._resume()
+        self._since = time.perf_counter()
         self.wrapped.train()
         with PendingSignal() as pending, self._bar() as bar, closing(self._batches_ahead()) as batches:
             while not self._is_over():
@@ -264,6 +269,8 @@ class Trainer:
 
     def _save(self) -> None:
         self.log.flush()
+        now = time.perf_counter()
+        self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
         if self.accelerator.is_main_process:
             save_tensors(self.state_path, self._state(), json.dumps(vars(self.progress)))
         self.accelerator.wait_for_everyone()
@@ -335,6 +342,19 @@ class Trainer:
             done=self.progress.step,
             show=self.accelerator.is_main_process and not self.session.quiet,
         )
+
+
+def seconds_of_training(folder: Path) -> float | None:
+    """How long the training in a stage's folder took, in all sessions together; None where nothing says so.
+
+    What a killed session did after its last saved state is not counted: the next one did it again.
+    """
+    path = _state_path(folder)
+    return json.loads(load_text(path)).get("seconds") if path.is_file() else None
+
+
+def _state_path(folder: Path) -> Path:
+    return folder / "state" / "training.safetensors"
 
 
 @contextmanager

@@ -31,7 +31,8 @@ NAMES = {
     "nats_top_train", "nats_bottom_train", "bpp_train",
     "nats_top_validation", "nats_bottom_validation", "bpp_validation",
     "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage",
-    "inception_score", "inception_score_of_real", "sample_accuracy", "real_accuracy",
+    "inception_score", "inception_score_of_parts", "inception_score_deviation", "inception_score_of_real",
+    "sample_accuracy", "real_accuracy",
     "cas", "cas_of_real", "cas_of_reconstructions", "copies", "nearer",
 }  # fmt: skip
 

@@ -9,7 +9,14 @@ from torchvision.utils import make_grid
 from vqgen.codes import Codes
 from vqgen.data import LabelMap
 from vqgen.pipeline import GenerationOutput
-from vqgen.report import image_grid, plot_losses, save_generation, save_image, save_reconstruction_grid
+from vqgen.report import (
+    image_grid,
+    plot_losses,
+    save_generation,
+    save_image,
+    save_reconstruction_grid,
+    save_side_by_side,
+)
 
 
 def batch(b, side=48, channels=1):
@@ -148,3 +155,40 @@ def test_figures_are_drawn_over_the_steps(tmp_path, drawn, last, scale):
 def test_nothing_to_draw_is_an_empty_plot(tmp_path):
     plot_losses([], tmp_path / "losses.png", {"loss": "training"}, "nats")
     assert (tmp_path / "losses.png").stat().st_size > 0
+
+
+def runs_of(line):
+    """The values along a line of pixels, without repetitions."""
+    return [int(value) for place, value in enumerate(line) if place == 0 or value != line[place - 1]]
+
+
+def test_sets_of_images_stand_side_by_side_with_the_same_labels_in_the_rows(tmp_path):
+    sets = {"one": batch(6), "runs/another": 5 + batch(6)}
+    save_side_by_side(sets, ["cat", "dog"], 3, tmp_path / "samples.png")
+    picture = np.asarray(Image.open(tmp_path / "samples.png"))[..., 0]
+    ends = [tuple(runs_of(line)[-12:]) for line in picture]
+    rows = [[10, 20, 30, 15, 25, 35], [40, 50, 60, 45, 55, 65]]
+    first, second = (ends.index(tuple(value for number in row for value in (number, 255))) for row in rows)
+    assert second == first + 48 + 3
+    assert (picture[: first - 3] < 255).any()  # the names above
+    assert (picture[first:, :20] < 255).any()  # and beside the rows
+
+
+def test_of_many_labels_and_images_a_few_are_shown_and_a_long_name_is_cut(tmp_path):
+    images = torch.zeros(100 * 10, 3, 48, 48, dtype=torch.uint8)
+    images[::10] = 7
+    images[8::10] = 9
+    save_side_by_side(
+        {"a/very/long/path" * 9: images, "b": images}, [str(n) for n in range(100)], 10, tmp_path / "a.png"
+    )
+    picture = np.asarray(Image.open(tmp_path / "a.png"))[..., 0]
+    column = picture[:, 4 - 8 * 51]  # inside the first pictures of the last block
+    assert runs_of(column)[-41:] == [255, *[7, 255] * 20]
+    assert 8 * 51 < len(picture[0]) / 2 < 9 * 51
+    assert not any(9 in line for line in picture[50:, 100:])
+
+
+def test_images_without_labels_fill_a_row(tmp_path):
+    save_side_by_side({"one": batch(2), "two": batch(2)}, [], 2, tmp_path / "a.png")
+    picture = np.asarray(Image.open(tmp_path / "a.png"))[..., 0]
+    assert any(runs_of(line) == [255, 10, 255, 20, 255, 10, 255, 20, 255] for line in picture)

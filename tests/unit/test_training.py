@@ -18,7 +18,7 @@ from vqgen.config import TrainConfig
 from vqgen.errors import CheckpointError, ConfigError, DataError, Interrupted
 from vqgen.metrics_log import MetricsLog, read_metrics
 from vqgen.randomness import derive_seed
-from vqgen.training import Objective, _split_batch, learning_rate_at, make_optimizer
+from vqgen.training import Objective, _split_batch, learning_rate_at, make_optimizer, seconds_of_training
 
 STEPS = 12
 
@@ -60,6 +60,14 @@ def weights(trainer):
     return {name: tensor.clone() for name, tensor in trainer.objective.model.state_dict().items()}
 
 
+def load_state(trainer):
+    """The saved tensors, and the saved progress but for the time."""
+    state, text = load_tensors(trainer.state_path)
+    progress = json.loads(text)
+    assert progress.pop("seconds") > 0
+    return state, progress
+
+
 # Cut and resumed
 
 FEATURES = {
@@ -73,13 +81,13 @@ FEATURES = {
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """For each set of features: weights at the end, the state saved there, metrics.jsonl, figures."""
+    """For each set of features: weights at the end, the state and progress saved there, metrics.jsonl, figures."""
     results = {}
     for name, settings in FEATURES.items():
         folder = tmp_path_factory.mktemp(name)
         trainer = make_trainer(folder, **settings)
         figures = trainer.train()
-        state, progress = load_tensors(trainer.state_path)
+        state, progress = load_state(trainer)
         results[name] = weights(trainer), state, progress, trainer.log.path.read_text(), figures
         assert trainer.progress.step == STEPS
     return results
@@ -99,7 +107,7 @@ def test_a_cut_run_ends_as_if_it_had_never_stopped(tmp_path, uninterrupted, feat
     figures = trainer.train()
     expected, expected_state, progress, lines, expected_figures = uninterrupted[features]
     assert [name for name, tensor in weights(trainer).items() if not torch.equal(tensor, expected[name])] == []
-    state, found_progress = load_tensors(trainer.state_path)
+    state, found_progress = load_state(trainer)
     assert state.keys() == expected_state.keys()
     assert [name for name in state if not torch.equal(state[name], expected_state[name])] == []
     assert state["model.encoders.1.0.weight"].dtype == (torch.float32 if features == "float32" else torch.float64)
@@ -107,6 +115,30 @@ def test_a_cut_run_ends_as_if_it_had_never_stopped(tmp_path, uninterrupted, feat
     assert trainer.log.path.read_text() == lines
     assert [line["step"] for line in read_metrics(trainer.log.path)] == list(range(1, STEPS + 1))
     assert figures == expected_figures
+
+
+def test_seconds_are_those_of_all_sessions_but_not_of_steps_that_were_lost(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("vqgen.training.time.perf_counter", lambda: now[0])
+
+    def a_second_passes(trainer):
+        real = trainer.objective.begin_step
+        trainer.objective.begin_step = lambda seed: (now.__setitem__(0, now[0] + 1), real(seed))
+
+    assert seconds_of_training(tmp_path) is None
+    trainer = make_trainer(tmp_path)
+    cut_at(trainer, 6)
+    a_second_passes(trainer)
+    with pytest.raises(Cut):
+        trainer.train()
+    assert seconds_of_training(tmp_path) == 4  # those of the saved state
+    now[0] += 1000  # nobody trains
+    for _ in range(2):  # the second time everything is done
+        trainer = make_trainer(tmp_path)
+        a_second_passes(trainer)
+        now[0] += 50  # until it begins
+        trainer.train()
+        assert seconds_of_training(tmp_path) == STEPS
 
 
 def test_the_features_are_really_at_work(uninterrupted):

@@ -167,11 +167,15 @@ def _write_json(path: Path, judge: "Judge", figures: "list[Figure]", arguments: 
 
 def provenance(judge: "Judge", arguments: argparse.Namespace) -> dict[str, Any]:
     """What is needed to compute the figures again."""
+    of_checkpoint = {"checkpoint": str(arguments.checkpoint), "model": judge.pipe.model_hash}
+    return of_checkpoint | judging_settings(judge, arguments)
+
+
+def judging_settings(judge: "Judge", arguments: argparse.Namespace) -> dict[str, Any]:
+    """How was judged, whatever was."""
     from vqgen import __version__
 
     return {
-        "checkpoint": str(arguments.checkpoint),
-        "model": judge.pipe.model_hash,
         "vqgen": __version__,
         "device": str(judge.pipe.compute.device),
         "dtype": judge.pipe.compute.dtype,

@@ -100,13 +100,18 @@ def _check_labels(pipe: "ImagePipeline", arguments: argparse.Namespace, needs_sp
     if trains:
         raise ConfigError(
             f"checkpoint {arguments.checkpoint}: has no labels, so no classifier can be trained on its samples; "
-            "leave the score out: --only reconstruction codes likelihood memorisation"
+            f"leave the score out: {_without_score(arguments)}"
         )
     if needs_space and not arguments.inception_weights:
         raise ConfigError(
             f"checkpoint {arguments.checkpoint}: has no labels, so no classifier to compare features by; give "
-            "--inception-weights FILE, or judge --only reconstruction codes likelihood memorisation"
+            "--inception-weights FILE" + (f", or judge {_without_score(arguments)}" if "only" in arguments else "")
         )
+
+
+def _without_score(arguments: argparse.Namespace) -> str:
+    """The option that leaves the score out, in the words of the command."""
+    return "--only reconstruction codes likelihood memorisation" if "only" in arguments else "--no-score"
 
 
 def _space(judge: "Judge", arguments: argparse.Namespace, compute: "Compute") -> "FeatureSpace":

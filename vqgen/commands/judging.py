@@ -1,10 +1,10 @@
-"""The judge: what `vqgen evaluate` and `vqgen sweep` compute of a checkpoint, group by group.
+"""The judge: what `vqgen evaluate`, `sweep` and `compare` compute of a checkpoint, group by group.
 
 Legend: `n` images, `c` channels, `H W` image.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from vqgen.evaluation import (
     Features,
     FeatureSpace,
     Figure,
-    LatentLikelihood,
     accuracy,
     as_image_set,
     as_many_per_label,
@@ -33,6 +32,7 @@ from vqgen.evaluation import (
     figures_with_floor,
     halves,
     inception_score,
+    inception_scores,
     latent_likelihood,
     likelihood_figures,
     load_features,
@@ -158,38 +158,40 @@ class Judge:
         Of a variational autoencoder: its bounds, in nats per image.
         """
         if isinstance(self.pipe, BaselinePipeline):
-            return self._bounds(self.pipe)
-        figures = []
-        for real in (self.train, self.held_out):
-            codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
-            pixels = real.images.shape[-1] * real.images.shape[-2]
+            return [figure for real in (self.train, self.held_out) for figure in self._bounds(self.pipe, real)]
+        return [figure for real in (self.train, self.held_out) for figure in self._likelihood_of(real)]
 
-            def nats(
-                chosen: Tensor, codes: Codes = codes, real: RealImages = real, pixels: int = pixels
-            ) -> dict[str, float]:
-                found = likelihood_figures(
-                    self._with_codes.parts.priors, codes[chosen], real.labels[chosen], pixels, self.pipe.compute
-                )
-                return {f"{name}_{real.split}": value for name, value in found.items()}
+    def rate(self) -> list[Figure]:
+        """Bits per pixel of held-out images: of the codes as they are, and as the priors expect them; none without."""
+        if not isinstance(self.pipe, VQGenPipeline):
+            return []
+        expected = [figure for figure in self._likelihood_of(self.held_out) if figure.name.startswith("bpp_")]
+        raw = Figure("rate", "raw_bpp", self.pipe.raw_bpp, None, "codes")
+        return [raw, *(replace(figure, group="rate", name="bpp") for figure in expected)]
 
-            figures += self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
-        return figures
+    def _likelihood_of(self, real: RealImages) -> list[Figure]:
+        codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
+        pixels = real.images.shape[-1] * real.images.shape[-2]
 
-    def _bounds(self, pipe: BaselinePipeline) -> list[Figure]:
+        def nats(chosen: Tensor) -> dict[str, float]:
+            priors, labels = self._with_codes.parts.priors, real.labels[chosen]
+            found = likelihood_figures(priors, codes[chosen], labels, pixels, self.pipe.compute)
+            return {f"{name}_{real.split}": value for name, value in found.items()}
+
+        return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
+
+    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Figure]:
         assert isinstance(pipe.model, VariationalModel)
-        figures = []
-        for real in (self.train, self.held_out):
-            if len(real) > MOST_BOUNDED:
-                real = real.subset(halves(len(real), self.seed)[0][:MOST_BOUNDED])
-            labels = pipe.known_labels(real.images, real.labels)
-            found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
+        if len(real) > MOST_BOUNDED:
+            real = real.subset(halves(len(real), self.seed)[0][:MOST_BOUNDED])
+        labels = pipe.known_labels(real.images, real.labels)
+        found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
 
-            def nats(chosen: Tensor, found: LatentLikelihood = found, split: str = real.split) -> dict[str, float]:
-                return {f"{name}_{split}": value for name, value in found.figures(chosen).items()}
+        def nats(chosen: Tensor) -> dict[str, float]:
+            return {f"{name}_{real.split}": value for name, value in found.figures(chosen).items()}
 
-            space = f"{IMPORTANCE_SAMPLES} importance samples"
-            figures += self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
-        return figures
+        space = f"{IMPORTANCE_SAMPLES} importance samples"
+        return self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
 
     # what judges samples
 
@@ -207,8 +209,8 @@ class Judge:
             "distribution",
             self.space.name,
             counts,
-            compare_distributions(real, drawn),
-            lambda: compare_distributions(real.subset(one), real.subset(other)),
+            compare_distributions(real, drawn, self.seed),
+            lambda: compare_distributions(real.subset(one), real.subset(other), self.seed),
         )
 
     def naming(self, samples: Samples) -> list[Figure]:
@@ -217,7 +219,7 @@ class Judge:
         drawn, real = self._features_of(samples), self._reference_features
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         figures = {
-            "inception_score": inception_score(drawn.log_probabilities),
+            **inception_scores(drawn, self.seed),
             "inception_score_of_real": inception_score(real.log_probabilities),
         }
         if isinstance(self.space, ClassifierSpace) and (samples.labels >= 0).any():
@@ -226,7 +228,7 @@ class Judge:
 
         def of_halves(chosen: Tensor) -> dict[str, float]:
             part = real.subset(chosen)
-            floors = {"inception_score": inception_score(part.log_probabilities)}
+            floors = inception_scores(part, self.seed)
             floors["sample_accuracy"] = accuracy(part.log_probabilities, self.reference.labels[chosen])
             return floors | {
                 "inception_score_of_real": floors["inception_score"],

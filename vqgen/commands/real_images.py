@@ -55,7 +55,7 @@ def recipe_of(pipe: "ImagePipeline") -> "AnyRecipe":
 
 
 def open_real_images(
-    pipe: "ImagePipeline", root: str | None, *, most: int, splits: list[str]
+    pipe: "ImagePipeline", root: str | None, *, most: int, splits: list[str], seed: int | None = None
 ) -> "dict[str, RealImages]":
     """Reads the images of a checkpoint's splits, the ones that it was trained on or never saw.
 
@@ -64,6 +64,7 @@ def open_real_images(
         root: Folder of the images; None for where the recipe says.
         most: Images to read of each split, at most; chosen at random where there are more.
         splits: Names of the splits: train, validation, test; one that the source does not have is left out.
+        seed: Seed of the choice where there are more; None for the recipe's.
 
     Raises:
         CheckpointError: The pipeline does not say what its images were.
@@ -83,7 +84,8 @@ def open_real_images(
             f"{data.source}: should be the images that pipeline {pipe.parts.name!r} was trained on, found others "
             "(labels or split differ from its split.json); --data-root names the folder that holds them"
         )
-    return {name: _read(pipe, name, images, most, recipe.seed) for name in splits if (images := found[name])}
+    seed = recipe.seed if seed is None else seed
+    return {name: _read(pipe, name, images, most, seed) for name in splits if (images := found[name])}
 
 
 def _read(pipe: "ImagePipeline", split: str, images: "ImageSet", most: int, seed: int) -> RealImages:

@@ -40,7 +40,8 @@ def _data_problems(recipe: CommonRecipe, needs_images: bool) -> list[str]:
     if data.augmented_copies and not data.is_augmented:
         problems.append(
             f"data.augmented_copies: should be 0 without an augmentation, found {data.augmented_copies}; set one of "
-            "data.horizontal_flip, data.random_shift, data.random_crop and data.random_rotation"
+            "data.horizontal_flip, data.random_shift, data.random_crop, data.random_rotation, data.random_scale and "
+            "data.random_shear"
         )
     return problems
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vqgen.config.base import Config, runtime_field
+from vqgen.config.base import Config, added_field, runtime_field
 
 Source = Literal["digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "folder"]
 
@@ -28,6 +28,10 @@ class DataConfig(Config):
     """Smallest share of the shorter side that a random square crop of a training image keeps; 1 crops at the centre."""
     random_rotation: float = Field(0.0, ge=0, le=180)
     """Rotate training images by up to so many degrees either way; the edge is repeated."""
+    random_scale: float = added_field(0.0, ge=0, le=0.5)
+    """Enlarge or shrink training images by up to this share of their size; the edge is repeated."""
+    random_shear: float = added_field(0.0, ge=0, le=45)
+    """Shear training images by up to so many degrees either way, across and down; the edge is repeated."""
     augmented_copies: int = Field(0, ge=0)
     """Augmented versions of each training image that the priors see beside the image itself."""
     max_unreadable: float = runtime_field(0.01, ge=0, le=1)
@@ -42,7 +46,12 @@ class DataConfig(Config):
     @property
     def is_augmented(self) -> bool:
         """Whether training images are changed at random."""
-        return bool(self.horizontal_flip or self.random_shift or self.random_crop < 1 or self.random_rotation)
+        return bool(self.horizontal_flip or self.random_shift or self.random_crop < 1 or self.is_deformed)
+
+    @property
+    def is_deformed(self) -> bool:
+        """Whether training images are rotated, scaled or sheared at random."""
+        return bool(self.random_rotation or self.random_scale or self.random_shear)
 
     def without_augmentation(self) -> "DataConfig":
         """The same images, not changed at random."""
@@ -52,6 +61,8 @@ class DataConfig(Config):
                 "random_shift": 0,
                 "random_crop": 1.0,
                 "random_rotation": 0.0,
+                "random_scale": 0.0,
+                "random_shear": 0.0,
                 "augmented_copies": 0,
             }
         )

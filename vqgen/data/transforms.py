@@ -3,6 +3,7 @@
 Legend: `b` batch, `c` channels, `h w` pixels.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,10 +48,11 @@ class CentreSquare:
 
 @dataclass(frozen=True)
 class RandomSquare:
-    """Cuts a random square of a picture, scales, shifts and mirrors it, as far as the configuration says so.
+    """Cuts a random square of a picture, deforms, shifts and mirrors it, as far as the configuration says so.
 
     Attributes:
-        config: `random_crop`, `random_rotation`, `random_shift` and `horizontal_flip` say what is drawn.
+        config: `random_crop`, `random_rotation`, `random_scale`, `random_shear`, `random_shift` and `horizontal_flip`
+            say what is drawn.
     """
 
     config: DataConfig
@@ -61,12 +63,14 @@ class RandomSquare:
         if not config.is_augmented:
             return CentreSquare(config.image_size, config.channels)(image)
         # All draws are made always, so that switching one option leaves the draws of the others as they were.
-        draws = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
-        size, left, top, down, right, mirror, turn = draws
+        draws = torch.rand(10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
+        size, left, top, down, right, mirror, *deformation = draws
         shifts = 2 * config.random_shift + 1
         result = self._crop(image, size, left, top)
-        if config.random_rotation:
-            result = _rotate(result, (2 * turn - 1) * config.random_rotation)
+        if config.is_deformed:
+            turn, scale, shear_across, shear_down = (2 * draw - 1 for draw in deformation)
+            shears = [shear_across * config.random_shear, shear_down * config.random_shear]
+            result = _deform(result, turn * config.random_rotation, 1 + scale * config.random_scale, shears)
         return _shift(
             result,
             int(down * shifts) - config.random_shift,
@@ -110,15 +114,21 @@ def _shift(image: UInt8[Tensor, "c h w"], down: int, right: int, mirror: bool) -
     return torch.from_numpy(image.numpy()[:, rows[:, None], columns[::-1] if mirror else columns])
 
 
-def _rotate(image: UInt8[Tensor, "c h w"], degrees: float) -> UInt8[Tensor, "c h w"]:
-    """Turns a picture around its centre; what comes in from outside repeats the edge."""
+def _deform(image: UInt8[Tensor, "c h w"], degrees: float, scale: float, shears: list[float]) -> UInt8[Tensor, "c h w"]:
+    """Turns, scales and shears a picture around its centre; what comes in from outside repeats the edge."""
     from torchvision.transforms.v2 import InterpolationMode  # here: torchvision takes longer to load than torch
     from torchvision.transforms.v2 import functional as F
 
-    margin = -(-image.shape[-1] // 2)
+    # From the centre to a corner are 0.71 sides; from so far, and as much farther as the rest stretches, pixels come.
+    stretch = math.prod(1 + math.tan(math.radians(abs(shear))) for shear in shears) / scale
+    margin = math.ceil(image.shape[-1] * max(0.5, 0.71 * stretch - 0.5))
     padded = F.pad(image, [margin] * 4, padding_mode="edge")
-    turned = F.rotate(padded, degrees, interpolation=InterpolationMode.BILINEAR)
-    return F.center_crop(turned, list(image.shape[-2:]))
+    bilinear = InterpolationMode.BILINEAR
+    if scale == 1 and shears == [0, 0]:
+        deformed = F.rotate(padded, degrees, interpolation=bilinear)
+    else:
+        deformed = F.affine(padded, degrees, [0, 0], scale, shears, interpolation=bilinear)
+    return F.center_crop(deformed, list(image.shape[-2:]))
 
 
 def to_float(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

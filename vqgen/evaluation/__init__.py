@@ -2,8 +2,15 @@
 
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
 from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, LatentLikelihood, latent_likelihood
-from vqgen.evaluation.comparison import compare_distributions
-from vqgen.evaluation.distribution import frechet_distance, frechet_distance_of_gaussians, kernel_distance
+from vqgen.evaluation.comparison import compare_distributions, inception_scores
+from vqgen.evaluation.distribution import (
+    SUBSET_SIZE,
+    Spread,
+    frechet_distance,
+    frechet_distance_of_gaussians,
+    kernel_distance,
+    kernel_distance_of_subsets,
+)
 from vqgen.evaluation.features import (
     ClassifierSpace,
     Features,
@@ -18,11 +25,21 @@ from vqgen.evaluation.likelihood import likelihood_figures, mean_nats_per_code
 from vqgen.evaluation.manifold import Manifold, compare_manifolds, density_coverage, nearest, precision
 from vqgen.evaluation.memorisation import Memorisation, memorisation
 from vqgen.evaluation.reconstruction import find_lpips_weights, load_lpips, reconstruction_errors
-from vqgen.evaluation.scores import accuracy, candidates_for, inception_score, keep_surest, label_probability
+from vqgen.evaluation.scores import (
+    SCORE_PARTS,
+    accuracy,
+    candidates_for,
+    inception_score,
+    inception_score_of_parts,
+    keep_surest,
+    label_probability,
+)
 from vqgen.evaluation.training import ClassifierObjective, as_image_set, train_on
 
 __all__ = [
     "IMPORTANCE_SAMPLES",
+    "SCORE_PARTS",
+    "SUBSET_SIZE",
     "AccuracyScorer",
     "ClassifierObjective",
     "ClassifierSpace",
@@ -32,6 +49,7 @@ __all__ = [
     "LatentLikelihood",
     "Manifold",
     "Memorisation",
+    "Spread",
     "accuracy",
     "as_image_set",
     "as_many_per_label",
@@ -48,8 +66,11 @@ __all__ = [
     "frechet_distance_of_gaussians",
     "halves",
     "inception_score",
+    "inception_score_of_parts",
+    "inception_scores",
     "keep_surest",
     "kernel_distance",
+    "kernel_distance_of_subsets",
     "label_probability",
     "latent_likelihood",
     "likelihood_figures",

@@ -10,13 +10,17 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from vqgen.errors import ConfigError
-from vqgen.evaluation.distribution import check_count
+from vqgen.evaluation.distribution import Spread, check_count, spread
+from vqgen.randomness import derive_seed
+
+SCORE_PARTS = 10
+"""Parts of the images over which the published inception score is a mean."""
 
 
 def inception_score(log_probabilities: Float64[Tensor, "n y"]) -> float:
     """Computes exp of the mean divergence KL(p(label | image) || p(label)); in [1, y], larger is better.
 
-    Over all images at once, where the published figure is the mean over ten parts.
+    Over all images at once, where the published figure is the mean over ten parts: `inception_score_of_parts`.
 
     Args:
         log_probabilities: log p(label | image), rows that sum to 1.
@@ -30,6 +34,29 @@ def inception_score(log_probabilities: Float64[Tensor, "n y"]) -> float:
     marginal = log_probabilities.logsumexp(dim=0) - math.log(len(log_probabilities))
     divergence = (log_probabilities.exp() * (log_probabilities - marginal)).nan_to_num(nan=0.0).sum(dim=1)
     return float(divergence.mean().exp())
+
+
+def inception_score_of_parts(
+    log_probabilities: Float64[Tensor, "n y"], seed: int, *, parts: int = SCORE_PARTS
+) -> Spread:
+    """Computes the inception score as it is published: mean and deviation over parts of the images in random order.
+
+    Of fewer images the score is smaller, so it is no estimate of the score of all.
+
+    Args:
+        log_probabilities: log p(label | image), rows that sum to 1.
+        seed: Seed of the order.
+        parts: How many.
+
+    Raises:
+        DataError: There are fewer images than parts.
+
+    Source: Salimans et al. 2016, arXiv 1606.03498, section 4.
+    """
+    check_count("inception score of parts", len(log_probabilities), parts, "one in each part")
+    draws = torch.Generator().manual_seed(derive_seed(seed, "parts"))
+    shuffled = log_probabilities[torch.randperm(len(log_probabilities), generator=draws)]
+    return spread([inception_score(part) for part in shuffled.tensor_split(parts)])
 
 
 def accuracy(log_probabilities: Float[Tensor, "n y"], labels: Int64[Tensor, " n"]) -> float:

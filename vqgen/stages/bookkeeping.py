@@ -1,7 +1,7 @@
 """What a stage folder says of itself, and from it whether a stage is to be skipped, resumed, made or refused.
 
 stage.json: the recipe's fields that change the result, hashes of the inputs, the environment, whether it is
-complete, and its figures.
+complete, its figures, and the time that it took.
 """
 
 import fcntl
@@ -20,6 +20,7 @@ from vqgen.config import differences, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.files import move_aside, write_json
 from vqgen.stages.context import RunContext
+from vqgen.training import seconds_of_training
 
 Action = Literal["skip", "resume", "start"]
 
@@ -36,6 +37,7 @@ class StageRecord:
         complete: Whether it is done.
         output: SHA-256 of what it made, once complete.
         figures: What it measured.
+        seconds: Time that it took in all sessions; None where it was not measured.
     """
 
     stage: str
@@ -45,6 +47,7 @@ class StageRecord:
     complete: bool = False
     output: str = ""
     figures: dict[str, float] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 def environment_of(context: RunContext) -> dict[str, Any]:
@@ -133,6 +136,7 @@ def complete_stage(
     output: str,
     figures: dict[str, float],
     finish: Callable[[StageRecord], object] = lambda record: None,
+    seconds: float | None = None,
 ) -> None:
     """Marks a stage as complete.
 
@@ -143,14 +147,22 @@ def complete_stage(
         figures: What it measured.
         finish: The last that belongs to the stage; it receives the finished record and runs before that is written,
             so that a stage that is complete lacks nothing.
+        seconds: Time that it took in all sessions; None for that of the training in its folder, where there is one.
     """
-    finished = replace(record, complete=True, output=output, figures=figures)
 
     def mark() -> None:
+        taken = seconds_of_training(context.folder / record.stage) if seconds is None else seconds
+        finished = replace(record, complete=True, output=output, figures=figures, seconds=taken)
         finish(finished)
         write_json(context.folder / record.stage / "stage.json", asdict(finished))
 
     context.on_main(mark)
+
+
+def note_seconds(context: RunContext, record: StageRecord, seconds: float) -> None:
+    """Writes how long a stage that has no training state took so far, so that it is known when the stage is cut."""
+    if context.is_main:
+        write_json(context.folder / record.stage / "stage.json", asdict(replace(record, seconds=seconds)))
 
 
 def require_stage(context: RunContext, stage: str) -> StageRecord:

@@ -27,7 +27,7 @@ from vqgen.prefetching import helping_threads, one_ahead
 from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
-from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
+from vqgen.stages.bookkeeping import begin_stage, complete_stage, note_seconds, require_stage
 from vqgen.stages.code_batches import AUGMENTED
 from vqgen.stages.context import RunContext
 
@@ -62,10 +62,19 @@ def extract_codes(context: RunContext) -> str:
         counts=encode.counts,
         indices=context.images.indices,
     )
-    since = time.perf_counter()
+    since, before = time.perf_counter(), record.seconds or 0.0
+
+    def seconds() -> float:
+        return before + time.perf_counter() - since
+
     with ProgressBar(sum(info.counts.values()), STAGE, "image", show=context.is_main and not context.quiet) as bar:
         share = {"rank": context.rank, "world_size": context.world_size}
-        context.in_all(lambda: write_store(folder, info, encode, **share, on_shard=bar.update))
+
+        def on_shard(count: int) -> None:
+            bar.update(count)
+            note_seconds(context, record, seconds())
+
+        context.in_all(lambda: write_store(folder, info, encode, **share, on_shard=on_shard))
     encoded = int(all_reduce_sum(torch.tensor(encode.encoded, device=context.device)))
     speed = encoded / (time.perf_counter() - since)
     output = context.on_main(lambda: finish_store(folder, info))
@@ -78,6 +87,7 @@ def extract_codes(context: RunContext) -> str:
         output,
         figures,
         finish=lambda finished: write_pipeline(context, info.label_map, info.indices, finished),
+        seconds=seconds(),
     )
     shown = {"images/s": speed, **figures} if encoded else figures
     context.say(f"{STAGE}: {sum(info.counts.values())} images, " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))

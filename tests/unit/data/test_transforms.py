@@ -57,7 +57,10 @@ def test_without_augmentation_training_is_evaluation() -> None:
     assert torch.equal(training_transform(config())(image, 7), evaluation_transform(config())(image))
 
 
-AUGMENTATIONS = [{"horizontal_flip": True}, {"random_shift": 3}, {"random_crop": 0.5}, {"random_rotation": 20.0}]
+AUGMENTATIONS = [
+    {"horizontal_flip": True}, {"random_shift": 3}, {"random_crop": 0.5}, {"random_rotation": 20.0},
+    {"random_scale": 0.2}, {"random_shear": 10.0},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("fields", [*AUGMENTATIONS, AUGMENTATIONS[0] | AUGMENTATIONS[1] | AUGMENTATIONS[2]])
@@ -72,13 +75,49 @@ def test_draws_come_from_the_seed_alone(fields: dict[str, Any]) -> None:
     assert any(not torch.equal(result, first[0]) for result in first)
 
 
-def test_rotation_repeats_the_edge_and_stays_in_its_range() -> None:
+DEFORMATIONS = {"random_rotation": 45.0, "random_scale": 0.5, "random_shear": 45.0}
+
+
+@pytest.mark.parametrize("fields", [*({name: most} for name, most in DEFORMATIONS.items()), DEFORMATIONS])
+def test_deformation_repeats_the_edge_and_stays_in_its_range(fields: dict[str, float]) -> None:
     white = Image.new("L", (20, 20), 255)
-    transform = training_transform(config(channels=1, random_rotation=45.0))
-    assert all(int(transform(white, seed).min()) == 255 for seed in range(20))
+    transform = training_transform(config(channels=1, **fields))
+    assert all(int(transform(white, seed).min()) == 255 for seed in range(40))
     image = noise(16, 16, 1)
-    barely = training_transform(config(channels=1, random_rotation=1e-6))
+    barely = training_transform(config(channels=1, **dict.fromkeys(fields, 1e-6)))
     assert torch.equal(barely(image, 3), evaluation_transform(config(channels=1))(image))
+
+
+def test_scaling_enlarges_as_often_as_it_shrinks_and_by_no_more_than_it_may() -> None:
+    disc = np.hypot(*(np.indices((64, 64)) - 31.5)) < 16
+    transform = training_transform(config(image_size=64, channels=1, random_scale=0.25))
+    picture = Image.fromarray(disc.astype(np.uint8) * 255)
+    areas = [float((transform(picture, seed) > 127).sum()) / disc.sum() for seed in range(200)]
+    assert 0.75**2 - 0.02 < min(areas) < 0.7 and 1.4 < max(areas) < 1.25**2 + 0.02
+    assert 60 < sum(area > 1 for area in areas) < 140  # more than five standard deviations
+
+
+def test_shearing_keeps_the_area_and_the_centre() -> None:
+    disc = np.hypot(*(np.indices((64, 64)) - 31.5)) < 12
+    transform = training_transform(config(image_size=64, channels=1, random_shear=20.0))
+    turned = [transform(Image.fromarray(disc.astype(np.uint8) * 255), seed)[0].double() for seed in range(20)]
+    for picture in turned:
+        assert float(picture.sum()) / (255 * disc.sum()) == pytest.approx(1, abs=0.16)  # 1 - tan(20 deg)^2 at least
+        rows = (picture.sum(1) * torch.arange(64)).sum() / picture.sum()
+        assert float(rows) == pytest.approx(31.5, abs=0.6)
+
+
+def test_a_rotation_alone_is_what_it_was_before_there_were_other_deformations() -> None:
+    """Codes of augmented copies that runs hold were made by it."""
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as F
+
+    image = noise(16, 16, 1)
+    turn = torch.rand(7, dtype=torch.float64, generator=torch.Generator().manual_seed(5))[6]
+    plain = F.pad(evaluation_transform(config(channels=1))(image), [8] * 4, padding_mode="edge")
+    turned = F.rotate(plain, float(2 * turn - 1) * 30, interpolation=InterpolationMode.BILINEAR)
+    transform = training_transform(config(channels=1, random_rotation=30.0))
+    assert torch.equal(transform(image, 5), F.center_crop(turned, [16, 16]))
 
 
 def test_half_are_mirrored() -> None:

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
-from torchmetrics.image.kid import poly_mmd
+from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
 from vqgen.errors import DataError
-from vqgen.evaluation import frechet_distance, frechet_distance_of_gaussians, kernel_distance
+from vqgen.evaluation import (
+    frechet_distance,
+    frechet_distance_of_gaussians,
+    kernel_distance,
+    kernel_distance_of_subsets,
+)
+from vqgen.randomness import derive_seed
 
 
 def with_moments(mean, covariance, count=50):
@@ -71,6 +77,36 @@ def test_kernel_distance_is_that_of_torchmetrics():
     naive = sum_over_pairs(one, one, same=True) + sum_over_pairs(other, other, same=True)
     naive -= 2 * sum_over_pairs(one, other, same=False)
     assert kernel_distance(one, other) == pytest.approx(naive, rel=1e-9)
+
+
+class Features(torch.nn.Module):
+    """Hands its input on, so that torchmetrics computes the distance of given features."""
+
+    def forward(self, x):
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")  # its input is kept
+def test_kernel_distance_of_subsets_is_that_of_torchmetrics():
+    one, other = torch.randn(60, 4, dtype=torch.float64), 0.5 + torch.randn(45, 4, dtype=torch.float64)
+    reference = KernelInceptionDistance(feature=Features(), subsets=7, subset_size=20)
+    reference.update(one, real=True)
+    reference.update(other, real=False)
+    torch.manual_seed(derive_seed(3, "subsets"))  # the same draws
+    mean, deviation = reference.compute()
+    found = kernel_distance_of_subsets(one, other, 3, subsets=7, size=20)
+    assert found.mean == pytest.approx(float(mean), rel=1e-9)
+    assert found.deviation == pytest.approx(float(deviation), rel=1e-9)
+    assert found != kernel_distance_of_subsets(one, other, 4, subsets=7, size=20)
+
+
+def test_subsets_of_everything_are_all_alike():
+    one, other = torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 4, dtype=torch.float64)
+    found = kernel_distance_of_subsets(one, other, 0, subsets=3, size=30)
+    assert found.mean == pytest.approx(kernel_distance(one, other), rel=1e-9)
+    assert found.deviation == pytest.approx(0, abs=1e-12)
+    with pytest.raises(DataError, match="kernel distance of subsets: should have at least 1000 images, found 30"):
+        kernel_distance_of_subsets(one, other, 0)
 
 
 def sum_over_pairs(one, other, *, same):

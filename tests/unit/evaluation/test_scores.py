@@ -5,7 +5,15 @@ import torch
 from torchmetrics.image.inception import InceptionScore
 
 from vqgen.errors import ConfigError, DataError
-from vqgen.evaluation import accuracy, candidates_for, inception_score, keep_surest, label_probability
+from vqgen.evaluation import (
+    accuracy,
+    candidates_for,
+    inception_score,
+    inception_score_of_parts,
+    keep_surest,
+    label_probability,
+)
+from vqgen.randomness import derive_seed
 
 
 class Logits(torch.nn.Module):
@@ -21,6 +29,23 @@ def test_inception_score_is_that_of_torchmetrics():
     reference = InceptionScore(feature=Logits(), splits=1)
     reference.update(logits)
     assert inception_score(logits.log_softmax(1)) == pytest.approx(float(reference.compute()[0]), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`")  # its input is kept
+def test_inception_score_of_parts_is_that_of_torchmetrics():
+    logits = 2 * torch.randn(50, 7, dtype=torch.float64)
+    reference = InceptionScore(feature=Logits(), splits=5)
+    reference.update(logits)
+    torch.manual_seed(derive_seed(3, "parts"))  # the same order
+    mean, deviation = reference.compute()
+    found = inception_score_of_parts(logits.log_softmax(1), 3, parts=5)
+    assert found.mean == pytest.approx(float(mean), rel=1e-9)
+    assert found.deviation == pytest.approx(float(deviation) * math.sqrt(4 / 5), rel=1e-9)  # over n, not n - 1
+    whole = inception_score_of_parts(logits.log_softmax(1), 3, parts=1)
+    assert whole.mean == pytest.approx(inception_score(logits.log_softmax(1)), rel=1e-9)
+    assert whole.deviation == 0
+    with pytest.raises(DataError, match=r"inception score of parts: should have at least 10 images, .*found 9"):
+        inception_score_of_parts(logits[:9].log_softmax(1), 3)
 
 
 def test_inception_score_in_closed_form():

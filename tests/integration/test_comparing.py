@@ -1,0 +1,128 @@
+"""Several runs, judged alike, as a user meets it."""
+
+import json
+import math
+import shutil
+
+import pytest
+from small_runs import assert_refused, pixels, record, run_installed, save_picture, small_document, write_recipe
+
+FAST = ("--classifier-steps", 4, "--images-per-label", 3, "--quiet", "--device", "cpu")
+SMALL = {
+    "channels": 8, "stages": 2,
+    "train": {"steps": 12, "batch_size": 16, "validate_every": 6, "save_every": 5, "log_every": 4},
+}  # fmt: skip
+FIGURES = {
+    "parameters", "training_seconds", "raw_bpp", "bpp", "mse", "frechet_distance", "kernel_distance", "precision",
+    "recall", "sample_accuracy", "cas", "copies", "samples_per_second",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, trained):
+    """The trained run with a classifier, one of a single level, and the pipeline of the first alone."""
+    root = tmp_path_factory.mktemp("runs")
+    shutil.copytree(trained, root / "tiny")
+    recipe = write_recipe(root / "tiny.toml", small_document() | {"classifier": SMALL})
+    finished = run_installed("train-classifier", recipe, "--checkpoints", root, "--quiet")
+    assert finished.code == 0, finished.err
+    recipe = write_recipe(root / "single.toml", small_document(levels=1))
+    finished = run_installed("run", recipe, "--checkpoints", root, "--run-name", "single", "--quiet")
+    assert finished.code == 0, finished.err
+    shutil.copytree(root / "tiny" / "pipeline", root / "alone")
+    return root / "tiny", root / "single", root / "alone"
+
+
+def test_every_stage_says_how_long_it_took(trained):
+    for stage in ("vqvae", "codes", "prior-top", "prior-bottom"):
+        assert record(trained / stage)["seconds"] > 0
+
+
+def test_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):
+    finished = vqgen("compare", *runs, *FAST, "--json", tmp_path / "c.json", "-o", tmp_path / "out")
+    assert finished.code == 0, finished.err
+    document = json.loads((tmp_path / "c.json").read_text())
+    names = [entry["name"] for entry in document["runs"]]
+    assert names == ["tiny", "single", "alone"]
+    heading = next(line for line in finished.out.splitlines() if line.endswith("floor"))
+    assert heading.split() == [*names, "floor"]
+    figures = {entry["name"]: entry["figures"] for entry in document["runs"]}
+    for name in names:
+        assert figures[name].keys() == FIGURES
+        known = {key: value for key, value in figures[name].items() if key != "training_seconds"}
+        assert all(math.isfinite(value) for value in known.values())
+    stages = ("vqvae", "codes", "prior-top", "prior-bottom")
+    assert figures["tiny"]["training_seconds"] == pytest.approx(
+        sum(record(runs[0] / stage)["seconds"] for stage in stages)
+    )
+    assert figures["alone"]["training_seconds"] is None
+    # one judge, the same seeds: the same models have the same figures
+    timed = {"training_seconds", "samples_per_second"}
+    assert {key: figures["tiny"][key] for key in FIGURES - timed} == {
+        key: figures["alone"][key] for key in FIGURES - timed
+    }
+    assert figures["single"]["mse"] != figures["tiny"]["mse"]
+    assert 0 <= document["real_images"]["cas"] <= 1
+    assert document["counts"] == {"validation": 179, "samples": 30}
+    assert document["space"] in finished.out
+    picture = pixels(tmp_path / "out" / "samples.png")
+    assert picture.shape[1] > 3 * 3 * 48  # three blocks of three pictures
+
+
+def test_figures_are_those_of_evaluate_also_with_a_classifier_trained_on_the_spot(vqgen, trained, runs, tmp_path):
+    words = (*FAST, "--images-per-label", 7, "--json", tmp_path / "a.json")
+    finished = vqgen("compare", trained, runs[1], *words, "--no-score")
+    assert finished.code == 0, finished.err
+    assert "tiny has no classifier; training one on 1,618 real images" in finished.out
+    compared = json.loads((tmp_path / "a.json").read_text())
+    groups = ("--only", "distribution", "reconstruction", "memorisation", "likelihood")
+    assert vqgen("evaluate", trained, *words, *groups).code == 0
+    evaluated = json.loads((tmp_path / "a.json").read_text())
+    assert compared["space"] == evaluated["space"]
+    found = {figure["name"]: figure["value"] for figure in evaluated["figures"]}
+    found["bpp"] = found["bpp_validation"]
+    ours = compared["runs"][0]["figures"]
+    for name in ("frechet_distance", "precision", "recall", "mse", "copies", "bpp"):
+        assert ours[name] == pytest.approx(found[name], rel=1e-9), name
+    assert ours["cas"] is None
+    assert compared["real_images"] == {}
+
+
+def test_what_cannot_be_compared_is_refused_and_writes_nothing(vqgen, runs, tmp_path):
+    trained, single, _ = runs
+    few = vqgen("compare", trained, single, *FAST, "--images-per-label", "1", "--json", tmp_path / "c.json")
+    assert_refused(few, "frechet distance", "at least 17 images", "found 10", "--images-per-label")
+    outputs = ("--json", tmp_path / "c.json", "-o", tmp_path / "out", *FAST)
+    assert_refused(vqgen("compare", trained, *outputs), "RUN: should be at least two", "found 1")
+    assert_refused(vqgen("compare", trained, trained / "pipeline", *outputs), "given once", "twice")
+    assert_refused(vqgen("compare", trained, tmp_path / "nowhere", *outputs), "nowhere", "no such folder")
+    shutil.copytree(trained, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "pipeline" / "prior-bottom")
+    assert_refused(vqgen("compare", trained, tmp_path / "cut", *outputs), "no prior for bottom", "cannot generate")
+    small = small_document(data__image_size=8, vqvae__downsample=[4, 2])
+    recipe = write_recipe(tmp_path / "small.toml", small | {"name": "small"})
+    assert vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet", "--force").code == 0
+    refused = vqgen("compare", trained, tmp_path / "small", *outputs)
+    assert_refused(refused, "small: should be of the same images", "image size 8 x 8 instead of 16 x 16")
+    shutil.copytree(trained, tmp_path / "split")
+    path = tmp_path / "split" / "pipeline" / "split.json"
+    split = json.loads(path.read_text())
+    split["validation"][0], split["train"][0] = split["train"][0], split["validation"][0]
+    path.write_text(json.dumps(split))
+    assert_refused(vqgen("compare", trained, tmp_path / "split", *outputs), "the same validation images", "seed")
+    assert_refused(vqgen("compare", trained, single, *outputs, "--keep", "0"), "keep", "found 0")
+    assert not (tmp_path / "c.json").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_without_labels_have_no_score_and_no_classifier_to_be_judged_by(vqgen, tmp_path):
+    for number in range(40):
+        save_picture(tmp_path / "images" / f"{number}.png", number, grey=True)
+    document = small_document(data__source="folder", data__root=str(tmp_path / "images"))
+    recipe = write_recipe(tmp_path / "tiny.toml", document)
+    runs = [tmp_path / name for name in ("one", "two")]
+    for run in runs:
+        words = ("run", recipe, "--checkpoints", tmp_path, "--run-name", run.name, "--quiet", "--force")
+        assert vqgen(*words).code == 0
+    assert_refused(vqgen("compare", *runs, *FAST), "has no labels", "leave the score out: --no-score")
+    assert_refused(vqgen("compare", *runs, *FAST, "--no-score"), "has no labels", "--inception-weights FILE")

@@ -1,0 +1,32 @@
+import torch
+
+from vqgen.commands.compare import Judgement, comparison_table
+from vqgen.commands.contenders import Contender
+from vqgen.commands.judging import Samples
+from vqgen.pipeline import VQGenPipeline
+
+
+def test_the_table_has_a_column_for_each_run_and_says_what_is_not_known(make_parts):
+    pipe, samples = VQGenPipeline(make_parts()), Samples(torch.zeros(0), torch.zeros(0))
+    names = (
+        "parameters", "training_seconds", "raw_bpp", "bpp", "mse", "frechet_distance", "kernel_distance", "precision",
+        "recall", "sample_accuracy", "cas", "copies", "samples_per_second",
+    )  # fmt: skip
+    found = dict.fromkeys(names, 0.5) | {"parameters": 1234567, "training_seconds": 3671.4}
+    without = found | {"raw_bpp": None, "bpp": None, "training_seconds": 9.87}
+    table = comparison_table(
+        [
+            Judgement(Contender("digits", "a", pipe), samples, found, {"mse": 0.01, "cas": 0.1}),
+            Judgement(Contender("digits-vae", "b", pipe), samples, without, {"mse": 0.02}),
+        ]
+    )
+    lines = {line[:20].strip(): line[20:].split("  ") for line in table.splitlines()}
+    cells = {name: [cell.strip() for cell in row if cell.strip()] for name, row in lines.items()}
+    assert cells[""] == ["digits", "digits-vae", "floor"]
+    assert cells["parameters"] == ["1,234,567", "1,234,567", "-"]
+    assert cells["training time"] == ["61 min 11 s", "9.87 s", "-"]
+    assert cells["rate, expected bpp"] == ["0.5", "-", "-"]
+    assert cells["mse"] == ["0.5", "0.5", "0.02"]
+    assert cells["cas"] == ["0.5", "0.5", "0.1"]
+    assert len({len(line) for line in table.splitlines()}) == 1
+    assert len(lines) == 1 + len(names)

@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import pytest
+
+from vqgen.commands.contenders import Contender, _check_alike, short_names
+from vqgen.errors import ConfigError, DataError
+from vqgen.pipeline import VQGenPipeline
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (["a/digits", "b/fashion"], ["digits", "fashion"]),
+        (["a/digits", "b/digits"], ["a/digits", "b/digits"]),
+        (["x/a/digits", "y/a/digits", "other"], ["x/a/digits", "y/a/digits", "other"]),
+        (["runs/one/pipeline", "runs/two/pipeline"], ["one", "two"]),
+        (["user/model", "someone/model"], ["user/model", "someone/model"]),
+    ],
+)
+def test_names_are_the_shortest_ends_that_tell_runs_apart(runs, names):
+    assert short_names(runs) == names
+
+
+def test_one_run_and_a_run_given_twice_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"RUN: should be at least two to compare, found 1; `vqgen evaluate`"):
+        short_names(["one"])
+    with pytest.raises(ConfigError, match=r"RUN: each should be given once, found .* twice"):
+        short_names([str(tmp_path), str(tmp_path / "pipeline")])
+
+
+@pytest.fixture
+def contender(make_parts):
+    def build(checkpoint, change=lambda parts: parts, **settings):
+        return Contender(checkpoint, checkpoint, VQGenPipeline(change(make_parts(**settings))))
+
+    return build
+
+
+def test_parameters_are_those_of_the_models_that_generate(contender, make_classifier):
+    judged = contender("a", lambda parts: replace(parts, classifier=make_classifier()))
+    models = [judged.pipe.vqvae, *judged.pipe.priors]
+    assert judged.parameters == sum(parameter.numel() for model in models for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"labels": ("cat", "dog", "bird")}, ["labels cat, dog, bird instead of cat, dog, 10"]),
+        ({"image_channels": 3}, ["channels 3 instead of 1"]),
+        ({"image_size": 16}, ["image size 16 x 16 instead of 8 x 8"]),
+    ],
+)
+def test_runs_of_other_images_are_refused(contender, settings, parts):
+    with pytest.raises(DataError) as refusal:
+        _check_alike(contender("a"), contender("b", **settings))
+    for part in ["run b: should be of the same images as a", *parts]:
+        assert part in str(refusal.value)
+
+
+def test_a_label_far_down_the_list_counts_too(contender):
+    names = tuple("abcdef")
+    with pytest.raises(DataError, match="found label 5 'g' instead of 'f'"):
+        _check_alike(contender("a", labels=names), contender("b", labels=(*names[:5], "g")))
+
+
+def test_runs_of_other_sources_or_held_out_images_are_refused(contender):
+    def of_mnist(parts):
+        return replace(parts, data=parts.data.model_copy(update={"source": "mnist"}))
+
+    with pytest.raises(DataError, match="found source mnist instead of digits"):
+        _check_alike(contender("a"), contender("b", of_mnist))
+    other = contender("b", lambda parts: replace(parts, split={"train": [0, 1], "validation": [2]}))
+    with pytest.raises(DataError, match=r"run b: should have the same validation images as a, .* trained on some"):
+        _check_alike(contender("a"), other)
+    tested = [
+        contender(name, lambda parts, v=v: replace(parts, split={"train": [1 - v], "validation": [v], "test": [2]}))
+        for v, name in enumerate("ab")
+    ]
+    _check_alike(*tested)  # another seed splits train and validation otherwise; both have seen no test image
