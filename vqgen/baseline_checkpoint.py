@@ -26,7 +26,7 @@ from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.files import atomic_path, write_json
 from vqgen.models.baselines import BASELINES
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.latent_model import LatentModel
 
 BASELINE_CLASS = "BaselinePipeline"
@@ -57,7 +57,7 @@ class BaselineParts:
     label_map: LabelMap
     model: LatentModel
     split: dict[str, list[int]] = field(default_factory=dict)
-    classifier: Classifier | None = None
+    classifier: ImageClassifier | None = None
     classifier_made_from: dict[str, str] = field(default_factory=dict)
     classifier_hash: str = ""
     texts: dict[str, str] = field(default_factory=dict)

@@ -214,6 +214,14 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
             parts.append(to_uint8(decoded.float()).cpu())
         return torch.cat(parts)
 
+    def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
+        """The latents of preprocessed images, on the CPU."""
+        return self.encode_tensor(images, labels)
+
+    def from_latents(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
+        """The images of latents, on the CPU."""
+        return self.decode_tensor(latents, labels)
+
     def reconstruct_tensor(
         self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> UInt8[Tensor, "b c H W"]:

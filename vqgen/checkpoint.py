@@ -28,6 +28,8 @@ from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from vqgen.models.classifier import Classifier
+from vqgen.models.classifiers import CLASSIFIERS
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.registry import CONFIGS
 from vqgen.models.vqvae import VQVAE
@@ -220,7 +222,7 @@ class PipelineParts:
     priors: dict[str, PixelCNN] = field(default_factory=dict)
     split: dict[str, list[int]] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
-    classifier: Classifier | None = None
+    classifier: ImageClassifier | None = None
     classifier_made_from: dict[str, str] = field(default_factory=dict)
     classifier_hash: str = ""
     texts: dict[str, str] = field(default_factory=dict)
@@ -320,13 +322,15 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
 
 def load_classifier(
     folder: Path, num_labels: int, device: torch.device | str = "cpu"
-) -> tuple[Classifier, dict[str, str]]:
+) -> tuple[ImageClassifier, dict[str, str]]:
     """Reads a classifier, and what it was trained on.
 
     Raises:
         CheckpointError: It is missing or damaged, or names another number of labels.
     """
-    classifier = load_model(folder, Classifier, device)
+    kinds = {kind.__name__: kind for kind in CLASSIFIERS.values()}
+    found = read_json(folder / "config.json").get("class")
+    classifier = load_model(folder, kinds.get(str(found), Classifier), device)
     found = classifier.config.num_classes
     if found != num_labels:
         raise CheckpointError(f"{folder}: should name the {num_labels} labels of the pipeline, found {found}")

@@ -30,6 +30,8 @@ COMMANDS = {
     "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",
     "sweep": "draw the trade-off of quality and diversity over guidance, temperature or rejection",
     "compare": "judge several runs alike: one table, one picture of their samples",
+    "interpolate": "mix the latents of two images, step by step",
+    "attribute": "move images along a direction: the difference of the means of two labels or folders",
     "plan": "tell what a run will cost: FLOPs, memory, bits per pixel, time",
     "recipes": "list the recipes that ship",
     "info": "tell what a checkpoint is",

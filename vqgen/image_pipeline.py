@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ from vqgen.config import DataConfig
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation import ClassifierSpace, candidates_for, label_probability
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -38,7 +38,7 @@ class CommonParts(Protocol):
     label_map: LabelMap
     split: dict[str, list[int]]
     texts: dict[str, str]
-    classifier: Classifier | None
+    classifier: ImageClassifier | None
     classifier_hash: str
 
 
@@ -125,6 +125,18 @@ class ImagePipeline(ABC, Generic[Parts]):
         self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> UInt8[Tensor, "b c H W"]:
         """Encodes and decodes preprocessed images, on the CPU; label -1 is none that is known."""
+
+    @abstractmethod
+    def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
+        """Encodes preprocessed images to one vector each, in which images can be mixed, on the CPU."""
+
+    @abstractmethod
+    def from_latents(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
+        """Decodes vectors to images, on the CPU; label -1 is none that is known."""
+
+    def known_labels(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """The labels; a model that decodes by label finds those that are not known (-1) by itself."""
+        return labels
 
     @abstractmethod
     def write(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 Legend: `b` images, `c` channels, `H W` image.
 """
 
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -337,6 +338,24 @@ class VQGenPipeline(ImagePipeline[PipelineParts]):
     def reconstruct_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
         """Encodes and decodes preprocessed images, whatever their labels."""
         return self.decode_tensor(self.encode_tensor(images))
+
+    @torch.no_grad()
+    def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> Float[Tensor, "b d"]:
+        """The quantized maps of all levels as one vector for each image, on the CPU."""
+        maps = self.vqvae.embed(self.encode_tensor(images).to(self.compute.device))
+        return torch.cat([level.flatten(1) for level in maps], dim=1).cpu()
+
+    @torch.no_grad()
+    def from_latents(self, latents: Float[Tensor, "b d"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
+        """The images of such vectors, which need be no codebook entries any more, on the CPU."""
+        config, parts = self.vqvae.config, []
+        shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
+        for batch in latents.to(self.compute.float_dtype).split(_BATCH_SIZE):
+            pieces = batch.to(self.compute.device).split([math.prod(shape) for shape in shapes], dim=1)
+            with self.compute.autocast():
+                decoded = self.vqvae.decode_maps([p.unflatten(1, s) for p, s in zip(pieces, shapes, strict=True)])
+            parts.append(to_uint8(decoded.float()).cpu())
+        return torch.cat(parts)
 
     def compress(self, images: Sequence[Image.Image] | Image.Image, **options: Any) -> list[bytes]:
         """Compresses pictures of any size, each to the bytes of a `.vqg` file; options as `Codec.compress` has them."""

@@ -237,3 +237,72 @@ def test_a_plan(vqgen, tmp_path):
     assert list(stages) == ["autoencoder", "samples"]
     assert stages["autoencoder"]["parameters"] > 0 and stages["autoencoder"]["seconds"] > 0
     assert stages["samples"]["steps_per_sample"] == 1
+
+
+# latents
+
+
+@pytest.mark.parametrize("name", [*KINDS, "tiny"])
+def test_images_are_mixed_and_moved(baselines, trained, vqgen, tmp_path, name):
+    run = trained if name == "tiny" else baselines / name
+    for number in range(4):
+        save_picture(tmp_path / ("a" if number < 2 else "b") / f"{number}.png", number, grey=True)
+    one, other = tmp_path / "a" / "0.png", tmp_path / "b" / "2.png"
+    finished = vqgen("interpolate", run, one, other, "-o", tmp_path / "out", "--steps", 4)
+    assert finished.code == 0, finished.err
+    assert pixels(tmp_path / "out" / "interpolation.png").shape[1] > 5 * 96
+    for direction in (("--from", 3, "--to", 8), ("--without", tmp_path / "a", "--with", tmp_path / "b")):
+        words = ("attribute", run, one, tmp_path / "b", "-o", tmp_path / "out", *direction, "--strengths", 0, 1, 2)
+        finished = vqgen(*words, "--real-images", 200)
+        assert finished.code == 0, finished.err
+        assert pixels(tmp_path / "out" / "attribute.png").shape[0] > 3 * 96
+
+
+def test_the_ends_of_an_interpolation_are_reconstructions(baselines, trained):
+    images = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
+    for run in (trained, baselines / "vae", baselines / "autoencoder"):
+        pipe = open_pipeline(run, device="cpu", dtype="float64")
+        labels = pipe.known_labels(images, torch.tensor([-1, 4]))
+        mixed = pipe.from_latents(pipe.to_latents(images, labels), labels)
+        assert torch.equal(mixed, pipe.reconstruct_tensor(images, labels))
+
+
+def test_wrong_directions_and_steps_are_refused(baselines, vqgen, tmp_path):
+    save_picture(tmp_path / "a" / "0.png", 0)
+    run, image, out = baselines / "vae", tmp_path / "a" / "0.png", tmp_path / "no"
+    for words, parts in [
+        (("interpolate", run, image, image, "-o", out, "--steps", 1), ["--steps", "at least 2", "found 1"]),
+        (("interpolate", run, image, tmp_path / "gone.png", "-o", out), ["gone.png"]),
+        (("interpolate", run, image, image, "-o", out, "--label", "x"), ["'x'"]),
+        (("attribute", run, image, "-o", out), ["direction", "found neither"]),
+        (("attribute", run, image, "-o", out, "--from", 3), ["direction", "one end only"]),
+        (("attribute", run, image, "-o", out, "--from", 3, "--to", "x"), ["'x'"]),
+        (("attribute", run, image, "-o", out, "--without", tmp_path / "a", "--with", tmp_path / "gone"), ["gone"]),
+    ]:
+        assert_refused(vqgen(*words), *parts)
+    assert not out.exists()
+
+
+def test_two_latents_have_a_plane(baselines):
+    assert (baselines / "vae-2d" / "autoencoder" / "latents.png").is_file()
+    assert (baselines / "vae-2d" / "autoencoder" / "manifold.png").is_file()
+
+
+def test_a_classifier_of_one_hidden_layer(vqgen, tmp_path):
+    small = {"kind": "hidden-layer", "hidden": 12, "dropout": 0.3, "train": {"steps": 10}}
+    recipe = write_recipe(tmp_path / "a.toml", document("vae", classifier=small))
+    assert vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet").code == 0
+    assert vqgen("generate", tmp_path / "vae", "-o", tmp_path / "out", "--keep", 0.5).code == 0
+    words = ("--only", "distribution", "naming", "score", "--images-per-label", 30, "--classifier-steps", 3, "--quiet")
+    finished = vqgen("evaluate", tmp_path / "vae", *words)
+    assert finished.code == 0, finished.err
+    assert vqgen("plan", recipe, "--no-measure").code == 0
+
+
+def test_baselines_are_compared_with_codes(baselines, trained, vqgen, tmp_path):
+    runs = (baselines / "vae", baselines / "autoencoder", trained)
+    words = ("--images-per-label", 30, "--classifier-steps", 3, "--real-images", 120, "--quiet")
+    finished = vqgen("compare", *runs, *words, "-o", tmp_path / "out", "--classifier", baselines / "vae")
+    assert finished.code == 0, finished.err
+    assert (tmp_path / "out" / "samples.png").is_file()
+    assert_refused(vqgen("compare", baselines / "vae-2d", *runs, *words), "vae-2d", "--no-score")

@@ -12,7 +12,7 @@ from vqgen.config import AutoencoderConfig, ClassifierConfig, PixelCNNConfig, VQ
 from vqgen.costs import BACKWARD, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.losses import nats_per_code, vqvae_loss
 from vqgen.models.baselines import build_baseline
-from vqgen.models.classifier import Classifier
+from vqgen.models.classifiers import build_classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -109,11 +109,17 @@ def test_a_prior_executes_the_flops_that_are_counted(as_on_an_accelerator, chang
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"stages": 1, "blocks": 2}, {"image_size": 28, "stages": 4}, {"image_size": 128, "image_channels": 3}],
+    [
+        {},
+        {"stages": 1, "blocks": 2},
+        {"image_size": 28, "stages": 4},
+        {"image_size": 128, "image_channels": 3},
+        {"kind": "hidden-layer"},
+    ],
 )
 def test_a_classifier_executes_the_flops_that_are_counted_and_keeps_about_what_is(changes):
     settings = {"channels": 16, "image_size": 16, "image_channels": 1, "num_classes": 10}
-    model = Classifier(ClassifierConfig(**(settings | changes)))
+    model = build_classifier(ClassifierConfig(**(settings | changes)))
     images = torch.rand(IMAGES, model.config.image_channels, *[model.config.image_size] * 2)
     costs = classifier_costs(model.config)
     assert counted(lambda: model(images)) == IMAGES * costs.flops

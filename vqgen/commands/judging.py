@@ -43,7 +43,7 @@ from vqgen.evaluation import (
 )
 from vqgen.image_pipeline import ImagePipeline
 from vqgen.metrics import code_usage
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.latent_model import VariationalModel
 from vqgen.pipeline import VQGenPipeline
 
@@ -259,7 +259,7 @@ class Judge:
         """As many training images of each label as there are samples of it, or all where there are fewer."""
         return self.train.subset(as_many_per_label(self.train.labels, samples.labels, self.seed))
 
-    def train_classifier(self, images: Tensor, labels: Tensor) -> Classifier:
+    def train_classifier(self, images: Tensor, labels: Tensor) -> ImageClassifier:
         """Trains the classifier on `images` and nothing else."""
         assert self.accelerator is not None
         data = self.pipe.parts.data
@@ -274,7 +274,7 @@ class Judge:
         )
         return scorer.train(images, labels, quiet=self.quiet)
 
-    def _score(self, name: str, classifier: Classifier, trained_on: int) -> list[Figure]:
+    def _score(self, name: str, classifier: ImageClassifier, trained_on: int) -> list[Figure]:
         named = ClassifierSpace(classifier, "", self.pipe.compute)(self.held_out.images).log_probabilities
 
         def share(chosen: Tensor) -> dict[str, float]:

@@ -91,10 +91,9 @@ def describe(recipe: "AnyRecipe", folder: Path) -> str:
     ]
     lines += _describe_baseline(recipe) if isinstance(recipe, BaselineRecipe) else _describe_levels(recipe)
     if recipe.classifier is not None:
-        train = recipe.classifier.train
-        lines.append(
-            f"  classifier  {recipe.classifier.channels} channels, {_length(train)} at batch {train.batch_size}"
-        )
+        section, train = recipe.classifier, recipe.classifier.train
+        size = f"{section.channels} channels" if section.kind == "residual" else f"{section.hidden} hidden units"
+        lines.append(f"  classifier  {size}, {_length(train)} at batch {train.batch_size}")
     return "\n".join([*lines, f"  samples  {recipe.generate.images_per_label} per label"])
 
 

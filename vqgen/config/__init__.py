@@ -9,6 +9,7 @@ from vqgen.config.fingerprint import differences, result_fields, stage_fields
 from vqgen.config.loading import find_recipe, read_recipe, save_recipe, shipped_recipes
 from vqgen.config.models import (
     ClassifierConfig,
+    ClassifierKind,
     ClassifierSettings,
     Level,
     PixelCNNConfig,
@@ -28,6 +29,7 @@ __all__ = [
     "BaselineKind",
     "BaselineRecipe",
     "ClassifierConfig",
+    "ClassifierKind",
     "ClassifierSection",
     "ClassifierSettings",
     "CommonRecipe",

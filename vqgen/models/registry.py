@@ -6,6 +6,7 @@ from vqgen.config import AutoencoderConfig, ClassifierConfig, Config, PixelCNNCo
 from vqgen.models.autoencoder import Autoencoder
 from vqgen.models.binary_vae import BinaryVAE
 from vqgen.models.classifier import Classifier
+from vqgen.models.hidden_layer_classifier import HiddenLayerClassifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vae import VAE
 from vqgen.models.vqvae import VQVAE
@@ -14,6 +15,7 @@ CONFIGS: dict[type[nn.Module], type[Config]] = {
     VQVAE: VQVAEConfig,
     PixelCNN: PixelCNNConfig,
     Classifier: ClassifierConfig,
+    HiddenLayerClassifier: ClassifierConfig,
     Autoencoder: AutoencoderConfig,
     VAE: AutoencoderConfig,
     BinaryVAE: AutoencoderConfig,

@@ -4,6 +4,7 @@ Legend: `b` batch, `c` channels, `d` embedding, `h w` grid of a level, `H W` ima
 Source: VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446), sections 3.1 and A.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,9 +114,19 @@ class VQVAE(nn.Module):
             expected, found = (coarsest[1] * ratio, coarsest[2] * ratio), tuple(codes.grids[level].shape[1:])
             if found != expected:
                 raise ValueError(f"codes of level {level} should be {expected}, found {found}")
+        return self.decode_maps(self.embed(codes))
+
+    def embed(self, codes: Codes) -> list[Float[Tensor, "b d h w"]]:
+        """Looks up the codebook entries of every level's codes, coarse to fine."""
+        return [self._quantizer(index).embed(codes.grids[level]) for index, level in enumerate(self.levels)]
+
+    def decode_maps(self, maps: Sequence[Float[Tensor, "b d h w"]]) -> Float[Tensor, "b c H W"]:
+        """Turns the quantized map of every level, coarse to fine, into images with pixels in [-1, 1], clamped.
+
+        Maps between those of two images need be no codebook entries.
+        """
         context: Tensor | None = None
-        for index, level in enumerate(self.levels):
-            quantized = self._quantizer(index).embed(codes.grids[level])
+        for index, quantized in enumerate(maps):
             context = self._extend(context, index, quantized)
         assert context is not None
         return self.decoder(context).clamp(-1, 1)

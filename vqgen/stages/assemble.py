@@ -13,7 +13,7 @@ from vqgen.checkpoint import (
 )
 from vqgen.codec import frequencies_of_counts
 from vqgen.data import LabelMap
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.stages.bookkeeping import StageRecord, read_record
@@ -71,7 +71,7 @@ def _frequencies(context: RunContext, vqvae_hash: str, finished: StageRecord) ->
     return {level: frequencies_of_counts(counts) for level, counts in load_tensors(folder / HISTOGRAMS)[0].items()}
 
 
-def find_classifier(context: RunContext, num_labels: int) -> tuple[Classifier | None, dict[str, str]]:
+def find_classifier(context: RunContext, num_labels: int) -> tuple[ImageClassifier | None, dict[str, str]]:
     """The classifier that was trained on this run's images, and what they were, where there is one."""
     folder = context.folder / "classifier" / "model"
     if not (folder / "config.json").is_file() or made_from(folder) != made_from(

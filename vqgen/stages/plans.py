@@ -12,7 +12,7 @@ from vqgen.config import BaselineRecipe, Recipe, TrainConfig
 from vqgen.costs import BACKWARD, Cost, classifier_costs
 from vqgen.data import ImageCounts
 from vqgen.machine import Machine
-from vqgen.models.classifier import Classifier
+from vqgen.models.classifiers import build_classifier
 from vqgen.stages.estimates import size_of, tensors_of, training_seconds, without_weights
 
 AnyOf = TypeVar("AnyOf", Recipe, BaselineRecipe)
@@ -78,7 +78,7 @@ class RecipePlanner(Generic[AnyOf]):
     def _classifier(self) -> StagePlan:
         section = self.recipe.classifier_or_default
         train, config = section.train, self.recipe.classifier_config(max(1, self.counts.classes) if self.counts else 1)
-        model, costs = without_weights(lambda: Classifier(config)), classifier_costs(config)
+        model, costs = without_weights(lambda: build_classifier(config)), classifier_costs(config)
         step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
         steps = self._steps(train, self.counts.train if self.counts else None)
         checked = self._validated_images(train, steps)

@@ -15,19 +15,17 @@ from vqgen.data import (
     evaluation_batches,
     evaluation_transform,
     to_float,
-    to_uint8,
     training_transform,
 )
 from vqgen.errors import ConfigError
 from vqgen.metrics import ReconstructionSums, mse_per_image
-from vqgen.metrics_log import read_metrics
 from vqgen.models.autoencoder import Autoencoder
 from vqgen.models.baselines import build_baseline
 from vqgen.models.latent_model import LatentModel, VariationalModel
 from vqgen.nn.collective import all_reduce_sum
 from vqgen.randomness import derive_seed
-from vqgen.report import plot_losses, save_reconstruction_grid
 from vqgen.stages.assemble_baseline import write_baseline
+from vqgen.stages.autoencoder_pictures import save_pictures
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.fit_mixtures import fit_mixtures
@@ -37,8 +35,6 @@ from vqgen.training import Objective, Trainer
 STAGE = "autoencoder"
 
 _BATCH_SIZE = 64
-
-_CURVES = {"loss": "training", "val_loss": "validation"}
 
 
 class AutoencoderObjective(Objective):
@@ -126,7 +122,7 @@ def train_autoencoder(context: RunContext) -> str:
         if isinstance(model, Autoencoder):
             _fit_mixtures(context, model)
         save_model(model, folder / "model", inputs)
-        _report(context, model)
+        save_pictures(context, model)
 
     context.on_main(save)
     output = hash_model(folder / "model")
@@ -179,22 +175,3 @@ def _fit_mixtures(context: RunContext, model: Autoencoder) -> None:
         labels.append(batch.labels)
     seed = derive_seed(context.recipe.seed, STAGE)
     model.set_mixtures(fit_mixtures(torch.cat(latents), torch.cat(labels), model.config, seed))
-
-
-@torch.no_grad()
-def _report(context: RunContext, model: LatentModel) -> None:
-    """The plot of the losses, and originals beside reconstructions."""
-    folder = context.folder / STAGE
-    unit = "mean squared error of pixels in [-1, 1]"
-    if isinstance(model, VariationalModel):
-        unit = "distortion + beta * rate, nats per number of the image"
-    plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", _CURVES, unit)
-    batches = evaluation_batches(
-        context.images.validation, evaluation_transform(context.recipe.data), batch_size=_BATCH_SIZE // 2
-    )
-    chosen, weight = next(iter(batches)), model.encoder.output.weight
-    labels = chosen.labels.to(weight.device)
-    with context.compute.autocast():
-        pixels = to_float(chosen.images.to(weight.device)).to(weight.dtype)
-        decoded = model.decode(model.encode(pixels, labels), labels)
-    save_reconstruction_grid(chosen.images, to_uint8(decoded.float().cpu()), folder / "reconstructions.png")
