@@ -285,8 +285,9 @@ def _halvings(ratio: int) -> int:
 def classifier_costs(config: ClassifierConfig) -> Cost:
     """Counts a forward pass of a classifier; what a step keeps is what its layers and norms read."""
     if config.kind == "hidden-layer":
-        pixels, dropped = config.image_channels * config.image_size**2, 2 * config.hidden if config.dropout else 0
-        return Cost(kept=dropped) + layer_cost(pixels, config.hidden, 1) + layer_cost(config.hidden, config.num_classes, 1)
+        dropped = Cost(kept=2 * config.hidden if config.dropout else 0)
+        first = layer_cost(config.image_channels * config.image_size**2, config.hidden, 1)
+        return first + dropped + layer_cost(config.hidden, config.num_classes, 1)
     side, inputs, cost = config.image_size, config.image_channels, Cost()
     while side > LARGEST_CLASSIFIER_GRID:
         side //= 2

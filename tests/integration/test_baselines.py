@@ -2,15 +2,19 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from small_runs import all_files, assert_refused, final_hashes, metrics, pixels, save_picture, write_recipe
 
+from benchmarks import latent_sizes
 from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
+from vqgen.cli import main
 from vqgen.errors import CheckpointError, Interrupted
 from vqgen.training import Trainer
 
@@ -38,13 +42,15 @@ def document(name: str, **sections: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def baselines(tmp_path_factory) -> Path:
     """A run of every kind, the conditional ones with a classifier."""
-    from vqgen.cli import main
-
     root = tmp_path_factory.mktemp("baselines")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for name in KINDS:
         sections = {} if name == "vae-2d" else {"classifier": CLASSIFIER}
         recipe = write_recipe(root / f"{name}.toml", document(name, **sections))
         assert main(["run", str(recipe), "--checkpoints", str(root), "--quiet"]) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     return root
 
 
@@ -306,3 +312,12 @@ def test_baselines_are_compared_with_codes(baselines, trained, vqgen, tmp_path):
     assert finished.code == 0, finished.err
     assert (tmp_path / "out" / "samples.png").is_file()
     assert_refused(vqgen("compare", baselines / "vae-2d", *runs, *words), "vae-2d", "--no-score")
+
+
+def test_sizes_of_latents_in_one_picture(vqgen, tmp_path):
+    recipe = write_recipe(tmp_path / "vae.toml", document("vae"))
+    words = ["--sizes", "2", "3", "--images-per-label", "2", "--checkpoints", str(tmp_path), "--quiet"]
+    for _ in range(2):  # the second time nothing is trained
+        assert latent_sizes.main([str(recipe), *words, "-o", str(tmp_path / "out")]) == 0
+    assert pixels(tmp_path / "out" / "latent-sizes.png").shape[1] > 4 * 48
+    assert open_pipeline(tmp_path / "vae-latents-3", device="cpu").parts.model.config.latent_size == 3
