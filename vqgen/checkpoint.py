@@ -23,27 +23,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vqgen.config import ClassifierConfig, Config, DataConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.config import DataConfig
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from vqgen.models.classifier import Classifier
+from vqgen.models.classifiers import CLASSIFIERS
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.registry import CONFIGS
 from vqgen.models.vqvae import VQVAE
 
 FORMAT_VERSION = 1
 
-_TEXTS = ("README.md", "recipe.toml")
+TEXTS = ("README.md", "recipe.toml")
 
 _FREQUENCIES = "frequencies.safetensors"
 
-_CONFIGS: dict[type[nn.Module], type[Config]] = {
-    VQVAE: VQVAEConfig,
-    PixelCNN: PixelCNNConfig,
-    Classifier: ClassifierConfig,
-}
-
-Model = TypeVar("Model", VQVAE, PixelCNN, Classifier)
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: str = "") -> None:
@@ -92,7 +89,7 @@ def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
         raise CheckpointError(f"{path}: is damaged or cut short ({error}); restore it or make it again") from error
 
 
-def save_model(model: VQVAE | PixelCNN | Classifier, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
+def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
     """Writes a model's portable folder, all or nothing.
 
     Args:
@@ -110,7 +107,7 @@ def save_model(model: VQVAE | PixelCNN | Classifier, folder: Path, made_from: Ma
             {
                 "format_version": FORMAT_VERSION,
                 "class": type(model).__name__,
-                "config": model.config.model_dump(mode="json"),
+                "config": CONFIGS[type(model)].model_validate(model.config).model_dump(mode="json"),
                 "made_from": dict(made_from or {}),
             },
         )
@@ -138,17 +135,17 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
         CheckpointError: Files are missing or damaged, of another class, or the weights do not fit.
     """
     document = read_json(folder / "config.json")
-    _check_format(document, folder / "config.json")
+    check_format(document, folder / "config.json")
     if document.get("class") != model_class.__name__:
         raise CheckpointError(f"{folder}: should hold a {model_class.__name__}, found a {document.get('class')}")
     try:
-        config: Any = _CONFIGS[model_class].model_validate(document.get("config"))
+        config = CONFIGS[model_class].model_validate(document.get("config"))
     except ValidationError as error:
         raise CheckpointError(
             f"{folder / 'config.json'}: is no configuration of a {model_class.__name__}: {error}"
         ) from error
     weights, _ = load_tensors(folder / "model.safetensors", device)
-    model: Model = model_class(config)  # type: ignore[assignment]
+    model = model_class(config)
     if any(tensor.dtype == torch.float64 for tensor in weights.values()):
         model = model.double()
     load_weights(model, weights, origin=folder / "model.safetensors")
@@ -225,7 +222,7 @@ class PipelineParts:
     priors: dict[str, PixelCNN] = field(default_factory=dict)
     split: dict[str, list[int]] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
-    classifier: Classifier | None = None
+    classifier: ImageClassifier | None = None
     classifier_made_from: dict[str, str] = field(default_factory=dict)
     classifier_hash: str = ""
     texts: dict[str, str] = field(default_factory=dict)
@@ -279,7 +276,12 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         CheckpointError: Something is missing or damaged, or a prior was trained on another VQ-VAE's codes.
     """
     document = read_json(folder / "pipeline.json")
-    _check_format(document, folder / "pipeline.json")
+    check_format(document, folder / "pipeline.json")
+    if document.get("class") != "VQGenPipeline":
+        raise CheckpointError(
+            f"checkpoint {folder}: should be a VQ-VAE with codes for this, found a baseline without codes; generate, "
+            "reconstruct, evaluate, sweep, interpolate, attribute and info take it"
+        )
     try:
         data = DataConfig.model_validate(document["data"])
         label_map = LabelMap(tuple(document["labels"]))
@@ -287,18 +289,18 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / 'pipeline.json'}: is not what it has to be: {error}") from error
     vqvae = load_model(folder / "vqvae", VQVAE, device)
-    vqvae_hash = _check_hash(folder / "vqvae", recorded)
+    vqvae_hash = check_hash(folder / "vqvae", recorded)
     priors, prior_hashes = {}, {}
     for level in names:
         prior_folder = folder / f"prior-{level}"
         if prior_folder.is_dir():
             priors[level] = load_model(prior_folder, PixelCNN, device)
             _check_origin(prior_folder, vqvae_hash)
-            prior_hashes[level] = _check_hash(prior_folder, recorded)
+            prior_hashes[level] = check_hash(prior_folder, recorded)
     classifier, classifier_made_from, classifier_hash = None, {}, ""
     if (folder / "classifier").is_dir():
         classifier, classifier_made_from = load_classifier(folder / "classifier", len(label_map), device)
-        classifier_hash = _check_hash(folder / "classifier", recorded)
+        classifier_hash = check_hash(folder / "classifier", recorded)
     split = read_json(folder / "split.json") if (folder / "split.json").is_file() else {}
     return PipelineParts(
         name=document.get("name", folder.name),
@@ -311,7 +313,7 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         classifier=classifier,
         classifier_made_from=classifier_made_from,
         classifier_hash=classifier_hash,
-        texts={name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
+        texts={name: path.read_text(encoding="utf-8") for name in TEXTS if (path := folder / name).is_file()},
         frequencies=load_tensors(folder / _FREQUENCIES)[0] if (folder / _FREQUENCIES).is_file() else {},
         vqvae_hash=vqvae_hash,
         prior_hashes=prior_hashes,
@@ -320,13 +322,15 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
 
 def load_classifier(
     folder: Path, num_labels: int, device: torch.device | str = "cpu"
-) -> tuple[Classifier, dict[str, str]]:
+) -> tuple[ImageClassifier, dict[str, str]]:
     """Reads a classifier, and what it was trained on.
 
     Raises:
         CheckpointError: It is missing or damaged, or names another number of labels.
     """
-    classifier = load_model(folder, Classifier, device)
+    kinds = {kind.__name__: kind for kind in CLASSIFIERS.values()}
+    found = read_json(folder / "config.json").get("class")
+    classifier = load_model(folder, kinds.get(str(found), Classifier), device)
     found = classifier.config.num_classes
     if found != num_labels:
         raise CheckpointError(f"{folder}: should name the {num_labels} labels of the pipeline, found {found}")
@@ -379,7 +383,8 @@ def _download(name: str) -> Path:
     return folder
 
 
-def _check_hash(folder: Path, recorded: Mapping[str, Any]) -> str:
+def check_hash(folder: Path, recorded: Mapping[str, Any]) -> str:
+    """The hash of the model in `folder`, where it is the one that was recorded under its name."""
     found = hash_model(folder)
     if recorded.get(folder.name) != found:
         raise CheckpointError(
@@ -398,7 +403,8 @@ def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:
         )
 
 
-def _check_format(document: dict[str, Any], path: Path) -> None:
+def check_format(document: dict[str, Any], path: Path) -> None:
+    """Refuses a document of another version of the format."""
     version = document.get("format_version")
     if version != FORMAT_VERSION:
         raise CheckpointError(

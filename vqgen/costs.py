@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vqgen.config import ClassifierConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.config import AutoencoderConfig, ClassifierConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.order import CausalOrder
 
 BACKWARD = 2
@@ -44,7 +44,7 @@ def total(parts: "list[Cost]") -> Cost:
     return sum(parts, start=Cost())
 
 
-def _layer(inputs: int, outputs: int, positions: int, *, taps: int = 1, kept: int | None = None) -> Cost:
+def layer_cost(inputs: int, outputs: int, positions: int, *, taps: int = 1, kept: int | None = None) -> Cost:
     """A convolution or linear layer: `taps` weights for each pair of channels at each of `positions`.
 
     Args:
@@ -102,15 +102,15 @@ def prior_costs(config: PixelCNNConfig, *, dense: bool = False) -> PriorCosts:
     block_kernel = later.cost(order, c, 2 * c, dense=dense)
     dropped = c * n if config.dropout else 0  # the mask, as floats on a CPU
     # kept besides the layers' inputs: what the norm reads, with mean and deviation, and tanh and sigmoid
-    gate = _layer(c, c, n) + _layer(c, 2 * c, 1, kept=0) + Cost(kept=(3 * c + 2) * n + dropped)
+    gate = layer_cost(c, c, n) + layer_cost(c, 2 * c, 1, kept=0) + Cost(kept=(3 * c + 2) * n + dropped)
     if config.is_conditioned:
-        gate += _layer(c, 2 * c, n, kept=0)
+        gate += layer_cost(c, 2 * c, n, kept=0)
     return PriorCosts(
         convolutions=first.cost(order, c, c, dense=dense) + block_kernel * config.layers,
         gates=gate * config.layers,
         attentions=_attention(config, order, dense=dense) * attention_count(config),
         output=_pointwise(config, n) * config.output_layers,
-        logits=_layer(c, config.codebook_size, n) + Cost(kept=(c + 2 + config.codebook_size) * n),
+        logits=layer_cost(c, config.codebook_size, n) + Cost(kept=(c + 2 + config.codebook_size) * n),
         condition=_condition(config, n) if config.is_conditioned else Cost(),
     )
 
@@ -145,7 +145,7 @@ class _Kernel:
     def cost(self, order: CausalOrder, inputs: int, outputs: int, *, dense: bool) -> Cost:
         taps = self.height * self.width if dense else self.taps
         kernel = Cost(once=inputs * outputs * self.height * self.width)
-        return _layer(inputs, outputs, order.num_positions, taps=taps, kept=inputs * self.padded(order)) + kernel
+        return layer_cost(inputs, outputs, order.num_positions, taps=taps, kept=inputs * self.padded(order)) + kernel
 
 
 def _attention(config: PixelCNNConfig, order: CausalOrder, *, dense: bool) -> Cost:
@@ -153,7 +153,7 @@ def _attention(config: PixelCNNConfig, order: CausalOrder, *, dense: bool) -> Co
     pairs = n * n if dense else _visible_pairs(order)
     # queries x keys, then x values; the mask is kept as floats
     products = Cost(2 * 2 * c * pairs, kept=(3 * c + config.attention_heads) * n, once=n * n)
-    return _layer(c, 3 * c, n) + products + _layer(c, c, n) + Cost(kept=(c + 2) * n)
+    return layer_cost(c, 3 * c, n) + products + layer_cost(c, c, n) + Cost(kept=(c + 2) * n)
 
 
 def _visible_pairs(order: CausalOrder) -> int:
@@ -166,12 +166,12 @@ def _pointwise(config: PixelCNNConfig, n: int) -> Cost:
     c = config.channels
     dropped = 4 * c * n if config.dropout else 0
     # kept besides the layers' inputs: what the norm reads, and what gelu reads
-    return _layer(c, 4 * c, n) + _layer(4 * c, c, n) + Cost(kept=(5 * c + 2) * n + dropped)
+    return layer_cost(c, 4 * c, n) + layer_cost(4 * c, c, n) + Cost(kept=(5 * c + 2) * n + dropped)
 
 
 def _condition(config: PixelCNNConfig, n: int) -> Cost:
     c, coarse = config.channels, config.coarser_height * config.coarser_width
-    upsample = _layer(c, c, coarse, taps=n // coarse)
+    upsample = layer_cost(c, c, coarse, taps=n // coarse)
     return _residual_stack(c, c, config.conditioning_layers, coarse) + upsample + Cost(kept=c * n)
 
 
@@ -228,11 +228,11 @@ def vqvae_costs(config: VQVAEConfig) -> VQVAECosts:
     inputs = [c] * (count - 1) + [config.image_channels]
     encoder, context = Cost(), Cost()
     for index, (n, ratio) in enumerate(zip(grids, ratios, strict=True)):
-        encoder += _encoder(config, inputs[index], n, ratio)
-        encoder += _layer(c if index == 0 else 2 * c, d, n) + Cost(kept=d * n)  # and what the commitment loss squares
+        encoder += encoder_cost(config, inputs[index], n, ratio)
+        encoder += layer_cost(c if index == 0 else 2 * c, d, n) + Cost(kept=d * n)  # what commitment squares
         if index < count - 1:
             known = d * (index + 1)
-            encoder += _decoder(config, known, c, n, ratio)
+            encoder += decoder_cost(config, known, c, n, ratio)
             context += _upsampler(known, c, known, n, ratio) + Cost(kept=-known * n)  # the expander keeps the same
     pixels = config.image_channels * config.image_size**2
     return VQVAECosts(
@@ -242,37 +242,37 @@ def vqvae_costs(config: VQVAEConfig) -> VQVAECosts:
             [Cost(2 * config.codebook_size * d * n, kept=d * n if index else 0) for index, n in enumerate(grids)]
         ),
         context=context,
-        decoder=_decoder(config, d * count, config.image_channels, grids[-1], ratios[-1]) + Cost(kept=pixels),
+        decoder=decoder_cost(config, d * count, config.image_channels, grids[-1], ratios[-1]) + Cost(kept=pixels),
     )
 
 
-def _encoder(config: VQVAEConfig, inputs: int, n: int, ratio: int) -> Cost:
+def encoder_cost(config: VQVAEConfig | AutoencoderConfig, inputs: int, n: int, ratio: int) -> Cost:
     """Strided convolutions down to `n` positions, then residual blocks."""
     c, halvings = config.channels, _halvings(ratio)
     widths = [inputs, c // 2, *[c] * (halvings - 1)]
-    cost = _layer(widths[-1], c, n, taps=9)
+    cost = layer_cost(widths[-1], c, n, taps=9)
     for index, (i, o) in enumerate(pairwise(widths)):
         positions = n * 4 ** (halvings - 1 - index)
-        cost += _layer(i, o, positions, taps=16, kept=i * 4 * positions)
+        cost += layer_cost(i, o, positions, taps=16, kept=i * 4 * positions)
     return cost + _residual_stack(c, config.residual_channels, config.residual_layers, n)
 
 
-def _decoder(config: VQVAEConfig, inputs: int, outputs: int, n: int, ratio: int) -> Cost:
+def decoder_cost(config: VQVAEConfig | AutoencoderConfig, inputs: int, outputs: int, n: int, ratio: int) -> Cost:
     """Residual blocks on `n` positions, then transposed convolutions."""
     c = config.channels
     stack = _residual_stack(c, config.residual_channels, config.residual_layers, n)
-    return _layer(inputs, c, n, taps=9) + stack + _upsampler(c, c // 2, outputs, n, ratio)
+    return layer_cost(inputs, c, n, taps=9) + stack + _upsampler(c, c // 2, outputs, n, ratio)
 
 
 def _upsampler(inputs: int, channels: int, outputs: int, n: int, ratio: int) -> Cost:
     """Transposed convolutions from `n` positions on."""
     widths = [inputs, *[channels] * (_halvings(ratio) - 1), outputs]
-    return total([_layer(i, o, n * 4**index, taps=16) for index, (i, o) in enumerate(pairwise(widths))])
+    return total([layer_cost(i, o, n * 4**index, taps=16) for index, (i, o) in enumerate(pairwise(widths))])
 
 
 def _residual_stack(channels: int, inner: int, layers: int, n: int) -> Cost:
     """Residual blocks of a 3 x 3 and a 1 x 1 convolution, then a ReLU, whose output the next layer keeps."""
-    return (_layer(channels, inner, n, taps=9) + _layer(inner, channels, n)) * layers
+    return (layer_cost(channels, inner, n, taps=9) + layer_cost(inner, channels, n)) * layers
 
 
 def _halvings(ratio: int) -> int:
@@ -284,24 +284,28 @@ def _halvings(ratio: int) -> int:
 
 def classifier_costs(config: ClassifierConfig) -> Cost:
     """Counts a forward pass of a classifier; what a step keeps is what its layers and norms read."""
+    if config.kind == "hidden-layer":
+        dropped = Cost(kept=2 * config.hidden if config.dropout else 0)
+        first = layer_cost(config.image_channels * config.image_size**2, config.hidden, 1)
+        return first + dropped + layer_cost(config.hidden, config.num_classes, 1)
     side, inputs, cost = config.image_size, config.image_channels, Cost()
     while side > LARGEST_CLASSIFIER_GRID:
         side //= 2
-        cost += _layer(inputs, config.channels, side**2, taps=16, kept=inputs * (2 * side) ** 2)
+        cost += layer_cost(inputs, config.channels, side**2, taps=16, kept=inputs * (2 * side) ** 2)
         inputs = config.channels
-    cost += _layer(inputs, config.channels, side**2, taps=9)
+    cost += layer_cost(inputs, config.channels, side**2, taps=9)
     width = config.channels
     for stage in range(config.stages):
         for block in range(config.blocks):
             outputs, before = config.channels * 2**stage, side**2
             if stage and block == 0:
                 side = -(-side // 2)
-            cost += _layer(width, outputs, side**2, taps=9, kept=2 * width * before)
-            cost += _layer(outputs, outputs, side**2, taps=9, kept=2 * outputs * side**2)
+            cost += layer_cost(width, outputs, side**2, taps=9, kept=2 * width * before)
+            cost += layer_cost(outputs, outputs, side**2, taps=9, kept=2 * outputs * side**2)
             if width != outputs or before != side**2:
-                cost += _layer(width, outputs, side**2, kept=0)
+                cost += layer_cost(width, outputs, side**2, kept=0)
             width = outputs
-    return cost + Cost(kept=2 * width * side**2) + _layer(width, config.num_classes, 1)
+    return cost + Cost(kept=2 * width * side**2) + layer_cost(width, config.num_classes, 1)
 
 
 LARGEST_CLASSIFIER_GRID = 32

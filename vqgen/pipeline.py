@@ -3,38 +3,31 @@
 Legend: `b` images, `c` channels, `H W` image.
 """
 
-import re
+import math
 import secrets
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float, Float64, UInt8
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqgen.checkpoint import PipelineParts, load_pipeline, locate_pipeline, save_pipeline
 from vqgen.codec import Codec
 from vqgen.codes import Codes
 from vqgen.compute import Compute
-from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float, to_pil, to_uint8
+from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.errors import CheckpointError, ConfigError, DataError
-from vqgen.evaluation import ClassifierSpace, candidates_for, keep_surest, label_probability
+from vqgen.evaluation import keep_surest
+from vqgen.image_pipeline import ImagePipeline, Label, labels_as_tensor
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.sampling import Filters, Sampler, fastest_sampler, filters_of_levels, images_that_fit, sample_codes
 
-Label = str | int | None
-"""A name (exact) or else an index; None asks for an image of no label in particular."""
-
 _BATCH_SIZE = 64
-
-_PIPELINE_ENTRY = re.compile(
-    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|prior-\w+|classifier"
-)
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ class GenerationOutput:
     label_probability: Float64[Tensor, " b"] | None = None
 
 
-class VQGenPipeline:
+class VQGenPipeline(ImagePipeline[PipelineParts]):
     """Generates class-conditional images, and turns images into codes and back.
 
         labels --> prior[top] --> prior[bottom] --> codes --> decoder --> images
@@ -71,11 +64,9 @@ class VQGenPipeline:
     """
 
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
-        self.parts = parts
+        super().__init__(parts, compute)
         self._codec: Codec | None = None
-        self.compute = compute or Compute.resolve()
         self.sampler = sampler or fastest_sampler(self.compute.device)
-        self._place()
 
     @property
     def codec(self) -> Codec:
@@ -101,43 +92,6 @@ class VQGenPipeline:
         """
         compute = Compute.resolve(device, dtype)
         return cls(load_pipeline(locate_pipeline(name_or_path)), compute)
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes a pipeline folder, all or nothing.
-
-        Args:
-            folder: A new folder, an empty one, or a pipeline folder, which is replaced.
-
-        Raises:
-            CheckpointError: The folder holds something else, which would be lost.
-        """
-        folder = Path(folder)
-        _check_replaceable(folder)
-        save_pipeline(self.parts, folder)
-
-    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
-        """Uploads the pipeline to the Hub and returns its address.
-
-        Args:
-            repository: Its name, `user/name`; made where it does not exist.
-            private: Whether a new repository is private.
-            token: Access token; by default the one that `hf auth login` stored.
-        """
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        url = api.create_repo(repository, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "pipeline"
-            self.save_pretrained(folder)
-            api.upload_folder(repo_id=repository, folder_path=folder)
-        return str(url)
-
-    def to(self, device: str = "auto", dtype: str = "float32") -> "VQGenPipeline":
-        """Moves the models to a device and a number format, and returns the pipeline."""
-        self.compute = Compute.resolve(device, dtype)
-        self._place()
-        return self
 
     @property
     def vqvae(self) -> VQVAE:
@@ -165,9 +119,19 @@ class VQGenPipeline:
         return self.vqvae.levels
 
     @property
-    def label_map(self) -> LabelMap:
-        """Names of the labels; empty for a model without labels."""
-        return self.parts.label_map
+    def model_hash(self) -> str:
+        """SHA-256 of the VQ-VAE."""
+        return self.parts.vqvae_hash
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether images of a label can be asked for."""
+        return len(self.label_map) > 0
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """The VQ-VAE and the priors that there are."""
+        return [self.parts.vqvae, *self.parts.priors.values()]
 
     @property
     def raw_bpp(self) -> float:
@@ -229,23 +193,6 @@ class VQGenPipeline:
             codes, log_likelihood, indices, seed, candidates=candidates, images_per_label=images_per_label
         )
 
-    def candidates(self, images_per_label: int, keep: float) -> int:
-        """How many images of each label to sample so that `images_per_label` are left when a share `keep` is kept.
-
-        Raises:
-            ConfigError: A number is out of its range.
-            CheckpointError: There is no classifier to choose by.
-        """
-        if images_per_label < 1:
-            raise ConfigError(f"images_per_label: should be at least 1, found {images_per_label}")
-        count = candidates_for(images_per_label, keep)
-        if count > images_per_label and self.parts.classifier is None:
-            raise CheckpointError(
-                f"pipeline {self.parts.name!r}: has no classifier, so it cannot choose among its samples (keep "
-                f"{keep:g}); `vqgen train-classifier RECIPE` adds one to a run"
-            )
-        return count
-
     def finish(
         self,
         codes: Codes,
@@ -270,36 +217,12 @@ class VQGenPipeline:
         """
         probability = None
         if candidates > images_per_label:
-            probability = self._label_probability(codes, labels)
+            probability = self.label_probability(self.decode_tensor(codes), labels)
             chosen = keep_surest(probability, candidates, images_per_label)
             codes, log_likelihood, probability = codes[chosen], log_likelihood[chosen], probability[chosen]
             labels = [labels[index] for index in chosen.tolist()]
         images = self.decode(codes) if pictures else []
         return GenerationOutput(images, codes, log_likelihood, labels, seed, probability)
-
-    def _label_probability(self, codes: Codes, labels: Sequence[int | None]) -> Tensor:
-        """How sure the classifier is that each image is of its label, or of any for images without."""
-        assert self.parts.classifier is not None
-        seen = ClassifierSpace(self.parts.classifier, "", self.compute)(self.decode_tensor(codes))
-        return label_probability(seen.log_probabilities, _as_tensor(labels))
-
-    def resolve_labels(self, labels: Sequence[Label] | Label) -> list[int | None]:
-        """Indices of labels, as `__call__` takes them.
-
-        Raises:
-            DataError: A label is unknown, or the model has none.
-        """
-        if labels is None:
-            return list(range(len(self.label_map))) or [None]
-        alone = isinstance(labels, str) or not isinstance(labels, Iterable)
-        chosen: list[Label] = [labels] if alone else list(labels)  # type: ignore[list-item]
-        if not chosen:
-            raise DataError("labels: should be at least one, found none")
-        if not len(self.label_map) and any(label is not None for label in chosen):
-            raise DataError(
-                f"labels: pipeline {self.parts.name!r} was trained without labels, found {chosen}; leave them out"
-            )
-        return [None if label is None else self.label_map.index(label) for label in chosen]
 
     def filters(
         self,
@@ -318,6 +241,10 @@ class VQGenPipeline:
         return filters_of_levels(
             {level: configs.get(level) for level in self.levels}, temperature, top_k, top_p, guidance_scale
         )
+
+    def check_sampling(self, *options: Any, **named: Any) -> None:
+        """Raises what `filters` raises of these options."""
+        self.filters(*options, **named)
 
     def sample(
         self,
@@ -354,7 +281,7 @@ class VQGenPipeline:
         with self.compute.autocast():
             codes, log_likelihood = sample_codes(
                 self.priors,
-                _as_tensor(labels),
+                labels_as_tensor(labels),
                 seed=seed,
                 image_indices=list(image_indices),
                 filters=filters,
@@ -374,18 +301,6 @@ class VQGenPipeline:
             DataError: There is no picture.
         """
         return self.encode_tensor(self.preprocess(images))
-
-    def preprocess(self, images: Sequence[Image.Image] | Image.Image) -> UInt8[Tensor, "b c H W"]:
-        """Applies the evaluation transform.
-
-        Raises:
-            DataError: There is no picture.
-        """
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        if not pictures:
-            raise DataError("images: should be at least one, found none")
-        transform = evaluation_transform(self.parts.data)
-        return torch.stack([transform(normalize_mode(picture)) for picture in pictures])
 
     @torch.no_grad()
     def encode_tensor(self, images: UInt8[Tensor, "b c H W"]) -> Codes:
@@ -420,6 +335,28 @@ class VQGenPipeline:
             parts.append(to_uint8(decoded.float()).cpu())
         return torch.cat(parts)
 
+    def reconstruct_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
+        """Encodes and decodes preprocessed images, whatever their labels."""
+        return self.decode_tensor(self.encode_tensor(images))
+
+    @torch.no_grad()
+    def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> Float[Tensor, "b d"]:
+        """The quantized maps of all levels as one vector for each image, on the CPU."""
+        maps = self.vqvae.embed(self.encode_tensor(images).to(self.compute.device))
+        return torch.cat([level.flatten(1) for level in maps], dim=1).cpu()
+
+    @torch.no_grad()
+    def from_latents(self, latents: Float[Tensor, "b d"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
+        """The images of such vectors, which need be no codebook entries any more, on the CPU."""
+        config, parts = self.vqvae.config, []
+        shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
+        for batch in latents.to(self.compute.float_dtype).split(_BATCH_SIZE):
+            pieces = batch.to(self.compute.device).split([math.prod(shape) for shape in shapes], dim=1)
+            with self.compute.autocast():
+                decoded = self.vqvae.decode_maps([p.unflatten(1, s) for p, s in zip(pieces, shapes, strict=True)])
+            parts.append(to_uint8(decoded.float()).cpu())
+        return torch.cat(parts)
+
     def compress(self, images: Sequence[Image.Image] | Image.Image, **options: Any) -> list[bytes]:
         """Compresses pictures of any size, each to the bytes of a `.vqg` file; options as `Codec.compress` has them."""
         return self.codec.compress([images] if isinstance(images, Image.Image) else list(images), **options)
@@ -428,10 +365,9 @@ class VQGenPipeline:
         """Brings back the pictures of `.vqg` files; see `Codec.decompress`."""
         return self.codec.decompress([files] if isinstance(files, bytes) else list(files))
 
-    def _place(self) -> None:
-        classifier = [] if self.parts.classifier is None else [self.parts.classifier]
-        for module in [self.parts.vqvae, *self.parts.priors.values(), *classifier]:
-            self.compute.place(module).eval()
+    def write(self, folder: Path) -> None:
+        """Writes the pipeline folder."""
+        save_pipeline(self.parts, folder)
 
     def _check_codes(self, codes: Codes) -> None:
         """Codes of other levels, sizes or entries would fail deep inside, or decode to a wrong picture."""
@@ -452,20 +388,3 @@ class VQGenPipeline:
             low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
             if low < 0 or high >= config.codebook_size:
                 raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")
-
-
-def _as_tensor(labels: Sequence[int | None]) -> Tensor:
-    return torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
-
-
-def _check_replaceable(folder: Path) -> None:
-    """A folder is replaced as a whole, so it may hold nothing but a pipeline."""
-    if not folder.exists():
-        return
-    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else [folder.name]
-    foreign = [name for name in found if not _PIPELINE_ENTRY.fullmatch(name)]
-    if foreign or (found and "pipeline.json" not in found):
-        raise CheckpointError(
-            f"{folder}: should be a new or empty folder or hold nothing but a pipeline, "
-            f"found {', '.join((foreign or found)[:6])}; choose another"
-        )

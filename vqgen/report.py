@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from vqgen.data import LabelMap, to_pil, to_tensor
 from vqgen.files import atomic_path, write_json
-from vqgen.pipeline import GenerationOutput
+from vqgen.image_pipeline import Generated
 
 _LEAST_SIDE = 48
 """Pixels below which a picture in a grid is enlarged by a whole factor, so that a person can see it."""
@@ -71,7 +71,7 @@ def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int =
     return to_pil(F.pad(grid, (0, margin, 0, margin), value=_WHITE)[None])[0]
 
 
-def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path) -> list[Path]:
+def save_generation(output: Generated, label_map: LabelMap, folder: Path) -> list[Path]:
     """Writes what a request returned: a picture each, a grid with one row a label, and samples.json.
 
     Args:
@@ -92,13 +92,14 @@ def save_generation(output: GenerationOutput, label_map: LabelMap, folder: Path)
     tensors = torch.stack([to_tensor(image) for image in output.images])
     per_row = len(output.images) // max(1, len(_runs(output.labels)))
     save_image(image_grid(tensors, columns=min(per_row, _MOST_COLUMNS)), folder / "grid.png")
-    entries = [
-        {"file": path.relative_to(folder).as_posix(), "label": label, "log_likelihood": nats}
-        for path, label, nats in zip(paths, output.labels, output.log_likelihood.tolist(), strict=True)
+    entries: list[dict[str, Any]] = [
+        {"file": path.relative_to(folder).as_posix(), "label": label}
+        for path, label in zip(paths, output.labels, strict=True)
     ]
-    if output.label_probability is not None:
-        for entry, probability in zip(entries, output.label_probability.tolist(), strict=True):
-            entry["label_probability"] = probability
+    for name in ("log_likelihood", "label_probability"):
+        values = getattr(output, name)
+        for entry, value in zip(entries, [] if values is None else values.tolist(), strict=values is not None):
+            entry[name] = value
     write_json(folder / "samples.json", {"seed": output.seed, "labels": list(label_map.names), "images": entries})
     return paths
 

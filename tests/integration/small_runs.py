@@ -95,7 +95,7 @@ def final_hashes(run: Path) -> dict[str, str]:
         *run.glob("*/model/*"),
         *run.glob("pipeline/**/*.safetensors"),
         *run.glob("codes/*.safetensors"),
-        run / "codes" / "manifest.json",
+        *run.glob("codes/manifest.json"),
         *run.glob("samples/**/*.png"),
         run / "samples" / "samples.json",
     ]

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vqgen.config import ClassifierConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.baseline_costs import baseline_costs
+from vqgen.config import AutoencoderConfig, ClassifierConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.costs import BACKWARD, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.losses import nats_per_code, vqvae_loss
-from vqgen.models.classifier import Classifier
+from vqgen.models.baselines import build_baseline
+from vqgen.models.classifiers import build_classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -107,11 +109,17 @@ def test_a_prior_executes_the_flops_that_are_counted(as_on_an_accelerator, chang
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"stages": 1, "blocks": 2}, {"image_size": 28, "stages": 4}, {"image_size": 128, "image_channels": 3}],
+    [
+        {},
+        {"stages": 1, "blocks": 2},
+        {"image_size": 28, "stages": 4},
+        {"image_size": 128, "image_channels": 3},
+        {"kind": "hidden-layer"},
+    ],
 )
 def test_a_classifier_executes_the_flops_that_are_counted_and_keeps_about_what_is(changes):
     settings = {"channels": 16, "image_size": 16, "image_channels": 1, "num_classes": 10}
-    model = Classifier(ClassifierConfig(**(settings | changes)))
+    model = build_classifier(ClassifierConfig(**(settings | changes)))
     images = torch.rand(IMAGES, model.config.image_channels, *[model.config.image_size] * 2)
     costs = classifier_costs(model.config)
     assert counted(lambda: model(images)) == IMAGES * costs.flops
@@ -158,6 +166,22 @@ def test_a_training_step_of_a_vqvae_but_for_the_gradient_of_the_image(changes):
     model, forward = vqvae_forward(vqvae_config(**changes))
     first = 2 * 16 * model.config.image_channels * model.config.channels // 2 * (model.config.image_size // 2) ** 2
     assert counted(lambda: forward().backward()) == IMAGES * (vqvae_costs(model.config).train_flops - first)
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vae", "binary-vae"])
+@pytest.mark.parametrize("changes", [{}, {"image_size": 28, "image_channels": 3}])
+def test_a_baseline_executes_the_flops_that_are_counted_and_keeps_about_what_is(kind, changes):
+    settings = {"kind": kind, "channels": 20, "image_size": 16, "image_channels": 1, "num_classes": 5}
+    if kind != "autoencoder":
+        settings |= {"labels": "conditional", "monte_carlo_samples": 2}
+    model = build_baseline(AutoencoderConfig(**(settings | changes)))
+    config, costs = model.config, baseline_costs(model.config)
+    images, labels = torch.rand(IMAGES, config.image_channels, *[config.image_size] * 2), torch.arange(IMAGES)
+    assert counted(lambda: model.loss(images, labels)) == IMAGES * costs.total.flops
+    assert counted(lambda: model.decode(torch.zeros(IMAGES, 20), labels)) == IMAGES * costs.decoder.flops
+    assert kept_bytes(model, lambda: model.loss(images, labels)[0]) == pytest.approx(
+        4 * IMAGES * costs.total.kept, rel=0.1
+    )
 
 
 @pytest.mark.parametrize("changes", PRIORS)

@@ -11,7 +11,7 @@ from vqgen.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge
     from vqgen.commands.real_images import RealImages
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.image_pipeline import ImagePipeline
 
 NOT_TRAINING = ("classifier", "samples")
 """Stages that are no part of training the generator: one judges, one uses it."""
@@ -29,13 +29,12 @@ class Contender:
 
     name: str
     checkpoint: str
-    pipe: "VQGenPipeline"
+    pipe: "ImagePipeline"
 
     @property
     def parameters(self) -> int:
         """Trained numbers of the models that make images; the classifier, which judges them, does not count."""
-        models = [self.pipe.vqvae, *self.pipe.priors]
-        return sum(parameter.numel() for model in models for parameter in model.parameters())
+        return sum(parameter.numel() for model in self.pipe.models for parameter in model.parameters())
 
     @property
     def training_seconds(self) -> float | None:
@@ -63,15 +62,15 @@ def open_contenders(arguments: argparse.Namespace) -> list[Contender]:
         CheckpointError: One cannot be opened, or cannot generate.
         DataError: They are of different images.
     """
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.opening import open_pipeline
 
     names = short_names(arguments.runs)
     opened = [
-        Contender(name, run, VQGenPipeline.from_pretrained(run, device=arguments.device, dtype=arguments.dtype))
+        Contender(name, run, open_pipeline(run, device=arguments.device, dtype=arguments.dtype))
         for name, run in zip(names, arguments.runs, strict=True)
     ]
     for contender in opened:
-        _check_generates(contender.pipe, arguments)
+        _check_generates(contender, arguments)
         _check_alike(opened[0], contender)
     return opened
 
@@ -112,13 +111,19 @@ def judge_of(judge: "Judge", contender: Contender, arguments: argparse.Namespace
     return replace(judge, pipe=contender.pipe, train=real["train"])
 
 
-def _check_generates(pipe: "VQGenPipeline", arguments: argparse.Namespace) -> None:
+def _check_generates(contender: Contender, arguments: argparse.Namespace) -> None:
     from vqgen.pipeline import VQGenPipeline
 
+    pipe = contender.pipe
+    if len(pipe.label_map) and not pipe.takes_labels and not arguments.no_score:
+        raise ConfigError(
+            f"run {contender.checkpoint}: cannot be asked for images of a label, so no classifier can be trained on "
+            "its samples; leave the score out (--no-score)"
+        )
     pipe.candidates(arguments.images_per_label, arguments.keep)
     if isinstance(pipe, VQGenPipeline):
         _ = pipe.priors  # all are there
-        pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
+    pipe.check_sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
 
 
 def _check_alike(first: Contender, other: Contender) -> None:
@@ -146,7 +151,7 @@ def _check_alike(first: Contender, other: Contender) -> None:
         )
 
 
-def _images_of(pipe: "VQGenPipeline") -> dict[str, str]:
+def _images_of(pipe: "ImagePipeline") -> dict[str, str]:
     data, labels = pipe.parts.data, pipe.label_map.names
     return {
         "source": data.source,

@@ -16,11 +16,12 @@ from vqgen.errors import ConfigError
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
     from vqgen.evaluation import Figure
+    from vqgen.image_pipeline import ImagePipeline
 
 GROUPS = {
     "reconstruction": "errors of reconstructed held-out images",
     "codes": "usage and perplexity of the codebooks",
-    "likelihood": "nats per code of each level, bits per pixel",
+    "likelihood": "nats per code of each level, bits per pixel; of a VAE its bounds in nats per image",
     "distribution": "Frechet and kernel distance, precision, recall, density, coverage",
     "naming": "inception score, and how many samples a classifier of real images names right",
     "score": "classification accuracy score: trained on samples, tested on real images",
@@ -52,10 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.judge_making import draw, make_judge
     from vqgen.evaluation import figures_table
+    from vqgen.opening import open_pipeline
 
-    groups = arguments.only or list(GROUPS)
+    pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    groups = _groups(pipe, arguments.only)
     needs_space = bool({"distribution", "naming"} & set(groups))
-    judge = make_judge(arguments, needs_space=needs_space, trains="score" in groups)
+    judge = make_judge(arguments, needs_space=needs_space, trains="score" in groups, pipe=pipe)
     samples = draw(judge.pipe, arguments) if set(OF_SAMPLES) & set(groups) else None
     figures = [figure for group in groups for figure in _judge(judge, group, samples, arguments)]
     print(figures_table(figures))
@@ -64,6 +67,28 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write_json(Path(arguments.json), judge, figures, arguments)
     return 0
+
+
+def _groups(pipe: "ImagePipeline", only: list[str] | None) -> list[str]:
+    """The groups to judge: those asked for, or all that say something of this model.
+
+    Raises:
+        ConfigError: One was asked for that says nothing of it.
+    """
+    from vqgen.baseline_pipeline import BaselinePipeline
+
+    foreign: set[str] = set()
+    if isinstance(pipe, BaselinePipeline):
+        foreign |= {"codes"} if pipe.has_bound else {"codes", "likelihood"}
+        if len(pipe.label_map) and not pipe.takes_labels:
+            foreign.add("score")
+    asked = foreign & set(only or [])
+    if asked:
+        raise ConfigError(
+            f"--only: should name what says something of {pipe.parts.name!r}, found {', '.join(sorted(asked))}; "
+            f"there is {', '.join(group for group in GROUPS if group not in foreign)}"
+        )
+    return only or [group for group in GROUPS if group not in foreign]
 
 
 def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: argparse.Namespace) -> "list[Figure]":
@@ -142,7 +167,7 @@ def _write_json(path: Path, judge: "Judge", figures: "list[Figure]", arguments: 
 
 def provenance(judge: "Judge", arguments: argparse.Namespace) -> dict[str, Any]:
     """What is needed to compute the figures again."""
-    of_checkpoint = {"checkpoint": str(arguments.checkpoint), "vqvae": judge.pipe.parts.vqvae_hash}
+    of_checkpoint = {"checkpoint": str(arguments.checkpoint), "model": judge.pipe.model_hash}
     return of_checkpoint | judging_settings(judge, arguments)
 
 

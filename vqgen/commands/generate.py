@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import (
     add_checkpoint_argument,
@@ -10,6 +11,10 @@ from vqgen.commands.arguments import (
     add_sampling_arguments,
     memory_size,
 )
+
+if TYPE_CHECKING:
+    from vqgen.image_pipeline import Generated, ImagePipeline
+    from vqgen.stages.sharing import Processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,27 +35,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.opening import open_pipeline
     from vqgen.report import save_generation
-    from vqgen.stages.sharing import generate_shared, join_processes
+    from vqgen.stages.sharing import join_processes
 
     processes = join_processes(arguments.device, arguments.dtype)
-    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)
-    output = generate_shared(
-        pipe,
-        arguments.labels,
-        arguments.images_per_label,
-        seed=arguments.seed,
-        filters=pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale),
-        keep=arguments.keep,
-        batch_size=arguments.batch_size,
-        max_memory=arguments.max_memory,
-        processes=processes,
-        quiet=arguments.quiet,
-    )
+    pipe = open_pipeline(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)
+    output = _generate(pipe, arguments, processes)
     if processes.rank == 0:
         folder = Path(arguments.output)
         save_generation(output, pipe.label_map, folder)
-        nats = -float(output.log_likelihood.mean())
-        print(f"{len(output.images)} images in {folder}, grid.png shows them all; {nats:.4g} nats each")
+        nats = "" if output.log_likelihood is None else f"; {-float(output.log_likelihood.mean()):.4g} nats each"
+        print(f"{len(output.images)} images in {folder}, grid.png shows them all{nats}")
     return 0
+
+
+def _generate(pipe: "ImagePipeline", arguments: argparse.Namespace, processes: "Processes") -> "Generated":
+    """Processes share the codes of a request; latents of a baseline are cheap, and each draws them all."""
+    from vqgen.pipeline import VQGenPipeline
+    from vqgen.stages.sharing import generate_shared
+
+    options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "guidance_scale")}
+    common = {name: getattr(arguments, name) for name in ("seed", "keep", "batch_size", "max_memory")}
+    if not isinstance(pipe, VQGenPipeline):
+        return pipe(arguments.labels, arguments.images_per_label, **common, **options)
+    return generate_shared(
+        pipe,
+        arguments.labels,
+        arguments.images_per_label,
+        filters=pipe.filters(**options),
+        processes=processes,
+        quiet=arguments.quiet,
+        **common,
+    )

@@ -24,6 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _act(context: "RunContext") -> None:
-    from vqgen.stages.generate_samples import generate_samples
+    from vqgen.stages.run import sample_run
 
-    generate_samples(context)
+    sample_run(context)

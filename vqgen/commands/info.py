@@ -9,6 +9,9 @@ from vqgen.commands.arguments import add_checkpoint_argument
 if TYPE_CHECKING:
     from torch import nn
 
+    from vqgen.image_pipeline import ImagePipeline
+    from vqgen.pipeline import VQGenPipeline
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -17,13 +20,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    from vqgen.opening import open_pipeline
     from vqgen.pipeline import VQGenPipeline
 
-    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu")
-    config, data, labels = pipe.vqvae.config, pipe.parts.data, pipe.label_map.names
-    colour = "grey" if config.image_channels == 1 else "RGB"
-    print(f"{pipe.parts.name}: {config.image_size} x {config.image_size} {colour}")
+    pipe = open_pipeline(arguments.checkpoint, device="cpu")
+    data, labels = pipe.parts.data, pipe.label_map.names
+    colour = "grey" if data.channels == 1 else "RGB"
+    print(f"{pipe.parts.name}: {data.image_size} x {data.image_size} {colour}")
     print(f"  data     {data.source}; labels: {', '.join(labels) or 'none'}")
+    if isinstance(pipe, VQGenPipeline):
+        _print_levels(pipe)
+    else:
+        _print_baseline(pipe)
+    classifier = pipe.parts.classifier
+    if classifier is not None:
+        print(f"  classifier  {_parameters(classifier)} parameters, sha256 {pipe.parts.classifier_hash[:16]}")
+    _print_stages(Path(arguments.checkpoint))
+    return 0
+
+
+def _print_baseline(pipe: "ImagePipeline") -> None:
+    config = pipe.parts.model.config
+    asked = "images of a label can be asked for" if pipe.takes_labels else "images of a label cannot be asked for"
+    print(f"  {config.kind}  {_parameters(pipe.parts.model)} parameters, {config.latent_size} latents; {asked}")
+    print(f"           no codes, sha256 {pipe.model_hash[:16]}")
+
+
+def _print_levels(pipe: "VQGenPipeline") -> None:
+    config = pipe.vqvae.config
     codebook = f"{config.codebook_size} codes of {config.embedding_dim} dimensions"
     print(f"  vqvae    {_parameters(pipe.vqvae)} parameters, {codebook}")
     print(f"           raw codes {pipe.raw_bpp:.4g} bpp, sha256 {pipe.parts.vqvae_hash[:16]}")
@@ -36,11 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
                 f"prior of {_parameters(prior)} parameters, {prior.order.num_steps} steps (slope {prior.config.slope})"
             )
         print(f"  {level:<8} {side} x {side} codes, {what}")
-    classifier = pipe.parts.classifier
-    if classifier is not None:
-        print(f"  classifier  {_parameters(classifier)} parameters, sha256 {pipe.parts.classifier_hash[:16]}")
-    _print_stages(Path(arguments.checkpoint))
-    return 0
 
 
 def _parameters(model: "nn.Module") -> str:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
     from vqgen.compute import Compute
     from vqgen.evaluation import FeatureSpace
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.image_pipeline import ImagePipeline
 
 
 def make_judge(
-    arguments: argparse.Namespace, *, needs_space: bool, trains: bool, pipe: "VQGenPipeline | None" = None
+    arguments: argparse.Namespace, *, needs_space: bool, trains: bool, pipe: "ImagePipeline | None" = None
 ) -> "Judge":
     """Opens a checkpoint and its real images.
 
@@ -32,14 +32,14 @@ def make_judge(
     from vqgen.commands.judging import Judge
     from vqgen.commands.real_images import open_real_images, recipe_of
     from vqgen.compute import Compute
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.opening import open_pipeline
     from vqgen.stages.context import make_accelerator
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
     if pipe is None:
-        pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+        pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     pipe.candidates(arguments.images_per_label, arguments.keep)
-    pipe.filters(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
+    pipe.check_sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
     _check_labels(pipe, arguments, needs_space, trains)
     real = open_real_images(
         pipe, arguments.data_root, most=arguments.real_images, splits=["train", "validation", "test"]
@@ -66,7 +66,7 @@ def make_judge(
     return judge
 
 
-def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: object) -> "Samples":
+def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object) -> "Samples":
     """Samples every label of a pipeline as the command line says; `changes` replace single arguments."""
     import torch
 
@@ -89,7 +89,12 @@ def draw(pipe: "VQGenPipeline", arguments: argparse.Namespace, **changes: object
     return Samples(torch.stack([to_tensor(image) for image in output.images]), labels)
 
 
-def _check_labels(pipe: "VQGenPipeline", arguments: argparse.Namespace, needs_space: bool, trains: bool) -> None:
+def _check_labels(pipe: "ImagePipeline", arguments: argparse.Namespace, needs_space: bool, trains: bool) -> None:
+    if trains and not pipe.takes_labels and len(pipe.label_map):
+        raise ConfigError(
+            f"checkpoint {arguments.checkpoint}: cannot be asked for images of a label, so no classifier can be "
+            "trained on its samples; leave the score out (evaluate --only ..., sweep --no-score)"
+        )
     if len(pipe.label_map):
         return
     if trains:
@@ -139,10 +144,10 @@ def _trained_classifier(judge: "Judge", compute: "Compute") -> "FeatureSpace":
 
 def _other_classifier(judge: "Judge", path: Path, compute: "Compute") -> "FeatureSpace":
     """The classifier of another checkpoint, so that several are judged alike."""
-    from vqgen.checkpoint import load_pipeline, locate_pipeline
     from vqgen.evaluation import ClassifierSpace
+    from vqgen.opening import open_pipeline
 
-    parts = load_pipeline(locate_pipeline(path))
+    parts = open_pipeline(path, device="cpu").parts
     if parts.classifier is None:
         raise CheckpointError(f"--classifier {path}: has no classifier; `vqgen train-classifier` adds one to a run")
     own, found = judge.pipe.parts.data, parts.classifier.config

@@ -12,13 +12,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vqgen.baseline_pipeline import BaselinePipeline
 from vqgen.codes import Codes
 from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
 from vqgen.evaluation import (
-    SCORE_PARTS,
-    SUBSET_SIZE,
+    IMPORTANCE_SAMPLES,
     AccuracyScorer,
     ClassifierSpace,
     Features,
@@ -27,16 +27,13 @@ from vqgen.evaluation import (
     accuracy,
     as_image_set,
     as_many_per_label,
-    check_same_space,
-    compare_manifolds,
+    compare_distributions,
     difference,
     figures_with_floor,
-    frechet_distance,
     halves,
     inception_score,
-    inception_score_of_parts,
-    kernel_distance,
-    kernel_distance_of_subsets,
+    inception_scores,
+    latent_likelihood,
     likelihood_figures,
     load_features,
     memorisation,
@@ -44,9 +41,14 @@ from vqgen.evaluation import (
     reconstruction_errors,
     save_features,
 )
+from vqgen.image_pipeline import ImagePipeline
 from vqgen.metrics import code_usage
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
+from vqgen.models.latent_model import VariationalModel
 from vqgen.pipeline import VQGenPipeline
+
+MOST_BOUNDED = 1000
+"""Images of a split whose likelihood is bounded, at most: each takes as many decodings as there are draws."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Judge:
         quiet: Show no progress bars.
     """
 
-    pipe: VQGenPipeline
+    pipe: ImagePipeline
     train: RealImages
     held_out: RealImages
     reference: RealImages
@@ -116,13 +118,19 @@ class Judge:
 
     @cached_property
     def _held_out_codes(self) -> Codes:
-        return self.pipe.encode_tensor(self.held_out.images)
+        return self._with_codes.encode_tensor(self.held_out.images)
+
+    @property
+    def _with_codes(self) -> VQGenPipeline:
+        assert isinstance(self.pipe, VQGenPipeline)
+        return self.pipe
 
     # what needs no samples
 
     def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Figure]:
         """Errors of reconstructions of the held-out images."""
-        images, decoded = self.held_out.images, self.pipe.decode_tensor(self._held_out_codes)
+        images = self.held_out.images
+        decoded = self.pipe.reconstruct_tensor(images, self.held_out.labels)
 
         def errors(chosen: Tensor) -> dict[str, float]:
             return reconstruction_errors(images[chosen], decoded[chosen], lpips)
@@ -132,7 +140,7 @@ class Judge:
 
     def codes(self) -> list[Figure]:
         """Usage and perplexity of each codebook over the held-out images."""
-        size = self.pipe.vqvae.config.codebook_size
+        size = self._with_codes.vqvae.config.codebook_size
 
         def usage(chosen: Tensor) -> dict[str, float]:
             figures = {}
@@ -145,7 +153,12 @@ class Judge:
         return self._of_halves("codes", f"{size} codes a level", counts, usage, self.held_out)
 
     def likelihood(self) -> list[Figure]:
-        """Nats per code of each level, and bits per pixel, of training images and of held-out ones."""
+        """Nats per code of each level, and bits per pixel, of training images and of held-out ones.
+
+        Of a variational autoencoder: its bounds, in nats per image.
+        """
+        if isinstance(self.pipe, BaselinePipeline):
+            return [figure for real in (self.train, self.held_out) for figure in self._bounds(self.pipe, real)]
         return [figure for real in (self.train, self.held_out) for figure in self._likelihood_of(real)]
 
     def rate(self) -> list[Figure]:
@@ -157,15 +170,28 @@ class Judge:
         return [raw, *(replace(figure, group="rate", name="bpp") for figure in expected)]
 
     def _likelihood_of(self, real: RealImages) -> list[Figure]:
-        codes = self._held_out_codes if real is self.held_out else self.pipe.encode_tensor(real.images)
+        codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
         pixels = real.images.shape[-1] * real.images.shape[-2]
 
         def nats(chosen: Tensor) -> dict[str, float]:
-            priors, labels = self.pipe.parts.priors, real.labels[chosen]
+            priors, labels = self._with_codes.parts.priors, real.labels[chosen]
             found = likelihood_figures(priors, codes[chosen], labels, pixels, self.pipe.compute)
             return {f"{name}_{real.split}": value for name, value in found.items()}
 
         return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
+
+    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Figure]:
+        assert isinstance(pipe.model, VariationalModel)
+        if len(real) > MOST_BOUNDED:
+            real = real.subset(halves(len(real), self.seed)[0][:MOST_BOUNDED])
+        labels = pipe.known_labels(real.images, real.labels)
+        found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
+
+        def nats(chosen: Tensor) -> dict[str, float]:
+            return {f"{name}_{real.split}": value for name, value in found.figures(chosen).items()}
+
+        space = f"{IMPORTANCE_SAMPLES} importance samples"
+        return self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
 
     # what judges samples
 
@@ -193,16 +219,16 @@ class Judge:
         drawn, real = self._features_of(samples), self._reference_features
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         figures = {
-            **_inception_scores(drawn, self.seed),
+            **inception_scores(drawn, self.seed),
             "inception_score_of_real": inception_score(real.log_probabilities),
         }
-        if isinstance(self.space, ClassifierSpace):
+        if isinstance(self.space, ClassifierSpace) and (samples.labels >= 0).any():
             figures["sample_accuracy"] = accuracy(drawn.log_probabilities, samples.labels)
             figures["real_accuracy"] = accuracy(real.log_probabilities, self.reference.labels)
 
         def of_halves(chosen: Tensor) -> dict[str, float]:
             part = real.subset(chosen)
-            floors = _inception_scores(part, self.seed)
+            floors = inception_scores(part, self.seed)
             floors["sample_accuracy"] = accuracy(part.log_probabilities, self.reference.labels[chosen])
             return floors | {
                 "inception_score_of_real": floors["inception_score"],
@@ -222,7 +248,7 @@ class Judge:
         sets = {"cas": (samples.images, samples.labels)}
         if companions:
             real = self.as_many_real(samples)
-            decoded = self.pipe.decode_tensor(self.pipe.encode_tensor(real.images))
+            decoded = self.pipe.reconstruct_tensor(real.images, real.labels)
             sets |= {"cas_of_real": (real.images, real.labels), "cas_of_reconstructions": (decoded, real.labels)}
         figures = []
         for name, (images, labels) in sets.items():
@@ -233,7 +259,7 @@ class Judge:
         """As many training images of each label as there are samples of it, or all where there are fewer."""
         return self.train.subset(as_many_per_label(self.train.labels, samples.labels, self.seed))
 
-    def train_classifier(self, images: Tensor, labels: Tensor) -> Classifier:
+    def train_classifier(self, images: Tensor, labels: Tensor) -> ImageClassifier:
         """Trains the classifier on `images` and nothing else."""
         assert self.accelerator is not None
         data = self.pipe.parts.data
@@ -248,7 +274,7 @@ class Judge:
         )
         return scorer.train(images, labels, quiet=self.quiet)
 
-    def _score(self, name: str, classifier: Classifier, trained_on: int) -> list[Figure]:
+    def _score(self, name: str, classifier: ImageClassifier, trained_on: int) -> list[Figure]:
         named = ClassifierSpace(classifier, "", self.pipe.compute)(self.held_out.images).log_probabilities
 
         def share(chosen: Tensor) -> dict[str, float]:
@@ -284,37 +310,6 @@ class Judge:
         return figures_with_floor(
             group, space, counts, whole, lambda: difference(compute, halves(len(real), self.seed))
         )
-
-
-def compare_distributions(real: Features, samples: Features, seed: int) -> dict[str, float]:
-    """All distances between two sets of features; the kernel distance of subsets too where there are images enough.
-
-    Raises:
-        DataError: They are of different spaces, or there are too few images for a metric.
-    """
-    check_same_space(real, samples)
-    manifold, of_subsets = compare_manifolds(real.values, samples.values), {}
-    if min(len(real), len(samples)) >= SUBSET_SIZE:
-        found = kernel_distance_of_subsets(real.values, samples.values, seed)
-        of_subsets = {"kernel_distance_of_subsets": found.mean, "kernel_distance_deviation": found.deviation}
-    return {
-        "frechet_distance": frechet_distance(real.values, samples.values),
-        "kernel_distance": kernel_distance(real.values, samples.values),
-        **of_subsets,
-        "precision": manifold.precision,
-        "recall": manifold.recall,
-        "density": manifold.density,
-        "coverage": manifold.coverage,
-    }
-
-
-def _inception_scores(features: Features, seed: int) -> dict[str, float]:
-    """The inception score, and that of parts where there are images enough."""
-    scores = {"inception_score": inception_score(features.log_probabilities)}
-    if len(features) >= SCORE_PARTS:
-        found = inception_score_of_parts(features.log_probabilities, seed)
-        scores |= {"inception_score_of_parts": found.mean, "inception_score_deviation": found.deviation}
-    return scores
 
 
 def _as_points(images: Tensor) -> Tensor:

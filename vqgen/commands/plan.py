@@ -11,8 +11,8 @@ from vqgen.errors import VQGenWarning
 
 if TYPE_CHECKING:
     from vqgen.compute import Compute
-    from vqgen.config import Recipe
-    from vqgen.stages.planning import Planner, StagePlan
+    from vqgen.config import AnyRecipe
+    from vqgen.stages.plans import RecipePlanner, StagePlan
 
 TAKES_OVERRIDES = True
 
@@ -46,19 +46,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make_planner(recipe: "Recipe", folder: Path, compute: "Compute", *, measure: bool = True) -> "Planner":
+def make_planner(recipe: "AnyRecipe", folder: Path, compute: "Compute", *, measure: bool = True) -> "RecipePlanner":
     """Counts the images and measures the device, which takes about a second."""
     import torch
 
+    from vqgen.config import BaselineRecipe
     from vqgen.data import count_images
     from vqgen.machine import measure_machine
+    from vqgen.stages.baseline_planning import BaselinePlanner
     from vqgen.stages.planning import Planner
 
     machine = measure_machine(compute.device, getattr(torch, compute.dtype)) if measure else None
-    return Planner(recipe, folder, compute, count_images(recipe.data), machine)
+    counts = count_images(recipe.data)
+    if isinstance(recipe, BaselineRecipe):
+        return BaselinePlanner(recipe, folder, compute, counts, machine)
+    return Planner(recipe, folder, compute, counts, machine)
 
 
-def plan_text(planner: "Planner", stages: "list[StagePlan]") -> str:
+def plan_text(planner: "RecipePlanner", stages: "list[StagePlan]") -> str:
     """A table with a line for each stage, and what its figures rest on."""
     rows = [*_HEADINGS, *(_row(stage) for stage in stages)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -88,7 +93,7 @@ def _row(stage: "StagePlan") -> tuple[str, ...]:
     )
 
 
-def _notes(planner: "Planner", stages: "list[StagePlan]") -> list[str]:
+def _notes(planner: "RecipePlanner", stages: "list[StagePlan]") -> list[str]:
     """What the figures rest on."""
     counts, machine = planner.counts, planner.machine
     notes = []
@@ -137,7 +142,7 @@ def _duration(seconds: float | None) -> str:
     return f"{minutes:.2g} min" if minutes < 99.5 else f"{minutes / 60:.3g} h"
 
 
-def _write_json(target: Path, planner: "Planner", stages: "list[StagePlan]") -> None:
+def _write_json(target: Path, planner: "RecipePlanner", stages: "list[StagePlan]") -> None:
     from vqgen.files import write_json
 
     document = {

@@ -8,9 +8,9 @@ from vqgen.errors import CheckpointError, ConfigError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vqgen.config import Recipe
+    from vqgen.config import AnyRecipe
     from vqgen.data import ImageSet
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.image_pipeline import ImagePipeline
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RealImages:
         return RealImages(self.split, self.images[indices], self.labels[indices])
 
 
-def recipe_of(pipe: "VQGenPipeline") -> "Recipe":
+def recipe_of(pipe: "ImagePipeline") -> "AnyRecipe":
     """The recipe that a pipeline folder carries with it.
 
     Raises:
@@ -55,7 +55,7 @@ def recipe_of(pipe: "VQGenPipeline") -> "Recipe":
 
 
 def open_real_images(
-    pipe: "VQGenPipeline", root: str | None, *, most: int, splits: list[str], seed: int | None = None
+    pipe: "ImagePipeline", root: str | None, *, most: int, splits: list[str], seed: int | None = None
 ) -> "dict[str, RealImages]":
     """Reads the images of a checkpoint's splits, the ones that it was trained on or never saw.
 
@@ -88,7 +88,7 @@ def open_real_images(
     return {name: _read(pipe, name, images, most, seed) for name in splits if (images := found[name])}
 
 
-def _read(pipe: "VQGenPipeline", split: str, images: "ImageSet", most: int, seed: int) -> RealImages:
+def _read(pipe: "ImagePipeline", split: str, images: "ImageSet", most: int, seed: int) -> RealImages:
     import numpy as np
     import torch
 

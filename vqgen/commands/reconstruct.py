@@ -11,7 +11,7 @@ from vqgen.commands.arguments import add_checkpoint_argument, add_compute_argume
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.image_pipeline import ImagePipeline
 
 _BATCH_SIZE = 64
 
@@ -30,19 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
     from vqgen.commands.inputs import collect_images, read_all
+    from vqgen.opening import open_pipeline
     from vqgen.pipeline import VQGenPipeline
 
-    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     images = collect_images(arguments.paths, pipe.label_map)
+    labels = dict(zip(images.names, images.labels.tolist(), strict=True))
     folder, done = Path(arguments.output), 0
     total = 0.0
     for batch in _batches(read_all(images)):
-        for name, psnr in _reconstruct(pipe, batch, folder):
+        for name, psnr in _reconstruct(pipe, batch, labels, folder):
             print(f"{psnr:6.2f} dB  {name}")
             total += psnr
             done += 1
     if done:
-        print(f"{done} images in {folder}: PSNR {total / done:.2f} dB, raw codes {pipe.raw_bpp:.4g} bpp")
+        codes = f", raw codes {pipe.raw_bpp:.4g} bpp" if isinstance(pipe, VQGenPipeline) else ""
+        print(f"{done} images in {folder}: PSNR {total / done:.2f} dB{codes}")
     return 0 if done == len(images) else 1
 
 
@@ -51,7 +54,9 @@ def _batches(pictures: "Iterator[tuple[str, Image]]") -> "Iterator[list[tuple[st
         yield batch
 
 
-def _reconstruct(pipe: "VQGenPipeline", batch: "list[tuple[str, Image]]", folder: Path) -> Iterator[tuple[str, float]]:
+def _reconstruct(
+    pipe: "ImagePipeline", batch: "list[tuple[str, Image]]", labels: dict[str, int], folder: Path
+) -> Iterator[tuple[str, float]]:
     """Writes original and reconstruction of each picture side by side, and yields its name and PSNR in dB."""
     import torch
 
@@ -60,7 +65,7 @@ def _reconstruct(pipe: "VQGenPipeline", batch: "list[tuple[str, Image]]", folder
     from vqgen.report import image_grid, save_image
 
     originals = pipe.preprocess([picture for _, picture in batch])
-    decoded = pipe.decode_tensor(pipe.encode_tensor(originals))
+    decoded = pipe.reconstruct_tensor(originals, torch.tensor([labels[name] for name, _ in batch]))
     values = psnr_per_image(mse_per_image(to_float(decoded), to_float(originals))).tolist()
     for index, (name, _) in enumerate(batch):
         pair = torch.stack([originals[index], decoded[index]])

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from vqgen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqgen.config import Recipe
+    from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig
     from vqgen.stages.context import RunContext
 
 
-def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) -> "tuple[Recipe, list[str]]":
+def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) -> "tuple[AnyRecipe, list[str]]":
     """The recipe with its overrides, checked across sections, and the checks' warnings."""
     from vqgen.config import check_recipe, find_recipe, read_recipe
     from vqgen.config.overrides import apply_overrides
@@ -22,7 +22,7 @@ def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) 
     return recipe, check_recipe(recipe, needs_images=needs_images)
 
 
-def run_folder(arguments: argparse.Namespace, recipe: "Recipe") -> Path:
+def run_folder(arguments: argparse.Namespace, recipe: "AnyRecipe") -> Path:
     """The folder of the run.
 
     Raises:
@@ -51,8 +51,7 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
             f"device: should be auto, cpu, cuda or mps when training, found '{compute.device}'; "
             f"choose a GPU with CUDA_VISIBLE_DEVICES={compute.device.index}"
         )
-    sections = [recipe.vqvae, *recipe.priors, recipe.classifier_or_default]
-    trackers = {section.train.tracker for section in sections} - {"none"}
+    trackers = {train.tracker for train in _trainings(recipe)} - {"none"}
     accelerator = make_accelerator(compute, folder, tracker=next(iter(trackers), "none"))
     context = RunContext(
         recipe, folder, compute, accelerator, force=arguments.force, redo=arguments.redo, quiet=arguments.quiet
@@ -72,32 +71,57 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
     return 0
 
 
-def describe(recipe: "Recipe", folder: Path) -> str:
+def _trainings(recipe: "AnyRecipe") -> "list[TrainConfig]":
+    from vqgen.config import BaselineRecipe
+
+    own = [recipe.autoencoder] if isinstance(recipe, BaselineRecipe) else [recipe.vqvae, *recipe.priors]
+    return [section.train for section in [*own, recipe.classifier_or_default]]
+
+
+def describe(recipe: "AnyRecipe", folder: Path) -> str:
     """The resolved recipe in short."""
-    data, vqvae = recipe.data, recipe.vqvae
+    from vqgen.config import BaselineRecipe
+
+    data = recipe.data
     where = f" in {data.root}" if data.root else ""
     colour = "grey" if data.channels == 1 else "RGB"
     lines = [
         f"{recipe.name} -> {folder} (seed {recipe.seed})",
         f"  data     {data.source}{where}, {data.image_size} x {data.image_size}, {colour}",
+    ]
+    lines += _describe_baseline(recipe) if isinstance(recipe, BaselineRecipe) else _describe_levels(recipe)
+    if recipe.classifier is not None:
+        section, train = recipe.classifier, recipe.classifier.train
+        size = f"{section.channels} channels" if section.kind == "residual" else f"{section.hidden} hidden units"
+        lines.append(f"  classifier  {size}, {_length(train)} at batch {train.batch_size}")
+    return "\n".join([*lines, f"  samples  {recipe.generate.images_per_label} per label"])
+
+
+def _describe_baseline(recipe: "BaselineRecipe") -> list[str]:
+    section = recipe.autoencoder
+    labels = ", told the label" if section.labels == "conditional" else ""
+    return [
+        f"  {section.kind}  {section.latent_size} latents, {section.channels} channels{labels}, "
+        f"{_length(section.train)} at batch {section.train.batch_size}"
+    ]
+
+
+def _describe_levels(recipe: "Recipe") -> list[str]:
+    from vqgen.order import CausalOrder
+
+    vqvae = recipe.vqvae
+    lines = [
         f"  vqvae    {vqvae.codebook_size} codes of {vqvae.embedding_dim} dimensions, {vqvae.channels} channels, "
         f"{_length(vqvae.train)} at batch {vqvae.train.batch_size}",
     ]
     for level, prior in zip(recipe.levels, recipe.priors, strict=True):
-        from vqgen.order import CausalOrder
-
         side = recipe.grid_side(level)
         lines.append(
             f"  {level:<8} {side} x {side} codes in {CausalOrder(side, side, prior.slope).num_steps} steps "
             f"(slope {prior.slope}), {prior.layers} layers of {prior.channels} channels, "
             f"{_length(prior.train)} at batch {prior.train.batch_size}"
         )
-    if recipe.classifier is not None:
-        train = recipe.classifier.train
-        lines.append(
-            f"  classifier  {recipe.classifier.channels} channels, {_length(train)} at batch {train.batch_size}"
-        )
-    return "\n".join([*lines, f"  samples  {recipe.generate.images_per_label} per label"])
+    return lines
 
 
 def _length(train: object) -> str:

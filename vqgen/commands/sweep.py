@@ -86,4 +86,4 @@ def _check_values(judge: "Judge", name: str, values: list[float]) -> None:
         if name == "keep":
             judge.pipe.candidates(1, value)
         else:
-            judge.pipe.filters(**{name: [value]})  # pyright: ignore[reportArgumentType]  # a name of VALUES
+            judge.pipe.check_sampling(**{name: [value]})  # pyright: ignore[reportArgumentType]  # a name of VALUES

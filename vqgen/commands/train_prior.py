@@ -21,16 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.staging import resolve_recipe, work_on_run
+    from vqgen.config import require_codes
 
     if arguments.level is not None:
-        levels = resolve_recipe(arguments)[0].levels
+        levels = require_codes(resolve_recipe(arguments)[0]).levels
         if arguments.level not in levels:
             raise ConfigError(f"--level: should be one of {', '.join(levels)}, found {arguments.level!r}")
 
     def act(context: "RunContext") -> None:
         from vqgen.stages.train_prior import train_prior
 
-        for level in context.recipe.levels:
+        for level in context.recipe_with_codes.levels:
             if arguments.level in (None, level):
                 train_prior(context, level)
 

@@ -1,12 +1,15 @@
 """Configurations: frozen models, TOML recipes, command-line overrides, fingerprints. Imports no torch."""
 
 from vqgen.config.base import Config
+from vqgen.config.baseline_recipe import AnyRecipe, AutoencoderSection, BaselineRecipe, require_codes
+from vqgen.config.baselines import AutoencoderConfig, AutoencoderSettings, BaselineKind
 from vqgen.config.checks import check_recipe
 from vqgen.config.data import DataConfig
 from vqgen.config.fingerprint import differences, result_fields, stage_fields
 from vqgen.config.loading import find_recipe, read_recipe, save_recipe, shipped_recipes
 from vqgen.config.models import (
     ClassifierConfig,
+    ClassifierKind,
     ClassifierSettings,
     Level,
     PixelCNNConfig,
@@ -15,13 +18,21 @@ from vqgen.config.models import (
     VQVAESettings,
     level_names,
 )
-from vqgen.config.recipe import ClassifierSection, GenerateConfig, PriorSection, Recipe, VQVAESection
+from vqgen.config.recipe import ClassifierSection, CommonRecipe, GenerateConfig, PriorSection, Recipe, VQVAESection
 from vqgen.config.training import TrainConfig
 
 __all__ = [
+    "AnyRecipe",
+    "AutoencoderConfig",
+    "AutoencoderSection",
+    "AutoencoderSettings",
+    "BaselineKind",
+    "BaselineRecipe",
     "ClassifierConfig",
+    "ClassifierKind",
     "ClassifierSection",
     "ClassifierSettings",
+    "CommonRecipe",
     "Config",
     "DataConfig",
     "GenerateConfig",
@@ -39,6 +50,7 @@ __all__ = [
     "find_recipe",
     "level_names",
     "read_recipe",
+    "require_codes",
     "result_fields",
     "save_recipe",
     "shipped_recipes",

@@ -1,11 +1,12 @@
 """Checks across sections: whatever would only fail after the first stage has trained fails before it."""
 
-from vqgen.config.recipe import Recipe
+from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
+from vqgen.config.recipe import CommonRecipe, Recipe
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
 
 
-def check_recipe(recipe: Recipe, *, needs_images: bool = True) -> list[str]:
+def check_recipe(recipe: AnyRecipe, *, needs_images: bool = True) -> list[str]:
     """Checks what the sections say of each other.
 
     Args:
@@ -18,18 +19,19 @@ def check_recipe(recipe: Recipe, *, needs_images: bool = True) -> list[str]:
     Raises:
         ConfigError: With all problems at once, a line each.
     """
-    problems = [
-        *_data_problems(recipe, needs_images),
-        *_grid_problems(recipe),
-        *_prior_problems(recipe),
-        *_generate_problems(recipe),
-    ]
+    problems = [*_data_problems(recipe, needs_images), *_rejection_problems(recipe)]
+    if isinstance(recipe, BaselineRecipe):
+        problems += [*_baseline_problems(recipe), *_baseline_generate_problems(recipe)]
+    else:
+        problems += [*_grid_problems(recipe), *_prior_problems(recipe), *_guidance_problems(recipe)]
     if problems:
         raise ConfigError("\n".join([f"recipe {recipe.name!r} does not fit together:", *(f"  {p}" for p in problems)]))
+    if isinstance(recipe, BaselineRecipe):
+        return []
     return [warning for index in range(len(recipe.priors)) for warning in _blind_spot_warnings(recipe, index)]
 
 
-def _data_problems(recipe: Recipe, needs_images: bool) -> list[str]:
+def _data_problems(recipe: CommonRecipe, needs_images: bool) -> list[str]:
     data, problems = recipe.data, []
     if needs_images and data.source == "folder" and data.root is None:
         problems.append(
@@ -74,21 +76,51 @@ def _prior_problems(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _generate_problems(recipe: Recipe) -> list[str]:
-    wanted, problems = recipe.generate, []
-    if wanted.keep < 1 and recipe.classifier is None:
-        problems.append(
-            f"generate.keep: should be 1 in a recipe without [classifier], which chooses the samples, "
-            f"found {wanted.keep:g}; any --classifier option adds one"
-        )
-    if wanted.guidance_scale != 1:
-        problems += [
-            f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1: guidance needs a "
-            "prior that has seen images without their labels"
-            for index, prior in enumerate(recipe.priors)
-            if prior.label_dropout == 0
-        ]
+def _rejection_problems(recipe: CommonRecipe) -> list[str]:
+    if recipe.generate.keep == 1 or recipe.classifier is not None:
+        return []
+    return [
+        f"generate.keep: should be 1 in a recipe without [classifier], which chooses the samples, "
+        f"found {recipe.generate.keep:g}; any --classifier option adds one"
+    ]
+
+
+def _guidance_problems(recipe: Recipe) -> list[str]:
+    if recipe.generate.guidance_scale == 1:
+        return []
+    return [
+        f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1: guidance needs a "
+        "prior that has seen images without their labels"
+        for index, prior in enumerate(recipe.priors)
+        if prior.label_dropout == 0
+    ]
+
+
+def _baseline_problems(recipe: BaselineRecipe) -> list[str]:
+    size = recipe.data.image_size
+    if size >= _LEAST_BASELINE_SIZE and size % 2 == 0:
+        return []
+    return [f"data.image_size: should be even and at least {_LEAST_BASELINE_SIZE} for [autoencoder], found {size}"]
+
+
+def _baseline_generate_problems(recipe: BaselineRecipe) -> list[str]:
+    wanted = recipe.generate
+    found = {
+        "guidance_scale": (wanted.guidance_scale, 1.0),
+        "top_k": (wanted.top_k, None),
+        "top_p": (wanted.top_p, None),
+    }
+    problems = [
+        f"generate.{name}: should be left out of a baseline, whose latents it says nothing of, found {value}"
+        for name, (value, neutral) in found.items()
+        if value != neutral
+    ]
+    if recipe.autoencoder.kind == "binary-vae" and wanted.temperature != 1:
+        problems.append(f"generate.temperature: should be 1 for bits that are fair coins, found {wanted.temperature:g}")
     return problems
+
+
+_LEAST_BASELINE_SIZE = 8
 
 
 def _blind_spot_warnings(recipe: Recipe, index: int) -> list[str]:

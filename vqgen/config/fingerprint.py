@@ -6,7 +6,7 @@ Paths, workers and logging are left out (see `runtime_field`), so that moving a 
 from typing import Any
 
 from vqgen.config.base import Config, is_runtime_field, is_unchanged_added_field
-from vqgen.config.recipe import Recipe
+from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe, require_codes
 
 
 def result_fields(config: Config, prefix: str) -> dict[str, Any]:
@@ -23,10 +23,11 @@ def result_fields(config: Config, prefix: str) -> dict[str, Any]:
     return fields
 
 
-def stage_fields(recipe: Recipe, stage: str) -> dict[str, Any]:
-    """The fields that change the result of `stage`: vqvae, codes, classifier, samples or prior-LEVEL."""
-    if stage == "vqvae":
-        return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(recipe.vqvae, "vqvae")
+def stage_fields(recipe: AnyRecipe, stage: str) -> dict[str, Any]:
+    """The fields that change the result of `stage`: vqvae, autoencoder, codes, classifier, samples or prior-LEVEL."""
+    if stage in ("vqvae", "autoencoder"):
+        section = recipe.autoencoder if isinstance(recipe, BaselineRecipe) else recipe.vqvae
+        return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(section, stage)
     if stage == "codes":
         return {"seed": recipe.seed} | result_fields(recipe.data, "data")
     if stage == "classifier":
@@ -34,8 +35,9 @@ def stage_fields(recipe: Recipe, stage: str) -> dict[str, Any]:
         return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(section, "classifier")
     if stage == "samples":
         return {"seed": recipe.seed} | result_fields(recipe.generate, "generate")
-    index = recipe.levels.index(stage.removeprefix("prior-"))  # type: ignore[arg-type]
-    return {"seed": recipe.seed} | result_fields(recipe.priors[index], f"priors.{index}")
+    with_codes = require_codes(recipe)
+    index = with_codes.levels.index(stage.removeprefix("prior-"))  # type: ignore[arg-type]
+    return {"seed": recipe.seed} | result_fields(with_codes.priors[index], f"priors.{index}")
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

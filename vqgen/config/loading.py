@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
 from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError
 from vqgen.files import write_text
@@ -48,7 +49,7 @@ def find_recipe(name_or_path: str) -> Path:
     raise ConfigError(f"recipe: there is none called {name_or_path!r}; the nearest are: {', '.join(nearest)}")
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path) -> AnyRecipe:
     """Reads and validates a recipe file, each section for itself (`check_recipe` looks across them).
 
     Raises:
@@ -61,30 +62,31 @@ def read_recipe(path: Path) -> Recipe:
     return validate_recipe(document, origin=str(path))
 
 
-def validate_recipe(document: dict[str, Any], *, origin: str) -> Recipe:
-    """Turns a parsed document to a recipe; `origin` names it in the error."""
+def validate_recipe(document: dict[str, Any], *, origin: str) -> AnyRecipe:
+    """Turns a parsed document to a recipe, a baseline's where it says [autoencoder]; `origin` names it in the error."""
+    kind = BaselineRecipe if "autoencoder" in document else Recipe
     try:
-        return Recipe.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
-        lines = [_describe(problem) for problem in error.errors()]
+        lines = [_describe(problem, kind) for problem in error.errors()]
         raise ConfigError(
             "\n".join([f"recipe {origin}: {len(lines)} wrong:", *(f"  {line}" for line in lines)])
         ) from error
 
 
-def save_recipe(recipe: Recipe, path: Path) -> None:
+def save_recipe(recipe: AnyRecipe, path: Path) -> None:
     """Writes the resolved recipe, every field included, as TOML, unless it is there already."""
     text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 
-def _describe(problem: Any) -> str:
+def _describe(problem: Any, kind: type[AnyRecipe]) -> str:
     """One line for one of pydantic's errors: path, requirement, value found, nearest key."""
     location: Sequence[int | str] = problem["loc"]
     path = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(str(location[-1]), _sibling_keys(location), n=1)
+        nearest = difflib.get_close_matches(str(location[-1]), _sibling_keys(location, kind), n=1)
         return f"{path}: is no key of a recipe" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
     if problem["type"] == "missing":
         return f"{path}: is missing"
@@ -93,9 +95,9 @@ def _describe(problem: Any) -> str:
     return f"{path}: {message}{found}"
 
 
-def _sibling_keys(location: Sequence[int | str]) -> list[str]:
+def _sibling_keys(location: Sequence[int | str], kind: type[AnyRecipe]) -> list[str]:
     """The keys allowed where `location` points."""
-    model: Any = Recipe
+    model: Any = kind
     for part in location[:-1]:
         if isinstance(part, int):
             continue

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from vqgen.config.base import Config
+from vqgen.config.base import Config, added_field
 
 Level = Literal["top", "middle", "bottom"]
 
@@ -116,15 +116,23 @@ class PriorSettings(Config):
         return value
 
 
+ClassifierKind = Literal["residual", "hidden-layer"]
+
+
 class ClassifierSettings(Config):
-    """A small residual network that names images."""
+    """A small network that names images."""
+
+    kind: ClassifierKind = added_field("residual")
+    """residual (convolutions in residual blocks) or hidden-layer (one hidden layer over the pixels)."""
+    hidden: int = added_field(256, gt=0)
+    """hidden-layer: units of the hidden layer, which are the features."""
 
     channels: int = Field(16, gt=0, multiple_of=8)
-    """Channels of the first stage; they double from stage to stage."""
+    """residual: channels of the first stage; they double from stage to stage."""
     stages: int = Field(3, gt=0)
-    """Stages, each of half the grid of the one before; the features have channels * 2^(stages - 1) dimensions."""
+    """residual: stages, each of half the grid of the one before; features have channels * 2^(stages - 1) dimensions."""
     blocks: int = Field(1, gt=0)
-    """Residual blocks of each stage."""
+    """residual: blocks of each stage."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout of the features before they become logits."""
 

@@ -16,12 +16,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import tyro
 
 from vqgen.config.base import Config
+from vqgen.config.baseline_recipe import AnyRecipe
 from vqgen.config.loading import validate_recipe
-from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError
 
 
-def apply_overrides(recipe: Recipe, options: list[str]) -> Recipe:
+def apply_overrides(recipe: AnyRecipe, options: list[str]) -> AnyRecipe:
     """Returns `recipe` with the fields that `options` name replaced.
 
     Raises:
@@ -40,7 +40,7 @@ def apply_overrides(recipe: Recipe, options: list[str]) -> Recipe:
     return validate_recipe(dataclasses.asdict(plain), origin=f"{recipe.name!r} with the options given")
 
 
-def override_help(recipe: Recipe) -> str:
+def override_help(recipe: AnyRecipe) -> str:
     """The help text of all overrides, with the values of `recipe` as defaults."""
     output, recipe = io.StringIO(), with_classifier(recipe)
     with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
@@ -48,7 +48,7 @@ def override_help(recipe: Recipe) -> str:
     return output.getvalue()
 
 
-def with_classifier(recipe: Recipe) -> Recipe:
+def with_classifier(recipe: AnyRecipe) -> AnyRecipe:
     """The recipe with a section [classifier], the default one where it has none."""
     return recipe.model_copy(update={"classifier": recipe.classifier_or_default})
 

@@ -69,16 +69,14 @@ class GenerateConfig(Config):
     """Images sampled at once in each process."""
 
 
-class Recipe(Config):
-    """All stages of a run. Fields of every section can be overridden on the command line."""
+class CommonRecipe(Config):
+    """What every recipe says. Fields of every section can be overridden on the command line."""
 
     name: str
     """Name of the run folder, unless --run-name gives another."""
     seed: int = Field(0, ge=0)
     """Seed of everything random."""
     data: DataConfig
-    vqvae: VQVAESection
-    priors: tuple[PriorSection, ...]
     classifier: ClassifierSection | None = None
     """The classifier of real images; a recipe without it trains none."""
     generate: GenerateConfig = Field(default_factory=lambda: GenerateConfig.model_validate({}))
@@ -93,6 +91,22 @@ class Recipe(Config):
         return value
 
     @property
+    def classifier_or_default(self) -> ClassifierSection:
+        """The classifier's section, or what one that says nothing would be."""
+        return self.classifier or ClassifierSection.model_validate({})
+
+    def classifier_config(self, num_classes: int) -> ClassifierConfig:
+        """The classifier to build, for a label map of `num_classes` names."""
+        return self.classifier_or_default.config(self.data, num_classes)
+
+
+class Recipe(CommonRecipe):
+    """All stages of a run: VQ-VAE and priors."""
+
+    vqvae: VQVAESection
+    priors: tuple[PriorSection, ...]
+
+    @property
     def levels(self) -> tuple[Level, ...]:
         """Names of the levels, coarse to fine."""
         return self.vqvae.levels
@@ -104,15 +118,6 @@ class Recipe(Config):
     def prior(self, level: Level) -> PriorSection:
         """The section of the prior of `level`."""
         return self.priors[self.levels.index(level)]
-
-    @property
-    def classifier_or_default(self) -> ClassifierSection:
-        """The classifier's section, or what one that says nothing would be."""
-        return self.classifier or ClassifierSection.model_validate({})
-
-    def classifier_config(self, num_classes: int) -> ClassifierConfig:
-        """The classifier to build, for a label map of `num_classes` names."""
-        return self.classifier_or_default.config(self.data, num_classes)
 
     def vqvae_config(self, total_steps: int | None = None) -> VQVAEConfig:
         """The VQ-VAE to build, for a training of `total_steps` (by default those that the recipe says)."""

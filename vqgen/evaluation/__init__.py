@@ -1,6 +1,8 @@
 """Judging samples: small functions of features, images and codes; `vqgen evaluate` puts them together."""
 
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
+from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, LatentLikelihood, latent_likelihood
+from vqgen.evaluation.comparison import compare_distributions, inception_scores
 from vqgen.evaluation.distribution import (
     SUBSET_SIZE,
     Spread,
@@ -35,6 +37,7 @@ from vqgen.evaluation.scores import (
 from vqgen.evaluation.training import ClassifierObjective, as_image_set, train_on
 
 __all__ = [
+    "IMPORTANCE_SAMPLES",
     "SCORE_PARTS",
     "SUBSET_SIZE",
     "AccuracyScorer",
@@ -43,6 +46,7 @@ __all__ = [
     "FeatureSpace",
     "Features",
     "Figure",
+    "LatentLikelihood",
     "Manifold",
     "Memorisation",
     "Spread",
@@ -51,6 +55,7 @@ __all__ = [
     "as_many_per_label",
     "candidates_for",
     "check_same_space",
+    "compare_distributions",
     "compare_manifolds",
     "density_coverage",
     "difference",
@@ -62,10 +67,12 @@ __all__ = [
     "halves",
     "inception_score",
     "inception_score_of_parts",
+    "inception_scores",
     "keep_surest",
     "kernel_distance",
     "kernel_distance_of_subsets",
     "label_probability",
+    "latent_likelihood",
     "likelihood_figures",
     "load_features",
     "load_lpips",

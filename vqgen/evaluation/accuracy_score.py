@@ -13,7 +13,7 @@ from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import ImageSet, TrainingOrder
 from vqgen.evaluation.distribution import check_count
 from vqgen.evaluation.training import as_image_set, train_on
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.randomness import derive_seed
 from vqgen.training import Session
 
@@ -53,7 +53,9 @@ class AccuracyScorer:
         )
         self.section = section.model_copy(update={"train": train})
 
-    def train(self, images: UInt8[Tensor, "n c H W"], labels: Int64[Tensor, " n"], *, quiet: bool = True) -> Classifier:
+    def train(
+        self, images: UInt8[Tensor, "n c H W"], labels: Int64[Tensor, " n"], *, quiet: bool = True
+    ) -> ImageClassifier:
         """Trains the classifier on `images`; its accuracy on the test images is their score.
 
         Args:

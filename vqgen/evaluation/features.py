@@ -16,7 +16,7 @@ from vqgen.checkpoint import load_tensors, save_tensors
 from vqgen.compute import Compute
 from vqgen.data import to_float
 from vqgen.errors import DataError
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.randomness import derive_seed
 
 _BATCH_SIZE = 100
@@ -66,7 +66,7 @@ class ClassifierSpace:
         compute: Device and number format.
     """
 
-    def __init__(self, classifier: Classifier, sha256: str, compute: Compute) -> None:
+    def __init__(self, classifier: ImageClassifier, sha256: str, compute: Compute) -> None:
         self.classifier, self.compute = classifier, compute
         self.name = f"classifier {sha256[:12]}"
 

@@ -23,7 +23,8 @@ from vqgen.data import (
     to_float,
     training_transform,
 )
-from vqgen.models.classifier import Classifier
+from vqgen.models.classifiers import build_classifier
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.nn.collective import all_reduce_sum
 from vqgen.randomness import derive_seed
 from vqgen.training import Objective, Session, Trainer
@@ -46,10 +47,16 @@ class ClassifierObjective(Objective):
     monitor = "cross_entropy"
 
     def __init__(
-        self, model: Classifier, validation: ImageSet, data: DataConfig, compute: Compute, rank: int, world_size: int
+        self,
+        model: ImageClassifier,
+        validation: ImageSet,
+        data: DataConfig,
+        compute: Compute,
+        rank: int,
+        world_size: int,
     ) -> None:
         super().__init__()
-        self.model: Classifier = model
+        self.model: ImageClassifier = model
         self._validation, self._data, self._compute = validation, data, compute
         self._rank, self._world_size = rank, world_size
 
@@ -95,7 +102,7 @@ def train_on(
     order: TrainingOrder,
     session: Session,
     compute: Compute,
-) -> tuple[Classifier, dict[str, float]]:
+) -> tuple[ImageClassifier, dict[str, float]]:
     """Trains a classifier on labelled images.
 
     Args:
@@ -125,7 +132,7 @@ def train_on(
         cache=not data.is_augmented,
     )
     torch.manual_seed(derive_seed(seed, "init"))
-    objective = ClassifierObjective(Classifier(config), validation, data, compute, rank, world_size)
+    objective = ClassifierObjective(build_classifier(config), validation, data, compute, rank, world_size)
     figures = Trainer(objective, batches, section.train, order.num_steps, session).train()
     return objective.model, figures
 

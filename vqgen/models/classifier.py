@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from vqgen.config import ClassifierConfig
 from vqgen.costs import LARGEST_CLASSIFIER_GRID
+from vqgen.models.image_classifier import ImageClassifier
 
 _GROUPS = 8
 
 
-class Classifier(nn.Module):
+class Classifier(ImageClassifier):
     """Names images: residual stages, each of half the grid and twice the channels, then the mean over the grid.
 
         image --> stem --> stage --> stage --> stage --> mean over the grid --> features --> dropout --> logits
@@ -51,10 +52,6 @@ class Classifier(nn.Module):
     def features(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d"]:
         """Computes the penultimate layer of images with pixels in [-1, 1]."""
         return self.body(images).mean(dim=(2, 3))
-
-    def forward(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b y"]:
-        """Computes the logits of every label for images with pixels in [-1, 1]."""
-        return self.head(self.dropout(self.features(images)))
 
 
 class PreActivationBlock(nn.Module):

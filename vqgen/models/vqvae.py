@@ -4,8 +4,8 @@ Legend: `b` batch, `c` channels, `d` embedding, `h w` grid of a level, `H W` ima
 Source: VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446), sections 3.1 and A.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vqgen.codes import Codes
 from vqgen.config import VQVAEConfig
 from vqgen.nn.quantizer import Quantized, VectorQuantizer
-from vqgen.nn.residual import ResidualStack
+from vqgen.nn.resizing import decoder_network, encoder_network, upsampler
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,11 @@ class VQVAE(nn.Module):
         ratios = [a // b for a, b in zip(config.downsample, [*config.downsample[1:], 1], strict=True)]
         inputs = [c] * (count - 1) + [config.image_channels]
         residual = (config.residual_channels, config.residual_layers)
-        self.encoders = nn.ModuleList(_encoder(i, c, ratio, *residual) for i, ratio in zip(inputs, ratios, strict=True))
+        self.encoders = nn.ModuleList(
+            encoder_network(i, c, ratio, *residual) for i, ratio in zip(inputs, ratios, strict=True)
+        )
         self.expanders = nn.ModuleList(
-            _decoder(d * (index + 1), c, c, ratios[index], *residual) for index in range(count - 1)
+            decoder_network(d * (index + 1), c, c, ratios[index], *residual) for index in range(count - 1)
         )
         self.to_latents = nn.ModuleList(
             nn.Conv2d(c if index == 0 else 2 * c, d, kernel_size=1) for index in range(count)
@@ -77,9 +79,9 @@ class VQVAE(nn.Module):
             for _ in range(count)
         )
         self.upsamplers = nn.ModuleList(
-            _upsampler(d * (index + 1), c, d * (index + 1), ratios[index]) for index in range(count - 1)
+            upsampler(d * (index + 1), c, d * (index + 1), ratios[index]) for index in range(count - 1)
         )
-        self.decoder = _decoder(d * count, c, config.image_channels, ratios[-1], *residual)
+        self.decoder = decoder_network(d * count, c, config.image_channels, ratios[-1], *residual)
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> VQVAEOutput:
         """Encodes, quantizes and decodes.
@@ -112,9 +114,19 @@ class VQVAE(nn.Module):
             expected, found = (coarsest[1] * ratio, coarsest[2] * ratio), tuple(codes.grids[level].shape[1:])
             if found != expected:
                 raise ValueError(f"codes of level {level} should be {expected}, found {found}")
+        return self.decode_maps(self.embed(codes))
+
+    def embed(self, codes: Codes) -> list[Float[Tensor, "b d h w"]]:
+        """Looks up the codebook entries of every level's codes, coarse to fine."""
+        return [self._quantizer(index).embed(codes.grids[level]) for index, level in enumerate(self.levels)]
+
+    def decode_maps(self, maps: Sequence[Float[Tensor, "b d h w"]]) -> Float[Tensor, "b c H W"]:
+        """Turns the quantized map of every level, coarse to fine, into images with pixels in [-1, 1], clamped.
+
+        Maps between those of two images need be no codebook entries.
+        """
         context: Tensor | None = None
-        for index, level in enumerate(self.levels):
-            quantized = self._quantizer(index).embed(codes.grids[level])
+        for index, quantized in enumerate(maps):
             context = self._extend(context, index, quantized)
         assert context is not None
         return self.decoder(context).clamp(-1, 1)
@@ -163,32 +175,3 @@ class VQVAE(nn.Module):
         if context is None:
             return quantized
         return torch.cat([self.upsamplers[index - 1](context), quantized], dim=1)
-
-
-def _encoder(in_channels: int, channels: int, ratio: int, residual_channels: int, layers: int) -> nn.Sequential:
-    """Shrinks by `ratio` with strided convolutions, then refines with residual blocks."""
-    halvings = ratio.bit_length() - 1
-    widths = [in_channels, channels // 2, *[channels] * (halvings - 1)]
-    parts: list[nn.Module] = []
-    for i, o in pairwise(widths):
-        parts += [nn.Conv2d(i, o, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-    parts.append(nn.Conv2d(widths[-1], channels, kernel_size=3, padding=1))
-    return nn.Sequential(*parts, ResidualStack(channels, residual_channels, layers))
-
-
-def _decoder(in_channels: int, channels: int, out: int, ratio: int, residual: int, layers: int) -> nn.Sequential:
-    """Refines with residual blocks, then grows by `ratio` with transposed convolutions."""
-    start = nn.Conv2d(in_channels, channels, kernel_size=3, padding=1)
-    return nn.Sequential(
-        start, ResidualStack(channels, residual, layers), _upsampler(channels, channels // 2, out, ratio)
-    )
-
-
-def _upsampler(in_channels: int, channels: int, out_channels: int, ratio: int) -> nn.Sequential:
-    """Grows by `ratio` with transposed convolutions."""
-    halvings = ratio.bit_length() - 1
-    widths = [in_channels, *[channels] * (halvings - 1), out_channels]
-    parts: list[nn.Module] = []
-    for i, o in pairwise(widths):
-        parts += [nn.ConvTranspose2d(i, o, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*parts[:-1])

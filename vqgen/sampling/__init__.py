@@ -6,6 +6,7 @@ from vqgen.sampling.filters import Filters
 from vqgen.sampling.graphed import GraphedSampler
 from vqgen.sampling.guidance import guided_logits
 from vqgen.sampling.hierarchy import sample_codes
+from vqgen.sampling.latents import drawn_labels, image_draws
 from vqgen.sampling.level_filters import filters_of_levels
 from vqgen.sampling.memory import bytes_per_image, images_that_fit, weights_read
 from vqgen.sampling.noise import ImageNoise
@@ -21,9 +22,11 @@ __all__ = [
     "PlainSampler",
     "Sampler",
     "bytes_per_image",
+    "drawn_labels",
     "fastest_sampler",
     "filters_of_levels",
     "guided_logits",
+    "image_draws",
     "images_that_fit",
     "sample_codes",
     "weights_read",

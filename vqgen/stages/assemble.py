@@ -13,7 +13,7 @@ from vqgen.checkpoint import (
 )
 from vqgen.codec import frequencies_of_counts
 from vqgen.data import LabelMap
-from vqgen.models.classifier import Classifier
+from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.stages.bookkeeping import StageRecord, read_record
@@ -34,7 +34,7 @@ def write_pipeline(
         split: Split name -> indices of its images in the source.
         finished: Record of the stage that ends with this; its folder does not have it yet.
     """
-    recipe, folder = context.recipe, context.folder
+    recipe, folder = context.recipe_with_codes, context.folder
     vqvae_hash = hash_model(folder / "vqvae" / "model")
     prior_folders = {level: folder / f"prior-{level}" / "model" for level in recipe.levels}
     ready = {
@@ -42,7 +42,7 @@ def write_pipeline(
         for level, path in prior_folders.items()
         if (path / "config.json").is_file() and made_from(path).get("vqvae") == vqvae_hash
     }
-    classifier, classifier_made_from = _find_classifier(context, len(label_map))
+    classifier, classifier_made_from = find_classifier(context, len(label_map))
     parts = PipelineParts(
         name=recipe.name,
         data=recipe.data,
@@ -71,17 +71,19 @@ def _frequencies(context: RunContext, vqvae_hash: str, finished: StageRecord) ->
     return {level: frequencies_of_counts(counts) for level, counts in load_tensors(folder / HISTOGRAMS)[0].items()}
 
 
-def _find_classifier(context: RunContext, num_labels: int) -> tuple[Classifier | None, dict[str, str]]:
+def find_classifier(context: RunContext, num_labels: int) -> tuple[ImageClassifier | None, dict[str, str]]:
     """The classifier that was trained on this run's images, and what they were, where there is one."""
     folder = context.folder / "classifier" / "model"
-    if not (folder / "config.json").is_file() or made_from(folder) != made_from(context.folder / "vqvae" / "model"):
+    if not (folder / "config.json").is_file() or made_from(folder) != made_from(
+        context.folder / context.first_stage / "model"
+    ):
         return None, {}
     return load_classifier(folder, num_labels)
 
 
 def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finished: StageRecord) -> str:
     """A model card: what the model is, what was measured on the way, how to use it; arguments as `write_pipeline`."""
-    recipe, lines = context.recipe, []
+    recipe, lines = context.recipe_with_codes, []
     images = made_from(context.folder / "vqvae" / "model").get("images")
     for stage in ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), "classifier"]:
         record = finished if stage == finished.stage else read_record(context.folder / stage)

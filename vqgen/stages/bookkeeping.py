@@ -173,7 +173,12 @@ def require_stage(context: RunContext, stage: str) -> StageRecord:
     """
     record = read_record(context.folder / stage)
     if record is None or not record.complete:
-        commands = {"vqvae": "train-vqvae", "codes": "extract-codes", "classifier": "train-classifier"}
+        commands = {
+            "vqvae": "train-vqvae",
+            "autoencoder": "train-autoencoder",
+            "codes": "extract-codes",
+            "classifier": "train-classifier",
+        }
         command = commands.get(stage, f"train-prior --level {stage[6:]}")
         raise CheckpointError(
             f"{context.folder / stage}: is needed first, found "

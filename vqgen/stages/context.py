@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_lis
 from torch import distributed
 
 from vqgen.compute import Compute
-from vqgen.config import Recipe, TrainConfig
+from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
 from vqgen.data import ImageSplits, open_images
 from vqgen.errors import ConfigError, VQGenError, VQGenWarning
 from vqgen.training import Session
@@ -114,7 +114,7 @@ class RunContext:
         quiet: Show no progress bars.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     folder: Path
     compute: Compute
     accelerator: Accelerator
@@ -126,6 +126,21 @@ class RunContext:
     def images(self) -> ImageSplits:
         """The images, opened when they are first needed."""
         return open_images(self.recipe.data, self.recipe.seed)
+
+    @property
+    def recipe_with_codes(self) -> Recipe:
+        """The recipe of a VQ-VAE and its priors; a baseline's raises a `ConfigError`."""
+        return require_codes(self.recipe)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the run is of a baseline."""
+        return isinstance(self.recipe, BaselineRecipe)
+
+    @property
+    def first_stage(self) -> str:
+        """The stage whose model makes a pipeline."""
+        return "autoencoder" if self.is_baseline else "vqvae"
 
     @property
     def is_main(self) -> bool:

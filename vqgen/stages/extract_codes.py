@@ -45,6 +45,7 @@ def extract_codes(context: RunContext) -> str:
     Returns:
         The SHA-256 of the store's manifest.
     """
+    recipe = context.recipe_with_codes
     vqvae_record = require_stage(context, "vqvae")
     inputs = {"vqvae": vqvae_record.output, "images": context.images.fingerprint}
     action, record = begin_stage(context, STAGE, inputs)
@@ -56,7 +57,7 @@ def extract_codes(context: RunContext) -> str:
     encode = _ShardEncoder(context, splits)
     info = StoreInfo(
         vqvae_hash=vqvae_record.output,
-        codebook_size=context.recipe.vqvae.codebook_size,
+        codebook_size=recipe.vqvae.codebook_size,
         label_map=context.images.label_map,
         counts=encode.counts,
         indices=context.images.indices,

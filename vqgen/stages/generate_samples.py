@@ -13,9 +13,10 @@ STAGE = "samples"
 
 def generate_samples(context: RunContext) -> None:
     """Samples `generate.images_per_label` images of every label into `samples/`; processes share the work."""
-    wanted = context.recipe.generate
+    recipe = context.recipe_with_codes
+    wanted = recipe.generate
     chooses = [] if wanted.keep == 1 else ["classifier"]
-    stages = ["vqvae", *(f"prior-{level}" for level in context.recipe.levels), *chooses]
+    stages = ["vqvae", *(f"prior-{level}" for level in recipe.levels), *chooses]
     action, record = begin_stage(context, STAGE, {stage: require_stage(context, stage).output for stage in stages})
     folder = context.folder / STAGE
     if action == "skip":
@@ -26,7 +27,7 @@ def generate_samples(context: RunContext) -> None:
         pipe,
         None,
         wanted.images_per_label,
-        seed=context.recipe.seed,
+        seed=recipe.seed,
         filters=pipe.filters(wanted.temperature, wanted.top_k, wanted.top_p, wanted.guidance_scale),
         keep=wanted.keep,
         batch_size=wanted.batch_size,

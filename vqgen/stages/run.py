@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
-from vqgen.config import Recipe, stage_fields
+from vqgen.config import AnyRecipe, BaselineRecipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.files import remove_leftovers
 from vqgen.stages.bookkeeping import check_unchanged, decide, locked, read_record
 from vqgen.stages.context import RunContext
 from vqgen.stages.extract_codes import extract_codes
+from vqgen.stages.generate_baseline_samples import generate_baseline_samples
 from vqgen.stages.generate_samples import generate_samples
+from vqgen.stages.train_autoencoder import train_autoencoder
 from vqgen.stages.train_classifier import train_classifier
 from vqgen.stages.train_prior import train_prior
 from vqgen.stages.train_vqvae import train_vqvae
@@ -22,19 +24,32 @@ def run_stages(context: RunContext, act: Callable[[RunContext], object]) -> None
 
 
 def run_all(context: RunContext) -> None:
-    """Trains both stages and samples: VQ-VAE, codes, a prior per level, the classifier where wanted, pictures."""
-    train_vqvae(context)
-    extract_codes(context)
-    for level in context.recipe.levels:
-        train_prior(context, level)
+    """Trains and samples: VQ-VAE, codes, a prior per level, or a baseline; the classifier where wanted; pictures."""
+    if context.is_baseline:
+        train_autoencoder(context)
+    else:
+        train_vqvae(context)
+        extract_codes(context)
+        for level in context.recipe_with_codes.levels:
+            train_prior(context, level)
     if context.recipe.classifier is not None:
         train_classifier(context)
-    generate_samples(context)
+    sample_run(context)
 
 
-def stage_names(recipe: Recipe) -> list[str]:
+def sample_run(context: RunContext) -> None:
+    """Ends a run with its samples, whatever was trained."""
+    if context.is_baseline:
+        generate_baseline_samples(context)
+    else:
+        generate_samples(context)
+
+
+def stage_names(recipe: AnyRecipe) -> list[str]:
     """The stages of a run, in order; also the names of their folders."""
     classifier = [] if recipe.classifier is None else ["classifier"]
+    if isinstance(recipe, BaselineRecipe):
+        return ["autoencoder", *classifier, "samples"]
     return ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), *classifier, "samples"]
 
 

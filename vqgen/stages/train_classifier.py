@@ -7,6 +7,7 @@ from vqgen.metrics_log import read_metrics
 from vqgen.randomness import derive_seed
 from vqgen.report import plot_losses
 from vqgen.stages.assemble import write_pipeline
+from vqgen.stages.assemble_baseline import write_baseline
 from vqgen.stages.bookkeeping import StageRecord, begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.schedule import training_order
@@ -49,8 +50,9 @@ def train_classifier(context: RunContext) -> str:
     output = hash_model(folder / "model")
 
     def finish(finished: StageRecord) -> None:
-        if (context.folder / "vqvae" / "model" / "config.json").is_file():
-            write_pipeline(context, images.label_map, images.indices, finished)
+        write = write_baseline if context.is_baseline else write_pipeline
+        if (context.folder / context.first_stage / "model" / "config.json").is_file():
+            write(context, images.label_map, images.indices, finished)
 
     complete_stage(context, record, output, figures, finish=finish)
     context.say(f"{STAGE}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))

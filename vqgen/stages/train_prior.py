@@ -85,7 +85,7 @@ def train_prior(context: RunContext, level: Level) -> str:
     Returns:
         The model's SHA-256.
     """
-    recipe, stage = context.recipe, f"prior-{level}"
+    recipe, stage = context.recipe_with_codes, f"prior-{level}"
     train: TrainConfig = recipe.prior(level).train
     context.check_batch(f"priors.{recipe.levels.index(level)}.train", train)
     vqvae_hash, codes_hash = require_stage(context, "vqvae").output, require_stage(context, "codes").output

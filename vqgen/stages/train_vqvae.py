@@ -114,7 +114,7 @@ def train_vqvae(context: RunContext) -> str:
     Returns:
         The model's SHA-256.
     """
-    recipe, folder = context.recipe, context.folder / STAGE
+    recipe, folder = context.recipe_with_codes, context.folder / STAGE
     context.check_batch("vqvae.train", recipe.vqvae.train)
     action, record = begin_stage(context, STAGE, {"images": context.images.fingerprint})
     if action == "skip":
@@ -142,7 +142,7 @@ def train_vqvae(context: RunContext) -> str:
 
 
 def _batches(context: RunContext) -> ImageBatches:
-    recipe, images = context.recipe, context.images.train
+    recipe, images = context.recipe_with_codes, context.images.train
     data = recipe.data if recipe.vqvae.augment else recipe.data.without_augmentation()
     return ImageBatches(
         images,

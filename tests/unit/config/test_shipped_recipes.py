@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from vqgen.config import check_recipe, find_recipe, read_recipe, save_recipe, shipped_recipes
+from vqgen.config import BaselineRecipe, check_recipe, find_recipe, read_recipe, save_recipe, shipped_recipes
 from vqgen.config.loading import recipe_folder
 from vqgen.errors import ConfigError
 
@@ -27,8 +27,11 @@ def test_every_shipped_recipe_is_whole(path, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert check_recipe(complete(recipe)) == []
-    recipe.vqvae_config()
-    assert [recipe.prior_config(level, num_classes=10).level for level in recipe.levels] == list(recipe.levels)
+    if isinstance(recipe, BaselineRecipe):
+        assert recipe.autoencoder_config(num_labels=10).kind == recipe.autoencoder.kind
+    else:
+        recipe.vqvae_config()
+        assert [recipe.prior_config(level, num_classes=10).level for level in recipe.levels] == list(recipe.levels)
     save_recipe(recipe, tmp_path / "recipe.toml")
     assert read_recipe(tmp_path / "recipe.toml") == recipe
 

@@ -1,0 +1,323 @@
+"""The baselines through the command: the same loop, folders, pictures and figures as the model of codes."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from small_runs import all_files, assert_refused, final_hashes, metrics, pixels, save_picture, write_recipe
+
+from benchmarks import latent_sizes
+from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
+from vqgen.cli import main
+from vqgen.errors import CheckpointError, Interrupted
+from vqgen.training import Trainer
+
+KINDS: dict[str, dict[str, Any]] = {
+    "autoencoder": {"kind": "autoencoder", "mixture_components": 2},
+    "vae": {"kind": "vae", "labels": "conditional"},
+    "vae-2d": {"kind": "vae", "latent_size": 2, "likelihood": "gaussian"},
+    "binary-vae": {"kind": "binary-vae", "labels": "conditional"},
+}
+CLASSIFIER = {"channels": 8, "stages": 2, "train": {"steps": 20, "batch_size": 32}}
+
+
+def document(name: str, **sections: Any) -> dict[str, Any]:
+    """A recipe that trains in a second."""
+    train = {"steps": 24, "batch_size": 16, "validate_every": 12, "save_every": 5, "log_every": 4}
+    small = {"latent_size": 4, "channels": 8, "residual_channels": 4, "hidden": 16, "train": train}
+    return {
+        "name": name,
+        "data": {"source": "digits", "image_size": 16, "channels": 1},
+        "autoencoder": small | KINDS[name],
+        "generate": {"images_per_label": 2},
+    } | sections
+
+
+@pytest.fixture(scope="session")
+def baselines(tmp_path_factory) -> Path:
+    """A run of every kind, the conditional ones with a classifier."""
+    root = tmp_path_factory.mktemp("baselines")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for name in KINDS:
+        sections = {} if name == "vae-2d" else {"classifier": CLASSIFIER}
+        recipe = write_recipe(root / f"{name}.toml", document(name, **sections))
+        assert main(["run", str(recipe), "--checkpoints", str(root), "--quiet"]) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return root
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_leaves_models_and_pictures(baselines, name):
+    run = baselines / name
+    for path in ("autoencoder/losses.png", "autoencoder/reconstructions.png", "samples/grid.png", "pipeline/README.md"):
+        assert (run / path).is_file()
+    assert [line["step"] for line in metrics(run / "autoencoder")] == list(range(1, 25))
+    listed = json.loads((run / "samples" / "samples.json").read_text())["images"]
+    assert len(listed) == (2 if name == "vae-2d" else 20)
+    assert "log_likelihood" not in listed[0]
+    pipe = open_pipeline(run, device="cpu")
+    assert isinstance(pipe, BaselinePipeline)
+    again = pipe(images_per_label=2, seed=0)
+    assert (pixels(run / "samples" / listed[-1]["file"]) == np.asarray(again.images[-1])).all()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_image_i_draws_from_seed_and_i(baselines, name):
+    pipe = BaselinePipeline.from_pretrained(baselines / name, device="cpu", dtype="float64")
+    one, other = (pipe(images_per_label=3, seed=5, batch_size=size) for size in (2, 100))
+    assert torch.equal(one.latents, other.latents)
+    assert [a.tobytes() for a in one.images] == [b.tobytes() for b in other.images]
+    assert not torch.equal(pipe(images_per_label=3, seed=6).latents, one.latents)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "vae"])
+def test_a_cut_run_goes_on_and_ends_as_if_it_had_not_been(baselines, vqgen, tmp_path, monkeypatch, name):
+    recipe = write_recipe(tmp_path / "a.toml", document(name, classifier=CLASSIFIER))
+    words = ("run", recipe, "--checkpoints", tmp_path, "--quiet")
+
+    def cut(trainer: Trainer, pending: object) -> None:
+        if trainer.progress.step == 13:
+            raise Interrupted(2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_stop_if_asked", cut)
+        assert vqgen(*words).code == 130
+    assert not (tmp_path / name / "autoencoder" / "model").exists()
+    assert vqgen(*words).code == 0
+    assert final_hashes(tmp_path / name) == final_hashes(baselines / name)
+    before = all_files(tmp_path / name)
+    assert vqgen(*words).code == 0  # all complete: nothing is touched
+    assert all_files(tmp_path / name) == before
+
+
+def test_a_changed_recipe_is_refused_until_redo(baselines, vqgen, tmp_path):
+    shutil.copytree(baselines / "vae", tmp_path / "vae")
+    recipe = write_recipe(tmp_path / "vae.toml", document("vae", classifier=CLASSIFIER))
+    words = ("run", recipe, "--checkpoints", tmp_path, "--quiet", "--autoencoder.latent-size", 3)
+    assert_refused(vqgen(*words), "autoencoder.latent_size: 4 -> 3", "--redo")
+    finished = vqgen(*words, "--dry-run", "--redo")
+    assert "make again" in finished.out and "autoencoder" in finished.out
+    assert vqgen(*words, "--redo").code == 0
+    assert open_pipeline(tmp_path / "vae", device="cpu").parts.model.config.latent_size == 3
+
+
+# commands that take a baseline
+
+
+def test_generate_keeps_the_surest_and_refuses_what_says_nothing_of_latents(baselines, vqgen, tmp_path):
+    vae, out = baselines / "vae", tmp_path / "out"
+    assert vqgen("generate", vae, "--labels", 3, "-o", out, "--keep", 0.5, "--temperature", 0.7).code == 0
+    listed = json.loads((out / "samples.json").read_text())["images"]
+    assert len(listed) == 8 and all("label_probability" in entry for entry in listed)
+    for words, parts in [
+        (("--guidance-scale", 2), ["guidance_scale", "baseline (vae)", "found"]),
+        (("--top-k", 3), ["top_k", "found 3"]),
+        (("--temperature", 1, 1), ["temperature", "no levels", "found 2"]),
+        (("--temperature", -1), ["temperature", "found -1"]),
+        (("--labels", "x"), ["'x'"]),
+        (("--batch-size", 0), ["batch_size", "found 0"]),
+    ]:
+        assert_refused(vqgen("generate", vae, "-o", tmp_path / "no", *words), *parts)
+    assert_refused(
+        vqgen("generate", baselines / "binary-vae", "-o", tmp_path / "no", "--temperature", 0.5), "fair coins"
+    )
+    assert_refused(vqgen("generate", baselines / "vae-2d", "-o", tmp_path / "no", "--labels", 3), "without labels")
+    assert_refused(vqgen("generate", baselines / "vae-2d", "-o", tmp_path / "no", "--keep", 0.5), "no classifier")
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_reconstruct_and_info(baselines, vqgen, tmp_path, name):
+    for number in range(3):
+        save_picture(tmp_path / "images" / "3" / f"{number}.png", number, grey=True)
+    finished = vqgen("reconstruct", baselines / name, tmp_path / "images", "-o", tmp_path / "out")
+    assert finished.code == 0 and "PSNR" in finished.out and "bpp" not in finished.out
+    assert (tmp_path / "out" / "3" / "1.png.png").is_file()
+    finished = vqgen("info", baselines / name)
+    assert finished.code == 0 and "no codes" in finished.out and "latents" in finished.out
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_evaluate_judges_what_has_a_meaning(baselines, vqgen, tmp_path, name):
+    judge = () if name != "vae-2d" else ("--classifier", baselines / "vae")
+    words = ("evaluate", baselines / name, "--images-per-label", 30, "--classifier-steps", 3, "--real-images", 120)
+    finished = vqgen(*words, *judge, "--quiet", "--json", tmp_path / "f.json", "--pictures", tmp_path / "p")
+    assert finished.code == 0, finished.err
+    figures = {f["name"]: f["value"] for f in json.loads((tmp_path / "f.json").read_text())["figures"]}
+    assert {"mse", "frechet_distance", "precision", "recall", "copies"} <= figures.keys()
+    assert not any(found.startswith(("usage", "nats_", "bpp")) for found in figures)
+    assert ("elbo_validation" in figures) == (name != "autoencoder")
+    assert ("cas" in figures) == ("sample_accuracy" in figures) == (name != "vae-2d")
+    if name != "autoencoder":
+        assert figures["log_likelihood_validation"] >= figures["elbo_validation"] - 0.5
+    assert_refused(vqgen(*words, "--only", "codes"), "--only", "found codes", "there is reconstruction")
+
+
+def test_sweeps_of_temperature_and_rejection(baselines, vqgen, tmp_path):
+    fast = ("--images-per-label", 30, "--no-score", "--quiet", "--real-images", 120)
+    for vary, values in (("temperature", (1, 0.5)), ("keep", (1, 0.5))):
+        out = tmp_path / vary
+        finished = vqgen("sweep", baselines / "vae", "-o", out, "--vary", vary, "--values", *values, *fast)
+        assert finished.code == 0, finished.err
+        assert (out / "trade-off.png").is_file()
+    assert_refused(vqgen("sweep", baselines / "vae", "-o", tmp_path / "no", *fast), "guidance_scale")
+
+
+# commands that do not
+
+
+def test_commands_that_need_codes_say_that_there_are_none(baselines, vqgen, tmp_path):
+    vae, recipe = baselines / "vae", baselines / "vae.toml"
+    save_picture(tmp_path / "a.png", 1)
+    for words in (
+        ("encode", vae, tmp_path / "a.png", "-o", tmp_path / "no"),
+        ("decode", vae, tmp_path, "-o", tmp_path / "no"),
+        ("compress", vae, tmp_path / "a.png", "-o", tmp_path / "no"),
+        ("decompress", vae, tmp_path / "a.png", "-o", tmp_path / "no"),
+        ("evaluate-codec", vae, tmp_path),
+    ):
+        assert_refused(vqgen(*words), "a baseline without codes")
+    for command in ("train-vqvae", "extract-codes", "train-prior"):
+        assert_refused(vqgen(command, recipe, "--checkpoints", tmp_path / "new"), "a baseline without codes (vae)")
+    assert_refused(vqgen("train-prior", recipe, "--level", "top", "--checkpoints", tmp_path / "new"), "without codes")
+    assert_refused(vqgen("train-autoencoder", "digits", "--checkpoints", tmp_path / "new"), "should have [autoencoder]")
+    assert not (tmp_path / "no").exists() and not (tmp_path / "new").exists()
+    with pytest.raises(CheckpointError, match="without codes"):
+        VQGenPipeline.from_pretrained(vae)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        (("--autoencoder.beta", "2"), ['kind = "autoencoder"', "beta = 2"]),
+        (("--autoencoder.kind", "gan"), ["--autoencoder.kind", "gan"]),
+        (("--autoencoder.latent-size", "0"), ["autoencoder.latent_size"]),
+        (("--data.image-size", "15"), ["data.image_size", "even", "found 15"]),
+        (("--generate.guidance-scale", "2"), ["generate.guidance_scale", "found 2"]),
+        (("--generate.keep", "0.5"), ["generate.keep", "[classifier]"]),
+        (("--vqvae.channels", "8"), ["--vqvae.channels"]),
+    ],
+)
+def test_wrong_recipes_are_refused(vqgen, tmp_path, changes, parts):
+    recipe = write_recipe(tmp_path / "a.toml", document("autoencoder"))
+    assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c", *changes), *parts)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_recipe_is_a_baseline_or_has_codes(vqgen, tmp_path):
+    recipe = write_recipe(tmp_path / "a.toml", document("vae", priors=[{}]))
+    assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c"), "priors: is no key of a recipe")
+
+
+def test_images_without_labels(vqgen, tmp_path):
+    for number in range(30):
+        save_picture(tmp_path / "images" / f"{number}.png", number)
+    data = {"source": "folder", "root": str(tmp_path / "images"), "image_size": 16, "channels": 3}
+    for name in ("autoencoder", "vae"):
+        recipe = write_recipe(tmp_path / f"{name}.toml", document(name, data=data))
+        assert vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet").code == 0
+        pipe = open_pipeline(tmp_path / name, device="cpu")
+        assert not pipe.takes_labels and len(pipe(images_per_label=3).images) == 3
+
+
+def test_the_shipped_vae_cut_down(vqgen, tmp_path):
+    words = ("--autoencoder.train.steps", 4, "--autoencoder.channels", 8, "--generate.images-per-label", 1, "--quiet")
+    finished = vqgen("run", "digits-vae", "--checkpoints", tmp_path, *words)
+    assert finished.code == 0, finished.err
+    assert (tmp_path / "digits-vae" / "samples" / "grid.png").is_file()
+    fields = vqgen("run", "digits-vae", "--fields")
+    assert fields.code == 0 and "--autoencoder.gumbel-temperature" in fields.out
+
+
+def test_a_plan(vqgen, tmp_path):
+    assert vqgen("plan", "digits-vae", "--json", tmp_path / "p.json").code == 0
+    stages = {stage["stage"]: stage for stage in json.loads((tmp_path / "p.json").read_text())["stages"]}
+    assert list(stages) == ["autoencoder", "samples"]
+    assert stages["autoencoder"]["parameters"] > 0 and stages["autoencoder"]["seconds"] > 0
+    assert stages["samples"]["steps_per_sample"] == 1
+
+
+# latents
+
+
+@pytest.mark.parametrize("name", [*KINDS, "tiny"])
+def test_images_are_mixed_and_moved(baselines, trained, vqgen, tmp_path, name):
+    run = trained if name == "tiny" else baselines / name
+    for number in range(4):
+        save_picture(tmp_path / ("a" if number < 2 else "b") / f"{number}.png", number, grey=True)
+    one, other = tmp_path / "a" / "0.png", tmp_path / "b" / "2.png"
+    finished = vqgen("interpolate", run, one, other, "-o", tmp_path / "out", "--steps", 4)
+    assert finished.code == 0, finished.err
+    assert pixels(tmp_path / "out" / "interpolation.png").shape[1] > 5 * 96
+    for direction in (("--from", 3, "--to", 8), ("--without", tmp_path / "a", "--with", tmp_path / "b")):
+        words = ("attribute", run, one, tmp_path / "b", "-o", tmp_path / "out", *direction, "--strengths", 0, 1, 2)
+        finished = vqgen(*words, "--real-images", 200)
+        assert finished.code == 0, finished.err
+        assert pixels(tmp_path / "out" / "attribute.png").shape[0] > 3 * 96
+
+
+def test_the_ends_of_an_interpolation_are_reconstructions(baselines, trained):
+    images = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
+    for run in (trained, baselines / "vae", baselines / "autoencoder"):
+        pipe = open_pipeline(run, device="cpu", dtype="float64")
+        labels = pipe.known_labels(images, torch.tensor([-1, 4]))
+        mixed = pipe.from_latents(pipe.to_latents(images, labels), labels)
+        assert torch.equal(mixed, pipe.reconstruct_tensor(images, labels))
+
+
+def test_wrong_directions_and_steps_are_refused(baselines, vqgen, tmp_path):
+    save_picture(tmp_path / "a" / "0.png", 0)
+    run, image, out = baselines / "vae", tmp_path / "a" / "0.png", tmp_path / "no"
+    for words, parts in [
+        (("interpolate", run, image, image, "-o", out, "--steps", 1), ["--steps", "at least 2", "found 1"]),
+        (("interpolate", run, image, tmp_path / "gone.png", "-o", out), ["gone.png"]),
+        (("interpolate", run, image, image, "-o", out, "--label", "x"), ["'x'"]),
+        (("attribute", run, image, "-o", out), ["direction", "found neither"]),
+        (("attribute", run, image, "-o", out, "--from", 3), ["direction", "one end only"]),
+        (("attribute", run, image, "-o", out, "--from", 3, "--to", "x"), ["'x'"]),
+        (("attribute", run, image, "-o", out, "--without", tmp_path / "a", "--with", tmp_path / "gone"), ["gone"]),
+    ]:
+        assert_refused(vqgen(*words), *parts)
+    assert not out.exists()
+
+
+def test_two_latents_have_a_plane(baselines):
+    assert (baselines / "vae-2d" / "autoencoder" / "latents.png").is_file()
+    assert (baselines / "vae-2d" / "autoencoder" / "manifold.png").is_file()
+
+
+def test_a_classifier_of_one_hidden_layer(vqgen, tmp_path):
+    small = {"kind": "hidden-layer", "hidden": 12, "dropout": 0.3, "train": {"steps": 10}}
+    recipe = write_recipe(tmp_path / "a.toml", document("vae", classifier=small))
+    assert vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet").code == 0
+    assert vqgen("generate", tmp_path / "vae", "-o", tmp_path / "out", "--keep", 0.5).code == 0
+    words = ("--only", "distribution", "naming", "score", "--images-per-label", 30, "--classifier-steps", 3, "--quiet")
+    finished = vqgen("evaluate", tmp_path / "vae", *words)
+    assert finished.code == 0, finished.err
+    assert vqgen("plan", recipe, "--no-measure").code == 0
+
+
+def test_baselines_are_compared_with_codes(baselines, trained, vqgen, tmp_path):
+    runs = (baselines / "vae", baselines / "autoencoder", trained)
+    words = ("--images-per-label", 30, "--classifier-steps", 3, "--real-images", 120, "--quiet")
+    finished = vqgen("compare", *runs, *words, "-o", tmp_path / "out", "--classifier", baselines / "vae")
+    assert finished.code == 0, finished.err
+    assert (tmp_path / "out" / "samples.png").is_file()
+    assert_refused(vqgen("compare", baselines / "vae-2d", *runs, *words), "vae-2d", "--no-score")
+
+
+def test_sizes_of_latents_in_one_picture(vqgen, tmp_path):
+    recipe = write_recipe(tmp_path / "vae.toml", document("vae"))
+    words = ["--sizes", "2", "3", "--images-per-label", "2", "--checkpoints", str(tmp_path), "--quiet"]
+    for _ in range(2):  # the second time nothing is trained
+        assert latent_sizes.main([str(recipe), *words, "-o", str(tmp_path / "out")]) == 0
+    assert pixels(tmp_path / "out" / "latent-sizes.png").shape[1] > 4 * 48
+    assert open_pipeline(tmp_path / "vae-latents-3", device="cpu").parts.model.config.latent_size == 3

@@ -1,0 +1,107 @@
+"""`vqgen attribute`: move images along a direction of the latents: the difference of two means."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vqgen.image_pipeline import ImagePipeline
+
+_STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
+
+_MOST_ROWS = 32
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    add_checkpoint_argument(parser)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="images to change, and folders to search through")
+    add_output_argument(parser)
+    parser.add_argument("--from", dest="from_label", metavar="LABEL", help="the direction leads away from this label")
+    parser.add_argument("--to", dest="to_label", metavar="LABEL", help="and towards this one")
+    parser.add_argument("--without", dest="without", metavar="DIR", help="or: away from the images of this folder")
+    parser.add_argument("--with", dest="with_", metavar="DIR", help="and towards those of this one")
+    parser.add_argument(
+        "--strengths",
+        type=float,
+        nargs="+",
+        default=_STRENGTHS,
+        metavar="S",
+        help="how much of the direction to add (default: " + " ".join(f"{value:g}" for value in _STRENGTHS) + ")",
+    )
+    parser.add_argument("--data-root", metavar="DIR", help="folder of the training images (default: as in the recipe)")
+    parser.add_argument(
+        "--real-images", type=int, default=5000, metavar="N", help="training images to take means of, at most"
+    )
+    add_compute_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; 1 when some files could not be read."""
+    import torch
+
+    from vqgen.commands.inputs import collect_images
+    from vqgen.opening import open_pipeline
+    from vqgen.report import image_grid, save_image
+
+    _check_direction(arguments)
+    pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    named = collect_images(arguments.paths, pipe.label_map)
+    originals, labels = _read(pipe, arguments.paths)
+    originals, labels = originals[:_MOST_ROWS], pipe.known_labels(originals, labels)[:_MOST_ROWS]
+    direction = _direction(pipe, arguments)
+    latents = pipe.to_latents(originals, labels)
+    columns = [pipe.from_latents(latents + strength * direction, labels) for strength in arguments.strengths]
+    rows = torch.stack([originals, *columns], dim=1).flatten(0, 1)
+    path = Path(arguments.output) / "attribute.png"
+    save_image(image_grid(rows, columns=1 + len(columns), least_side=96), path)
+    print(f"{path}: each image, then strengths {', '.join(f'{value:g}' for value in arguments.strengths)}")
+    return 0 if len(originals) == min(len(named), _MOST_ROWS) else 1
+
+
+def _check_direction(arguments: argparse.Namespace) -> None:
+    by_label, by_folder = (arguments.from_label, arguments.to_label), (arguments.without, arguments.with_)
+    given = [pair for pair in (by_label, by_folder) if any(end is not None for end in pair)]
+    if len(given) != 1 or None in given[0]:
+        raise ConfigError(
+            "direction: should be --from LABEL --to LABEL, or --without DIR --with DIR, found "
+            + ("neither" if not given else "both" if len(given) == 2 else "one end only")
+        )
+
+
+def _direction(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "Tensor":
+    """The mean of the latents with the attribute less that of those without."""
+    if arguments.with_ is not None:
+        ends = [pipe.to_latents(*_read(pipe, [folder])) for folder in (arguments.without, arguments.with_)]
+        return ends[1].mean(dim=0) - ends[0].mean(dim=0)
+    from vqgen.commands.real_images import open_real_images
+
+    wanted = [pipe.label_map.index(label) for label in (arguments.from_label, arguments.to_label)]
+    real = open_real_images(pipe, arguments.data_root, most=arguments.real_images, splits=["train"])["train"]
+    means = []
+    for label in wanted:
+        own = real.subset((real.labels == label).nonzero().flatten())
+        if not len(own):
+            raise DataError(f"label {pipe.label_map.names[label]!r}: should have training images, found none")
+        means.append(pipe.to_latents(own.images, own.labels).mean(dim=0))
+    return means[1] - means[0]
+
+
+def _read(pipe: "ImagePipeline", paths: Sequence[str]) -> "tuple[Tensor, Tensor]":
+    """The images of files and folders, with their labels as far as folders are called like one."""
+    import torch
+
+    from vqgen.commands.inputs import collect_images, read_all
+
+    images = collect_images(paths, pipe.label_map)
+    labels = dict(zip(images.names, images.labels.tolist(), strict=True))
+    pictures = list(read_all(images))
+    if not pictures:
+        raise DataError(f"{', '.join(paths)}: none of the {len(images)} images could be read")
+    return pipe.preprocess([picture for _, picture in pictures]), torch.tensor([labels[name] for name, _ in pictures])

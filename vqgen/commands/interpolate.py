@@ -1,0 +1,43 @@
+"""`vqgen interpolate`: mix the latents of two images, step by step."""
+
+import argparse
+from pathlib import Path
+
+from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    add_checkpoint_argument(parser)
+    parser.add_argument("images", nargs=2, metavar="IMAGE", help="the first and the last image")
+    add_output_argument(parser)
+    parser.add_argument("--steps", type=int, default=9, metavar="N", help="images, ends included (default: 9)")
+    parser.add_argument(
+        "--label", help="label to decode by, of a model that is told it (default: the likeliest of the nearer end)"
+    )
+    add_compute_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    import torch
+
+    from vqgen.data import read_image
+    from vqgen.latent_pictures import between
+    from vqgen.opening import open_pipeline
+    from vqgen.report import image_grid, save_image
+
+    if arguments.steps < 2:
+        raise ConfigError(f"--steps: should be at least 2, the two ends, found {arguments.steps}")
+    pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    label = -1 if arguments.label is None else pipe.label_map.index(arguments.label)
+    originals = pipe.preprocess([read_image(Path(path)) for path in arguments.images])
+    labels = pipe.known_labels(originals, torch.full((2,), label, dtype=torch.int64))
+    first, last = pipe.to_latents(originals, labels)
+    nearer = (torch.arange(arguments.steps) * 2 >= arguments.steps).long()
+    mixed = pipe.from_latents(between(first, last, arguments.steps), labels[nearer])
+    row, path = torch.cat([originals[:1], mixed, originals[1:]]), Path(arguments.output) / "interpolation.png"
+    save_image(image_grid(row, columns=len(row), least_side=96), path)
+    print(f"{path}: the first image, {arguments.steps} steps from its latents to the other's, the other image")
+    return 0

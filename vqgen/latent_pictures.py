@@ -1,0 +1,68 @@
+"""Pictures of latent spaces: the manifold of two latents, points by class, and images along a line.
+
+Legend: `b` images, `c` channels, `H W` image, `d` dimensions of the latent vector.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from vqgen.files import atomic_path
+from vqgen.report import image_grid, save_image
+
+
+def manifold_points(side: int) -> Float[Tensor, "b 2"]:
+    """Points of a grid of `side` x `side` equal shares of the standard Gaussian of two latents.
+
+    Coordinates are the inverse normal distribution function of (i + 0.5) / side; the first latent grows to the right,
+    the second one upwards.
+
+    Source: Kingma and Welling 2013, arXiv 1312.6114, appendix A.
+    """
+    quantiles = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side)
+    up, right = torch.meshgrid(quantiles.flip(0), quantiles, indexing="ij")
+    return torch.stack([right.flatten(), up.flatten()], dim=1)
+
+
+def save_manifold(
+    decode: Callable[[Float[Tensor, "b 2"]], UInt8[Tensor, "b c H W"]], path: Path, side: int = 20
+) -> None:
+    """Writes the images of a grid of latents, so that each stands for an equal share of the prior."""
+    save_image(image_grid(decode(manifold_points(side)), columns=side, least_side=32), path)
+
+
+def plot_latents(latents: Float[Tensor, "b 2"], labels: Int64[Tensor, " b"], names: Sequence[str], path: Path) -> None:
+    """Plots the first two latents of images, a colour for each class.
+
+    Args:
+        latents: Of the images.
+        labels: -1 for none.
+        names: Names of the labels.
+        path: Picture to write.
+    """
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes, colours = figure.add_subplot(), colormaps["tab10" if len(names) <= 10 else "nipy_spectral"]
+    for label, name in [(-1, "no label"), *enumerate(names)]:
+        own = latents[labels == label]
+        if len(own):
+            colour = "grey" if label < 0 else colours(label if len(names) <= 10 else label / len(names))
+            axes.scatter(own[:, 0].tolist(), own[:, 1].tolist(), s=8, color=colour, label=name)
+    axes.set(xlabel="first latent", ylabel="second latent", aspect="equal")
+    axes.grid(visible=True, alpha=0.25)
+    if len(names) <= 20:
+        axes.legend(markerscale=2, fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def between(first: Float[Tensor, " d"], last: Float[Tensor, " d"], steps: int) -> Float[Tensor, "steps d"]:
+    """Points of the straight line from `first` to `last`, both included."""
+    return torch.lerp(first, last, torch.linspace(0, 1, steps, dtype=first.dtype)[:, None])

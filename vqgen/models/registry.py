@@ -1,0 +1,23 @@
+"""Which configuration a model is built from; models on disk are found by the name of their class."""
+
+from torch import nn
+
+from vqgen.config import AutoencoderConfig, ClassifierConfig, Config, PixelCNNConfig, VQVAEConfig
+from vqgen.models.autoencoder import Autoencoder
+from vqgen.models.binary_vae import BinaryVAE
+from vqgen.models.classifier import Classifier
+from vqgen.models.hidden_layer_classifier import HiddenLayerClassifier
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.vae import VAE
+from vqgen.models.vqvae import VQVAE
+
+CONFIGS: dict[type[nn.Module], type[Config]] = {
+    VQVAE: VQVAEConfig,
+    PixelCNN: PixelCNNConfig,
+    Classifier: ClassifierConfig,
+    HiddenLayerClassifier: ClassifierConfig,
+    Autoencoder: AutoencoderConfig,
+    VAE: AutoencoderConfig,
+    BinaryVAE: AutoencoderConfig,
+}
+"""Class -> its configuration."""

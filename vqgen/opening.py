@@ -1,0 +1,18 @@
+"""Opens whatever pipeline a checkpoint holds."""
+
+from pathlib import Path
+from typing import Any
+
+from vqgen.baseline_checkpoint import BASELINE_CLASS
+from vqgen.baseline_pipeline import BaselinePipeline
+from vqgen.checkpoint import locate_pipeline, read_json
+from vqgen.image_pipeline import ImagePipeline
+from vqgen.pipeline import VQGenPipeline
+
+
+def open_pipeline(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32") -> ImagePipeline[Any]:
+    """Opens a pipeline of codes or of a baseline; arguments and errors as those of `VQGenPipeline.from_pretrained`."""
+    folder = locate_pipeline(name_or_path)
+    is_baseline = read_json(folder / "pipeline.json").get("class") == BASELINE_CLASS
+    kind = BaselinePipeline if is_baseline else VQGenPipeline
+    return kind.from_pretrained(folder, device=device, dtype=dtype)

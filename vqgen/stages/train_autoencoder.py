@@ -1,0 +1,177 @@
+"""The only stage of a baseline: train its autoencoder; the mixtures of a plain one are fitted at the end."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from vqgen.checkpoint import hash_model, save_model
+from vqgen.compute import Compute
+from vqgen.config import BaselineRecipe, DataConfig
+from vqgen.data import (
+    ImageBatch,
+    ImageBatches,
+    ImageSet,
+    evaluation_batches,
+    evaluation_transform,
+    to_float,
+    training_transform,
+)
+from vqgen.errors import ConfigError
+from vqgen.metrics import ReconstructionSums, mse_per_image
+from vqgen.models.autoencoder import Autoencoder
+from vqgen.models.baselines import build_baseline
+from vqgen.models.latent_model import LatentModel, VariationalModel
+from vqgen.nn.collective import all_reduce_sum
+from vqgen.randomness import derive_seed
+from vqgen.stages.assemble_baseline import write_baseline
+from vqgen.stages.autoencoder_pictures import save_pictures
+from vqgen.stages.bookkeeping import begin_stage, complete_stage
+from vqgen.stages.context import RunContext
+from vqgen.stages.fit_mixtures import fit_mixtures
+from vqgen.stages.schedule import training_order
+from vqgen.training import Objective, Trainer
+
+STAGE = "autoencoder"
+
+_BATCH_SIZE = 64
+
+
+class AutoencoderObjective(Objective):
+    """The loss of a baseline.
+
+    Args:
+        model: The baseline.
+        validation: Images to validate on.
+        data: Their transform.
+        compute: Number format of the computation.
+        rank: This process.
+        world_size: All processes.
+    """
+
+    monitor = "loss"
+
+    def __init__(
+        self, model: LatentModel, validation: ImageSet, data: DataConfig, compute: Compute, rank: int, world_size: int
+    ) -> None:
+        super().__init__()
+        self.model: LatentModel = model
+        self._validation, self._data, self._compute = validation, data, compute
+        self._rank, self._world_size = rank, world_size
+
+    def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
+        """Computes the loss of one micro-batch of uint8 images."""
+        return self.model.loss(to_float(images).to(self.model.dtype), labels)
+
+    def validate(self) -> dict[str, float]:
+        """Loss and reconstruction errors over the whole validation set; of a variational model its bound too."""
+        torch.manual_seed(derive_seed(self._rank, "validation"))  # the same draws each time, so that weights compare
+        device = self.model.encoder.output.weight.device
+        errors, sums = ReconstructionSums((), 1, device), torch.zeros(3, dtype=torch.float64, device=device)
+        for batch in self._batches():
+            images = to_float(batch.images.to(device)).to(self.model.dtype)
+            labels = batch.labels.to(device)
+            with self._compute.autocast():
+                errors.add(mse_per_image(self.model.decode(self.model.encode(images, labels), labels), images), {})
+                if isinstance(self.model, VariationalModel):
+                    bound = self.model.bound(images, labels, self.model.config.monte_carlo_samples)
+                    count = torch.tensor(float(len(images)), dtype=torch.float64, device=device)
+                    sums += torch.stack([bound.distortion.double().sum(), bound.rate.double().sum(), count])
+        figures = errors.result()
+        if not isinstance(self.model, VariationalModel):
+            return {"loss": 4 * figures["mse"]} | figures  # of pixels in [-1, 1], not of intensities
+        distortion, rate, count = all_reduce_sum(sums).tolist()
+        distortion, rate = distortion / count, rate / count
+        config = self.model.config
+        loss = (distortion + config.beta * rate) / (config.image_channels * config.image_size**2)
+        return {"loss": loss, "elbo": -distortion - rate, "distortion": distortion, "rate": rate} | figures
+
+    def _batches(self) -> Iterator[ImageBatch]:
+        transform = evaluation_transform(self._data)
+        return evaluation_batches(
+            self._validation, transform, batch_size=_BATCH_SIZE, rank=self._rank, world_size=self._world_size
+        )
+
+
+def train_autoencoder(context: RunContext) -> str:
+    """Trains the baseline of a run and writes `autoencoder/` and `pipeline/`.
+
+    Returns:
+        The model's SHA-256.
+
+    Raises:
+        ConfigError: The recipe is none of a baseline.
+    """
+    recipe, folder, images = _baseline_recipe(context), context.folder / STAGE, context.images
+    context.check_batch("autoencoder.train", recipe.autoencoder.train)
+    inputs = {"images": images.fingerprint}
+    action, record = begin_stage(context, STAGE, inputs)
+    if action == "skip":
+        context.say(f"{STAGE}: complete")
+        return record.output
+    batches = _training_batches(context, recipe)
+    torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
+    model = build_baseline(recipe.autoencoder_config(len(images.label_map)))
+    objective = AutoencoderObjective(
+        model, images.validation, recipe.data, context.compute, context.rank, context.world_size
+    )
+    train = recipe.autoencoder.train
+    figures = Trainer(objective, batches, train, batches.order.num_steps, context.session(STAGE)).train()
+
+    def save() -> None:
+        if isinstance(model, Autoencoder):
+            _fit_mixtures(context, model)
+        save_model(model, folder / "model", inputs)
+        save_pictures(context, model)
+
+    context.on_main(save)
+    output = hash_model(folder / "model")
+    complete_stage(
+        context,
+        record,
+        output,
+        figures,
+        finish=lambda finished: write_baseline(context, images.label_map, images.indices, finished),
+    )
+    context.say(f"{STAGE}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    return output
+
+
+def _baseline_recipe(context: RunContext) -> BaselineRecipe:
+    if not isinstance(context.recipe, BaselineRecipe):
+        raise ConfigError(
+            f"recipe {context.recipe.name!r}: should have [autoencoder] for this command, found [vqvae]; "
+            "`vqgen train-vqvae` trains its first stage"
+        )
+    return context.recipe
+
+
+def _training_batches(context: RunContext, recipe: BaselineRecipe) -> ImageBatches:
+    images, seed = context.images.train, derive_seed(recipe.seed, STAGE)
+    data = recipe.data if recipe.autoencoder.augment else recipe.data.without_augmentation()
+    return ImageBatches(
+        images,
+        training_transform(data),
+        training_order(recipe.autoencoder.train, len(images), seed, context.world_size),
+        rank=context.rank,
+        world_size=context.world_size,
+        seed=seed,
+        workers=recipe.data.workers,
+        cache=not data.is_augmented,
+    )
+
+
+@torch.no_grad()
+def _fit_mixtures(context: RunContext, model: Autoencoder) -> None:
+    """Fits the mixtures to the latents of the training images as they are, without augmentation."""
+    latents, labels = [], []
+    weight = model.encoder.output.weight
+    for batch in evaluation_batches(
+        context.images.train, evaluation_transform(context.recipe.data), batch_size=_BATCH_SIZE
+    ):
+        with context.compute.autocast():
+            pixels = to_float(batch.images.to(weight.device)).to(weight.dtype)
+            latents.append(model.encode(pixels, batch.labels.to(weight.device)).double().cpu())
+        labels.append(batch.labels)
+    seed = derive_seed(context.recipe.seed, STAGE)
+    model.set_mixtures(fit_mixtures(torch.cat(latents), torch.cat(labels), model.config, seed))
