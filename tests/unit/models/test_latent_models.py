@@ -76,6 +76,18 @@ def test_a_conditional_model_listens_to_the_label():
         assert not torch.equal(model.posterior(images, one).divergence(), model.posterior(images, other).divergence())
 
 
+def test_a_label_that_is_not_known_is_the_one_of_the_largest_bound():
+    model, (images, _) = make(labels="conditional", num_classes=3), some_images(6)
+    with torch.no_grad():
+        model.decoder.hidden.weight *= 20
+        bounds = []
+        for label in range(3):
+            labels = torch.full((6,), label)
+            posterior = model.posterior(images, labels)
+            bounds.append(model.log_likelihood(images, posterior.mean, labels) - posterior.divergence())
+        assert torch.equal(model.likeliest_labels(images), torch.stack(bounds, dim=1).argmax(dim=1))
+
+
 # posteriors
 
 
