@@ -58,7 +58,7 @@ def plot_latents(latents: Float[Tensor, "b 2"], labels: Int64[Tensor, " b"], nam
     axes.set(xlabel="first latent", ylabel="second latent", aspect="equal")
     axes.grid(visible=True, alpha=0.25)
     if len(names) <= 20:
-        axes.legend(markerscale=2, fontsize=8)
+        axes.legend(markerscale=2, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
