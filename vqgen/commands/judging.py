@@ -183,7 +183,7 @@ class Judge:
     def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Figure]:
         assert isinstance(pipe.model, VariationalModel)
         if len(real) > MOST_BOUNDED:
-            real = real.subset(halves(len(real), self.seed)[0][:MOST_BOUNDED])
+            real = real.subset(torch.cat(halves(len(real), self.seed))[:MOST_BOUNDED])
         labels = pipe.known_labels(real.images, real.labels)
         found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
 
