@@ -18,11 +18,11 @@ def test_digits(vqgen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     finished = vqgen("plan", "digits")
     assert finished.code == 0, finished.err
-    assert row(finished.out, "vqvae")[0] == "337,809"
-    assert row(finished.out, "prior-top")[6] == "4"
+    assert row(finished.out, "vqvae")[0] == "417,841"
+    assert row(finished.out, "prior-top")[6] == "1"
     assert row(finished.out, "prior-bottom")[6] == "10"
-    assert row(finished.out, "samples")[6] == "14"
-    assert row(finished.out, "samples")[8] == "<= 0.5469"
+    assert row(finished.out, "samples")[6] == "11"
+    assert row(finished.out, "samples")[8] == "<= 0.3984"  # 17 codes of 6 bits on 16 x 16 pixels
     assert re.search(r"time: about \d+(\.\d+)? (s|min|h) in one process", finished.out)
     assert "Traceback" not in finished.err
     assert list(tmp_path.iterdir()) == []
@@ -36,9 +36,9 @@ def test_figures_as_json(vqgen, tmp_path):
     assert document["machine"] is None
     assert document["images"]["classes"] == 10
     stages = {stage["stage"]: stage for stage in document["stages"]}
-    assert list(stages) == ["vqvae", "codes", "prior-top", "prior-bottom", "samples"]
+    assert list(stages) == ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"]
     assert stages["prior-top"]["seconds"] is None
-    assert stages["prior-top"]["open_flops"] < stages["prior-top"]["image_flops"]
+    assert stages["prior-bottom"]["open_flops"] < stages["prior-bottom"]["image_flops"]
 
 
 @pytest.mark.parametrize("recipe", ["fashion-mnist", "cifar10", "folder"])
@@ -74,7 +74,7 @@ def test_a_dry_run_tells_the_same(vqgen, tmp_path):
         (["plan", "digit"], ["none called 'digit'", "digits"]),
         (["plan", "digits", "--priors.0.layers", "many"], ["--priors.0.layers", "many"]),
         (["plan", "digits", "--nonsense"], ["--nonsense"]),
-        (["plan", "digits", "--data.image-size", "18"], ["data.image_size", "divide by 8", "found 18"]),
+        (["plan", "digits", "--data.image-size", "18"], ["data.image_size", "divide by 16", "found 18"]),
         (["plan", "digits", "--device", "nonsense"], ["device", "'nonsense'"]),
         (["plan", "digits", "--dtype", "nonsense"], ["dtype", "'nonsense'"]),
         (["plan", "digits", "--run-name", "../x"], ["--run-name", "found '../x'"]),

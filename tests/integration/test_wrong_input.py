@@ -59,7 +59,7 @@ def copied(trained, tmp_path) -> Path:
         (["run", "digits", "--run-name"], ["--run-name"]),
         (["run", "digits", "--run-name", "../x"], ["--run-name", "found '../x'"]),
         (["run", "digits", "--run-name", ""], ["--run-name", "found ''"]),
-        (["run", "digits", "--data.image-size", "18"], ["data.image_size", "divide by 8", "found 18", "16"]),
+        (["run", "digits", "--data.image-size", "18"], ["data.image_size", "divide by 16", "found 18", "is 16"]),
         (["run", "digits", "--vqvae.downsample", "4"], ["priors", "one per level", "found 2"]),
         (["run", "digits", "--vqvae.downsample", "4", "3"], ["vqvae.downsample", "powers of two", "found 3"]),
         (["run", "folder"], ["data.root", "--data.root FOLDER"]),
