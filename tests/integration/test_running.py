@@ -112,7 +112,7 @@ def test_a_dry_run_touches_nothing(vqgen, tmp_path, monkeypatch):
     finished = vqgen("run", "digits", "--dry-run", "--run-name", "try-2", "--seed", 7, "--checkpoints", "disk")
     assert finished.code == 0
     assert "digits -> disk/try-2 (seed 7)" in finished.out
-    assert len(re.findall(r"^  \S+ +make$", finished.out, flags=re.MULTILINE)) == 5
+    assert len(re.findall(r"^  \S+ +make$", finished.out, flags=re.MULTILINE)) == 6
     assert list(tmp_path.iterdir()) == []
 
 
