@@ -71,7 +71,7 @@ def copied(trained, tmp_path) -> Path:
         (["extract-codes", "digits"], ["vqvae: is needed first, found nothing", "train-vqvae"]),
         (["train-prior", "digits"], ["vqvae: is needed first", "vqgen run"]),
         (["generate-samples", "digits"], ["vqvae: is needed first"]),
-        (["run", "digits", "--generate.keep", "0.5"], ["generate.keep", "without [classifier]", "found 0.5"]),
+        (["run", "digits-vq", "--generate.keep", "0.5"], ["generate.keep", "without [classifier]", "found 0.5"]),
         (["run", "digits", "--generate.guidance-scale", "2", "--priors.1.label-dropout", "0"],
          ["priors.1.label_dropout", "above 0", "guidance"]),
         (["run", "digits", "--classifier.channels", "9"], ["classifier.channels", "multiple of 8", "found 9"]),
