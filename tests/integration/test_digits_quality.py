@@ -14,8 +14,8 @@ SHIPPED = Path(__file__).parents[2] / "checkpoints" / "pretrained" / "digits"
 def assert_good(checkpoint: Path) -> None:
     figures = digits(VQGenPipeline.from_pretrained(checkpoint))
     print(figures)
-    assert figures["sample_accuracy"] >= 0.955
-    assert figures["classification_accuracy_score"] >= 0.96
+    assert figures["sample_accuracy"] >= 0.95
+    assert figures["classification_accuracy_score"] >= 0.945
     assert figures["near_copies"] <= 0.01
 
 
