@@ -19,7 +19,6 @@ import torch
 
 from benchmarks.report import RESULTS, interleaved_medians, print_table, write_json
 from vqgen import VQVAE, PixelCNN, VQGenPipeline
-from vqgen.checkpoint import PipelineParts
 from vqgen.codec import Codec, Coder, ImageCodes, ImageShape, ideal_bits
 from vqgen.codec.archive_reader import ArchiveReader
 from vqgen.codec.archive_writer import ArchiveWriter
@@ -27,6 +26,7 @@ from vqgen.compute import Compute
 from vqgen.config import DataConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.data import LabelMap, find_images, read_image
 from vqgen.errors import VQGenWarning
+from vqgen.pipeline_checkpoint import PipelineParts
 
 _CODERS = ("packed", "static", "prior", "auto")
 

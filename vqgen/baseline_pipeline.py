@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vqgen.baseline_checkpoint import BaselineParts, load_baseline, save_baseline
-from vqgen.checkpoint import locate_pipeline
 from vqgen.compute import Compute
 from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.errors import ConfigError
 from vqgen.evaluation import keep_surest
 from vqgen.image_pipeline import ImagePipeline, Label
 from vqgen.models.latent_model import LatentModel, VariationalModel
+from vqgen.pipeline_folder import locate_pipeline
 from vqgen.sampling import drawn_labels, image_draws
 
 _BATCH_SIZE = 100

@@ -16,11 +16,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vqgen.compute import Compute
-from vqgen.config import DataConfig
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation import ClassifierSpace, candidates_for, label_probability
-from vqgen.models.image_classifier import ImageClassifier
+from vqgen.pipeline_folder import CommonParts
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -28,18 +27,6 @@ Label = str | int | None
 _PIPELINE_ENTRY = re.compile(
     r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|autoencoder|prior-\w+|classifier"
 )
-
-
-class CommonParts(Protocol):
-    """What every pipeline folder holds; see `PipelineParts`."""
-
-    name: str
-    data: DataConfig
-    label_map: LabelMap
-    split: dict[str, list[int]]
-    texts: dict[str, str]
-    classifier: ImageClassifier | None
-    classifier_hash: str
 
 
 class Generated(Protocol):

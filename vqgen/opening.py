@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from vqgen.baseline_checkpoint import BASELINE_CLASS
 from vqgen.baseline_pipeline import BaselinePipeline
-from vqgen.checkpoint import locate_pipeline, read_json
+from vqgen.checkpoint import read_json
 from vqgen.image_pipeline import ImagePipeline
 from vqgen.pipeline import VQGenPipeline
+from vqgen.pipeline_folder import BASELINE_CLASS, locate_pipeline
 
 
 def open_pipeline(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32") -> ImagePipeline[Any]:

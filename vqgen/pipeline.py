@@ -15,7 +15,6 @@ from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.checkpoint import PipelineParts, load_pipeline, locate_pipeline, save_pipeline
 from vqgen.codec import Codec
 from vqgen.codes import Codes
 from vqgen.compute import Compute
@@ -25,6 +24,8 @@ from vqgen.evaluation import keep_surest
 from vqgen.image_pipeline import ImagePipeline, Label, labels_as_tensor
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.pipeline_checkpoint import PipelineParts, load_pipeline, save_pipeline
+from vqgen.pipeline_folder import locate_pipeline
 from vqgen.sampling import Filters, Sampler, fastest_sampler, filters_of_levels, images_that_fit, sample_codes
 
 _BATCH_SIZE = 64

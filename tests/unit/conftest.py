@@ -5,11 +5,11 @@ import pytest
 import torch
 from tiny_models import make_prior
 
-from vqgen.checkpoint import PipelineParts
 from vqgen.config import ClassifierConfig, DataConfig, VQVAEConfig
 from vqgen.data import LabelMap
 from vqgen.models.classifier import Classifier
 from vqgen.models.vqvae import VQVAE
+from vqgen.pipeline_checkpoint import PipelineParts
 
 
 @pytest.fixture

@@ -10,21 +10,12 @@ import torch
 from tiny_models import make_prior
 
 import vqgen
-from vqgen.checkpoint import (
-    hash_model,
-    load_model,
-    load_pipeline,
-    load_tensors,
-    locate_pipeline,
-    made_from,
-    read_json,
-    save_model,
-    save_pipeline,
-    save_tensors,
-)
+from vqgen.checkpoint import hash_model, load_model, load_tensors, made_from, read_json, save_model, save_tensors
 from vqgen.errors import CheckpointError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.pipeline_checkpoint import load_pipeline, save_pipeline
+from vqgen.pipeline_folder import locate_pipeline
 
 SOURCES = sorted(Path(vqgen.__file__).parent.rglob("*.py"))
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vqgen.checkpoint import PipelineParts
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
 from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
@@ -27,6 +26,7 @@ from vqgen.codes import Codes
 from vqgen.compute import Compute
 from vqgen.data import to_float, to_uint8
 from vqgen.errors import BitstreamError, VQGenWarning
+from vqgen.pipeline_checkpoint import PipelineParts
 
 _PIXELS_AT_ONCE = 1 << 18
 """Pixels that the VQ-VAE is given at once; a larger image goes alone."""

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vqgen.checkpoint import PipelineParts
 from vqgen.codec.frequencies import TOTAL
 from vqgen.codec.header import Coder
 from vqgen.codec.prior_coder import canonical_batch_size
 from vqgen.compute import Compute
 from vqgen.errors import BitstreamError, CheckpointError, ConfigError
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.pipeline_checkpoint import PipelineParts
 
 HASH_LENGTH = 8
 """Bytes of a model's hash that a file carries."""

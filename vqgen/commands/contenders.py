@@ -39,8 +39,8 @@ class Contender:
     @property
     def training_seconds(self) -> float | None:
         """What its stages took, as their records have it; None where one does not say, or where there is no run."""
-        from vqgen.checkpoint import locate_pipeline
         from vqgen.commands.real_images import recipe_of
+        from vqgen.pipeline_folder import locate_pipeline
         from vqgen.stages.bookkeeping import read_record
         from vqgen.stages.run import stage_names
 

@@ -2,20 +2,14 @@
 
 from torch import Tensor
 
-from vqgen.checkpoint import (
-    PipelineParts,
-    hash_model,
-    load_classifier,
-    load_model,
-    load_tensors,
-    made_from,
-    save_pipeline,
-)
+from vqgen.checkpoint import hash_model, load_model, load_tensors, made_from
 from vqgen.codec import frequencies_of_counts
 from vqgen.data import LabelMap
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.pipeline_checkpoint import PipelineParts, save_pipeline
+from vqgen.pipeline_folder import load_classifier
 from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext
 

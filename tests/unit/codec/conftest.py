@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_models import make_prior
 
-from vqgen.checkpoint import PipelineParts
 from vqgen.codec import Codec, frequencies_of_counts
 from vqgen.compute import Compute
+from vqgen.pipeline_checkpoint import PipelineParts
 
 DOWNSAMPLE = {1: (4,), 2: (4, 2), 3: (8, 4, 2)}
 NAMES = {1: ("bottom",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}

@@ -1,0 +1,104 @@
+"""The pipeline folder of a VQ-VAE and its priors.
+
+<pipeline>/vqvae/  prior-top/  prior-bottom/     models
+<pipeline>/frequencies.safetensors               how often each code occurs, for the static coder; may be missing
+
+and what every pipeline folder holds: `pipeline_folder`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqgen.checkpoint import load_model, load_tensors, made_from, save_model, save_tensors
+from vqgen.errors import CheckpointError
+from vqgen.files import atomic_path
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.vqvae import VQVAE
+from vqgen.pipeline_folder import CODES_CLASS, CommonParts, check_hash, read_common, read_document, write_common
+
+_FREQUENCIES = "frequencies.safetensors"
+
+
+@dataclass(kw_only=True)
+class PipelineParts(CommonParts):
+    """What the pipeline folder of a VQ-VAE and its priors holds; beside what every one does.
+
+    Attributes:
+        vqvae: The VQ-VAE.
+        priors: Level name -> prior, coarse to fine; levels not yet trained are absent.
+        trained_on: Level name -> SHA-256 of the VQ-VAE whose codes the prior was trained on.
+        frequencies: Level name -> `(codebook_size,)` integer frequencies of the training images' codes.
+        vqvae_hash: SHA-256 of the VQ-VAE; filled on loading.
+        prior_hashes: Level name -> SHA-256 of the prior; filled on loading.
+    """
+
+    vqvae: VQVAE
+    priors: dict[str, PixelCNN] = field(default_factory=dict)
+    trained_on: dict[str, str] = field(default_factory=dict)
+    frequencies: dict[str, Tensor] = field(default_factory=dict)
+    vqvae_hash: str = ""
+    prior_hashes: dict[str, str] = field(default_factory=dict)
+
+
+def save_pipeline(parts: PipelineParts, folder: Path) -> None:
+    """Writes a pipeline folder, all or nothing.
+
+    Args:
+        parts: Its models, labels and texts.
+        folder: Folder to write or replace.
+    """
+    with atomic_path(folder) as temporary:
+        hashes = {"vqvae": save_model(parts.vqvae, temporary / "vqvae")}
+        for level, prior in parts.priors.items():
+            origin = parts.trained_on.get(level, parts.vqvae_hash)
+            if origin == parts.vqvae_hash:  # as loaded; in another number format the same weights have another hash
+                origin = hashes["vqvae"]
+            hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", {"vqvae": origin})
+        write_common(parts, temporary, CODES_CLASS, hashes, levels=list(parts.vqvae.levels))
+        if parts.frequencies:
+            tensors = {level: frequencies.to(torch.int32) for level, frequencies in parts.frequencies.items()}
+            save_tensors(temporary / _FREQUENCIES, tensors)
+
+
+def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineParts:
+    """Reads a pipeline folder.
+
+    Raises:
+        CheckpointError: Something is missing or damaged, or a prior was trained on another VQ-VAE's codes.
+    """
+    document = read_document(folder)
+    if document.pipeline_class != CODES_CLASS:
+        raise CheckpointError(
+            f"checkpoint {folder}: should be a VQ-VAE with codes for this, found a baseline without codes; generate, "
+            "reconstruct, evaluate, sweep, interpolate, attribute and info take it"
+        )
+    vqvae = load_model(folder / "vqvae", VQVAE, device)
+    vqvae_hash = check_hash(folder / "vqvae", document.hashes)
+    priors, prior_hashes = {}, {}
+    for level in document.levels:
+        prior_folder = folder / f"prior-{level}"
+        if prior_folder.is_dir():
+            priors[level] = load_model(prior_folder, PixelCNN, device)
+            _check_origin(prior_folder, vqvae_hash)
+            prior_hashes[level] = check_hash(prior_folder, document.hashes)
+    return PipelineParts(
+        **read_common(document, device),
+        vqvae=vqvae,
+        priors=priors,
+        trained_on=dict.fromkeys(priors, vqvae_hash),
+        frequencies=load_tensors(folder / _FREQUENCIES)[0] if (folder / _FREQUENCIES).is_file() else {},
+        vqvae_hash=vqvae_hash,
+        prior_hashes=prior_hashes,
+    )
+
+
+def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:
+    trained_on = made_from(prior_folder).get("vqvae")
+    if trained_on != vqvae_hash:
+        raise CheckpointError(
+            f"{prior_folder}: was trained on codes of another VQ-VAE ({trained_on}) "
+            f"than the one beside it ({vqvae_hash}); put the VQ-VAE and the priors of one run together"
+        )
