@@ -6,11 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqgen.commands.arguments import add_run_arguments
 from vqgen.errors import ConfigError
+
+_AddArguments = Callable[[argparse.ArgumentParser], None]
+
+_Run = Callable[[argparse.Namespace], int]
 
 if TYPE_CHECKING:
     from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig
     from vqgen.stages.context import RunContext
+
+
+def stage_command(act: "Callable[[RunContext], None]") -> tuple[_AddArguments, _Run]:
+    """The `add_arguments` and `run` of a command that does one thing with a run and asks for nothing more."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        return work_on_run(arguments, act)
+
+    return add_run_arguments, run
 
 
 def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) -> "tuple[AnyRecipe, list[str]]":
