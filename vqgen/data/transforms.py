@@ -123,11 +123,8 @@ def _deform(image: UInt8[Tensor, "c h w"], degrees: float, scale: float, shears:
     stretch = math.prod(1 + math.tan(math.radians(abs(shear))) for shear in shears) / scale
     margin = math.ceil(image.shape[-1] * max(0.5, 0.71 * stretch - 0.5))
     padded = F.pad(image, [margin] * 4, padding_mode="edge")
-    bilinear = InterpolationMode.BILINEAR
-    if scale == 1 and shears == [0, 0]:
-        deformed = F.rotate(padded, degrees, interpolation=bilinear)
-    else:
-        deformed = F.affine(padded, degrees, [0, 0], scale, shears, interpolation=bilinear)
+    # It turns clockwise; degrees count the other way, as those of `rotate` do.
+    deformed = F.affine(padded, -degrees, [0, 0], scale, shears, interpolation=InterpolationMode.BILINEAR)
     return F.center_crop(deformed, list(image.shape[-2:]))
 
 
