@@ -1,7 +1,6 @@
 """`vqgen attribute`: move images along a direction of the latents: the difference of two means."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from vqgen.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vqgen.data import ImageSet
     from vqgen.image_pipeline import ImagePipeline
 
 _STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
@@ -53,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check_direction(arguments)
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     named = collect_images(arguments.paths, pipe.label_map)
-    originals, labels = _read(pipe, arguments.paths)
-    originals, labels = originals[:_MOST_ROWS], pipe.known_labels(originals, labels)[:_MOST_ROWS]
+    shown = named.subset(range(min(len(named), _MOST_ROWS)))
+    originals, labels = _read(pipe, shown)
+    labels = pipe.known_labels(originals, labels)
     direction = _direction(pipe, arguments)
     latents = pipe.to_latents(originals, labels)
     columns = [pipe.from_latents(latents + strength * direction, labels) for strength in arguments.strengths]
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.output) / "attribute.png"
     save_image(image_grid(rows, columns=1 + len(columns), least_side=96), path)
     print(f"{path}: each image, then strengths {', '.join(f'{value:g}' for value in arguments.strengths)}")
-    return 0 if len(originals) == min(len(named), _MOST_ROWS) else 1
+    return 0 if len(originals) == len(shown) else 1
 
 
 def _check_direction(arguments: argparse.Namespace) -> None:
@@ -78,7 +79,10 @@ def _check_direction(arguments: argparse.Namespace) -> None:
 def _direction(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "Tensor":
     """The mean of the latents with the attribute less that of those without."""
     if arguments.with_ is not None:
-        ends = [pipe.to_latents(*_read(pipe, [folder])) for folder in (arguments.without, arguments.with_)]
+        from vqgen.commands.inputs import collect_images
+
+        folders = (arguments.without, arguments.with_)
+        ends = [pipe.to_latents(*_read(pipe, collect_images([folder], pipe.label_map))) for folder in folders]
         return ends[1].mean(dim=0) - ends[0].mean(dim=0)
     from vqgen.commands.real_images import open_real_images
 
@@ -93,15 +97,14 @@ def _direction(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "Tensor"
     return means[1] - means[0]
 
 
-def _read(pipe: "ImagePipeline", paths: Sequence[str]) -> "tuple[Tensor, Tensor]":
-    """The images of files and folders, with their labels as far as folders are called like one."""
+def _read(pipe: "ImagePipeline", images: "ImageSet") -> "tuple[Tensor, Tensor]":
+    """The images that can be read, with their labels as far as folders are called like one."""
     import torch
 
-    from vqgen.commands.inputs import collect_images, read_all
+    from vqgen.commands.inputs import read_all
 
-    images = collect_images(paths, pipe.label_map)
     labels = dict(zip(images.names, images.labels.tolist(), strict=True))
     pictures = list(read_all(images))
     if not pictures:
-        raise DataError(f"{', '.join(paths)}: none of the {len(images)} images could be read")
+        raise DataError(f"{images.names[0]}: none of the {len(images)} images could be read")
     return pipe.preprocess([picture for _, picture in pictures]), torch.tensor([labels[name] for name, _ in pictures])
