@@ -19,14 +19,15 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import RESULTS, print_table, write_json
+from vqgen import files
 from vqgen.compute import Compute
 from vqgen.config import PixelCNNConfig, Recipe, TrainConfig, read_recipe
 from vqgen.data import CodeStore
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.objective import Session
 from vqgen.order import CausalOrder
 from vqgen.stages.context import make_accelerator
 from vqgen.stages.train_prior import fit_prior, mean_nats_per_code
-from vqgen.training import Session
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},
@@ -80,7 +81,7 @@ def measure(
         "train_nats": mean_nats_per_code(model, store, "train", compute),
         "seconds": time.perf_counter() - begin,
     }
-    done.write_text(json.dumps(found))
+    files.write_json(done, found)
     return found
 
 

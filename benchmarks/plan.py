@@ -29,9 +29,9 @@ from vqgen.losses import nats_per_code, vqvae_loss
 from vqgen.machine import Machine, measure_machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.optimization import make_optimizer
 from vqgen.sampling import fastest_sampler
 from vqgen.stages.estimates import SampleRequest, sampling_seconds, training_seconds
-from vqgen.training import make_optimizer
 
 _CLASSES = 10
 

@@ -43,11 +43,12 @@ from vqgen.machine import measure_machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
+from vqgen.objective import Batches, Objective, Session
 from vqgen.stages.code_batches import CodeBatches
 from vqgen.stages.schedule import training_order
 from vqgen.stages.train_prior import PriorObjective
 from vqgen.stages.train_vqvae import VQVAEObjective
-from vqgen.training import Batches, Objective, Session, Trainer
+from vqgen.training import Trainer
 
 _STEPS = 1000
 """More than any benchmark takes."""

@@ -16,8 +16,9 @@ from vqgen.data import TrainingOrder
 from vqgen.losses import vqvae_loss
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.models.vqvae import VQVAE
+from vqgen.objective import Objective, Session
 from vqgen.stages.schedule import training_order
-from vqgen.training import Objective, Session, Trainer
+from vqgen.training import Trainer
 
 NUM_IMAGES = 57
 

@@ -14,13 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vqgen.baseline_checkpoint import BaselineParts, load_baseline, save_baseline
-from vqgen.compute import Compute
 from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.errors import ConfigError
 from vqgen.evaluation import keep_surest
 from vqgen.image_pipeline import ImagePipeline, Label
 from vqgen.models.latent_model import LatentModel, VariationalModel
-from vqgen.pipeline_folder import locate_pipeline
 from vqgen.sampling import drawn_labels, image_draws
 
 _BATCH_SIZE = 100
@@ -54,13 +52,10 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
     images --> encoder --> latents
     """
 
-    @classmethod
-    def from_pretrained(
-        cls, name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32"
-    ) -> "BaselinePipeline":
-        """Opens a pipeline; arguments and errors as those of `VQGenPipeline.from_pretrained`."""
-        compute = Compute.resolve(device, dtype)
-        return cls(load_baseline(locate_pipeline(name_or_path)), compute)
+    @staticmethod
+    def load(folder: Path) -> BaselineParts:
+        """Reads the pipeline folder."""
+        return load_baseline(folder)
 
     @property
     def model(self) -> LatentModel:

@@ -19,7 +19,7 @@ from vqgen.compute import Compute
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation import ClassifierSpace, candidates_for, label_probability
-from vqgen.pipeline_folder import CommonParts
+from vqgen.pipeline_folder import CommonParts, locate_pipeline
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
@@ -73,6 +73,27 @@ class ImagePipeline(ABC, Generic[Parts]):
         self.parts: Parts = parts
         self.compute = compute or Compute.resolve()
         self._place()
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32") -> Self:
+        """Opens a pipeline.
+
+        Args:
+            name_or_path: A run folder, a pipeline folder or the name of a repository on the Hub.
+            device: auto, cpu, cuda, cuda:N or mps.
+            dtype: float32, bfloat16, float16 or float64.
+
+        Raises:
+            CheckpointError: There is none, it is damaged, or its parts do not belong together.
+            ConfigError: There is no such device or number format.
+        """
+        compute = Compute.resolve(device, dtype)
+        return cls(cls.load(locate_pipeline(name_or_path)), compute)
+
+    @staticmethod
+    @abstractmethod
+    def load(folder: Path) -> Parts:
+        """Reads a pipeline folder."""
 
     @property
     @abstractmethod

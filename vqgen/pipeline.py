@@ -25,7 +25,6 @@ from vqgen.image_pipeline import ImagePipeline, Label, labels_as_tensor
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.pipeline_checkpoint import PipelineParts, load_pipeline, save_pipeline
-from vqgen.pipeline_folder import locate_pipeline
 from vqgen.sampling import Filters, Sampler, fastest_sampler, filters_of_levels, images_that_fit, sample_codes
 
 _BATCH_SIZE = 64
@@ -76,23 +75,10 @@ class VQGenPipeline(ImagePipeline[PipelineParts]):
             self._codec = Codec(self.parts, self.compute)
         return self._codec
 
-    @classmethod
-    def from_pretrained(
-        cls, name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32"
-    ) -> "VQGenPipeline":
-        """Opens a pipeline.
-
-        Args:
-            name_or_path: A run folder, a pipeline folder or the name of a repository on the Hub.
-            device: auto, cpu, cuda, cuda:N or mps.
-            dtype: float32, bfloat16, float16 or float64.
-
-        Raises:
-            CheckpointError: There is none, it is damaged, or its parts do not belong together.
-            ConfigError: There is no such device or number format.
-        """
-        compute = Compute.resolve(device, dtype)
-        return cls(load_pipeline(locate_pipeline(name_or_path)), compute)
+    @staticmethod
+    def load(folder: Path) -> PipelineParts:
+        """Reads the pipeline folder."""
+        return load_pipeline(folder)
 
     @property
     def vqvae(self) -> VQVAE:

@@ -7,86 +7,28 @@ the saved step is the loop that never stopped. Figures stay on the device until 
 import json
 import math
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from vqgen.batch_pieces import length_of, pinned, split_batch, to_device
 from vqgen.checkpoint import load_tensors, load_text, load_weights, save_tensors
 from vqgen.config import TrainConfig
 from vqgen.errors import CheckpointError, Interrupted, VQGenError
 from vqgen.metrics_log import MetricsLog
 from vqgen.nn.collective import all_reduce_max
+from vqgen.objective import Batches, Objective, Session
 from vqgen.optimization import check_compiler, learning_rate_at, make_optimizer
 from vqgen.prefetching import one_ahead
 from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.signals import PendingSignal
-
-
-class Objective(nn.Module):
-    """What a stage trains: a model and its loss. The loop wraps and calls it like any module.
-
-    Attributes:
-        model: The model whose weights are trained and kept.
-        monitor: Name of the validation figure by which the best weights are chosen; smaller is better.
-    """
-
-    model: nn.Module
-    monitor: str
-
-    def compiled_parts(self) -> Iterable[nn.Module]:
-        """The modules that `compile` compiles: large, and without what Python remembers between steps."""
-        return [self]
-
-    def begin_step(self, seed: int) -> None:
-        """Is called before each step with a seed that is the same in all processes."""
-
-    def end_step(self) -> None:
-        """Is called after each optimizer step, in all processes."""
-
-    def validate(self) -> dict[str, float]:
-        """Computes the validation figures over all processes; the weights to judge are in place."""
-        raise TypeError(f"{type(self).__name__} should define validate")
-
-
-class Batches(Protocol):
-    """The training data of one process."""
-
-    def steps(self, start: int) -> Iterator[Any]:
-        """This process's share of each step's batch from `start` on: dataclasses of tensors, images first."""
-        ...
-
-    def global_size(self, step: int) -> int:
-        """Images of a step's batch over all processes."""
-        ...
-
-
-@dataclass(frozen=True)
-class Session:
-    """Where and as what a stage trains.
-
-    Attributes:
-        stage: Name of the stage, part of every seed.
-        seed: The recipe's seed.
-        accelerator: Processes, device and precision.
-        folder: The stage's folder: `state/` and `metrics.jsonl` are written there.
-        double: Train in float64.
-        quiet: Show no progress bar.
-    """
-
-    stage: str
-    seed: int
-    accelerator: Accelerator
-    folder: Path
-    double: bool = False
-    quiet: bool = False
 
 
 @dataclass
@@ -187,7 +129,7 @@ class Trainer:
         """The batches from here on, each made and pinned while the step before it runs."""
         batches = self.batches.steps(self.progress.step)
         is_pinned = self.accelerator.device.type == "cuda"
-        yield from one_ahead(_pinned(batch) for batch in batches) if is_pinned else one_ahead(batches)
+        yield from one_ahead(pinned(batch) for batch in batches) if is_pinned else one_ahead(batches)
 
     def _step(self, batch: Any) -> dict[str, Tensor]:
         """One optimizer step; returns this process's part of the step's mean figures, still on the device."""
@@ -198,12 +140,12 @@ class Trainer:
         for group in self.optimizer.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.total_steps, self.config)
         global_size = self.batches.global_size(step)
-        parts = _split_batch(batch, self.config.micro_batches)
+        parts = split_batch(batch, self.config.micro_batches)
         figures: dict[str, Tensor] = {}
         for number, part in enumerate(parts):
-            share = _length(part) / global_size
+            share = length_of(part) / global_size
             with self.accelerator.no_sync(self.wrapped) if number < len(parts) - 1 else nullcontext():
-                loss, parts_of_loss = self.wrapped(*_to_device(part, self.accelerator.device))
+                loss, parts_of_loss = self.wrapped(*to_device(part, self.accelerator.device))
                 # processes average their gradients: the mean over the whole batch is their sum
                 self.accelerator.backward(loss * (share * world))
             for name, value in {"loss": loss.detach(), **parts_of_loss}.items():
@@ -365,34 +307,6 @@ def _unlike_others() -> Iterator[None]:
     except VQGenError as error:
         error.alike = False
         raise
-
-
-def _split_batch(batch: Any, parts: int) -> list[Any]:
-    """Cuts a dataclass of tensors and lists along its first dimension into at most `parts` pieces, none empty."""
-    size = -(-_length(batch) // parts)
-    whole = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return [
-        replace(
-            batch, **{name: value if value is None else value[begin : begin + size] for name, value in whole.items()}
-        )
-        for begin in range(0, _length(batch), size)
-    ]
-
-
-def _length(batch: Any) -> int:
-    return len(getattr(batch, fields(batch)[0].name))
-
-
-def _pinned(batch: Any) -> Any:
-    """The same dataclass, its tensors in page-locked memory, from which they are copied while the device computes."""
-    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
-    return replace(batch, **{name: value.pin_memory() for name, value in tensors.items()})
-
-
-def _to_device(batch: Any, device: torch.device) -> list[Any]:
-    """The fields of a dataclass in their order, tensors on `device`."""
-    values = [getattr(batch, f.name) for f in fields(batch)]
-    return [value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for value in values]
 
 
 def _scalar(value: float | int) -> Tensor:

@@ -13,12 +13,15 @@ from process_group import run_processes
 from torch import nn
 from training_runs import NUM_IMAGES, VQVAE_SETTINGS, images, make_trainer, train_in_group
 
+from vqgen.batch_pieces import split_batch
 from vqgen.checkpoint import load_tensors, save_tensors
 from vqgen.config import TrainConfig
 from vqgen.errors import CheckpointError, ConfigError, DataError, Interrupted
 from vqgen.metrics_log import MetricsLog, read_metrics
+from vqgen.objective import Objective
+from vqgen.optimization import learning_rate_at, make_optimizer
 from vqgen.randomness import derive_seed
-from vqgen.training import Objective, _split_batch, learning_rate_at, make_optimizer, seconds_of_training
+from vqgen.training import seconds_of_training
 
 STEPS = 12
 
@@ -330,7 +333,7 @@ class Some:
 @pytest.mark.parametrize(("parts", "sizes"), [(1, [5]), (2, [3, 2]), (3, [2, 2, 1]), (4, [2, 2, 1]), (9, [1] * 5)])
 def test_a_batch_is_cut_in_order_and_no_part_is_empty(parts, sizes):
     batch = Some(torch.arange(5), None, list("abcde"))
-    cut = _split_batch(batch, parts)
+    cut = split_batch(batch, parts)
     assert [len(part.images) for part in cut] == sizes
     assert torch.cat([part.images for part in cut]).tolist() == [0, 1, 2, 3, 4]
     assert [name for part in cut for name in part.names] == list("abcde")

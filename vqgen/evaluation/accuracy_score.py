@@ -14,8 +14,8 @@ from vqgen.data import ImageSet, TrainingOrder
 from vqgen.evaluation.distribution import check_count
 from vqgen.evaluation.training import as_image_set, train_on
 from vqgen.models.image_classifier import ImageClassifier
+from vqgen.objective import Session
 from vqgen.randomness import derive_seed
-from vqgen.training import Session
 
 
 class AccuracyScorer:

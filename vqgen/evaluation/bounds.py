@@ -81,10 +81,7 @@ def _of_batch(
     samples = len(draws.choice)
     posterior = model.posterior(pixels, labels)
     latents = posterior.sample(draws)
-    repeated = pixels.repeat(samples, 1, 1, 1)
-    likelihood = model.log_likelihood(repeated, latents.flatten(0, 1), labels.repeat(samples)).unflatten(
-        0, (samples, -1)
-    )
+    likelihood = model.log_likelihoods(pixels, latents, labels)
     log_weights = (likelihood + posterior.log_ratio(latents)).double()
     return (
         -likelihood.double().mean(dim=0),

@@ -3,8 +3,6 @@
 Legend: `b` images, `c` channels, `H W` image.
 """
 
-from collections.abc import Iterator
-
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -14,51 +12,27 @@ from vqgen.compute import Compute
 from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import (
     ArrayReader,
-    ImageBatch,
     ImageBatches,
     ImageSet,
     TrainingOrder,
-    evaluation_batches,
-    evaluation_transform,
     to_float,
     training_transform,
 )
+from vqgen.image_objective import ImageObjective
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.nn.collective import all_reduce_sum
+from vqgen.objective import Session
 from vqgen.randomness import derive_seed
-from vqgen.training import Objective, Session, Trainer
-
-_VALIDATION_BATCH = 100
+from vqgen.training import Trainer
 
 
-class ClassifierObjective(Objective):
-    """Cross-entropy of the labels.
+class ClassifierObjective(ImageObjective):
+    """Cross-entropy of the labels that a classifier gives."""
 
-    Args:
-        model: The classifier.
-        validation: Labelled images to validate on.
-        data: Their transform.
-        compute: Number format of the computation.
-        rank: This process.
-        world_size: All processes.
-    """
-
+    model: ImageClassifier
     monitor = "cross_entropy"
-
-    def __init__(
-        self,
-        model: ImageClassifier,
-        validation: ImageSet,
-        data: DataConfig,
-        compute: Compute,
-        rank: int,
-        world_size: int,
-    ) -> None:
-        super().__init__()
-        self.model: ImageClassifier = model
-        self._validation, self._data, self._compute = validation, data, compute
-        self._rank, self._world_size = rank, world_size
+    validation_batch = 100
 
     def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the mean cross-entropy of one micro-batch of uint8 images, in nats."""
@@ -81,16 +55,6 @@ class ClassifierObjective(Objective):
 
     def _pixels(self, images: Tensor) -> Tensor:
         return to_float(images).to(self.model.head.weight.dtype)
-
-    def _batches(self) -> Iterator[ImageBatch]:
-        transform = evaluation_transform(self._data)
-        return evaluation_batches(
-            self._validation,
-            transform,
-            batch_size=_VALIDATION_BATCH,
-            rank=self._rank,
-            world_size=self._world_size,
-        )
 
 
 def train_on(

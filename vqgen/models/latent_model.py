@@ -170,6 +170,14 @@ class VariationalModel(LatentModel):
             per_pixel = torch.distributions.Normal(output, deviation, validate_args=False).log_prob(pixels)
         return per_pixel.flatten(1).sum(dim=1)
 
+    def log_likelihoods(
+        self, images: Float[Tensor, "b c H W"], latents: Float[Tensor, "s b d"], labels: Int64[Tensor, " b"]
+    ) -> Float[Tensor, "s b"]:
+        """Computes log p(image | latents, label) of each image for several latents."""
+        draws = len(latents)
+        flat = self.log_likelihood(images.repeat(draws, 1, 1, 1), latents.flatten(0, 1), labels.repeat(draws))
+        return flat.unflatten(0, (draws, -1))
+
     def bound(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"], draws: int = 1) -> Bound:
         """Estimates the lower bound: the divergence in closed form, the likelihood by Monte Carlo.
 
@@ -180,10 +188,8 @@ class VariationalModel(LatentModel):
         """
         posterior = self.posterior(images, labels)
         several = posterior.mode.detach().expand(draws, -1, -1)
-        latents = posterior.sample(LatentDraws.like(several)).flatten(0, 1)
-        repeated = images.repeat(draws, 1, 1, 1), labels.repeat(draws)
-        likelihood = self.log_likelihood(repeated[0], latents, repeated[1])
-        return Bound(-likelihood.unflatten(0, (draws, -1)).mean(dim=0), posterior.divergence())
+        likelihood = self.log_likelihoods(images, posterior.sample(LatentDraws.like(several)), labels)
+        return Bound(-likelihood.mean(dim=0), posterior.divergence())
 
     def likeliest_labels(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, " b"]:
         """The label under which each image's bound is largest, taken at the most likely latents instead of draws."""

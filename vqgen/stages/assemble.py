@@ -12,6 +12,7 @@ from vqgen.pipeline_checkpoint import PipelineParts, save_pipeline
 from vqgen.pipeline_folder import load_classifier
 from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext
+from vqgen.stages.model_card import figure_rows, model_card
 
 HISTOGRAMS = "histograms.safetensors"
 """File beside a run's code store: level -> how often each code occurs in the training images."""
@@ -48,7 +49,7 @@ def write_pipeline(
         classifier=classifier,
         classifier_made_from=classifier_made_from,
         texts={
-            "README.md": model_card(context, label_map, vqvae_hash, finished),
+            "README.md": _card(context, label_map, vqvae_hash, finished),
             "recipe.toml": (folder / "recipe.toml").read_text(encoding="utf-8"),
         },
         frequencies=_frequencies(context, vqvae_hash, finished),
@@ -75,9 +76,9 @@ def find_classifier(context: RunContext, num_labels: int) -> tuple[ImageClassifi
     return load_classifier(folder, num_labels)
 
 
-def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finished: StageRecord) -> str:
-    """A model card: what the model is, what was measured on the way, how to use it; arguments as `write_pipeline`."""
-    recipe, lines = context.recipe_with_codes, []
+def _card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finished: StageRecord) -> str:
+    """The model card, with what was measured of this VQ-VAE and of what was made from it."""
+    recipe, records = context.recipe_with_codes, []
     images = made_from(context.folder / "vqvae" / "model").get("images")
     for stage in ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), "classifier"]:
         record = finished if stage == finished.stage else read_record(context.folder / stage)
@@ -85,39 +86,16 @@ def model_card(context: RunContext, label_map: LabelMap, vqvae_hash: str, finish
             continue
         of_images = stage == "classifier" and record.inputs.get("images") == images
         if of_images or vqvae_hash in (record.output, record.inputs.get("vqvae")):
-            lines += [f"| {stage} | {name} | {value:.5g} |" for name, value in record.figures.items()]
+            records.append(record)
     grids = ", ".join(f"{level} {recipe.grid_side(level)} x {recipe.grid_side(level)}" for level in recipe.levels)
-    labels = ", ".join(label_map.names) or "none"
-    return "\n".join(
-        [
-            f"# {recipe.name}",
-            "",
-            f"A vqgen pipeline: a VQ-VAE for images of {recipe.data.image_size} x {recipe.data.image_size} pixels, "
-            f"codes {grids}, {recipe.vqvae.codebook_size} codes per level, and a PixelCNN prior per level.",
-            "",
-            f"- Data: `{recipe.data.source}`; `split.json` says which of its images were held out.",
-            f"- Labels: {labels}",
-            "- Recipe: `recipe.toml` beside this file.",
-            "",
-            "## Measured in training",
-            "",
-            "By `vqgen run recipe.toml`; validation figures are over the whole validation split.",
-            "",
-            "| stage | figure | value |",
-            "|---|---|---|",
-            *lines,
-            "",
-            "`mse` is of intensities in [0, 1], `psnr` in dB, `nats_per_code` and `bits_per_code` per code of the "
-            "level, `bpp` bits of the level's codes per pixel of the image, `cross_entropy` of the labels in nats.",
-            "",
-            "## Use",
-            "",
-            "```python",
-            "from vqgen import VQGenPipeline",
-            "",
-            'pipe = VQGenPipeline.from_pretrained("path/to/this/folder")',
-            "images = pipe(images_per_label=4, seed=0).images",
-            "```",
-            "",
-        ]
+    return model_card(
+        recipe.name,
+        f"A vqgen pipeline: a VQ-VAE for images of {recipe.data.image_size} x {recipe.data.image_size} pixels, "
+        f"codes {grids}, {recipe.vqvae.codebook_size} codes per level, and a PixelCNN prior per level.",
+        recipe.data.source,
+        ", ".join(label_map.names) or "none",
+        figure_rows(records),
+        "`mse` is of intensities in [0, 1], `psnr` in dB, `nats_per_code` and `bits_per_code` per code of the "
+        "level, `bpp` bits of the level's codes per pixel of the image, `cross_entropy` of the labels in nats.",
+        'from vqgen import VQGenPipeline\n\npipe = VQGenPipeline.from_pretrained("path/to/this/folder")',
     )

@@ -18,7 +18,7 @@ from vqgen.compute import Compute
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
 from vqgen.data import ImageSplits, open_images
 from vqgen.errors import ConfigError, VQGenError, VQGenWarning
-from vqgen.training import Session
+from vqgen.objective import Session
 
 Result = TypeVar("Result")
 

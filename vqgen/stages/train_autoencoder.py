@@ -1,23 +1,17 @@
 """The only stage of a baseline: train its autoencoder; the mixtures of a plain one are fitted at the end."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from vqgen.checkpoint import hash_model, save_model
-from vqgen.compute import Compute
-from vqgen.config import BaselineRecipe, DataConfig
+from vqgen.config import BaselineRecipe
 from vqgen.data import (
-    ImageBatch,
     ImageBatches,
-    ImageSet,
-    evaluation_batches,
-    evaluation_transform,
     to_float,
     training_transform,
 )
 from vqgen.errors import ConfigError
+from vqgen.image_objective import ImageObjective
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.models.autoencoder import Autoencoder
 from vqgen.models.baselines import build_baseline
@@ -29,35 +23,18 @@ from vqgen.stages.autoencoder_pictures import save_pictures
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.fit_mixtures import fit_mixtures
+from vqgen.stages.latents import encode_images
 from vqgen.stages.schedule import training_order
-from vqgen.training import Objective, Trainer
+from vqgen.training import Trainer
 
 STAGE = "autoencoder"
 
-_BATCH_SIZE = 64
 
+class AutoencoderObjective(ImageObjective):
+    """The loss of a baseline."""
 
-class AutoencoderObjective(Objective):
-    """The loss of a baseline.
-
-    Args:
-        model: The baseline.
-        validation: Images to validate on.
-        data: Their transform.
-        compute: Number format of the computation.
-        rank: This process.
-        world_size: All processes.
-    """
-
+    model: LatentModel
     monitor = "loss"
-
-    def __init__(
-        self, model: LatentModel, validation: ImageSet, data: DataConfig, compute: Compute, rank: int, world_size: int
-    ) -> None:
-        super().__init__()
-        self.model: LatentModel = model
-        self._validation, self._data, self._compute = validation, data, compute
-        self._rank, self._world_size = rank, world_size
 
     def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss of one micro-batch of uint8 images."""
@@ -85,12 +62,6 @@ class AutoencoderObjective(Objective):
         config = self.model.config
         loss = (distortion + config.beta * rate) / (config.image_channels * config.image_size**2)
         return {"loss": loss, "elbo": -distortion - rate, "distortion": distortion, "rate": rate} | figures
-
-    def _batches(self) -> Iterator[ImageBatch]:
-        transform = evaluation_transform(self._data)
-        return evaluation_batches(
-            self._validation, transform, batch_size=_BATCH_SIZE, rank=self._rank, world_size=self._world_size
-        )
 
 
 def train_autoencoder(context: RunContext) -> str:
@@ -161,17 +132,9 @@ def _training_batches(context: RunContext, recipe: BaselineRecipe) -> ImageBatch
     )
 
 
-@torch.no_grad()
 def _fit_mixtures(context: RunContext, model: Autoencoder) -> None:
-    """Fits the mixtures to the latents of the training images as they are, without augmentation."""
-    latents, labels = [], []
-    weight = model.encoder.output.weight
-    for batch in evaluation_batches(
-        context.images.train, evaluation_transform(context.recipe.data), batch_size=_BATCH_SIZE
-    ):
-        with context.compute.autocast():
-            pixels = to_float(batch.images.to(weight.device)).to(weight.dtype)
-            latents.append(model.encode(pixels, batch.labels.to(weight.device)).double().cpu())
-        labels.append(batch.labels)
+    """Fits the mixtures to the latents of the training images."""
+    encoded = [(latents, batch.labels) for batch, latents in encode_images(context, model, context.images.train)]
+    latents, labels = (torch.cat(part) for part in zip(*encoded, strict=True))
     seed = derive_seed(context.recipe.seed, STAGE)
-    model.set_mixtures(fit_mixtures(torch.cat(latents), torch.cat(labels), model.config, seed))
+    model.set_mixtures(fit_mixtures(latents, labels, model.config, seed))

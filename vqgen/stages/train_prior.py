@@ -13,6 +13,7 @@ from vqgen.losses import nats_per_code
 from vqgen.metrics_log import read_metrics
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.nn.collective import all_reduce_sum
+from vqgen.objective import Objective, Session
 from vqgen.randomness import derive_seed
 from vqgen.report import plot_losses
 from vqgen.stages.assemble import write_pipeline
@@ -21,7 +22,7 @@ from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, read_batch
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
 from vqgen.stages.schedule import training_order
-from vqgen.training import Objective, Session, Trainer
+from vqgen.training import Trainer
 
 _VALIDATION_BATCH = 64
 

@@ -7,17 +7,15 @@ from torch import Tensor, nn
 
 from vqgen.checkpoint import hash_model, save_model
 from vqgen.compute import Compute
-from vqgen.config import DataConfig
 from vqgen.data import (
     ImageBatch,
     ImageBatches,
-    ImageSet,
-    evaluation_batches,
     evaluation_transform,
     to_float,
     to_uint8,
     training_transform,
 )
+from vqgen.image_objective import ImageObjective
 from vqgen.losses import vqvae_loss
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.metrics_log import read_metrics
@@ -28,7 +26,7 @@ from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.schedule import training_order
-from vqgen.training import Objective, Trainer
+from vqgen.training import Trainer
 
 STAGE = "vqvae"
 
@@ -39,27 +37,11 @@ _CURVES = {
 }
 
 
-class VQVAEObjective(Objective):
-    """Reconstruction and commitment; after each step the codebooks move.
+class VQVAEObjective(ImageObjective):
+    """Reconstruction and commitment of a VQ-VAE; after each step the codebooks move."""
 
-    Args:
-        model: The VQ-VAE.
-        validation: Images to validate on.
-        data: Their transform.
-        compute: Number format of the computation.
-        rank: This process.
-        world_size: All processes.
-    """
-
+    model: VQVAE
     monitor = "mse"
-
-    def __init__(
-        self, model: VQVAE, validation: ImageSet, data: DataConfig, compute: Compute, rank: int, world_size: int
-    ) -> None:
-        super().__init__()
-        self.model: VQVAE = model
-        self._validation, self._data, self._compute = validation, data, compute
-        self._rank, self._world_size = rank, world_size
 
     def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss of one micro-batch of uint8 images."""
@@ -82,12 +64,6 @@ class VQVAEObjective(Objective):
     def validate(self) -> dict[str, float]:
         """MSE, PSNR, and usage and perplexity of each level over the whole validation set."""
         return validate_vqvae(self.model, self._batches(), self._compute)
-
-    def _batches(self) -> Iterator[ImageBatch]:
-        transform = evaluation_transform(self._data)
-        return evaluation_batches(
-            self._validation, transform, batch_size=64, rank=self._rank, world_size=self._world_size
-        )
 
 
 @torch.no_grad()

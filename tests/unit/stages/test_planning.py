@@ -17,6 +17,7 @@ from vqgen.machine import Machine
 from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.optimization import make_optimizer
 from vqgen.order import CausalOrder
 from vqgen.sampling import weights_read
 from vqgen.stages.bookkeeping import StageRecord
@@ -30,7 +31,6 @@ from vqgen.stages.estimates import (
     training_seconds,
 )
 from vqgen.stages.planning import Planner, StagePlan
-from vqgen.training import make_optimizer
 
 COUNTS = ImageCounts(train=90, validation=10, test=20, classes=10)
 MACHINE = Machine(matmul_flops=1e9, convolution_flops=2e9, bandwidth=1e9)
