@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -44,6 +45,23 @@ def test_equals_a_loop_over_queries_and_heads(slope, grid):
             scores = torch.einsum("bd,bnd->bn", queries[:, query, head], keys[:, seen][..., head]) / math.sqrt(4)
             expected[:, query, head] = torch.einsum("bn,bnd->bd", scores.softmax(-1), values[:, seen][..., head])
     assert torch.allclose(attention(features).flatten(1, 2), attention.project(expected), atol=1e-10)
+
+
+def test_training_in_bfloat16_agrees_and_sees_no_more():
+    attention, order = make(2, (4, 4))
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    rounded = copy.deepcopy(attention).bfloat16()
+    gradients = []
+    for module in (attention, rounded):
+        features = torch.randn(16, 4, 4, 8, generator=torch.Generator().manual_seed(1)).bfloat16()
+        features = features.to(module.project.weight.dtype).requires_grad_()
+        attended = module(features)
+        attended.flatten(1, 2)[torch.arange(16), torch.arange(16)].square().sum().backward()
+        gradients.append(features.grad.double())
+    exact, found = gradients
+    assert (found - exact).norm() < 0.03 * exact.norm()
+    assert torch.equal(found.abs().sum(-1).flatten(1) != 0, torch.from_numpy(order.attention_mask()))
 
 
 def test_a_prefix_is_enough_for_a_step():
