@@ -264,6 +264,20 @@ def test_images_are_mixed_and_moved(baselines, trained, vqgen, tmp_path, name):
         assert pixels(tmp_path / "out" / "attribute.png").shape[0] > 3 * 96
 
 
+def test_attribute_reads_no_more_images_than_it_shows(baselines, vqgen, tmp_path, monkeypatch):
+    monkeypatch.setattr("vqgen.commands.attribute._MOST_ROWS", 2)
+    for number in range(2):
+        save_picture(tmp_path / "many" / f"{number}.png", number, grey=True)
+    (tmp_path / "many" / "9.png").write_text("no picture")
+    words = ("attribute", baselines / "vae", tmp_path / "many", "-o", tmp_path / "out", "--from", 3, "--to", 8)
+    finished = vqgen(*words)
+    assert (finished.code, finished.err) == (0, "")
+    monkeypatch.setattr("vqgen.commands.attribute._MOST_ROWS", 3)
+    finished = vqgen(*words)
+    assert finished.code == 1
+    assert "9.png" in finished.err
+
+
 def test_the_ends_of_an_interpolation_are_reconstructions(baselines, trained):
     images = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
     for run in (trained, baselines / "vae", baselines / "autoencoder"):
