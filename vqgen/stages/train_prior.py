@@ -61,13 +61,22 @@ class PriorObjective(Objective):
 
 @torch.no_grad()
 def mean_nats_per_code(
-    model: PixelCNN, store: CodeStore, split: str, compute: Compute, rank: int = 0, world_size: int = 1
+    model: PixelCNN,
+    store: CodeStore,
+    split: str,
+    compute: Compute,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    most: int | None = None,
 ) -> float:
-    """Mean nats per code of a split with its labels, over all processes."""
+    """Mean nats per code of a split with its labels, over all processes; of at most `most` images, evenly spaced."""
     device = next(model.parameters()).device
     total = torch.zeros(2, dtype=torch.float64, device=device)
-    count = store.info.counts[split]
-    indices = list(range(count * rank // world_size, count * (rank + 1) // world_size))
+    split_size = store.info.counts[split]
+    count = min(split_size, most or split_size)
+    shares = range(count * rank // world_size, count * (rank + 1) // world_size)
+    indices = [place * split_size // count for place in shares]
     for begin in range(0, len(indices), _VALIDATION_BATCH):
         chosen = indices[begin : begin + _VALIDATION_BATCH]
         batch = read_batch(store, split, model.config.level, chosen, [0.0] * len(chosen))
