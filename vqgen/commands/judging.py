@@ -27,6 +27,7 @@ from vqgen.evaluation import (
     accuracy,
     as_image_set,
     as_many_per_label,
+    code_likelihood,
     compare_distributions,
     difference,
     figures_with_floor,
@@ -34,7 +35,6 @@ from vqgen.evaluation import (
     inception_score,
     inception_scores,
     latent_likelihood,
-    likelihood_figures,
     load_features,
     memorisation,
     nearest,
@@ -171,12 +171,11 @@ class Judge:
 
     def _likelihood_of(self, real: RealImages) -> list[Figure]:
         codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
+        found = code_likelihood(self._with_codes.parts.priors, codes, real.labels, self.pipe.compute)
         pixels = real.images.shape[-1] * real.images.shape[-2]
 
         def nats(chosen: Tensor) -> dict[str, float]:
-            priors, labels = self._with_codes.parts.priors, real.labels[chosen]
-            found = likelihood_figures(priors, codes[chosen], labels, pixels, self.pipe.compute)
-            return {f"{name}_{real.split}": value for name, value in found.items()}
+            return {f"{name}_{real.split}": value for name, value in found.figures(chosen, pixels).items()}
 
         return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
 

@@ -21,7 +21,7 @@ from vqgen.evaluation.features import (
     save_features,
 )
 from vqgen.evaluation.figures import Figure, difference, figures_table, figures_with_floor
-from vqgen.evaluation.likelihood import likelihood_figures, mean_nats_per_code
+from vqgen.evaluation.likelihood import CodeLikelihood, code_likelihood
 from vqgen.evaluation.manifold import Manifold, compare_manifolds, density_coverage, nearest, precision
 from vqgen.evaluation.memorisation import Memorisation, memorisation
 from vqgen.evaluation.reconstruction import find_lpips_weights, load_lpips, reconstruction_errors
@@ -43,6 +43,7 @@ __all__ = [
     "AccuracyScorer",
     "ClassifierObjective",
     "ClassifierSpace",
+    "CodeLikelihood",
     "FeatureSpace",
     "Features",
     "Figure",
@@ -55,6 +56,7 @@ __all__ = [
     "as_many_per_label",
     "candidates_for",
     "check_same_space",
+    "code_likelihood",
     "compare_distributions",
     "compare_manifolds",
     "density_coverage",
@@ -73,10 +75,8 @@ __all__ = [
     "kernel_distance_of_subsets",
     "label_probability",
     "latent_likelihood",
-    "likelihood_figures",
     "load_features",
     "load_lpips",
-    "mean_nats_per_code",
     "memorisation",
     "nearest",
     "precision",

@@ -5,9 +5,10 @@ Legend: `b` images, `h w` grid of a level, `hc wc` grid of the coarser level.
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from vqgen.codes import Codes
@@ -17,50 +18,65 @@ from vqgen.models.pixelcnn import PixelCNN
 _BATCH_SIZE = 64
 
 
+@dataclass(frozen=True)
+class CodeLikelihood:
+    """-log p(codes of a level | coarser codes, label), image by image.
+
+    Attributes:
+        nats: Level -> nats of all codes of each image; levels coarse to fine, as far as each has a prior.
+        positions: Level of the images -> its codes per image; all levels.
+    """
+
+    nats: Mapping[str, Float64[Tensor, " b"]]
+    positions: Mapping[str, int]
+
+    def figures(self, chosen: Tensor, pixels: int) -> dict[str, float]:
+        """Means over the images at `chosen`: nats_LEVEL per code and, when all levels have a prior, bpp.
+
+        Args:
+            chosen: Indices of images.
+            pixels: Pixels of an image, over which the bits of all its codes are spread.
+        """
+        means = {level: float(nats[chosen].mean()) for level, nats in self.nats.items()}
+        figures = {f"nats_{level}": nats / self.positions[level] for level, nats in means.items()}
+        if len(means) == len(self.positions):
+            figures["bpp"] = sum(means.values()) / math.log(2) / pixels
+        return figures
+
+
+def code_likelihood(
+    priors: Mapping[str, PixelCNN], codes: Codes, labels: Int64[Tensor, " b"], compute: Compute
+) -> CodeLikelihood:
+    """Computes what the priors think of codes; levels from the first one without a prior on are left out.
+
+    Args:
+        priors: Level -> prior, in evaluation mode, where `compute` has put them.
+        codes: Codes of the images, all levels.
+        labels: -1 for no label.
+        compute: Device and number format.
+    """
+    nats: dict[str, Tensor] = {}
+    for place, level in enumerate(codes.levels):
+        if level not in priors:
+            break
+        coarser = codes.grids[codes.levels[place - 1]] if place else None
+        nats[level] = _nats(priors[level], codes.grids[level], coarser, labels, compute)
+    return CodeLikelihood(nats, {level: grid[0].numel() for level, grid in codes.grids.items()})
+
+
 @torch.no_grad()
-def mean_nats_per_code(
+def _nats(
     prior: PixelCNN,
     codes: Int64[Tensor, "b h w"],
     coarser: Int64[Tensor, "b hc wc"] | None,
     labels: Int64[Tensor, " b"],
     compute: Compute,
-) -> float:
-    """Computes the mean of -log p(code | earlier codes, label, coarser codes) over images and positions, in nats.
-
-    Args:
-        prior: The prior of a level, in evaluation mode, where `compute` has put it.
-        codes: Codes of its level.
-        coarser: Codes that condition them; None at the coarsest level.
-        labels: -1 for no label.
-        compute: Device and number format.
-    """
-    total = 0.0
+) -> Float64[Tensor, " b"]:
+    """-log p(codes of one level | coarser codes, label) of each image, on the CPU."""
+    parts = []
     for rows in torch.arange(len(codes)).split(_BATCH_SIZE):
         own, label = codes[rows].to(compute.device), labels[rows].to(compute.device)
         with compute.autocast():
             condition = prior.encode_condition(None if coarser is None else coarser[rows].to(compute.device))
-            total -= float(prior.log_likelihood(own, label, condition).sum())
-    return total / codes.numel()
-
-
-def likelihood_figures(
-    priors: Mapping[str, PixelCNN], codes: Codes, labels: Int64[Tensor, " b"], pixels: int, compute: Compute
-) -> dict[str, float]:
-    """Computes nats_LEVEL per code of each level that has a prior and, when all have one, bpp.
-
-    Args:
-        priors: Level -> prior.
-        codes: Codes of the images, all levels.
-        labels: -1 for no label.
-        pixels: Pixels of an image, over which the bits of all its codes are spread.
-        compute: Device and number format.
-    """
-    figures, bits = {}, 0.0
-    for place, level in enumerate(codes.levels):
-        if level not in priors:
-            return figures
-        coarser = codes.grids[codes.levels[place - 1]] if place else None
-        nats = mean_nats_per_code(priors[level], codes.grids[level], coarser, labels, compute)
-        figures[f"nats_{level}"] = nats
-        bits += nats / math.log(2) * codes.grids[level][0].numel()
-    return figures | {"bpp": bits / pixels}
+            parts.append(-prior.log_likelihood(own, label, condition).cpu())
+    return torch.cat(parts)
