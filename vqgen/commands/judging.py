@@ -202,15 +202,20 @@ class Judge:
         """
         assert self.space is not None
         real, drawn = self._reference_features, self._features_of(samples)
-        one, other = halves(len(real), self.seed)
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         return figures_with_floor(
             "distribution",
             self.space.name,
             counts,
             compare_distributions(real, drawn, self.seed),
-            lambda: compare_distributions(real.subset(one), real.subset(other), self.seed),
+            lambda: self._distribution_floor,
         )
+
+    @cached_property
+    def _distribution_floor(self) -> dict[str, float]:
+        real = self._reference_features
+        one, other = halves(len(real), self.seed)
+        return compare_distributions(real.subset(one), real.subset(other), self.seed)
 
     def naming(self, samples: Samples) -> list[Figure]:
         """What the network of the space makes of samples: inception score and, of our own classifier, accuracy."""
