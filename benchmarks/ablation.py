@@ -44,8 +44,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Name -> what differs from the recipe's prior; `train` from its training."""
 
-
 _TRAINING_IMAGES = 3000
+"""Over which nats of training images are measured, at most."""
 
 
 def make_variant(name: str, base: PixelCNNConfig, train: TrainConfig) -> tuple[PixelCNNConfig, TrainConfig]:

@@ -24,7 +24,7 @@ class CodeLikelihood:
 
     Attributes:
         nats: Level -> nats of all codes of each image; levels coarse to fine, as far as each has a prior.
-        positions: Level of the images -> its codes per image; all levels.
+        positions: Level -> how many codes an image has there; all levels.
     """
 
     nats: Mapping[str, Float64[Tensor, " b"]]

@@ -24,6 +24,7 @@ def model_card(name: str, what: str, source: str, labels: str, rows: Sequence[st
         units: A sentence that says what the figures are measured in.
         opening: Two lines of Python, the second of which makes `pipe` from "path/to/this/folder".
     """
+    table = "\n".join(["| stage | figure | value |", "|---|---|---|", *rows])
     return f"""# {name}
 
 {what}
@@ -36,9 +37,8 @@ def model_card(name: str, what: str, source: str, labels: str, rows: Sequence[st
 
 By `vqgen run recipe.toml`; validation figures are over the whole validation split.
 
-| stage | figure | value |
-|---|---|---|
-{"".join(rows)}
+{table}
+
 {units}
 
 ## Use
