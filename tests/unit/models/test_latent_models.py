@@ -76,6 +76,22 @@ def test_a_conditional_model_listens_to_the_label():
         assert not torch.equal(model.posterior(images, one).divergence(), model.posterior(images, other).divergence())
 
 
+def test_the_bound_is_a_mean_over_draws_in_closed_form_where_the_decoder_takes_no_notice():
+    model, (images, labels) = make(likelihood="gaussian"), some_images()
+    for parameter in model.decoder.parameters():
+        nn.init.zeros_(parameter)
+    model.log_deviation.data.fill_(0.3)
+    distortion = -Normal(0.0, model.log_deviation.exp()).log_prob(images).flatten(1).sum(dim=1)
+    posterior = model.posterior(images, labels)
+    standard = Independent(Normal(torch.zeros_like(posterior.mean), 1.0), 1)
+    own = Independent(Normal(posterior.mean, (posterior.log_variance / 2).exp()), 1)
+    for draws in (1, 4):
+        bound = model.bound(images, labels, draws)
+        torch.testing.assert_close(bound.distortion, distortion, rtol=1e-10, atol=0)
+        torch.testing.assert_close(bound.rate, kl_divergence(own, standard), rtol=1e-10, atol=0)
+        torch.testing.assert_close(bound.elbo, -distortion - bound.rate, rtol=1e-10, atol=0)
+
+
 def test_a_label_that_is_not_known_is_the_one_of_the_largest_bound():
     model, (images, _) = make(labels="conditional", num_classes=3), some_images(6)
     with torch.no_grad():
