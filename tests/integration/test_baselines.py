@@ -15,6 +15,7 @@ from small_runs import all_files, assert_refused, final_hashes, metrics, pixels,
 from benchmarks import latent_sizes
 from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
 from vqgen.cli import main
+from vqgen.commands.real_images import open_real_images
 from vqgen.errors import CheckpointError, Interrupted
 from vqgen.training import Trainer
 
@@ -52,6 +53,16 @@ def baselines(tmp_path_factory) -> Path:
     for number, handler in handlers.items():
         signal.signal(number, handler)
     return root
+
+
+def test_mixtures_are_fitted_to_the_latents_of_the_training_images_as_they_are(baselines):
+    pipe = open_pipeline(baselines / "autoencoder", device="cpu")
+    train = open_real_images(pipe, None, most=2000, splits=["train"])["train"]
+    latents, mixtures = pipe.to_latents(train.images, train.labels).double(), pipe.parts.model.mixtures
+    for label in range(10):  # expectation maximization keeps the mean of the points
+        mean = (mixtures.weights[label, :, None] * mixtures.means[label]).sum(dim=0)
+        expected = latents[train.labels == label].mean(dim=0)
+        torch.testing.assert_close(mean.double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", KINDS)
