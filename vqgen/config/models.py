@@ -94,6 +94,9 @@ class PriorSettings(Config):
     """Dropout inside the blocks."""
     code_dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the codes that a training step hides from the model's input; against overfitting small sets."""
+    coarser_dropout: float = added_field(0.0, ge=0, lt=1)
+    """Share of the coarser codes that a training step hides: they tell training images apart, so a prior learns by
+    heart what follows them. The coarsest level has no use for it."""
     label_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of training images whose label becomes the null label."""
     conditioning_layers: int = Field(4, ge=0)

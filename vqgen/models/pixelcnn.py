@@ -92,6 +92,7 @@ class PixelCNN(nn.Module):
             )
         ratio = (grid[0] // coarser[0], grid[1] // coarser[1])
         self.coarser_embedding = nn.Embedding(config.codebook_size, config.channels)
+        self.coarser_dropout = nn.Dropout1d(config.coarser_dropout)
         self.coarser_stack = ResidualStack(config.channels, config.channels, config.conditioning_layers)
         self.upsample = nn.ConvTranspose2d(config.channels, config.channels, kernel_size=ratio, stride=ratio)
 
@@ -114,7 +115,8 @@ class PixelCNN(nn.Module):
         if coarser is None:
             return None
         _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
-        embedded = rearrange(self.coarser_embedding(coarser), "b h w c -> b c h w")
+        hidden = self.coarser_dropout(self.coarser_embedding(coarser).flatten(1, 2)).unflatten(1, coarser.shape[1:])
+        embedded = rearrange(hidden, "b h w c -> b c h w")
         return self.upsample(self.coarser_stack(embedded))
 
     def forward(

@@ -222,6 +222,20 @@ def test_dropout_and_modes():
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+def test_coarser_dropout_hides_whole_codes_in_training_only():
+    changes = {"coarser_height": 4, "coarser_width": 5, "conditioning_layers": 0}
+    model, all_seen = make(coarser_dropout=0.25, **changes), make(**changes)
+    coarser = torch.randint(6, (200, 4, 5), generator=torch.Generator().manual_seed(0))
+    whole = all_seen.encode_condition(coarser) - all_seen.upsample.bias[:, None, None]
+    assert torch.equal(model.encode_condition(coarser), all_seen.encode_condition(coarser))
+    model.train()
+    found = model.encode_condition(coarser) - model.upsample.bias[:, None, None]
+    hidden = found.abs().amax(dim=1) < 1e-12
+    assert hidden.double().mean().item() == pytest.approx(0.25, abs=0.03)  # 4,000 draws: the deviation is 0.007
+    # The codes that are seen grow, so that the mean over draws stays as it is.
+    torch.testing.assert_close(found, torch.where(hidden[:, None], 0.0, whole / 0.75))
+
+
 def train(model, codes, labels, steps=150):
     model.float().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
