@@ -22,34 +22,24 @@ from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import VQGenPipeline
 from vqgen.commands.real_images import RealImages, open_real_images
 from vqgen.errors import CheckpointError
-from vqgen.sampling.sampler import evaluation
-
-_BATCH = 100
+from vqgen.evaluation import code_likelihood
 
 
-def label_likelihoods(pipe: VQGenPipeline, images: Tensor) -> Float[Tensor, "levels b labels"]:
-    """The log-likelihood of each level of each image, given the coarser levels, with each label of the label map."""
+def label_likelihoods(pipe: VQGenPipeline, images: Tensor) -> dict[str, Float[Tensor, "b labels"]]:
+    """Level -> log p(its codes | label, coarser codes) of each image with each label of the label map."""
     codes = pipe.encode_tensor(images)
-    levels = []
-    for place, level in enumerate(codes.levels):
-        prior, own = pipe.priors[place], codes.grids[level]
-        with evaluation(prior), pipe.compute.autocast():
-            condition = prior.encode_condition(codes.grids[codes.levels[place - 1]] if place else None)
-            columns = [
-                prior.log_likelihood(own, torch.full((len(own),), label, device=own.device), condition)
-                for label in range(len(pipe.label_map))
-            ]
-        levels.append(torch.stack(columns, dim=1))
-    return torch.stack(levels).cpu()
+    nats = [
+        code_likelihood(pipe.parts.priors, codes, torch.full((len(images),), label), pipe.compute).nats
+        for label in range(len(pipe.label_map))
+    ]
+    return {level: -torch.stack([of_label[level] for of_label in nats], dim=1) for level in pipe.levels}
 
 
 def measure(pipe: VQGenPipeline, real: RealImages) -> Iterator[dict[str, Any]]:
     """A row for each level, and one for all where there are several."""
-    batches = real.images.split(_BATCH)
-    likelihoods = torch.cat([label_likelihoods(pipe, images) for images in batches], dim=1)
-    rows = dict(zip(pipe.levels, likelihoods, strict=True))
+    rows = label_likelihoods(pipe, real.images)
     if len(rows) > 1:
-        rows["all levels"] = likelihoods.sum(dim=0)
+        rows["all levels"] = torch.stack(list(rows.values())).sum(dim=0)
     for name, log_likelihood in rows.items():
         posterior = log_likelihood.log_softmax(dim=1)
         best = posterior.max(dim=1)
@@ -75,8 +65,7 @@ def main() -> None:
         raise CheckpointError(f"{arguments.checkpoint}: should know labels to tell apart, found {len(pipe.label_map)}")
     found = open_real_images(pipe, arguments.data_root, most=arguments.images, splits=["train", "validation", "test"])
     splits = [found["train"], found.get("test", found["validation"])]
-    with torch.no_grad():
-        rows = [row for real in splits for row in measure(pipe, real)]
+    rows = [row for real in splits for row in measure(pipe, real)]
     print_table(rows)
     write_json(arguments.json, {"images": arguments.images, "rows": rows})
 

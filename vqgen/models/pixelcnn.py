@@ -53,7 +53,7 @@ class PixelCNN(nn.Module):
         self.null_label = config.num_classes
         channels = config.channels
         self.embedding = nn.Embedding(config.codebook_size, channels)
-        self.code_dropout = nn.Dropout1d(config.code_dropout)  # hides whole codes, not single channels
+        self.code_dropout = nn.Dropout1d(config.code_dropout)
         self.first = self._convolution(channels, strict=True)
         # About as large as what they are added to: a tenth of it learns measurably more slowly.
         self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
@@ -115,7 +115,7 @@ class PixelCNN(nn.Module):
         if coarser is None:
             return None
         _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
-        hidden = self.coarser_dropout(self.coarser_embedding(coarser).flatten(1, 2)).unflatten(1, coarser.shape[1:])
+        hidden = _hide_codes(self.coarser_dropout, self.coarser_embedding(coarser))
         embedded = rearrange(hidden, "b h w c -> b c h w")
         return self.upsample(self.coarser_stack(embedded))
 
@@ -140,7 +140,7 @@ class PixelCNN(nn.Module):
         """
         _check_codes("codes", codes, self.config.height, self.config.width)
         self._check_condition(condition, len(codes))
-        embedded = self.code_dropout(self.embedding(codes).flatten(1, 2)).unflatten(1, codes.shape[1:])
+        embedded = _hide_codes(self.code_dropout, self.embedding(codes))
         return self.forward_embedded(embedded, self.embed_labels(labels, len(codes)), condition)
 
     def forward_embedded(
@@ -214,6 +214,11 @@ class PixelCNN(nn.Module):
         if found != expected:
             wanted = f"of shape {expected}, from encode_condition" if expected else "None"
             raise ValueError(f"condition should be {wanted} for level {config.level!r}, found {_describe(condition)}")
+
+
+def _hide_codes(dropout: nn.Dropout1d, embedded: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+    """Drops whole codes, not single channels."""
+    return dropout(embedded.flatten(1, 2)).unflatten(1, embedded.shape[1:3])
 
 
 def _check_codes(name: str, codes: Tensor, height: int, width: int) -> None:
