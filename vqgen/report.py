@@ -199,17 +199,16 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
     FigureCanvasAgg(figure)
     for axes, (across, up) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         axes.plot([p[across] for p in points], [p[up] for p in points], marker="o", markersize=5, linewidth=1)
-        named = [(f"{point['value']:g}", point[across], point[up]) for point in points]
+        for point in points:
+            place = (point[across], point[up])
+            axes.annotate(f"{point['value']:g}", place, textcoords="offset points", xytext=(6, 5), fontsize=9)
         if across in limits and up in limits:
-            axes.plot(limits[across], limits[up], marker="x", markersize=9, color="black", linestyle="none")
-            named.append(("halves of the real images", limits[across], limits[up]))
+            cross = {"marker": "x", "markersize": 9, "color": "black", "linestyle": "none"}
+            axes.plot(limits[across], limits[up], **cross, label="halves of the real images")
+            axes.legend()
         elif up in limits:
             axes.axhline(limits[up], color="black", linestyle="dashed", linewidth=1, label="as many real images")
             axes.legend()
-        for name, x, y in named:
-            axes.annotate(
-                name, (x, y), textcoords="offset points", xytext=(6, -14 if "real" in name else 5), fontsize=9
-            )
         axes.set_xlabel(_TRADED[across])
         axes.set_ylabel(_TRADED[up])
         axes.set_title(f"over {varied}")
