@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vqgen.codec import Codec
-from vqgen.codes import Codes
+from vqgen.codes import Codes, check_fit
 from vqgen.compute import Compute
 from vqgen.data import to_float, to_pil, to_uint8
-from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.errors import CheckpointError, ConfigError
 from vqgen.evaluation import keep_surest
 from vqgen.image_pipeline import ImagePipeline, Label, labels_as_tensor
 from vqgen.models.pixelcnn import PixelCNN
@@ -314,7 +314,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts]):
         Raises:
             DataError: The codes do not fit the VQ-VAE.
         """
-        self._check_codes(codes)
+        check_fit(codes, self.vqvae.config)
         parts = []
         for begin in range(0, len(codes), _BATCH_SIZE):
             with self.compute.autocast():
@@ -355,23 +355,3 @@ class VQGenPipeline(ImagePipeline[PipelineParts]):
     def write(self, folder: Path) -> None:
         """Writes the pipeline folder."""
         save_pipeline(self.parts, folder)
-
-    def _check_codes(self, codes: Codes) -> None:
-        """Codes of other levels, sizes or entries would fail deep inside, or decode to a wrong picture."""
-        config = self.vqvae.config
-        if codes.levels != self.levels:
-            raise DataError(f"codes: should have the levels {', '.join(self.levels)}, found {', '.join(codes.levels)}")
-        if not len(codes):
-            raise DataError("codes: should be those of at least one image, found none")
-        coarsest = codes.grids[self.levels[0]].shape
-        for level, factor in zip(self.levels, config.downsample, strict=True):
-            grid, ratio = codes.grids[level], config.downsample[0] // factor
-            expected = (coarsest[1] * ratio, coarsest[2] * ratio)
-            if grid.dtype != torch.int64 or tuple(grid.shape[1:]) != expected:
-                raise DataError(
-                    f"codes: {level} should be int64 of {expected[0]} x {expected[1]}, "
-                    f"found {grid.dtype} of {' x '.join(map(str, grid.shape[1:]))}"
-                )
-            low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
-            if low < 0 or high >= config.codebook_size:
-                raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")
