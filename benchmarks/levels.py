@@ -1,14 +1,17 @@
 """Which level's samples go wrong? Keeps the codes of real images down to a level, samples the rest, and judges each.
 
-    python -m benchmarks.levels CHECKPOINT [--classifier CHECKPOINT] [--images 1000] [--seed 0] [--json FILE]
+    python -m benchmarks.levels CHECKPOINT [--classifier CHECKPOINT] [--images 1000] [--seed 0] [--scores STEPS]
+                                [--json FILE]
 
 A row each for: real images; their reconstructions (all levels real); real codes down to a level and samples below; and
 all levels sampled. Columns: the share that the classifier names right, and the Frechet distance in its features to the
 real images. The images are held out, with their own labels; what a row adds to the one above it is its level's doing.
+With `--scores` they are training images, and a further column has the classification accuracy score: classifiers of the
+recipe's kind, trained for so many steps on nothing but the row's images, name the held-out ones.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,16 @@ from torch import Tensor
 
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import Codes, VQGenPipeline
-from vqgen.commands.real_images import RealImages, open_real_images
+from vqgen.commands.judging import Judge
+from vqgen.commands.real_images import RealImages, open_real_images, recipe_of
 from vqgen.errors import CheckpointError
 from vqgen.evaluation import ClassifierSpace, accuracy, frechet_distance
 from vqgen.sampling import Filters, ImageNoise
 from vqgen.sampling.sampler import evaluation
+from vqgen.stages.context import make_accelerator
 
 
+@torch.no_grad()
 def sample_below(pipe: VQGenPipeline, codes: Codes, labels: Tensor, kept: int, seed: int) -> Codes:
     """Samples all levels but the `kept` coarsest, which stay as they are; image i draws from (seed, i)."""
     labels = labels.to(pipe.compute.device)
@@ -37,18 +43,40 @@ def sample_below(pipe: VQGenPipeline, codes: Codes, labels: Tensor, kept: int, s
     return Codes(grids)
 
 
-def measure(pipe: VQGenPipeline, space: ClassifierSpace, real: RealImages, seed: int) -> Iterator[dict[str, Any]]:
-    """A row for each number of levels that stay real."""
+def accuracy_scorer(
+    pipe: VQGenPipeline, train: RealImages, held_out: RealImages, steps: int, seed: int
+) -> Callable[[Tensor, Tensor], float]:
+    """What tells the share of held-out images named right by a classifier that is trained on given images alone."""
+    section = recipe_of(pipe).classifier_or_default
+    section = section.model_copy(update={"train": section.train.model_copy(update={"steps": steps, "epochs": None})})
+    judge = Judge(pipe, train, held_out, held_out, seed, None, section, make_accelerator(pipe.compute))
+
+    def score(images: Tensor, labels: Tensor) -> float:
+        named = ClassifierSpace(judge.train_classifier(images, labels), "", pipe.compute)(held_out.images)
+        return accuracy(named.log_probabilities, held_out.labels)
+
+    return score
+
+
+def measure(
+    pipe: VQGenPipeline,
+    space: ClassifierSpace,
+    real: RealImages,
+    seed: int,
+    score: Callable[[Tensor, Tensor], float] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """A row for each number of levels that stay real; `score` judges each row's images and labels further."""
     reference = space(real.images)
     codes = pipe.encode_tensor(real.images)
 
     def row(name: str, images: Tensor) -> dict[str, Any]:
         found = space(images)
-        return {
+        figures = {
             "images": name,
             "named_right": accuracy(found.log_probabilities, real.labels),
             "frechet_distance": frechet_distance(reference.values, found.values),
         }
+        return figures if score is None else {**figures, "accuracy_score": score(images, real.labels)}
 
     yield row("real", real.images)
     for kept in reversed(range(len(codes.levels) + 1)):
@@ -65,19 +93,24 @@ def main() -> None:
     parser.add_argument("--data-root", help="where the images are (default: as the recipe says)")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scores", type=int, metavar="STEPS", help="train a classifier on each row's images")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--json", type=Path, default=RESULTS / "levels.json")
     arguments = parser.parse_args()
-    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint)
+    pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, dtype=arguments.dtype)
     judge = VQGenPipeline.from_pretrained(arguments.classifier or arguments.checkpoint).parts
     if judge.classifier is None:
         raise CheckpointError(
             f"{arguments.classifier or arguments.checkpoint}: has no classifier; --classifier names one"
         )
     space = ClassifierSpace(judge.classifier, judge.classifier_hash, pipe.compute)
-    found = open_real_images(pipe, arguments.data_root, most=arguments.images, splits=["validation", "test"])
-    real = found.get("test", found["validation"])
-    with torch.no_grad():
-        rows = list(measure(pipe, space, real, arguments.seed))
+    found = open_real_images(pipe, arguments.data_root, most=arguments.images, splits=["train", "validation", "test"])
+    real = held_out = found.get("test", found["validation"])
+    score = None
+    if arguments.scores:
+        real = found["train"]
+        score = accuracy_scorer(pipe, real, held_out, arguments.scores, arguments.seed)
+    rows = list(measure(pipe, space, real, arguments.seed, score))
     print_table(rows)
     write_json(arguments.json, {"images": len(real), "split": real.split, "seed": arguments.seed, "rows": rows})
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.levels import measure, sample_below
+from benchmarks.levels import accuracy_scorer, measure, sample_below
 from vqgen import VQGenPipeline
 from vqgen.commands.real_images import open_real_images
 from vqgen.evaluation import ClassifierSpace
@@ -21,6 +21,10 @@ def pipe():
 @pytest.fixture(scope="module")
 def real(pipe):
     return open_real_images(pipe, None, most=100, splits=["validation"])["validation"]
+
+
+def _space(pipe):
+    return ClassifierSpace(pipe.parts.classifier, pipe.parts.classifier_hash, pipe.compute)
 
 
 def are_equal(one, other):
@@ -42,10 +46,19 @@ def test_with_no_level_kept_it_is_the_pipeline_s_own_sampling(pipe, real):
 
 
 def test_real_images_are_at_no_distance_and_each_level_has_a_row(pipe, real):
-    parts = pipe.parts
-    rows = list(measure(pipe, ClassifierSpace(parts.classifier, parts.classifier_hash, pipe.compute), real, 0))
+    rows = list(measure(pipe, _space(pipe), real, 0))
     assert [row["images"] for row in rows] == [
         "real", "reconstructions", "bottom sampled", "top and bottom sampled"
     ]  # fmt: skip
     assert rows[0]["frechet_distance"] == pytest.approx(0, abs=1e-6)
     assert rows[1]["frechet_distance"] > 1e-3
+
+
+def test_the_score_is_of_classifiers_that_know_the_given_images_and_labels_alone(pipe):
+    found = open_real_images(pipe, None, most=200, splits=["train", "validation"])
+    score = accuracy_scorer(pipe, found["train"], found["validation"], steps=60, seed=0)
+    images, labels = found["train"].images, found["train"].labels
+    assert score(images, labels) > 0.7
+    assert score(images, (labels + 1) % 10) < 0.2
+    rows = list(measure(pipe, _space(pipe), found["train"], 0, lambda images, labels: 0.5))
+    assert [row["accuracy_score"] for row in rows] == [0.5] * 4
