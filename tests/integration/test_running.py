@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+import torch
 from small_runs import (
     all_files,
     final_hashes,
@@ -18,6 +19,7 @@ from small_runs import (
 )
 
 from vqgen import VQGenPipeline
+from vqgen.data import CodeStore, evaluation_transform, open_images
 
 
 def run_twice_is_a_no_op(vqgen, recipe, root):
@@ -238,3 +240,22 @@ def test_quiet_says_what_was_done_and_no_more(vqgen, labelled, tmp_path):
     finished = vqgen("run", write_recipe(tmp_path / "my.toml", document), "--checkpoints", tmp_path, "--quiet")
     assert finished.code == 0
     assert finished.err == ""
+
+
+def test_priors_learn_mirrored_images_too_and_are_told_which(vqgen, tmp_path):
+    recipe = write_recipe(tmp_path / "both.toml", small_document(data__mirrored_copies=True))
+    finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet")
+    assert finished.code == 0, finished.err
+    pipe, store = VQGenPipeline.from_pretrained(tmp_path / "tiny", device="cpu"), CodeStore(tmp_path / "tiny" / "codes")
+    plain, mirrored = ([shard for shard in store.contents(split)] for split in ("train", "train-mirrored"))
+    assert [name for shard in mirrored for name in shard.names] == [
+        f"{name}#mirrored" for shard in plain for name in shard.names
+    ]
+    images, transform = open_images(pipe.parts.data, 0).train, evaluation_transform(pipe.parts.data)
+    pixels = torch.stack([transform(images.read(index)) for index in range(40)])
+    for split, seen in (("train", pixels), ("train-mirrored", pixels.flip(-1))):
+        codes, labels = store.batch(split, range(40))
+        assert torch.equal(pipe.encode_tensor(seen).bottom, codes.bottom)
+        assert labels.tolist() == images.labels[:40].tolist()
+    for prior in pipe.priors:
+        assert prior.mirrored_embedding is not None and prior.mirrored_embedding.abs().max() > 0

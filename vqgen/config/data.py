@@ -34,6 +34,8 @@ class DataConfig(Config):
     """Shear training images by up to so many degrees either way, across and down; the edge is repeated."""
     augmented_copies: int = Field(0, ge=0)
     """Augmented versions of each training image that the priors see beside the image itself."""
+    mirrored_copies: bool = added_field(False)
+    """The priors see each training image mirrored too, and are told which are, so that samples are not."""
     max_unreadable: float = runtime_field(0.01, ge=0, le=1)
     """Share of unreadable training images above which training refuses to start."""
     root: str | None = runtime_field(None)
@@ -53,6 +55,11 @@ class DataConfig(Config):
         """Whether training images are rotated, scaled or sheared at random."""
         return bool(self.random_rotation or self.random_scale or self.random_shear)
 
+    @property
+    def num_copies(self) -> int:
+        """Versions of each training image that the priors see beside the image itself."""
+        return self.augmented_copies + self.mirrored_copies
+
     def without_augmentation(self) -> "DataConfig":
         """The same images, not changed at random."""
         return self.model_copy(
@@ -64,5 +71,6 @@ class DataConfig(Config):
                 "random_scale": 0.0,
                 "random_shear": 0.0,
                 "augmented_copies": 0,
+                "mirrored_copies": False,
             }
         )

@@ -168,6 +168,8 @@ class PixelCNNConfig(PriorSettings):
     """Rows of the coarser codes that condition it; 0 at the coarsest level."""
     coarser_width: int = Field(0, ge=0)
     """Columns of the coarser codes; 0 at the coarsest level."""
+    is_told_mirrored: bool = added_field(False)
+    """Whether it was trained on mirrored images too, and told which."""
 
     @property
     def is_conditioned(self) -> bool:

@@ -139,4 +139,5 @@ class Recipe(CommonRecipe):
             num_classes=num_classes,
             coarser_height=coarser,
             coarser_width=coarser,
+            is_told_mirrored=self.data.mirrored_copies,
         )

@@ -8,7 +8,7 @@ arXiv 1712.09763); the priors of VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446)
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vqgen.config.models import PixelCNNConfig
@@ -43,7 +43,8 @@ class PixelCNN(nn.Module):
         ValueError: The grid is no whole multiple of the coarser one.
 
     Source: arXiv 1906.00446, section 3.2. Deviations: the causal order; positions are embedded; a null label, trained
-    by dropping labels; no horizontal and vertical stacks.
+    by dropping labels; no horizontal and vertical stacks; may be told in training which images are mirrored
+    (distribution augmentation, Jun et al. 2020, ICML).
     """
 
     def __init__(self, config: PixelCNNConfig) -> None:
@@ -59,6 +60,7 @@ class PixelCNN(nn.Module):
         self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
         self.columns = nn.Parameter(0.5 * torch.randn(config.width, channels))
         self.label_embedding = nn.Embedding(config.num_classes + 1, channels)
+        self.mirrored_embedding = nn.Parameter(torch.zeros(channels)) if config.is_told_mirrored else None
         self.blocks = nn.ModuleList(
             GatedBlock(self._convolution(2 * channels, strict=False), config.dropout, conditioned=config.is_conditioned)
             for _ in range(config.layers)
@@ -124,6 +126,7 @@ class PixelCNN(nn.Module):
         codes: Int[Tensor, "b h w"],
         labels: Int[Tensor, " b"] | None,
         condition: Float[Tensor, "b c h w"] | None,
+        mirrored: Bool[Tensor, " b"] | None = None,
     ) -> Float[Tensor, "b k h w"]:
         """Computes the logits of every code given the codes of smaller times.
 
@@ -131,17 +134,26 @@ class PixelCNN(nn.Module):
             codes: Codes in [0, K). What stands at a position changes no logits of its own or of smaller times.
             labels: In [0, num_classes]; -1 and `num_classes` both say that there is no label. None for none at all.
             condition: What `encode_condition` returned.
+            mirrored: Which images are mirrored, for a model that is told (`config.is_told_mirrored`); None for none.
 
         Returns:
             Unnormalised log probabilities.
 
         Raises:
-            ValueError: An input has the wrong shape or type, or the condition is missing or superfluous.
+            ValueError: An input has the wrong shape or type, or is missing or superfluous.
         """
         _check_codes("codes", codes, self.config.height, self.config.width)
         self._check_condition(condition, len(codes))
         embedded = _hide_codes(self.code_dropout, self.embedding(codes))
-        return self.forward_embedded(embedded, self.embed_labels(labels, len(codes)), condition)
+        label = self.embed_labels(labels, len(codes))
+        if mirrored is not None:
+            label = label + self._embed_mirrored(mirrored)
+        return self.forward_embedded(embedded, label, condition)
+
+    def _embed_mirrored(self, mirrored: Bool[Tensor, " b"]) -> Float[Tensor, "b c"]:
+        if self.mirrored_embedding is None:
+            raise ValueError("mirrored should be None for a model that is not told of it, found a tensor")
+        return mirrored[:, None] * self.mirrored_embedding
 
     def forward_embedded(
         self,

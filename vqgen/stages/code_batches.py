@@ -15,7 +15,10 @@ from vqgen.randomness import derive_seed
 AUGMENTED = "train-augmented"
 """Name of the split of augmented training images."""
 
-TRAINING_SPLITS = ("train", AUGMENTED)
+MIRRORED = "train-mirrored"
+"""Name of the split of mirrored training images."""
+
+TRAINING_SPLITS = ("train", AUGMENTED, MIRRORED)
 """Splits that priors are trained on, where they exist."""
 
 
@@ -28,16 +31,18 @@ class CodeBatch:
         coarser: `(b, h', w')` int64, the codes that condition them; None at the coarsest level.
         labels: `(b,)` int64, -1 without a label.
         uniforms: `(b,)` in [0, 1), from which label dropout decides.
+        mirrored: `(b,)` bool, whether the codes are of a mirrored image.
     """
 
     codes: Tensor
     coarser: Tensor | None
     labels: Tensor
     uniforms: Tensor
+    mirrored: Tensor
 
 
 class CodeBatches:
-    """One process's training batches from a code store: its training images and their augmented versions.
+    """One process's training batches from a code store: its training images, their augmented and mirrored versions.
 
     Args:
         store: The codes.
@@ -90,6 +95,7 @@ def join_batches(parts: Sequence[CodeBatch]) -> CodeBatch:
         coarser=torch.cat(coarser) if coarser else None,
         labels=torch.cat([part.labels for part in parts]),
         uniforms=torch.cat([part.uniforms for part in parts]),
+        mirrored=torch.cat([part.mirrored for part in parts]),
     )
 
 
@@ -98,4 +104,5 @@ def read_batch(store: CodeStore, split: str, level: str, indices: list[int], uni
     codes, labels = store.batch(split, indices)
     place = codes.levels.index(level)
     coarser = codes.grids[codes.levels[place - 1]] if place else None
-    return CodeBatch(codes.grids[level], coarser, labels, torch.tensor(uniforms))
+    mirrored = torch.full((len(indices),), split == MIRRORED)
+    return CodeBatch(codes.grids[level], coarser, labels, torch.tensor(uniforms), mirrored)

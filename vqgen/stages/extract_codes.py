@@ -28,7 +28,7 @@ from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, note_seconds, require_stage
-from vqgen.stages.code_batches import AUGMENTED
+from vqgen.stages.code_batches import AUGMENTED, MIRRORED
 from vqgen.stages.context import RunContext
 
 STAGE = "codes"
@@ -103,8 +103,8 @@ def _splits(context: RunContext) -> dict[str, ImageSet]:
 class _ShardEncoder:
     """Reads and encodes the images of a shard, in batches that depend on nothing but the shard.
 
-    The split `AUGMENTED` has no images of its own: its i-th is an augmented version of training image i modulo their
-    number, with draws from (seed, i).
+    The splits `AUGMENTED` and `MIRRORED` have no images of their own: the i-th is a version of training image i modulo
+    their number, augmented with draws from (seed, i) or mirrored.
 
     Attributes:
         encoded: Images encoded so far.
@@ -118,12 +118,14 @@ class _ShardEncoder:
         self.counts = {name: len(images) for name, images in splits.items()}
         if data.augmented_copies:
             self.counts[AUGMENTED] = data.augmented_copies * len(splits["train"])
+        if data.mirrored_copies:
+            self.counts[MIRRORED] = len(splits["train"])
         model = load_model(context.folder / "vqvae" / "model", VQVAE)
         self.model = context.compute.place(model).to(context.device).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def __call__(self, split: str, span: range) -> ShardContent:
-        images, parts = self.splits["train" if split == AUGMENTED else split], []
+        images, parts = self.splits["train" if split in (AUGMENTED, MIRRORED) else split], []
         for pixels in one_ahead(self._batches(images, split, span)):
             with self.compute.autocast():
                 parts.append(self.model.encode(to_float(pixels.to(self.device)).to(self.compute.float_dtype)).to("cpu"))
@@ -146,10 +148,11 @@ class _ShardEncoder:
     def _pixels(self, images: ImageSet, split: str, index: int) -> Tensor:
         if split == AUGMENTED:
             return self.augment(images.read(index % len(images)), derive_seed(self.seed, AUGMENTED, index))
-        return self.transform(images.read(index))
+        pixels = self.transform(images.read(index % len(images)))
+        return pixels.flip(-1) if split == MIRRORED else pixels
 
     def _name(self, images: ImageSet, split: str, index: int) -> str:
-        version = f"#{index // len(images) + 1}" if split == AUGMENTED else ""
+        version = {AUGMENTED: f"#{index // len(images) + 1}", MIRRORED: "#mirrored"}.get(split, "")
         return images.names[index % len(images)] + version
 
 

@@ -49,7 +49,7 @@ class Planner(RecipePlanner[Recipe]):
     def _codes(self) -> StagePlan:
         image_flops, images = vqvae_costs(self.recipe.vqvae_config()).encode.flops, None
         if self.counts:
-            images = self.counts.total + self.recipe.data.augmented_copies * self.counts.train
+            images = self.counts.total + self.recipe.data.num_copies * self.counts.train
         total = None if images is None else images * image_flops
         seconds = self._seconds(total, 0, 0)
         if seconds is not None and images is not None:
@@ -60,7 +60,7 @@ class Planner(RecipePlanner[Recipe]):
         recipe, train, config = self.recipe, self.recipe.prior(level).train, self._prior_config(level)
         model, costs = without_weights(lambda: PixelCNN(config)), prior_costs(config, dense=True).total
         step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
-        images = self.counts.train * (1 + recipe.data.augmented_copies) if self.counts else None
+        images = self.counts.train * (1 + recipe.data.num_copies) if self.counts else None
         steps = self._steps(train, images)
         checked = self._validated_images(train, steps) + (self.counts.train if self.counts else 0)
         total = None if steps is None else steps * step_flops + checked * costs.flops

@@ -46,11 +46,12 @@ class PriorObjective(Objective):
         self._store, self._compute, self._rank, self._world_size = store, compute, rank, world_size
 
     def forward(
-        self, codes: Tensor, coarser: Tensor | None, labels: Tensor, uniforms: Tensor
+        self, codes: Tensor, coarser: Tensor | None, labels: Tensor, uniforms: Tensor, mirrored: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the mean nats per code of one micro-batch."""
         dropped = self.model.drop_labels(labels, uniforms)
-        logits = self.model(codes, dropped, self.model.encode_condition(coarser))
+        told = mirrored if self.model.config.is_told_mirrored else None
+        logits = self.model(codes, dropped, self.model.encode_condition(coarser), told)
         return nats_per_code(logits, codes), {}
 
     def validate(self) -> dict[str, float]:

@@ -185,6 +185,30 @@ def test_labels_and_the_null_label():
     assert torch.equal(unlabelled(codes, None, None), unlabelled(codes, torch.zeros(4, dtype=torch.int64), None))
 
 
+def test_mirrored_images_are_told_apart_by_a_model_that_is_told_and_by_no_other():
+    model, codes = make(is_told_mirrored=True), draw_codes(make(), 3)
+    plain = model(codes, None, None)
+    told = model(codes, None, None, torch.tensor([False, True, False]))
+    assert torch.equal(told[[0, 2]], plain[[0, 2]])
+    assert not torch.equal(told[1], plain[1])
+    assert torch.equal(model(codes, None, None, torch.zeros(3, dtype=torch.bool)), plain)
+    with pytest.raises(ValueError, match="mirrored should be None"):
+        make()(codes, None, None, torch.zeros(3, dtype=torch.bool))
+
+
+def test_a_model_begins_without_a_difference_for_mirrored_images_and_learns_it():
+    model, codes = make(randomise=False, is_told_mirrored=True), draw_codes(make(), 2)
+    mirrored = torch.tensor([True, False])
+    with torch.no_grad():
+        model.output[-1].weight.normal_()
+        for block in model.blocks:
+            block.project.weight.normal_()
+    logits = model(codes, None, None, mirrored)
+    assert torch.equal(logits, model(codes, None, None))
+    F.cross_entropy(logits, codes).backward()
+    assert model.mirrored_embedding.grad.abs().max() > 0
+
+
 def test_drop_labels_at_the_rate_and_only_there():
     model = make(label_dropout=0.25)
     labels = torch.tensor([0, 1, 2, 0, 1])

@@ -5,10 +5,10 @@ import torch
 
 from vqgen.codes import Codes
 from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, TrainingOrder, finish_store, write_store
-from vqgen.stages.code_batches import AUGMENTED, CodeBatches
+from vqgen.stages.code_batches import AUGMENTED, MIRRORED, CodeBatches
 
-COUNTS = {"train": 10, "validation": 3, AUGMENTED: 20}
-FIRST = {"train": 0, "validation": 500, AUGMENTED: 10}
+COUNTS = {"train": 10, "validation": 3, AUGMENTED: 20, MIRRORED: 10}
+FIRST = {"train": 0, "validation": 500, AUGMENTED: 10, MIRRORED: 30}
 
 
 @pytest.fixture
@@ -31,15 +31,16 @@ def store(tmp_path: Path) -> CodeStore:
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_an_epoch_has_every_training_image_and_its_versions_once(store: CodeStore, world_size: int) -> None:
-    order = TrainingOrder(30, batch_size=9, seed=0, total_images=30)
+    order = TrainingOrder(40, batch_size=9, seed=0, total_images=40)
     seen = []
     for rank in range(world_size):
         for batch in CodeBatches(store, "bottom", order, 0, rank, world_size).steps(0):
             assert torch.equal(batch.codes[:, 0, 0], batch.labels)
             assert batch.coarser is not None
             assert torch.equal(batch.coarser[:, 0, 0], batch.labels // 2)
+            assert torch.equal(batch.mirrored, batch.labels >= 30)
             seen += batch.labels.tolist()
-    assert sorted(seen) == list(range(30))
+    assert sorted(seen) == list(range(40))
 
 
 def test_draws_belong_to_the_position_in_the_stream(store: CodeStore) -> None:

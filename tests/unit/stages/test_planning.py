@@ -69,11 +69,11 @@ def test_parameters_and_steps_are_those_of_the_models(plan, tiny_recipe):
 
 def test_operations_of_whole_stages(plan, tiny_recipe):
     """Tiny: 4 steps of 8 images, validated every 2 steps; a prior is at last judged on its training images too."""
-    recipe = tiny_recipe(data={"augmented_copies": 3, "horizontal_flip": True})
-    stages = plan(data={"augmented_copies": 3, "horizontal_flip": True})
+    data = {"augmented_copies": 3, "horizontal_flip": True, "mirrored_copies": True}
+    recipe, stages = tiny_recipe(data=data), plan(data=data)
     vqvae = vqvae_costs(recipe.vqvae_config())
     assert stages["vqvae"].total_flops == 4 * 8 * vqvae.train_flops + 2 * 10 * vqvae.total.flops
-    assert stages["codes"].total_flops == (90 + 10 + 20 + 3 * 90) * vqvae.encode.flops
+    assert stages["codes"].total_flops == (90 + 10 + 20 + (3 + 1) * 90) * vqvae.encode.flops
     top = prior_costs(recipe.prior_config("top", 10), dense=True).total.flops
     assert stages["prior-top"].total_flops == 4 * 8 * 3 * top + (2 * 10 + 90) * top
     open_flops = sum(stages[f"prior-{level}"].open_flops for level in recipe.levels)
