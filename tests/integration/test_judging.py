@@ -189,6 +189,19 @@ def test_features_of_another_space_are_refused(vqgen, judged, trained, recipe, t
     assert_refused(vqgen("evaluate", judged, *only, "--classifier", trained), "has no classifier")
 
 
+def test_the_score_is_by_classifiers_of_the_checkpoint_that_judges(vqgen, trained, judged, tmp_path):
+    """Else scores of a run whose recipe has other classifiers, or none, could not be put beside the judge's own."""
+    only = ("--only", "score", "--images-per-label", 2, "--classifier-steps", 1, "--quiet", "--json")
+    words = ("evaluate", trained, *only)
+    assert vqgen(*words, tmp_path / "own.json").code == 0
+    assert vqgen(*words, tmp_path / "other.json", "--classifier", judged).code == 0
+    assert vqgen("evaluate", judged, *only, tmp_path / "judge.json").code == 0
+    own, other, judge = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("own", "other", "judge"))
+    assert other["classifier"] == judge["classifier"] != own["classifier"]
+    real = [{f["name"]: f["value"] for f in found["figures"]}["cas_of_real"] for found in (other, judge)]
+    assert real[0] == real[1]
+
+
 def test_a_checkpoint_without_labels_is_judged_by_what_needs_none(vqgen, tmp_path):
     for number in range(40):
         save_picture(tmp_path / "images" / f"{number}.png", number, grey=True)

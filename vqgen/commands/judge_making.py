@@ -9,6 +9,7 @@ from vqgen.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
     from vqgen.compute import Compute
+    from vqgen.config import ClassifierSection
     from vqgen.evaluation import FeatureSpace
     from vqgen.image_pipeline import ImagePipeline
 
@@ -30,7 +31,7 @@ def make_judge(
         DataError: The real images are missing, or others than those of the training.
     """
     from vqgen.commands.judging import Judge
-    from vqgen.commands.real_images import open_real_images, recipe_of
+    from vqgen.commands.real_images import open_real_images
     from vqgen.compute import Compute
     from vqgen.opening import open_pipeline
     from vqgen.stages.context import make_accelerator
@@ -45,10 +46,6 @@ def make_judge(
         pipe, arguments.data_root, most=arguments.real_images, splits=["train", "validation", "test"]
     )
     held_out = real.get("test", real["validation"])
-    section = recipe_of(pipe).classifier_or_default
-    if arguments.classifier_steps is not None:
-        train = section.train.model_copy(update={"steps": _at_least_1(arguments.classifier_steps), "epochs": None})
-        section = section.model_copy(update={"train": train})
     judge = Judge(
         pipe,
         real["train"],
@@ -56,7 +53,7 @@ def make_judge(
         real["train"] if arguments.reference == "train" else held_out,
         arguments.judging_seed,
         None,
-        section,
+        _section_of_score(pipe, arguments),
         accelerator=make_accelerator(compute) if trains or needs_space else None,
         features_file=Path(arguments.reference_features) if arguments.reference_features else None,
         quiet=arguments.quiet,
@@ -87,6 +84,19 @@ def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object
     )
     labels = torch.tensor([-1 if label is None else label for label in output.labels])
     return Samples(torch.stack([to_tensor(image) for image in output.images]), labels)
+
+
+def _section_of_score(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "ClassifierSection":
+    """The classifiers of the score: those of the recipe of the checkpoint that judges, so that several are alike."""
+    from vqgen.commands.real_images import recipe_of
+    from vqgen.opening import open_pipeline
+
+    judging = open_pipeline(arguments.classifier, device="cpu") if arguments.classifier else pipe
+    section = recipe_of(judging if "recipe.toml" in judging.parts.texts else pipe).classifier_or_default
+    if arguments.classifier_steps is None:
+        return section
+    steps = _at_least_1(arguments.classifier_steps)
+    return section.model_copy(update={"train": section.train.model_copy(update={"steps": steps, "epochs": None})})
 
 
 def _check_labels(pipe: "ImagePipeline", arguments: argparse.Namespace, needs_space: bool, trains: bool) -> None:
