@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import Codes, VQGenPipeline
-from vqgen.commands.judging import Judge
+from vqgen.commands.judging import Judge, Samples
 from vqgen.commands.real_images import RealImages, open_real_images, recipe_of
 from vqgen.errors import CheckpointError
 from vqgen.evaluation import ClassifierSpace, accuracy, frechet_distance
@@ -47,15 +47,9 @@ def accuracy_scorer(
     pipe: VQGenPipeline, train: RealImages, held_out: RealImages, steps: int, seed: int
 ) -> Callable[[Tensor, Tensor], float]:
     """What tells the share of held-out images named right by a classifier that is trained on given images alone."""
-    section = recipe_of(pipe).classifier_or_default
-    section = section.model_copy(update={"train": section.train.model_copy(update={"steps": steps, "epochs": None})})
+    section = recipe_of(pipe).classifier_or_default.with_steps(steps)
     judge = Judge(pipe, train, held_out, held_out, seed, None, section, make_accelerator(pipe.compute))
-
-    def score(images: Tensor, labels: Tensor) -> float:
-        named = ClassifierSpace(judge.train_classifier(images, labels), "", pipe.compute)(held_out.images)
-        return accuracy(named.log_probabilities, held_out.labels)
-
-    return score
+    return lambda images, labels: judge.accuracy_score(Samples(images, labels), companions=False)[0].value
 
 
 def measure(

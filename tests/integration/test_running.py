@@ -247,7 +247,7 @@ def test_priors_learn_mirrored_images_too_and_are_told_which(vqgen, tmp_path):
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet")
     assert finished.code == 0, finished.err
     pipe, store = VQGenPipeline.from_pretrained(tmp_path / "tiny", device="cpu"), CodeStore(tmp_path / "tiny" / "codes")
-    plain, mirrored = ([shard for shard in store.contents(split)] for split in ("train", "train-mirrored"))
+    plain, mirrored = (list(store.contents(split)) for split in ("train", "train-mirrored"))
     assert [name for shard in mirrored for name in shard.names] == [
         f"{name}#mirrored" for shard in plain for name in shard.names
     ]

@@ -80,7 +80,9 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare features of Inception, with the published weights (default: features of a classifier)",
     )
     parser.add_argument(
-        "--classifier", metavar="CHECKPOINT", help="compare features of the classifier of another checkpoint"
+        "--classifier",
+        metavar="CHECKPOINT",
+        help="judge by the classifier of another checkpoint, and score by classifiers of its recipe",
     )
     parser.add_argument(
         "--reference-features",

@@ -46,6 +46,7 @@ def make_judge(
         pipe, arguments.data_root, most=arguments.real_images, splits=["train", "validation", "test"]
     )
     held_out = real.get("test", real["validation"])
+    judging = open_pipeline(arguments.classifier, device="cpu") if arguments.classifier else None
     judge = Judge(
         pipe,
         real["train"],
@@ -53,13 +54,13 @@ def make_judge(
         real["train"] if arguments.reference == "train" else held_out,
         arguments.judging_seed,
         None,
-        _section_of_score(pipe, arguments),
+        _section_of_score(pipe, judging, arguments.classifier_steps),
         accelerator=make_accelerator(compute) if trains or needs_space else None,
         features_file=Path(arguments.reference_features) if arguments.reference_features else None,
         quiet=arguments.quiet,
     )
     if needs_space:
-        judge.space = _space(judge, arguments, compute)
+        judge.space = _space(judge, judging, arguments, compute)
     return judge
 
 
@@ -86,17 +87,13 @@ def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object
     return Samples(torch.stack([to_tensor(image) for image in output.images]), labels)
 
 
-def _section_of_score(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "ClassifierSection":
+def _section_of_score(pipe: "ImagePipeline", judging: "ImagePipeline | None", steps: int | None) -> "ClassifierSection":
     """The classifiers of the score: those of the recipe of the checkpoint that judges, so that several are alike."""
     from vqgen.commands.real_images import recipe_of
-    from vqgen.opening import open_pipeline
 
-    judging = open_pipeline(arguments.classifier, device="cpu") if arguments.classifier else pipe
-    section = recipe_of(judging if "recipe.toml" in judging.parts.texts else pipe).classifier_or_default
-    if arguments.classifier_steps is None:
-        return section
-    steps = _at_least_1(arguments.classifier_steps)
-    return section.model_copy(update={"train": section.train.model_copy(update={"steps": steps, "epochs": None})})
+    has_recipe = judging if judging is not None and "recipe.toml" in judging.parts.texts else pipe
+    section = recipe_of(has_recipe).classifier_or_default
+    return section if steps is None else section.with_steps(_at_least_1(steps))
 
 
 def _check_labels(pipe: "ImagePipeline", arguments: argparse.Namespace, needs_space: bool, trains: bool) -> None:
@@ -124,7 +121,9 @@ def _without_score(arguments: argparse.Namespace) -> str:
     return "--only reconstruction codes likelihood memorisation" if "only" in arguments else "--no-score"
 
 
-def _space(judge: "Judge", arguments: argparse.Namespace, compute: "Compute") -> "FeatureSpace":
+def _space(
+    judge: "Judge", judging: "ImagePipeline | None", arguments: argparse.Namespace, compute: "Compute"
+) -> "FeatureSpace":
     """Inception where its weights are given; else a classifier: the one named, the checkpoint's, or one trained now."""
     from vqgen.evaluation import ClassifierSpace
 
@@ -132,8 +131,8 @@ def _space(judge: "Judge", arguments: argparse.Namespace, compute: "Compute") ->
         from vqgen.evaluation.inception import InceptionSpace
 
         return InceptionSpace(Path(arguments.inception_weights), compute)
-    if arguments.classifier:
-        return _other_classifier(judge, Path(arguments.classifier), compute)
+    if judging is not None:
+        return _other_classifier(judge, judging, arguments.classifier, compute)
     parts = judge.pipe.parts
     if parts.classifier is not None:
         return ClassifierSpace(parts.classifier, parts.classifier_hash, compute)
@@ -152,19 +151,18 @@ def _trained_classifier(judge: "Judge", compute: "Compute") -> "FeatureSpace":
         return ClassifierSpace(classifier, save_model(classifier, Path(folder) / "classifier"), compute)
 
 
-def _other_classifier(judge: "Judge", path: Path, compute: "Compute") -> "FeatureSpace":
+def _other_classifier(judge: "Judge", judging: "ImagePipeline", name: str, compute: "Compute") -> "FeatureSpace":
     """The classifier of another checkpoint, so that several are judged alike."""
     from vqgen.evaluation import ClassifierSpace
-    from vqgen.opening import open_pipeline
 
-    parts = open_pipeline(path, device="cpu").parts
+    parts = judging.parts
     if parts.classifier is None:
-        raise CheckpointError(f"--classifier {path}: has no classifier; `vqgen train-classifier` adds one to a run")
+        raise CheckpointError(f"--classifier {name}: has no classifier; `vqgen train-classifier` adds one to a run")
     own, found = judge.pipe.parts.data, parts.classifier.config
     wanted = (own.image_size, own.channels, judge.pipe.label_map.names)
     if (found.image_size, found.image_channels, parts.label_map.names) != wanted:
         raise CheckpointError(
-            f"--classifier {path}: should be of images of {own.image_size} pixels with {own.channels} channels and the "
+            f"--classifier {name}: should be of images of {own.image_size} pixels with {own.channels} channels and the "
             f"same labels, found {found.image_size} pixels, {found.image_channels} channels, "
             f"labels {', '.join(parts.label_map.names[:4])}, ..."
         )

@@ -42,6 +42,10 @@ class ClassifierSection(ClassifierSettings):
     """Train on augmented images."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
+    def with_steps(self, steps: int) -> "ClassifierSection":
+        """The same classifier, trained for `steps` steps."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"steps": steps, "epochs": None})})
+
     def config(self, data: DataConfig, num_classes: int) -> ClassifierConfig:
         """The classifier to build for these images and a label map of `num_classes` names."""
         settings = self.model_dump(exclude={"train", "augment"})

@@ -153,6 +153,8 @@ class PixelCNN(nn.Module):
     def _embed_mirrored(self, mirrored: Bool[Tensor, " b"]) -> Float[Tensor, "b c"]:
         if self.mirrored_embedding is None:
             raise ValueError("mirrored should be None for a model that is not told of it, found a tensor")
+        if mirrored.ndim != 1 or mirrored.dtype != torch.bool:
+            raise ValueError(f"mirrored should be bool of shape (b,), found {_describe(mirrored)}")
         return mirrored[:, None] * self.mirrored_embedding
 
     def forward_embedded(

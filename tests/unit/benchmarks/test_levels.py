@@ -23,7 +23,7 @@ def real(pipe):
     return open_real_images(pipe, None, most=100, splits=["validation"])["validation"]
 
 
-def _space(pipe):
+def space_of(pipe):
     return ClassifierSpace(pipe.parts.classifier, pipe.parts.classifier_hash, pipe.compute)
 
 
@@ -46,7 +46,7 @@ def test_with_no_level_kept_it_is_the_pipeline_s_own_sampling(pipe, real):
 
 
 def test_real_images_are_at_no_distance_and_each_level_has_a_row(pipe, real):
-    rows = list(measure(pipe, _space(pipe), real, 0))
+    rows = list(measure(pipe, space_of(pipe), real, 0))
     assert [row["images"] for row in rows] == [
         "real", "reconstructions", "bottom sampled", "top and bottom sampled"
     ]  # fmt: skip
@@ -60,5 +60,5 @@ def test_the_score_is_of_classifiers_that_know_the_given_images_and_labels_alone
     images, labels = found["train"].images, found["train"].labels
     assert score(images, labels) > 0.7
     assert score(images, (labels + 1) % 10) < 0.2
-    rows = list(measure(pipe, _space(pipe), found["train"], 0, lambda images, labels: 0.5))
+    rows = list(measure(pipe, space_of(pipe), found["train"], 0, lambda images, labels: 0.5))
     assert [row["accuracy_score"] for row in rows] == [0.5] * 4

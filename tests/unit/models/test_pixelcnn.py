@@ -194,6 +194,8 @@ def test_mirrored_images_are_told_apart_by_a_model_that_is_told_and_by_no_other(
     assert torch.equal(model(codes, None, None, torch.zeros(3, dtype=torch.bool)), plain)
     with pytest.raises(ValueError, match="mirrored should be None"):
         make()(codes, None, None, torch.zeros(3, dtype=torch.bool))
+    with pytest.raises(ValueError, match="mirrored should be bool"):
+        model(codes, None, None, torch.zeros(3))
 
 
 def test_a_model_begins_without_a_difference_for_mirrored_images_and_learns_it():
