@@ -117,6 +117,15 @@ def rows_of(arguments: argparse.Namespace, recipe: Recipe, store: CodeStore) -> 
     return rows
 
 
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it is printed: nats to four places, in which variants differ."""
+    return {
+        name: f"{value:.4f}" if name.endswith("nats") else value
+        for name, value in row.items()
+        if name != "val_nats_of_seeds"
+    }
+
+
 def main() -> None:
     """Prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,7 +141,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe, store = read_recipe(arguments.run / "recipe.toml"), CodeStore(arguments.run / "codes")
     rows = rows_of(arguments, recipe, store)
-    print_table([{name: value for name, value in row.items() if name != "val_nats_of_seeds"} for row in rows])
+    print_table([_shown(row) for row in rows])
     settings = {"run": arguments.run.name, "level": arguments.level, "seeds": arguments.seeds, "rows": rows}
     write_json(arguments.json, settings)
 
