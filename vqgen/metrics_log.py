@@ -80,5 +80,6 @@ def _check_finite(losses: list[float], first_step: int) -> None:
         if not math.isfinite(loss):
             raise DataError(
                 f"loss: should be finite, found {loss} at step {first_step + offset}; "
-                "lower learning_rate or gradient_clip, lengthen warmup_steps, or train with --dtype float32"
+                "lower learning_rate or gradient_clip, lengthen warmup_steps, or train with --dtype float32 or without "
+                "compile"
             )
