@@ -35,6 +35,26 @@ def vqvae_loss(
     return loss, {"reconstruction": reconstruction.detach(), "commitment": commitment.detach()}
 
 
+def nats_of_images(logits: Float[Tensor, "b k h w"], codes: Int[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+    """Negative log-likelihood of each image's codes, in nats."""
+    logits = logits.float() if logits.element_size() < 4 else logits
+    return F.cross_entropy(logits, codes, reduction="none").sum(dim=(1, 2))
+
+
+def label_contrast(nats_of_true: Float[Tensor, " b"], nats_of_wrong: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Nats by which a label is to be told from a wrong one: -log p(label | codes, one of the two is right).
+
+    Args:
+        nats_of_true: -log p(codes | label) of each image.
+        nats_of_wrong: The same with a wrong label.
+
+    Source: the hybrid of a generative and a discriminative objective (Lasserre, Bishop and Minka 2006, CVPR); wrong
+    conditions: condition contrastive alignment (Chen et al. 2024, arXiv 2410.09347). Deviation from the latter: beside
+    the likelihood, and without a reference model.
+    """
+    return F.softplus(nats_of_true - nats_of_wrong)
+
+
 def nats_per_code(logits: Float[Tensor, "b k h w"], codes: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
     """Mean negative log-likelihood of a code given the earlier ones, in nats."""
     return F.cross_entropy(logits.float() if logits.element_size() < 4 else logits, codes)

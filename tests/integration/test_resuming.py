@@ -53,6 +53,7 @@ def longer_document() -> dict:
     document["vqvae"]["train"] |= {"steps": 150, "validate_every": 40}
     for prior in document["priors"]:
         prior["train"] |= {"steps": 120, "validate_every": 40}
+    document["priors"][1] = document["priors"][1] | {"label_contrast": 1.0, "label_contrast_share": 0.5}
     return document
 
 

@@ -259,3 +259,27 @@ def test_priors_learn_mirrored_images_too_and_are_told_which(vqgen, tmp_path):
         assert labels.tolist() == images.labels[:40].tolist()
     for prior in pipe.priors:
         assert prior.mirrored_embedding is not None and prior.mirrored_embedding.abs().max() > 0
+
+
+def test_the_last_steps_of_a_prior_tell_labels_apart(vqgen, tmp_path):
+    recipe = write_recipe(tmp_path / "tiny.toml", small_document())
+    contrast = ("--priors.1.label-contrast", "2", "--priors.1.label-contrast-share", "0.5")
+    finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet", *contrast)
+    assert finished.code == 0, finished.err
+    assert "label_contrast" not in metrics(tmp_path / "tiny" / "prior-top")[-1]
+    lines = metrics(tmp_path / "tiny" / "prior-bottom")
+    assert [line["label_contrast"] > 0 for line in lines] == [False] * 8 + [True] * 8
+    for line in lines:
+        expected = line["nats_per_code"] + 2 * line["label_contrast"] / 16
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_labels_are_missed_before_anything_is_trained(vqgen, tmp_path):
+    for number in range(12):
+        save_picture(tmp_path / "pictures" / f"{number}.png", number)
+    document = small_document(data__source="folder", data__root=str(tmp_path / "pictures"))
+    recipe = write_recipe(tmp_path / "tiny.toml", document)
+    finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet", "--priors.0.label-contrast", "1")
+    assert finished.code == 2
+    assert finished.err.startswith("vqgen: priors.0.label_contrast: should be 0 for images without two labels")
+    assert not (tmp_path / "tiny" / "vqvae").exists()

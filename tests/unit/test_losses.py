@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vqgen.codes import Codes
-from vqgen.losses import nats_per_code, reconstruction_loss, vqvae_loss
+from vqgen.losses import label_contrast, nats_of_images, nats_per_code, reconstruction_loss, vqvae_loss
 from vqgen.models.vqvae import VQVAEOutput
 
 
@@ -42,6 +42,21 @@ def test_nats_per_code_is_the_mean_of_minus_log_p():
                 row = logits[b, :, h, w].tolist()
                 naive -= row[codes[b, h, w]] - math.log(sum(math.exp(x) for x in row))
     assert nats_per_code(logits, codes).item() == pytest.approx(naive / 24, abs=1e-12)
+
+
+def test_nats_of_images_are_those_of_their_codes():
+    logits, codes = torch.randn(3, 5, 2, 4), torch.randint(5, (3, 2, 4))
+    expected = [8 * nats_per_code(logits[i : i + 1], codes[i : i + 1]).item() for i in range(3)]
+    assert nats_of_images(logits, codes).tolist() == pytest.approx(expected, rel=1e-5)
+    assert nats_of_images(torch.zeros(3, 512, 2, 4, dtype=torch.bfloat16), codes).dtype == torch.float32
+
+
+def test_label_contrast_is_minus_log_of_the_label_s_probability_by_bayes_rule():
+    likelihoods = torch.tensor([[0.3, 0.1], [0.02, 0.5], [0.4, 0.4]], dtype=torch.float64)  # of true and wrong label
+    expected = -(likelihoods[:, 0] / likelihoods.sum(dim=1)).log()
+    assert label_contrast(*(-likelihoods.log().T)).tolist() == pytest.approx(expected.tolist(), rel=1e-12)
+    far = label_contrast(torch.tensor([1e4, 0.0]), torch.tensor([0.0, 1e4]))
+    assert far.tolist() == [1e4, 0.0]  # no overflow
 
 
 def test_nats_per_code_of_uniform_logits_is_log_k_also_in_bfloat16():

@@ -99,6 +99,11 @@ class PriorSettings(Config):
     heart what follows them. The coarsest level has no use for it."""
     label_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of training images whose label becomes the null label."""
+    label_contrast: float = added_field(0.0, ge=0)
+    """Weight of telling an image's label from a wrong one by its codes: -log p(label | codes) of the two in nats,
+    beside the nats of the codes. Samples then mix up the labels less. 0 leaves it out."""
+    label_contrast_share: float = added_field(0.25, gt=0, le=1)
+    """Share of the training steps, the last ones, that do so; such a step takes about twice as long."""
     conditioning_layers: int = Field(4, ge=0)
     """Residual blocks over the coarser codes; the coarsest level has no use for them."""
     output_layers: int = Field(1, ge=0)

@@ -4,13 +4,14 @@ Legend: `b` images, `h w` grid of the level, `h' w'` grid of the coarser level.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from vqgen.data import CodeStore, TrainingOrder
 from vqgen.randomness import derive_seed
+from vqgen.stages.wrong_labels import WrongLabels
 
 AUGMENTED = "train-augmented"
 """Name of the split of augmented training images."""
@@ -32,6 +33,7 @@ class CodeBatch:
         labels: `(b,)` int64, -1 without a label.
         uniforms: `(b,)` in [0, 1), from which label dropout decides.
         mirrored: `(b,)` bool, whether the codes are of a mirrored image.
+        wrong_labels: `(b,)` int64, labels to tell the true ones from, -1 for an image without a label; None for none.
     """
 
     codes: Tensor
@@ -39,6 +41,20 @@ class CodeBatch:
     labels: Tensor
     uniforms: Tensor
     mirrored: Tensor
+    wrong_labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LabelContrast:
+    """From which step on batches have wrong labels, and which.
+
+    Attributes:
+        first_step: The first step with wrong labels.
+        wrong_labels: Draws them.
+    """
+
+    first_step: int
+    wrong_labels: WrongLabels
 
 
 class CodeBatches:
@@ -51,26 +67,43 @@ class CodeBatches:
         seed: The stage's seed.
         rank: This process.
         world_size: All processes.
+        contrast: Adds wrong labels; None for none.
     """
 
     def __init__(
-        self, store: CodeStore, level: str, order: TrainingOrder, seed: int, rank: int, world_size: int
+        self,
+        store: CodeStore,
+        level: str,
+        order: TrainingOrder,
+        seed: int,
+        rank: int,
+        world_size: int,
+        contrast: LabelContrast | None = None,
     ) -> None:
         self.store, self.level, self.order, self.seed = store, level, order, seed
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.contrast = rank, world_size, contrast
 
     def steps(self, start: int) -> Iterator[CodeBatch]:
         """This process's share of each step's batch from `start` on."""
         for step in range(start, self.order.num_steps):
             positions, indices = self.order.share(step, self.rank, self.world_size)
+            by_split = list(self._by_split(indices))
             uniforms = [derive_seed(self.seed, "label", position) / 2**63 for position in positions]
             parts = [
                 read_batch(
                     self.store, split, self.level, [indices[i] - first for i in rows], [uniforms[i] for i in rows]
                 )
-                for split, first, rows in self._by_split(indices)
+                for split, first, rows in by_split
             ]
-            yield parts[0] if len(parts) == 1 else join_batches(parts)
+            batch = parts[0] if len(parts) == 1 else join_batches(parts)
+            yield self._contrasted(step, batch, [positions[i] for _, _, rows in by_split for i in rows])
+
+    def _contrasted(self, step: int, batch: CodeBatch, positions: list[int]) -> CodeBatch:
+        """The batch with wrong labels, where its step has them; `positions` in the stream are its images'."""
+        if self.contrast is None or step < self.contrast.first_step:
+            return batch
+        uniforms = torch.tensor([derive_seed(self.seed, "wrong label", p) / 2**63 for p in positions])
+        return replace(batch, wrong_labels=self.contrast.wrong_labels.draw(batch.codes, batch.labels, uniforms))
 
     def _by_split(self, indices: list[int]) -> Iterator[tuple[str, int, list[int]]]:
         """Split, index of its first image, and places in the batch, for each split that occurs."""

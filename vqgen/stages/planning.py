@@ -1,5 +1,7 @@
 """What a run will cost, stage by stage, before it begins: parameters, FLOPs, memory, bits per pixel and time."""
 
+from dataclasses import replace
+
 from vqgen.config import Level, PixelCNNConfig, Recipe, differences, stage_fields
 from vqgen.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
 from vqgen.errors import CheckpointError
@@ -16,6 +18,7 @@ from vqgen.stages.estimates import (
     without_weights,
 )
 from vqgen.stages.plans import RecipePlanner, StagePlan
+from vqgen.stages.schedule import contrasted_steps
 
 
 class Planner(RecipePlanner[Recipe]):
@@ -63,7 +66,10 @@ class Planner(RecipePlanner[Recipe]):
         images = self.counts.train * (1 + recipe.data.num_copies) if self.counts else None
         steps = self._steps(train, images)
         checked = self._validated_images(train, steps) + (self.counts.train if self.counts else 0)
-        total = None if steps is None else steps * step_flops + checked * costs.flops
+        # the last steps may tell labels apart: then everything is computed for a wrong label too
+        passes = None if steps is None else steps + contrasted_steps(config, steps)
+        total = None if passes is None else passes * step_flops + checked * costs.flops
+        trained = replace(costs, kept=2 * costs.kept) if config.label_contrast else costs
         raw, measured = self._raw_bpp(level), self._measured_bpp(level)
         return StagePlan(
             f"prior-{level}",
@@ -72,7 +78,7 @@ class Planner(RecipePlanner[Recipe]):
             open_flops=prior_costs(config).total.flops,
             step_flops=step_flops,
             total_flops=total,
-            training_bytes=self._training_bytes(model, train, costs),
+            training_bytes=self._training_bytes(model, train, trained),
             sampling_bytes=bytes_per_image(config, self._float_bytes),
             steps_per_sample=sampling_steps(config),
             raw_bpp=raw,

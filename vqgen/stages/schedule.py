@@ -2,7 +2,7 @@
 
 import math
 
-from vqgen.config import TrainConfig
+from vqgen.config import PriorSettings, TrainConfig
 from vqgen.data import TrainingOrder
 from vqgen.randomness import derive_seed
 
@@ -25,3 +25,8 @@ def training_order(train: TrainConfig, num_images: int, seed: int, world_size: i
         if total > rest and rest < world_size:
             total -= rest
     return TrainingOrder(num_images, train.batch_size, derive_seed(seed, "order"), max(total, world_size))
+
+
+def contrasted_steps(config: PriorSettings, num_steps: int) -> int:
+    """How many steps of a prior's training, the last ones, tell the labels of images from wrong ones."""
+    return math.ceil(config.label_contrast_share * num_steps) if config.label_contrast else 0

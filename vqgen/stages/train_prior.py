@@ -9,7 +9,7 @@ from vqgen.checkpoint import hash_model, save_model
 from vqgen.compute import Compute
 from vqgen.config import Level, PixelCNNConfig, TrainConfig
 from vqgen.data import CodeStore
-from vqgen.losses import nats_per_code
+from vqgen.losses import label_contrast, nats_of_images, nats_per_code
 from vqgen.metrics_log import read_metrics
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.nn.collective import all_reduce_sum
@@ -18,10 +18,11 @@ from vqgen.randomness import derive_seed
 from vqgen.report import plot_losses
 from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
-from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, read_batch
+from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
-from vqgen.stages.schedule import training_order
+from vqgen.stages.schedule import contrasted_steps, training_order
+from vqgen.stages.wrong_labels import WrongLabels, check_label_contrast
 from vqgen.training import Trainer
 
 _VALIDATION_BATCH = 64
@@ -46,13 +47,37 @@ class PriorObjective(Objective):
         self._store, self._compute, self._rank, self._world_size = store, compute, rank, world_size
 
     def forward(
-        self, codes: Tensor, coarser: Tensor | None, labels: Tensor, uniforms: Tensor, mirrored: Tensor
+        self,
+        codes: Tensor,
+        coarser: Tensor | None,
+        labels: Tensor,
+        uniforms: Tensor,
+        mirrored: Tensor,
+        wrong_labels: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Computes the mean nats per code of one micro-batch."""
+        """Computes the mean nats per code of one micro-batch, and what telling labels apart adds to them."""
         dropped = self.model.drop_labels(labels, uniforms)
+        if wrong_labels is None:
+            nats = nats_per_code(self._logits(codes, coarser, dropped, mirrored), codes)
+            return nats, self._parts(nats, nats.new_zeros(()))
+        twice, coarser_twice = codes.repeat(2, 1, 1), None if coarser is None else coarser.repeat(2, 1, 1)
+        logits = self._logits(twice, coarser_twice, torch.cat([dropped, wrong_labels]), mirrored.repeat(2))
+        of_true, of_wrong = nats_of_images(logits, twice).chunk(2)
+        has_label = (dropped >= 0) & (dropped != self.model.null_label)
+        nats, contrast = of_true.mean(), (label_contrast(of_true, of_wrong) * has_label).mean()
+        per_code = 1 / codes[0].numel()
+        weighted = self.model.config.label_contrast * contrast
+        return (nats + weighted) * per_code, self._parts(nats * per_code, contrast)
+
+    def _logits(self, codes: Tensor, coarser: Tensor | None, labels: Tensor, mirrored: Tensor) -> Tensor:
         told = mirrored if self.model.config.is_told_mirrored else None
-        logits = self.model(codes, dropped, self.model.encode_condition(coarser), told)
-        return nats_per_code(logits, codes), {}
+        return self.model(codes, labels, self.model.encode_condition(coarser), told)
+
+    def _parts(self, nats: Tensor, contrast: Tensor) -> dict[str, Tensor]:
+        """Parts of the loss by name: what metrics.jsonl has beside it."""
+        if not self.model.config.label_contrast:
+            return {}
+        return {"nats_per_code": nats.detach(), "label_contrast": contrast.detach()}
 
     def validate(self) -> dict[str, float]:
         """Nats and bits per code over the whole validation set."""
@@ -101,6 +126,7 @@ def train_prior(context: RunContext, level: Level) -> str:
     context.check_batch(f"priors.{recipe.levels.index(level)}.train", train)
     vqvae_hash, codes_hash = require_stage(context, "vqvae").output, require_stage(context, "codes").output
     store = CodeStore(context.folder / "codes", vqvae_hash)
+    check_label_contrast(recipe, len(store.info.label_map))
     inputs = {"vqvae": vqvae_hash, "codes": codes_hash}
     action, record = begin_stage(context, stage, inputs, check=lambda: check_codes(context, store))
     if action == "skip":
@@ -152,8 +178,16 @@ def fit_prior(
     objective = PriorObjective(model, store, compute, rank, world_size)
     num_images = sum(store.info.counts.get(split, 0) for split in TRAINING_SPLITS)
     order = training_order(train, num_images, seed, world_size)
-    batches = CodeBatches(store, config.level, order, seed, rank, world_size)
+    contrast = _contrast(config, store, order.num_steps)
+    batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
     return model, Trainer(objective, batches, train, order.num_steps, session).train()
+
+
+def _contrast(config: PixelCNNConfig, store: CodeStore, num_steps: int) -> LabelContrast | None:
+    if not config.label_contrast:
+        return None
+    first_step = num_steps - contrasted_steps(config, num_steps)
+    return LabelContrast(first_step, WrongLabels(store, config.level, config.num_classes))
 
 
 _CURVES = {"loss": "training", "val_nats_per_code": "validation"}

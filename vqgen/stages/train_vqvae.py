@@ -26,6 +26,7 @@ from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.schedule import training_order
+from vqgen.stages.wrong_labels import check_label_contrast
 from vqgen.training import Trainer
 
 STAGE = "vqvae"
@@ -92,6 +93,7 @@ def train_vqvae(context: RunContext) -> str:
     """
     recipe, folder = context.recipe_with_codes, context.folder / STAGE
     context.check_batch("vqvae.train", recipe.vqvae.train)
+    check_label_contrast(recipe, len(context.images.label_map))
     action, record = begin_stage(context, STAGE, {"images": context.images.fingerprint})
     if action == "skip":
         context.say(f"{STAGE}: complete")

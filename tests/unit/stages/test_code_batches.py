@@ -5,7 +5,8 @@ import torch
 
 from vqgen.codes import Codes
 from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, TrainingOrder, finish_store, write_store
-from vqgen.stages.code_batches import AUGMENTED, MIRRORED, CodeBatches
+from vqgen.stages.code_batches import AUGMENTED, MIRRORED, CodeBatches, LabelContrast
+from vqgen.stages.wrong_labels import WrongLabels
 
 COUNTS = {"train": 10, "validation": 3, AUGMENTED: 20, MIRRORED: 10}
 FIRST = {"train": 0, "validation": 500, AUGMENTED: 10, MIRRORED: 30}
@@ -56,3 +57,19 @@ def test_draws_belong_to_the_position_in_the_stream(store: CodeStore) -> None:
         for part in split:
             shared = part[step]
             assert all(draws[k] == u for k, u in zip(shared.labels.tolist(), shared.uniforms.tolist(), strict=True))
+
+
+def test_wrong_labels_come_from_the_first_step_on_and_belong_to_the_position(store: CodeStore) -> None:
+    order = TrainingOrder(40, batch_size=8, seed=0, total_images=80)
+    contrast = LabelContrast(3, WrongLabels(store, "bottom", 40))
+    whole = list(CodeBatches(store, "bottom", order, 0, 0, 1, contrast).steps(0))
+    assert [batch.wrong_labels is not None for batch in whole] == [step >= 3 for step in range(10)]
+    split = [list(CodeBatches(store, "bottom", order, 0, rank, 2, contrast).steps(4)) for rank in range(2)]
+    for step, batch in enumerate(whole[4:]):
+        assert batch.wrong_labels is not None
+        assert bool((batch.wrong_labels != batch.labels).all())
+        drawn = dict(zip(batch.labels.tolist(), batch.wrong_labels.tolist(), strict=True))
+        for part in split:
+            assert part[step].wrong_labels.tolist() == [drawn[label] for label in part[step].labels.tolist()]
+    later = [batch.wrong_labels.tolist() for batch in whole[3:] if batch.wrong_labels is not None]
+    assert len({tuple(row) for row in later}) == len(later)  # other draws in each step; alike by chance: (1/39)^8

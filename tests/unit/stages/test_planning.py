@@ -81,6 +81,18 @@ def test_operations_of_whole_stages(plan, tiny_recipe):
     assert stages["samples"].total_flops == 10 * stages["samples"].image_flops
 
 
+def test_steps_that_tell_labels_apart_compute_everything_twice(plan, tiny_recipe):
+    plain = tiny_recipe().priors[1].model_dump()
+    contrasted = plain | {"label_contrast": 2.0, "label_contrast_share": 0.3}  # 2 of 4 steps
+    stages, before = plan(priors=[plain, contrasted]), plan()
+    assert (
+        stages["prior-bottom"].total_flops - before["prior-bottom"].total_flops == 2 * stages["prior-bottom"].step_flops
+    )
+    kept = prior_costs(tiny_recipe().prior_config("bottom", 10)).total.kept
+    assert stages["prior-bottom"].training_bytes - before["prior-bottom"].training_bytes == 4 * 8 * kept
+    assert stages["prior-top"].training_bytes == before["prior-top"].training_bytes
+
+
 def test_epochs_count_the_images(plan):
     steps = plan(vqvae={"train": {"steps": 23, "batch_size": 8}})["vqvae"]
     epochs = plan(vqvae={"train": {"epochs": 2, "batch_size": 8}})["vqvae"]

@@ -4,9 +4,11 @@ import pytest
 import torch
 from tiny_models import make_prior
 
+from vqgen.batch_pieces import split_batch, to_device
 from vqgen.codes import Codes
 from vqgen.compute import Compute
-from vqgen.stages.train_prior import mean_nats_per_code
+from vqgen.stages.code_batches import CodeBatch
+from vqgen.stages.train_prior import PriorObjective, mean_nats_per_code
 
 CPU64 = Compute.resolve("cpu", "float64")
 
@@ -26,3 +28,48 @@ def test_nats_of_some_images_are_those_of_an_even_choice(most, chosen):
     condition = prior.encode_condition(codes.top[some])
     expected = -prior.log_likelihood(codes.bottom[some], labels[some], condition).mean() / 16
     assert found == pytest.approx(float(expected), rel=1e-10)
+
+
+@pytest.mark.parametrize("level", ["top", "bottom"])
+def test_wrong_labels_add_what_tells_them_apart_to_the_nats(level):
+    """Four images: two labels each to be told from a wrong one, one dropped label, one image without a label."""
+    prior = CPU64.place(make_prior(level, dropout=0.0, label_dropout=0.5, label_contrast=3.0))
+    side, labels, wrong = {"top": 2, "bottom": 4}[level], torch.tensor([0, 2, 1, -1]), torch.tensor([1, 0, 2, -1])
+    codes, uniforms = torch.randint(16, (4, side, side)), torch.tensor([0.6, 0.9, 0.1, 0.9])
+    coarser = torch.randint(16, (4, 2, 2)) if level == "bottom" else None
+    objective = PriorObjective(prior, SimpleNamespace(), CPU64, 0, 1)
+    rest = (codes, coarser, labels, uniforms, torch.zeros(4, dtype=torch.bool))
+    loss, parts = objective(*rest, wrong)
+
+    condition = prior.encode_condition(coarser)
+    of_true = -prior.log_likelihood(codes, torch.tensor([0, 2, 3, -1]), condition)  # 3: the null label
+    of_wrong = -prior.log_likelihood(codes, wrong, condition)
+    contrast = sum(torch.log1p((of_true[i] - of_wrong[i]).exp()).item() for i in (0, 1)) / 4
+    nats = of_true.mean().item() / side**2
+    assert loss.item() == pytest.approx(nats + 3 * contrast / side**2, rel=1e-10)
+    assert parts["nats_per_code"].item() == pytest.approx(nats, rel=1e-10)
+    assert parts["label_contrast"].item() == pytest.approx(contrast, rel=1e-10)
+
+    before, without = objective(*rest)  # steps before the contrast, with figures of the same names
+    assert before.item() == pytest.approx(nats, rel=1e-10)
+    assert without.keys() == parts.keys() and without["label_contrast"] == 0
+
+
+def test_halves_of_a_batch_have_the_loss_of_the_whole():
+    prior = CPU64.place(make_prior("bottom", dropout=0.0, label_contrast=1.0))
+    objective = PriorObjective(prior, SimpleNamespace(), CPU64, 0, 1)
+    batch = CodeBatch(
+        codes=torch.randint(16, (6, 4, 4)), coarser=torch.randint(16, (6, 2, 2)), labels=torch.tensor([0, 1, 2] * 2),
+        uniforms=torch.rand(6), mirrored=torch.zeros(6, dtype=torch.bool), wrong_labels=torch.tensor([1, 2, 0] * 2),
+    )  # fmt: skip
+    whole = objective(*to_device(batch, torch.device("cpu")))[0].item()
+    halves = [objective(*to_device(half, torch.device("cpu")))[0].item() for half in split_batch(batch, 2)]
+    assert whole == pytest.approx(sum(halves) / 2, rel=1e-10)
+
+
+def test_a_prior_without_the_contrast_has_no_other_figures():
+    prior = CPU64.place(make_prior("top"))
+    objective = PriorObjective(prior, SimpleNamespace(), CPU64, 0, 1)
+    labels = torch.tensor([0, 1])
+    _, parts = objective(torch.randint(16, (2, 2, 2)), None, labels, torch.rand(2), torch.zeros(2, dtype=torch.bool))
+    assert parts == {}
