@@ -40,6 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "raster-deep": {"slope": "raster", "attention_every": 0},
     "no-attention": {"attention_every": 0},
     "no-dropout": {"dropout": 0.0},
+    "no-contrast": {"label_contrast": 0.0},
     "no-ema": {"train": {"ema_decay": 0.0}},
 }
 """Name -> what differs from the recipe's prior; `train` from its training."""
