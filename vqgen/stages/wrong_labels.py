@@ -1,6 +1,6 @@
 """Wrong labels to tell the true one from: for each image one that its codes might have had.
 
-Legend: `b` images, `n` codes of an image, `k` codebook entries, `y` labels.
+Legend: `b` images, `h w` grid, `k` codebook entries, `y` labels.
 """
 
 import torch
