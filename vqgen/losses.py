@@ -37,8 +37,7 @@ def vqvae_loss(
 
 def nats_of_images(logits: Float[Tensor, "b k h w"], codes: Int[Tensor, "b h w"]) -> Float[Tensor, " b"]:
     """Negative log-likelihood of each image's codes, in nats."""
-    logits = logits.float() if logits.element_size() < 4 else logits
-    return F.cross_entropy(logits, codes, reduction="none").sum(dim=(1, 2))
+    return F.cross_entropy(_at_least_float32(logits), codes, reduction="none").sum(dim=(1, 2))
 
 
 def label_contrast(nats_of_true: Float[Tensor, " b"], nats_of_wrong: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
@@ -57,4 +56,8 @@ def label_contrast(nats_of_true: Float[Tensor, " b"], nats_of_wrong: Float[Tenso
 
 def nats_per_code(logits: Float[Tensor, "b k h w"], codes: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
     """Mean negative log-likelihood of a code given the earlier ones, in nats."""
-    return F.cross_entropy(logits.float() if logits.element_size() < 4 else logits, codes)
+    return F.cross_entropy(_at_least_float32(logits), codes)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.float() if logits.element_size() < 4 else logits

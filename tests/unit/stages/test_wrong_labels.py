@@ -62,7 +62,7 @@ def test_the_label_that_the_codes_fit_is_drawn_most(pairs):
     assert pairs.probabilities(codes, own)[0, 0] > 0.9
 
 
-def test_images_without_a_label_tell_nothing(pairs, make_store):
+def test_images_without_a_label_tell_nothing(pairs):
     """Fifty of them hold nothing but code 3; counted with any label they would make it rare or frequent there."""
     codes, own = torch.full((1, 2, 2), 3), torch.tensor([2])
     found = pairs.probabilities(codes, own)[0]
