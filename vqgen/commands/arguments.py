@@ -96,6 +96,13 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         help="training steps of the classifiers that are trained to judge (default: as in the recipe)",
     )
     parser.add_argument(
+        "--classifiers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="classifiers trained for each accuracy score, a judging seed each; the score is their mean (default: 1)",
+    )
+    parser.add_argument(
         "--judging-seed", type=int, default=0, metavar="N", help="seed of halves, choices and classifiers (default: 0)"
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")

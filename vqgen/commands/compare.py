@@ -26,10 +26,11 @@ _ROWS = {
     "recall": "recall",
     "sample_accuracy": "sample accuracy",
     "cas": "cas",
+    "cas_deviation": "cas, deviation",
     "copies": "copies",
     "samples_per_second": "samples/s",
 }
-"""Figure -> what it is called in the table, in the table's order."""
+"""Figure -> what it is called in the table, in the table's order; the deviation is that of several classifiers."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,11 @@ def _judge(judge: "Judge", contender: "Contender", arguments: argparse.Namespace
     samples, speed = _timed_samples(contender, arguments)
     figures = own.rate() + own.reconstruction(None) + own.memorisation(samples)[0]
     figures += judge.distribution(samples) + judge.naming(samples)
-    figures += [] if arguments.no_score else judge.accuracy_score(samples, companions=False)
+    figures += [] if arguments.no_score else judge.accuracy_score(samples)
     found: dict[str, float | None] = {figure.name: figure.value for figure in figures}
     found |= {"parameters": contender.parameters, "training_seconds": contender.training_seconds}
     found |= {"samples_per_second": speed}
-    values = {name: found.get(name) for name in _ROWS}
+    values = {name: found.get(name) for name in _ROWS if name != "cas_deviation" or judge.classifiers > 1}
     return Judgement(contender, samples, values, _floors(figures))
 
 
@@ -115,18 +116,19 @@ def _timed_samples(contender: "Contender", arguments: argparse.Namespace) -> "tu
 
 def _of_real_images(judge: "Judge", samples: "Samples") -> dict[str, float]:
     """The accuracy score of as many real images as there are samples, and its floor: what a run could reach."""
-    from vqgen.commands.judging import Samples
-
-    real = judge.as_many_real(samples)
-    (score,) = judge.accuracy_score(Samples(real.images, real.labels), companions=False)
-    floor = {} if score.floor is None else {"cas_floor": score.floor}
-    return {"images": len(real), "cas": score.value, **floor}
+    score, *of_several = judge.accuracy_score_of_real(samples)
+    found = {"images": score.counts["trained on"], "cas": score.value}
+    if of_several:
+        found["cas_deviation"] = of_several[0].value
+    return found if score.floor is None else found | {"cas_floor": score.floor}
 
 
 def comparison_table(judgements: Sequence[Judgement]) -> str:
     """A table with a line for each figure and a column for each run; the noise floor is the largest of the runs'."""
     rows = [("", *(judgement.contender.name for judgement in judgements), "floor")]
     for name, title in _ROWS.items():
+        if name not in judgements[0].values:
+            continue
         floors = [judgement.floors[name] for judgement in judgements if name in judgement.floors]
         cells = [_cell(name, judgement.values[name]) for judgement in judgements]
         rows.append((title, *cells, f"{max(floors):.4g}" if floors else "-"))
@@ -158,9 +160,10 @@ def _notes(judge: "Judge", real: Mapping[str, float], arguments: argparse.Namesp
     ]
     if real:
         floor = f" (floor {real['cas_floor']:.4g})" if "cas_floor" in real else ""
+        several = f"mean of {judge.classifiers} classifiers, " if judge.classifiers > 1 else ""
         notes.append(
-            f"cas: {judge.section.train.steps} steps each, tested on {len(judge.held_out):,} {judge.held_out.split} "
-            f"images; of {real['images']:,} real training images {real['cas']:.4g}{floor}"
+            f"cas: {several}{judge.section.train.steps} steps each, tested on {len(judge.held_out):,} "
+            f"{judge.held_out.split} images; of {real['images']:,} real training images {real['cas']:.4g}{floor}"
         )
     notes.append("training time: as each run recorded it, without classifier and samples; samples/s: on this machine")
     return notes

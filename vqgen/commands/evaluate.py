@@ -104,7 +104,8 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: arg
     if group == "naming":
         return judge.naming(samples)
     if group == "score":
-        return judge.accuracy_score(samples)
+        scores = (judge.accuracy_score, judge.accuracy_score_of_real, judge.accuracy_score_of_reconstructions)
+        return [figure for score in scores for figure in score(samples)]
     figures, indices = judge.memorisation(samples)
     if arguments.pictures:
         from vqgen.report import save_neighbours
@@ -182,6 +183,7 @@ def judging_settings(judge: "Judge", arguments: argparse.Namespace) -> dict[str,
         "space": judge.space.name if judge.space else None,
         "reference": judge.reference.split,
         "seed_of_judging": judge.seed,
+        "classifiers_of_a_score": judge.classifiers,
         "sampling": {
             name: getattr(arguments, name)
             for name in ("images_per_label", "seed", "temperature", "top_k", "top_p", "guidance_scale", "keep")

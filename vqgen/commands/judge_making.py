@@ -57,6 +57,7 @@ def make_judge(
         _section_of_score(pipe, judging, arguments.classifier_steps),
         accelerator=make_accelerator(compute) if trains or needs_space else None,
         features_file=Path(arguments.reference_features) if arguments.reference_features else None,
+        classifiers=_at_least_1("--classifiers", arguments.classifiers),
         quiet=arguments.quiet,
     )
     if needs_space:
@@ -93,7 +94,7 @@ def _section_of_score(pipe: "ImagePipeline", judging: "ImagePipeline | None", st
 
     has_recipe = judging if judging is not None and "recipe.toml" in judging.parts.texts else pipe
     section = recipe_of(has_recipe).classifier_or_default
-    return section if steps is None else section.with_steps(_at_least_1(steps))
+    return section if steps is None else section.with_steps(_at_least_1("--classifier-steps", steps))
 
 
 def _check_labels(pipe: "ImagePipeline", arguments: argparse.Namespace, needs_space: bool, trains: bool) -> None:
@@ -169,7 +170,7 @@ def _other_classifier(judge: "Judge", judging: "ImagePipeline", name: str, compu
     return ClassifierSpace(compute.place(parts.classifier).eval(), parts.classifier_hash, compute)
 
 
-def _at_least_1(steps: int) -> int:
-    if steps < 1:
-        raise ConfigError(f"--classifier-steps: should be at least 1, found {steps}")
-    return steps
+def _at_least_1(option: str, found: int) -> int:
+    if found < 1:
+        raise ConfigError(f"{option}: should be at least 1, found {found}")
+    return found

@@ -25,7 +25,6 @@ from vqgen.evaluation import (
     FeatureSpace,
     Figure,
     accuracy,
-    as_image_set,
     as_many_per_label,
     code_likelihood,
     compare_distributions,
@@ -78,6 +77,7 @@ class Judge:
         section: The classifier to train for the classification accuracy score, and how.
         accelerator: The process that trains it; None leaves the score out.
         features_file: Where the features of the reference are kept; None computes them.
+        classifiers: How many to train for each score.
         quiet: Show no progress bars.
     """
 
@@ -90,6 +90,7 @@ class Judge:
     section: ClassifierSection
     accelerator: Accelerator | None = None
     features_file: Path | None = None
+    classifiers: int = 1
     quiet: bool = True
     _drawn: tuple[Samples, Features] | None = field(default=None, init=False, repr=False)
 
@@ -247,46 +248,52 @@ class Judge:
             lambda: difference(of_halves, halves(len(real), self.seed)),
         )
 
-    def accuracy_score(self, samples: Samples, *, companions: bool = True) -> list[Figure]:
-        """The classification accuracy score of samples and, beside it, of as many real images and reconstructions."""
-        sets = {"cas": (samples.images, samples.labels)}
-        if companions:
-            real = self.as_many_real(samples)
-            decoded = self.pipe.reconstruct_tensor(real.images, real.labels)
-            sets |= {"cas_of_real": (real.images, real.labels), "cas_of_reconstructions": (decoded, real.labels)}
-        figures = []
-        for name, (images, labels) in sets.items():
-            figures += self._score(name, self.train_classifier(images, labels), len(images))
-        return figures
+    def accuracy_score(self, samples: Samples) -> list[Figure]:
+        """The classification accuracy score of samples."""
+        return self._scorer.figures("cas", lambda _: (samples.images, samples.labels), self.held_out.split)
 
-    def as_many_real(self, samples: Samples) -> RealImages:
+    def accuracy_score_of_real(self, samples: Samples) -> list[Figure]:
+        """The score of as many real images of each label, which is what samples could reach."""
+
+        def shown(seed: int) -> tuple[Tensor, Tensor]:
+            real = self._as_many_real(samples, seed)
+            return real.images, real.labels
+
+        return self._scorer.figures("cas_of_real", shown, self.held_out.split)
+
+    def accuracy_score_of_reconstructions(self, samples: Samples) -> list[Figure]:
+        """The score of their reconstructions."""
+
+        def shown(seed: int) -> tuple[Tensor, Tensor]:
+            real = self._as_many_real(samples, seed)
+            return self.pipe.reconstruct_tensor(real.images, real.labels), real.labels
+
+        return self._scorer.figures("cas_of_reconstructions", shown, self.held_out.split)
+
+    def _as_many_real(self, samples: Samples, seed: int) -> RealImages:
         """As many training images of each label as there are samples of it, or all where there are fewer."""
-        return self.train.subset(as_many_per_label(self.train.labels, samples.labels, self.seed))
+        return self.train.subset(as_many_per_label(self.train.labels, samples.labels, seed))
 
     def train_classifier(self, images: Tensor, labels: Tensor) -> ImageClassifier:
-        """Trains the classifier on `images` and nothing else."""
+        """Trains the classifier of the score on `images` and nothing else."""
+        return self._scorer.train(images, labels)
+
+    @cached_property
+    def _scorer(self) -> AccuracyScorer:
         assert self.accelerator is not None
         data = self.pipe.parts.data
-        scorer = AccuracyScorer(
+        return AccuracyScorer(
             self.section.config(data, len(self.pipe.label_map)),
             self.section,
             data,
-            as_image_set(self.held_out.images, self.held_out.labels),
+            self.held_out.images,
+            self.held_out.labels,
             self.accelerator,
             self.pipe.compute,
             self.seed,
+            classifiers=self.classifiers,
+            quiet=self.quiet,
         )
-        return scorer.train(images, labels, quiet=self.quiet)
-
-    def _score(self, name: str, classifier: ImageClassifier, trained_on: int) -> list[Figure]:
-        named = ClassifierSpace(classifier, "", self.pipe.compute)(self.held_out.images).log_probabilities
-
-        def share(chosen: Tensor) -> dict[str, float]:
-            return {name: accuracy(named[chosen], self.held_out.labels[chosen])}
-
-        counts = {"trained on": trained_on, self.held_out.split: len(self.held_out)}
-        steps = f"{self.section.train.steps} steps"
-        return self._of_halves("accuracy score", steps, counts, share, self.held_out)
 
     def memorisation(self, samples: Samples) -> tuple[list[Figure], Tensor]:
         """How near samples are to training images, and the index of each sample's nearest one."""

@@ -66,8 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("  ".join(cells), flush=True)
     limits = {key: limits[key] for key in ("precision", "recall") if key in limits}
     if not arguments.no_score:
-        real = judge.as_many_real(samples)
-        limits["cas"] = judge.accuracy_score(Samples(real.images, real.labels), companions=False)[0].value
+        limits["cas"] = judge.accuracy_score_of_real(samples)[0].value
     plot_trade_off(points, limits, arguments.vary, folder / "trade-off.png")
     document = provenance(judge, arguments) | {"varied": arguments.vary, "points": points, "real_images": limits}
     write_json(folder / "trade-off.json", document)
@@ -77,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _judge(judge: "Judge", samples: "Samples", *, scores: bool) -> "list[Figure]":
     figures = judge.distribution(samples) + judge.naming(samples) + judge.memorisation(samples)[0]
-    return figures + (judge.accuracy_score(samples, companions=False) if scores else [])
+    return figures + (judge.accuracy_score(samples) if scores else [])
 
 
 def _check_values(judge: "Judge", name: str, values: list[float]) -> None:

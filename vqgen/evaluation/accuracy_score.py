@@ -1,6 +1,7 @@
 """Classification accuracy score: can a classifier that has seen nothing but samples name real images?"""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,16 +11,22 @@ from torch import Tensor
 
 from vqgen.compute import Compute
 from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
-from vqgen.data import ImageSet, TrainingOrder
-from vqgen.evaluation.distribution import check_count
+from vqgen.data import TrainingOrder
+from vqgen.evaluation.distribution import check_count, spread
+from vqgen.evaluation.features import ClassifierSpace, halves
+from vqgen.evaluation.figures import Figure, difference, figures_with_floor
+from vqgen.evaluation.scores import accuracy
 from vqgen.evaluation.training import as_image_set, train_on
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.objective import Session
 from vqgen.randomness import derive_seed
 
+ImagesOfSeed = Callable[[int], tuple[UInt8[Tensor, "n c H W"], Int64[Tensor, " n"]]]
+"""Seed of a classifier -> the images that it is shown, and their labels."""
+
 
 class AccuracyScorer:
-    """Trains one and the same classifier on sets of images, and tests it on real ones.
+    """Trains one and the same kind of classifier on sets of images, and tests it on real ones.
 
     The weights after the last step are kept: none are chosen by the test images.
 
@@ -27,10 +34,13 @@ class AccuracyScorer:
         config: The classifier.
         section: How to train it.
         data: The images' transform and augmentation.
-        test: Real images to name.
+        test_images: Real images to name.
+        test_labels: Their labels.
         accelerator: The process that trains.
         compute: Number format of the computation.
         seed: Seed of weights, order and augmentation, the same for every set.
+        classifiers: How many to train on a set, with the seeds from `seed` on; its score is their mean.
+        quiet: Show no progress bars.
 
     Source: Ravuri and Vinyals 2019, arXiv 1905.10887; VQ-VAE-2, arXiv 1906.00446, section 4.2.
     """
@@ -40,49 +50,87 @@ class AccuracyScorer:
         config: ClassifierConfig,
         section: ClassifierSection,
         data: DataConfig,
-        test: ImageSet,
+        test_images: UInt8[Tensor, "m c H W"],
+        test_labels: Int64[Tensor, " m"],
         accelerator: Accelerator,
         compute: Compute,
         seed: int,
+        *,
+        classifiers: int = 1,
+        quiet: bool = True,
     ) -> None:
-        self.config, self.data, self.test = config, data, test
-        self.accelerator, self.compute, self.seed = accelerator, compute, seed
+        self.config, self.data = config, data
+        self.test_images, self.test_labels = test_images, test_labels
+        self.accelerator, self.compute, self.quiet = accelerator, compute, quiet
+        self.seed, self.seeds = seed, range(seed, seed + classifiers)
         steps = section.train.steps
         train = section.train.model_copy(
             update={"validate_every": steps, "save_every": steps, "epochs": None, "patience": 0, "tracker": "none"}
         )
         self.section = section.model_copy(update={"train": train})
 
+    def figures(self, name: str, shown: ImagesOfSeed, split: str) -> list[Figure]:
+        """The classification accuracy score of a set of images: the share of the test images named right.
+
+        Args:
+            name: What the figure is called; the deviation of several classifiers is `NAME_deviation`.
+            shown: Seed -> images to train the classifier of this seed on, and their labels.
+            split: What the test images are called.
+
+        Raises:
+            DataError: There is no image.
+        """
+        trained_on, named = 0, []
+        for seed in self.seeds:
+            images, labels = shown(seed)
+            classifier = self.train(images, labels, seed=seed)
+            named.append(ClassifierSpace(classifier, "", self.compute)(self.test_images).log_probabilities)
+            trained_on = len(images)
+
+        def score(chosen: Tensor) -> dict[str, float]:
+            found = spread([accuracy(each[chosen], self.test_labels[chosen]) for each in named])
+            deviation = {f"{name}_deviation": found.deviation} if len(named) > 1 else {}
+            return {name: found.mean} | deviation
+
+        several = f", {len(named)} classifiers" if len(named) > 1 else ""
+        return figures_with_floor(
+            "accuracy score",
+            f"{self.section.train.steps} steps{several}",
+            {"trained on": trained_on, split: len(self.test_labels)},
+            score(torch.arange(len(self.test_labels))),
+            lambda: difference(score, halves(len(self.test_labels), self.seed)),
+        )
+
     def train(
-        self, images: UInt8[Tensor, "n c H W"], labels: Int64[Tensor, " n"], *, quiet: bool = True
+        self, images: UInt8[Tensor, "n c H W"], labels: Int64[Tensor, " n"], *, seed: int | None = None
     ) -> ImageClassifier:
-        """Trains the classifier on `images`; its accuracy on the test images is their score.
+        """Trains a classifier on `images` and nothing else.
 
         Args:
             images: Images to train on.
             labels: Their labels.
-            quiet: Show no progress bar.
+            seed: Seed of the classifier; None is that of the scorer.
 
         Raises:
             DataError: There is no image.
         """
         check_count("classification accuracy score", len(images), 1)
-        train = self.section.train
-        order = TrainingOrder(
-            len(images), train.batch_size, derive_seed(self.seed, "score"), train.steps * train.batch_size
-        )
+        train, seed = self.section.train, self.seed if seed is None else seed
+        order = TrainingOrder(len(images), train.batch_size, derive_seed(seed, "score"), train.steps * train.batch_size)
         with tempfile.TemporaryDirectory() as folder:
             session = Session(
                 stage="score",
-                seed=self.seed,
+                seed=seed,
                 accelerator=self.accelerator,
                 folder=Path(folder),
                 double=self.compute.dtype == "float64",
-                quiet=quiet,
+                quiet=self.quiet,
             )
             model, _ = train_on(
                 as_image_set(images, labels),
-                self.test,  # looked at once, after the last step: nothing is chosen by it
+                as_image_set(
+                    self.test_images, self.test_labels
+                ),  # looked at once, after the last step: nothing is chosen by it
                 self.config,
                 self.section,
                 self.data,

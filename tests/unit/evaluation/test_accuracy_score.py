@@ -23,9 +23,10 @@ def stripes(b):
     return images, labels
 
 
-def scorer(test, seed=0):
+def scorer(test, seed=0, **options):
+    compute = Compute.resolve("cpu")
     return AccuracyScorer(
-        SECTION.config(DATA, 2), SECTION, DATA, as_image_set(*test), Accelerator(cpu=True), Compute.resolve("cpu"), seed
+        SECTION.config(DATA, 2), SECTION, DATA, *test, Accelerator(cpu=True), compute, seed, **options
     )
 
 
@@ -55,6 +56,31 @@ def test_the_test_images_choose_nothing():
     shown = stripes(32)
     one, other = (scorer(test).train(*shown).state_dict() for test in (stripes(10), (shown[0][:4], 1 - shown[1][:4])))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_score_is_the_share_of_the_test_images_named_right():
+    test, (images, labels) = stripes(30), stripes(64)
+    wrong = torch.arange(30) < 6
+    judge = scorer((test[0], torch.where(wrong, 1 - test[1], test[1])))
+    (found,) = judge.figures("cas", lambda _: (images, labels), "test")
+    assert (found.name, found.value, found.space) == ("cas", 0.8, "40 steps")
+    assert found.counts == {"trained on": 64, "test": 30}
+    assert judge.figures("cas", lambda _: (images, 1 - labels), "test")[0].value == pytest.approx(0.2)
+
+
+def test_each_of_several_classifiers_is_shown_what_is_of_its_seed():
+    """Seed 3 is shown right labels and seed 4 wrong ones: the mean is half, the deviation too."""
+    images, labels = stripes(64)
+    seen = []
+
+    def shown(seed):
+        seen.append(seed)
+        return images, labels if seed == 3 else 1 - labels
+
+    score, deviation = scorer(stripes(30), 3, classifiers=2).figures("cas_of_real", shown, "test")
+    assert seen == [3, 4]
+    assert (score.name, score.value, score.space) == ("cas_of_real", 0.5, "40 steps, 2 classifiers")
+    assert (deviation.name, deviation.value) == ("cas_of_real_deviation", 0.5)
 
 
 def test_without_images_there_is_no_score():
