@@ -1,5 +1,6 @@
 """A changed recipe is refused, and nothing is touched, until --redo; what changes no result changes nothing."""
 
+import json
 import os
 import shutil
 
@@ -24,6 +25,7 @@ def again(vqgen, tiny_toml, copied):
     [
         (["--vqvae.train.steps", 25], "vqvae", "vqvae.train.steps: 24 -> 25"),
         (["--data.random-shift", 1], "vqvae", "data.random_shift: 0 -> 1"),
+        (["--data.mirrored-copies"], "codes", "data.mirrored_copies: (absent) -> True"),
         (["--priors.1.channels", 12], "prior-bottom", "priors.1.channels: 8 -> 12"),
         (["--generate.temperature", 0.5], "samples", "generate.temperature: 1.0 -> 0.5"),
         (["--seed", 1], "vqvae", "seed: 0 -> 1"),
@@ -53,6 +55,21 @@ def test_what_changes_no_result_changes_nothing(again, copied):
     assert finished.out.count("complete") == 5
     changed = {path for path, entry in all_files(copied).items() if entry != before[path]}
     assert changed == {"recipe.toml"}
+
+
+def test_copies_for_the_priors_leave_the_vqvae_as_it_is(again, copied):
+    """Also where an earlier version recorded them for the VQ-VAE, which never saw them."""
+    path = copied / "vqvae" / "stage.json"
+    document = json.loads(path.read_text())
+    document["fields"]["data.augmented_copies"] = 0
+    path.write_text(json.dumps(document))
+    before = record(copied / "vqvae")["output"]
+    finished = again("--redo", "--data.mirrored-copies", "--quiet")
+    assert finished.code == 0, finished.err
+    assert "vqvae: complete" in finished.out
+    assert record(copied / "vqvae")["output"] == before
+    for stage in ("codes", "prior-top", "prior-bottom", "samples"):
+        assert (copied / f"{stage}.old-1").is_dir()
 
 
 def test_redo_makes_the_priors_of_a_new_vqvae_too_and_keeps_the_old(again, copied, vqgen, tmp_path):

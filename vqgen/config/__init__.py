@@ -5,7 +5,7 @@ from vqgen.config.baseline_recipe import AnyRecipe, AutoencoderSection, Baseline
 from vqgen.config.baselines import AutoencoderConfig, AutoencoderSettings, BaselineKind
 from vqgen.config.checks import check_recipe
 from vqgen.config.data import DataConfig
-from vqgen.config.fingerprint import differences, result_fields, stage_fields
+from vqgen.config.fingerprint import differences, own_fields, result_fields, stage_fields
 from vqgen.config.loading import find_recipe, read_recipe, save_recipe, shipped_recipes
 from vqgen.config.models import (
     ClassifierConfig,
@@ -49,6 +49,7 @@ __all__ = [
     "differences",
     "find_recipe",
     "level_names",
+    "own_fields",
     "read_recipe",
     "require_codes",
     "result_fields",

@@ -97,10 +97,18 @@ def _guidance_problems(recipe: Recipe) -> list[str]:
 
 
 def _baseline_problems(recipe: BaselineRecipe) -> list[str]:
-    size = recipe.data.image_size
-    if size >= _LEAST_BASELINE_SIZE and size % 2 == 0:
-        return []
-    return [f"data.image_size: should be even and at least {_LEAST_BASELINE_SIZE} for [autoencoder], found {size}"]
+    data = recipe.data
+    problems = [
+        f"data.{name}: should be left out of a baseline, which has no codes, found {value}"
+        for name, value in {"augmented_copies": data.augmented_copies, "mirrored_copies": data.mirrored_copies}.items()
+        if value
+    ]
+    if data.image_size < _LEAST_BASELINE_SIZE or data.image_size % 2:
+        problems.append(
+            f"data.image_size: should be even and at least {_LEAST_BASELINE_SIZE} for [autoencoder], "
+            f"found {data.image_size}"
+        )
+    return problems
 
 
 def _baseline_generate_problems(recipe: BaselineRecipe) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Any
 from vqgen.config.base import Config, is_runtime_field, is_unchanged_added_field
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe, require_codes
 
+_OF_CODES_ALONE = ("data.augmented_copies", "data.mirrored_copies")
+"""Fields of [data] that say which copies of the images have codes; whatever trains on images never sees them."""
+
 
 def result_fields(config: Config, prefix: str) -> dict[str, Any]:
     """Flattens the fields that change a result to `{"vqvae.train.steps": 800, ...}`."""
@@ -25,6 +28,15 @@ def result_fields(config: Config, prefix: str) -> dict[str, Any]:
 
 def stage_fields(recipe: AnyRecipe, stage: str) -> dict[str, Any]:
     """The fields that change the result of `stage`: vqvae, autoencoder, codes, classifier, samples or prior-LEVEL."""
+    return own_fields(_section_fields(recipe, stage), stage)
+
+
+def own_fields(fields: dict[str, Any], stage: str) -> dict[str, Any]:
+    """Those of the fields that `stage` depends on; records of earlier versions hold further ones."""
+    return {name: value for name, value in fields.items() if stage == "codes" or name not in _OF_CODES_ALONE}
+
+
+def _section_fields(recipe: AnyRecipe, stage: str) -> dict[str, Any]:
     if stage in ("vqvae", "autoencoder"):
         section = recipe.autoencoder if isinstance(recipe, BaselineRecipe) else recipe.vqvae
         return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(section, stage)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from vqgen.checkpoint import read_json
-from vqgen.config import differences, save_recipe, stage_fields
+from vqgen.config import differences, own_fields, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.files import move_aside, write_json
 from vqgen.stages.context import RunContext
@@ -72,7 +72,8 @@ def read_record(folder: Path) -> StageRecord | None:
     if not path.is_file():
         return None
     try:
-        return StageRecord(**read_json(path))
+        record = StageRecord(**read_json(path))
+        return replace(record, fields=own_fields(record.fields, record.stage))
     except TypeError as error:
         raise CheckpointError(f"{path}: is no record of a stage ({error}); move {folder} away and run again") from error
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from vqgen.config import differences, stage_fields
+from vqgen.config import differences, own_fields, stage_fields
 from vqgen.config.overrides import apply_overrides
 
 STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"]
@@ -35,6 +35,8 @@ def test_where_and_how_fast_changes_no_fingerprint(tiny_recipe, options):
         ("--seed 1", STAGES),
         ("--data.validation-fraction 0.2", ["vqvae", "codes", "classifier"]),
         ("--data.horizontal-flip", ["vqvae", "codes", "classifier"]),
+        ("--data.mirrored-copies", ["codes"]),
+        ("--data.augmented-copies 3", ["codes"]),
         ("--vqvae.codebook-size 16", ["vqvae"]),
         ("--vqvae.downsample 8 2", ["vqvae"]),
         ("--vqvae.train.steps 5", ["vqvae"]),
@@ -71,6 +73,13 @@ def test_fields_that_came_later_are_no_difference_at_their_defaults(tiny_recipe)
     fields = stage_fields(tiny_recipe(), "samples")
     assert not {"generate.guidance_scale", "generate.keep"} & fields.keys()
     assert "generate.top_k" in fields
+
+
+def test_a_record_that_holds_fields_of_the_codes_still_fits(tiny_recipe):
+    fields = stage_fields(tiny_recipe(), "vqvae")
+    recorded = fields | {"data.augmented_copies": 3, "data.mirrored_copies": True}
+    assert own_fields(recorded, "vqvae") == fields
+    assert own_fields(recorded, "codes") == recorded
 
 
 def test_an_unknown_level_is_no_stage(tiny_recipe):
