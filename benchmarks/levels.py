@@ -48,7 +48,7 @@ def accuracy_scorer(
 ) -> Callable[[Tensor, Tensor], float]:
     """What tells the share of held-out images named right by a classifier that is trained on given images alone."""
     section = recipe_of(pipe).classifier_or_default.with_steps(steps)
-    judge = Judge(pipe, train, held_out, held_out, seed, None, section, make_accelerator(pipe.compute))
+    judge = Judge(pipe, train, held_out, seed, held_out, None, section, make_accelerator(pipe.compute))
     return lambda images, labels: judge.accuracy_score(Samples(images, labels))[0].value
 
 

@@ -3,22 +3,18 @@
 Legend: `n` images, `c` channels, `H W` image.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vqgen.baseline_pipeline import BaselinePipeline
-from vqgen.codes import Codes
+from vqgen.commands.model_judging import ModelJudge
 from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
 from vqgen.evaluation import (
-    IMPORTANCE_SAMPLES,
     AccuracyScorer,
     ClassifierSpace,
     Features,
@@ -26,28 +22,18 @@ from vqgen.evaluation import (
     Figure,
     accuracy,
     as_many_per_label,
-    code_likelihood,
     compare_distributions,
     difference,
     figures_with_floor,
     halves,
     inception_score,
     inception_scores,
-    latent_likelihood,
     load_features,
     memorisation,
     nearest,
-    reconstruction_errors,
     save_features,
 )
-from vqgen.image_pipeline import ImagePipeline
-from vqgen.metrics import code_usage
 from vqgen.models.image_classifier import ImageClassifier
-from vqgen.models.latent_model import VariationalModel
-from vqgen.pipeline import VQGenPipeline
-
-MOST_BOUNDED = 1000
-"""Images of a split whose likelihood is bounded, at most: each takes as many decodings as there are draws."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +50,11 @@ class Samples:
 
 
 @dataclass
-class Judge:
-    """Judges a pipeline against real images.
+class Judge(ModelJudge):
+    """Judges a pipeline and its samples against real images.
 
     Attributes:
-        pipe: The pipeline.
-        train: Real images that it was trained on.
-        held_out: Real images that it never saw.
         reference: Real images whose distribution samples should have: `train` or `held_out`.
-        seed: Seed of the halves, of what is chosen among real images and of the classifiers that are trained.
         space: Where distributions are compared; None leaves out what needs one.
         section: The classifier to train for the classification accuracy score, and how.
         accelerator: The process that trains it; None leaves the score out.
@@ -81,11 +63,7 @@ class Judge:
         quiet: Show no progress bars.
     """
 
-    pipe: ImagePipeline
-    train: RealImages
-    held_out: RealImages
     reference: RealImages
-    seed: int
     space: FeatureSpace | None
     section: ClassifierSection
     accelerator: Accelerator | None = None
@@ -116,84 +94,6 @@ class Judge:
         if self._drawn is None or self._drawn[0] is not samples:
             self._drawn = (samples, self.space(samples.images))
         return self._drawn[1]
-
-    @cached_property
-    def _held_out_codes(self) -> Codes:
-        return self._with_codes.encode_tensor(self.held_out.images)
-
-    @property
-    def _with_codes(self) -> VQGenPipeline:
-        assert isinstance(self.pipe, VQGenPipeline)
-        return self.pipe
-
-    # what needs no samples
-
-    def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Figure]:
-        """Errors of reconstructions of the held-out images."""
-        images = self.held_out.images
-        decoded = self.pipe.reconstruct_tensor(images, self.held_out.labels)
-
-        def errors(chosen: Tensor) -> dict[str, float]:
-            return reconstruction_errors(images[chosen], decoded[chosen], lpips)
-
-        counts = {self.held_out.split: len(images)}
-        return self._of_halves("reconstruction", "pixels", counts, errors, self.held_out)
-
-    def codes(self) -> list[Figure]:
-        """Usage and perplexity of each codebook over the held-out images."""
-        size = self._with_codes.vqvae.config.codebook_size
-
-        def usage(chosen: Tensor) -> dict[str, float]:
-            figures = {}
-            for level, grid in self._held_out_codes.grids.items():
-                used = code_usage(grid[chosen].flatten().bincount(minlength=size))
-                figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
-            return figures
-
-        counts = {self.held_out.split: len(self.held_out)}
-        return self._of_halves("codes", f"{size} codes a level", counts, usage, self.held_out)
-
-    def likelihood(self) -> list[Figure]:
-        """Nats per code of each level, and bits per pixel, of training images and of held-out ones.
-
-        Of a variational autoencoder: its bounds, in nats per image.
-        """
-        if isinstance(self.pipe, BaselinePipeline):
-            return [figure for real in (self.train, self.held_out) for figure in self._bounds(self.pipe, real)]
-        return [figure for real in (self.train, self.held_out) for figure in self._likelihood_of(real)]
-
-    def rate(self) -> list[Figure]:
-        """Bits per pixel of held-out images: of the codes as they are, and as the priors expect them; none without."""
-        if not isinstance(self.pipe, VQGenPipeline):
-            return []
-        expected = [figure for figure in self._likelihood_of(self.held_out) if figure.name.startswith("bpp_")]
-        raw = Figure("rate", "raw_bpp", self.pipe.raw_bpp, None, "codes")
-        return [raw, *(replace(figure, group="rate", name="bpp") for figure in expected)]
-
-    def _likelihood_of(self, real: RealImages) -> list[Figure]:
-        codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
-        found = code_likelihood(self._with_codes.parts.priors, codes, real.labels, self.pipe.compute)
-        pixels = real.images.shape[-1] * real.images.shape[-2]
-
-        def nats(chosen: Tensor) -> dict[str, float]:
-            return {f"{name}_{real.split}": value for name, value in found.figures(chosen, pixels).items()}
-
-        return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
-
-    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Figure]:
-        assert isinstance(pipe.model, VariationalModel)
-        if len(real) > MOST_BOUNDED:
-            real = real.subset(torch.cat(halves(len(real), self.seed))[:MOST_BOUNDED])
-        labels = pipe.known_labels(real.images, real.labels)
-        found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
-
-        def nats(chosen: Tensor) -> dict[str, float]:
-            return {f"{name}_{real.split}": value for name, value in found.figures(chosen).items()}
-
-        space = f"{IMPORTANCE_SAMPLES} importance samples"
-        return self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
-
-    # what judges samples
 
     def distribution(self, samples: Samples) -> list[Figure]:
         """Distances between the distributions of samples and of real images.
@@ -308,19 +208,6 @@ class Judge:
 
         whole = {"copies": found.copies, "nearer": found.nearer}
         return figures_with_floor("memorisation", "pixels", counts, whole, floor), nearest_index
-
-    def _of_halves(
-        self,
-        group: str,
-        space: str,
-        counts: dict[str, int],
-        compute: Callable[[Tensor], dict[str, float]],
-        real: RealImages,
-    ) -> list[Figure]:
-        whole = compute(torch.arange(len(real)))
-        return figures_with_floor(
-            group, space, counts, whole, lambda: difference(compute, halves(len(real), self.seed))
-        )
 
 
 def _as_points(images: Tensor) -> Tensor:

@@ -1,0 +1,133 @@
+"""What `vqgen evaluate` and `compare` compute of a checkpoint that needs no samples, group by group."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vqgen.baseline_pipeline import BaselinePipeline
+from vqgen.codes import Codes
+from vqgen.commands.real_images import RealImages
+from vqgen.evaluation import (
+    IMPORTANCE_SAMPLES,
+    Figure,
+    code_likelihood,
+    difference,
+    figures_with_floor,
+    halves,
+    latent_likelihood,
+    reconstruction_errors,
+)
+from vqgen.image_pipeline import ImagePipeline
+from vqgen.metrics import code_usage
+from vqgen.models.latent_model import VariationalModel
+from vqgen.pipeline import VQGenPipeline
+
+MOST_BOUNDED = 1000
+"""Images of a split whose likelihood is bounded, at most: each takes as many decodings as there are draws."""
+
+
+@dataclass
+class ModelJudge:
+    """Judges the models of a pipeline by real images.
+
+    Attributes:
+        pipe: The pipeline.
+        train: Real images that it was trained on.
+        held_out: Real images that it never saw.
+        seed: Seed of the halves, of what is chosen among real images and of the classifiers that are trained.
+    """
+
+    pipe: ImagePipeline
+    train: RealImages
+    held_out: RealImages
+    seed: int
+
+    def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Figure]:
+        """Errors of reconstructions of the held-out images."""
+        images = self.held_out.images
+        decoded = self.pipe.reconstruct_tensor(images, self.held_out.labels)
+
+        def errors(chosen: Tensor) -> dict[str, float]:
+            return reconstruction_errors(images[chosen], decoded[chosen], lpips)
+
+        counts = {self.held_out.split: len(images)}
+        return self._of_halves("reconstruction", "pixels", counts, errors, self.held_out)
+
+    def codes(self) -> list[Figure]:
+        """Usage and perplexity of each codebook over the held-out images."""
+        size = self._with_codes.vqvae.config.codebook_size
+
+        def usage(chosen: Tensor) -> dict[str, float]:
+            figures = {}
+            for level, grid in self._held_out_codes.grids.items():
+                used = code_usage(grid[chosen].flatten().bincount(minlength=size))
+                figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
+            return figures
+
+        counts = {self.held_out.split: len(self.held_out)}
+        return self._of_halves("codes", f"{size} codes a level", counts, usage, self.held_out)
+
+    def likelihood(self) -> list[Figure]:
+        """Nats per code of each level, and bits per pixel, of training images and of held-out ones.
+
+        Of a variational autoencoder: its bounds, in nats per image.
+        """
+        if isinstance(self.pipe, BaselinePipeline):
+            return [figure for real in (self.train, self.held_out) for figure in self._bounds(self.pipe, real)]
+        return [figure for real in (self.train, self.held_out) for figure in self._likelihood_of(real)]
+
+    def rate(self) -> list[Figure]:
+        """Bits per pixel of held-out images: of the codes as they are, and as the priors expect them; none without."""
+        if not isinstance(self.pipe, VQGenPipeline):
+            return []
+        expected = [figure for figure in self._likelihood_of(self.held_out) if figure.name.startswith("bpp_")]
+        raw = Figure("rate", "raw_bpp", self.pipe.raw_bpp, None, "codes")
+        return [raw, *(replace(figure, group="rate", name="bpp") for figure in expected)]
+
+    def _likelihood_of(self, real: RealImages) -> list[Figure]:
+        codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
+        found = code_likelihood(self._with_codes.parts.priors, codes, real.labels, self.pipe.compute)
+        pixels = real.images.shape[-1] * real.images.shape[-2]
+
+        def nats(chosen: Tensor) -> dict[str, float]:
+            return {f"{name}_{real.split}": value for name, value in found.figures(chosen, pixels).items()}
+
+        return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
+
+    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Figure]:
+        assert isinstance(pipe.model, VariationalModel)
+        if len(real) > MOST_BOUNDED:
+            real = real.subset(torch.cat(halves(len(real), self.seed))[:MOST_BOUNDED])
+        labels = pipe.known_labels(real.images, real.labels)
+        found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
+
+        def nats(chosen: Tensor) -> dict[str, float]:
+            return {f"{name}_{real.split}": value for name, value in found.figures(chosen).items()}
+
+        space = f"{IMPORTANCE_SAMPLES} importance samples"
+        return self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
+
+    @cached_property
+    def _held_out_codes(self) -> Codes:
+        return self._with_codes.encode_tensor(self.held_out.images)
+
+    @property
+    def _with_codes(self) -> VQGenPipeline:
+        assert isinstance(self.pipe, VQGenPipeline)
+        return self.pipe
+
+    def _of_halves(
+        self,
+        group: str,
+        space: str,
+        counts: dict[str, int],
+        compute: Callable[[Tensor], dict[str, float]],
+        real: RealImages,
+    ) -> list[Figure]:
+        whole = compute(torch.arange(len(real)))
+        return figures_with_floor(
+            group, space, counts, whole, lambda: difference(compute, halves(len(real), self.seed))
+        )
