@@ -38,8 +38,8 @@ def test_every_stage_says_how_long_it_took(trained):
         assert record(trained / stage)["seconds"] > 0
 
 
-def test_several_classifiers_have_a_row_of_their_deviation(vqgen, runs, tmp_path):
-    words = ("compare", *runs[:2], *FAST, "--classifiers", 2, "--json", tmp_path / "c.json")
+def test_several_seeds_have_a_row_of_their_deviation(vqgen, runs, tmp_path):
+    words = ("compare", *runs[:2], *FAST, "--score-seeds", 2, "--json", tmp_path / "c.json")
     finished = vqgen(*words)
     assert finished.code == 0, finished.err
     document = json.loads((tmp_path / "c.json").read_text())
@@ -47,7 +47,7 @@ def test_several_classifiers_have_a_row_of_their_deviation(vqgen, runs, tmp_path
     assert all(entry["figures"]["cas_deviation"] >= 0 for entry in document["runs"])
     assert document["real_images"].keys() == {"images", "cas", "cas_deviation", "cas_floor"}
     assert "cas, deviation  " in finished.out
-    assert "cas: mean of 2 classifiers, 4 steps each" in finished.out
+    assert "cas: mean of 2 seeds, 4 steps each" in finished.out
 
 
 def test_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):

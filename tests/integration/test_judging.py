@@ -164,7 +164,7 @@ def test_wrong_words_are_refused_and_write_nothing(vqgen, judged, tmp_path):
         (["--images-per-label", "1"], ["frechet distance", "at least 17 images", "found 10", "--images-per-label"]),
         (["--real-images", "0"], ["--real-images", "at least 1", "found 0"]),
         (["--classifier-steps", "0"], ["--classifier-steps", "at least 1", "found 0"]),
-        (["--classifiers", "0"], ["--classifiers", "at least 1", "found 0"]),
+        (["--score-seeds", "0"], ["--score-seeds", "at least 1", "found 0"]),
         (["--classifier", "nowhere"], ["'nowhere'"]),
         (["--inception-weights", "nowhere"], ["--inception-weights nowhere", "no such file"]),
         (["--lpips-weights", "nowhere"], ["--lpips-weights nowhere", "no such file"]),
@@ -203,16 +203,16 @@ def test_the_score_is_by_classifiers_of_the_checkpoint_that_judges(vqgen, traine
     assert real[0] == real[1]
 
 
-def test_the_score_of_several_classifiers_is_the_mean_of_their_seeds(vqgen, judged, tmp_path):
+def test_the_score_of_several_seeds_is_their_mean(vqgen, judged, tmp_path):
     def scores(*options):
         only = ("--only", "score", "--images-per-label", 6, "--classifier-steps", 20, "--quiet")
         finished = vqgen("evaluate", judged, *only, *options, "--json", tmp_path / "a.json")
         assert finished.code == 0, finished.err
         document = json.loads((tmp_path / "a.json").read_text())
-        return {figure["name"]: figure for figure in document["figures"]}, document["classifiers_of_a_score"]
+        return {figure["name"]: figure for figure in document["figures"]}, document["score_seeds"]
 
     single = [scores("--judging-seed", seed)[0] for seed in (5, 6)]
-    several, count = scores("--judging-seed", 5, "--classifiers", 2)
+    several, count = scores("--judging-seed", 5, "--score-seeds", 2)
     assert count == 2
     names = ("cas", "cas_of_real", "cas_of_reconstructions")
     assert several.keys() == {*names, *(f"{name}_deviation" for name in names)}
@@ -220,7 +220,7 @@ def test_the_score_of_several_classifiers_is_the_mean_of_their_seeds(vqgen, judg
         one, other = (found[name]["value"] for found in single)
         assert several[name]["value"] == pytest.approx((one + other) / 2)
         assert several[f"{name}_deviation"]["value"] == pytest.approx(abs(one - other) / 2)
-        assert several[name]["space"] == "20 steps, 2 classifiers"
+        assert several[name]["space"] == "20 steps, 2 seeds"
         assert several[name]["counts"] == single[0][name]["counts"]
     assert any(several[f"{name}_deviation"]["value"] > 0 for name in names)
 

@@ -96,11 +96,11 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         help="training steps of the classifiers that are trained to judge (default: as in the recipe)",
     )
     parser.add_argument(
-        "--classifiers",
+        "--score-seeds",
         type=int,
         default=1,
         metavar="N",
-        help="classifiers trained for each accuracy score, a judging seed each; the score is their mean (default: 1)",
+        help="judging seeds of each accuracy score, a classifier each; the score is their mean (default: 1)",
     )
     parser.add_argument(
         "--judging-seed", type=int, default=0, metavar="N", help="seed of halves, choices and classifiers (default: 0)"

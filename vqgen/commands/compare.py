@@ -30,7 +30,7 @@ _ROWS = {
     "copies": "copies",
     "samples_per_second": "samples/s",
 }
-"""Figure -> what it is called in the table, in the table's order; the deviation is that of several classifiers."""
+"""Figure -> what it is called in the table, in the table's order; the deviation is that over several seeds."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _judge(judge: "Judge", contender: "Contender", arguments: argparse.Namespace
     found: dict[str, float | None] = {figure.name: figure.value for figure in figures}
     found |= {"parameters": contender.parameters, "training_seconds": contender.training_seconds}
     found |= {"samples_per_second": speed}
-    values = {name: found.get(name) for name in _ROWS if name != "cas_deviation" or judge.classifiers > 1}
+    values = {name: found.get(name) for name in _ROWS if name != "cas_deviation" or judge.score_seeds > 1}
     return Judgement(contender, samples, values, _floors(figures))
 
 
@@ -160,7 +160,7 @@ def _notes(judge: "Judge", real: Mapping[str, float], arguments: argparse.Namesp
     ]
     if real:
         floor = f" (floor {real['cas_floor']:.4g})" if "cas_floor" in real else ""
-        several = f"mean of {judge.classifiers} classifiers, " if judge.classifiers > 1 else ""
+        several = f"mean of {judge.score_seeds} seeds, " if judge.score_seeds > 1 else ""
         notes.append(
             f"cas: {several}{judge.section.train.steps} steps each, tested on {len(judge.held_out):,} "
             f"{judge.held_out.split} images; of {real['images']:,} real training images {real['cas']:.4g}{floor}"

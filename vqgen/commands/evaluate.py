@@ -183,7 +183,7 @@ def judging_settings(judge: "Judge", arguments: argparse.Namespace) -> dict[str,
         "space": judge.space.name if judge.space else None,
         "reference": judge.reference.split,
         "seed_of_judging": judge.seed,
-        "classifiers_of_a_score": judge.classifiers,
+        "score_seeds": judge.score_seeds,
         "sampling": {
             name: getattr(arguments, name)
             for name in ("images_per_label", "seed", "temperature", "top_k", "top_p", "guidance_scale", "keep")

@@ -57,7 +57,7 @@ def make_judge(
         _section_of_score(pipe, judging, arguments.classifier_steps),
         accelerator=make_accelerator(compute) if trains or needs_space else None,
         features_file=Path(arguments.reference_features) if arguments.reference_features else None,
-        classifiers=_at_least_1("--classifiers", arguments.classifiers),
+        score_seeds=_at_least_1("--score-seeds", arguments.score_seeds),
         quiet=arguments.quiet,
     )
     if needs_space:

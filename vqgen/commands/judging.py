@@ -59,7 +59,7 @@ class Judge(ModelJudge):
         section: The classifier to train for the classification accuracy score, and how.
         accelerator: The process that trains it; None leaves the score out.
         features_file: Where the features of the reference are kept; None computes them.
-        classifiers: How many to train for each score.
+        score_seeds: How many classifiers to train for each score, with the seeds from `seed` on.
         quiet: Show no progress bars.
     """
 
@@ -68,7 +68,7 @@ class Judge(ModelJudge):
     section: ClassifierSection
     accelerator: Accelerator | None = None
     features_file: Path | None = None
-    classifiers: int = 1
+    score_seeds: int = 1
     quiet: bool = True
     _drawn: tuple[Samples, Features] | None = field(default=None, init=False, repr=False)
 
@@ -191,7 +191,7 @@ class Judge(ModelJudge):
             self.accelerator,
             self.pipe.compute,
             self.seed,
-            classifiers=self.classifiers,
+            num_seeds=self.score_seeds,
             quiet=self.quiet,
         )
 

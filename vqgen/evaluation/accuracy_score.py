@@ -39,7 +39,7 @@ class AccuracyScorer:
         accelerator: The process that trains.
         compute: Number format of the computation.
         seed: Seed of weights, order and augmentation, the same for every set.
-        classifiers: How many to train on a set, with the seeds from `seed` on; its score is their mean.
+        num_seeds: How many classifiers to train on a set, with the seeds from `seed` on; its score is their mean.
         quiet: Show no progress bars.
 
     Source: Ravuri and Vinyals 2019, arXiv 1905.10887; VQ-VAE-2, arXiv 1906.00446, section 4.2.
@@ -56,13 +56,13 @@ class AccuracyScorer:
         compute: Compute,
         seed: int,
         *,
-        classifiers: int = 1,
+        num_seeds: int = 1,
         quiet: bool = True,
     ) -> None:
         self.config, self.data = config, data
         self.test_images, self.test_labels = test_images, test_labels
         self.accelerator, self.compute, self.quiet = accelerator, compute, quiet
-        self.seed, self.seeds = seed, range(seed, seed + classifiers)
+        self.seed, self.seeds = seed, range(seed, seed + num_seeds)
         steps = section.train.steps
         train = section.train.model_copy(
             update={"validate_every": steps, "save_every": steps, "epochs": None, "patience": 0, "tracker": "none"}
@@ -73,7 +73,7 @@ class AccuracyScorer:
         """The classification accuracy score of a set of images: the share of the test images named right.
 
         Args:
-            name: What the figure is called; the deviation of several classifiers is `NAME_deviation`.
+            name: What the figure is called; the deviation over several seeds is `NAME_deviation`.
             shown: Seed -> images to train the classifier of this seed on, and their labels.
             split: What the test images are called.
 
@@ -92,7 +92,7 @@ class AccuracyScorer:
             deviation = {f"{name}_deviation": found.deviation} if len(named) > 1 else {}
             return {name: found.mean} | deviation
 
-        several = f", {len(named)} classifiers" if len(named) > 1 else ""
+        several = f", {len(named)} seeds" if len(named) > 1 else ""
         return figures_with_floor(
             "accuracy score",
             f"{self.section.train.steps} steps{several}",

@@ -68,7 +68,7 @@ def test_a_score_is_the_share_of_the_test_images_named_right():
     assert judge.figures("cas", lambda _: (images, 1 - labels), "test")[0].value == pytest.approx(0.2)
 
 
-def test_each_of_several_classifiers_is_shown_what_is_of_its_seed():
+def test_the_classifier_of_each_seed_is_shown_what_is_of_it():
     """Seed 3 is shown right labels and seed 4 wrong ones: the mean is half, the deviation too."""
     images, labels = stripes(64)
     seen = []
@@ -77,9 +77,9 @@ def test_each_of_several_classifiers_is_shown_what_is_of_its_seed():
         seen.append(seed)
         return images, labels if seed == 3 else 1 - labels
 
-    score, deviation = scorer(stripes(30), 3, classifiers=2).figures("cas_of_real", shown, "test")
+    score, deviation = scorer(stripes(30), 3, num_seeds=2).figures("cas_of_real", shown, "test")
     assert seen == [3, 4]
-    assert (score.name, score.value, score.space) == ("cas_of_real", 0.5, "40 steps, 2 classifiers")
+    assert (score.name, score.value, score.space) == ("cas_of_real", 0.5, "40 steps, 2 seeds")
     assert (deviation.name, deviation.value) == ("cas_of_real_deviation", 0.5)
 
 
