@@ -30,6 +30,7 @@ NAMES = {
     "usage_top", "usage_bottom", "perplexity_top", "perplexity_bottom",
     "nats_top_train", "nats_bottom_train", "bpp_train",
     "nats_top_validation", "nats_bottom_validation", "bpp_validation",
+    "entropy_top", "entropy_bottom", "entropy_top_of_real", "entropy_bottom_of_real",
     "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage",
     "inception_score", "inception_score_of_parts", "inception_score_deviation", "inception_score_of_real",
     "sample_accuracy", "real_accuracy",
@@ -144,6 +145,7 @@ def test_sweep_draws_curves_and_writes_their_points(vqgen, judged, tmp_path):
         document = json.loads((out / "trade-off.json").read_text())
         assert [point["value"] for point in document["points"]] == [float(value) for value in values]
         assert document["points"][0]["copies"] >= 0
+        assert document["points"][0]["entropy_bottom"] > 0
         assert document["points"][0]["frechet_distance"] != document["points"][1]["frechet_distance"]
         assert document["real_images"].keys() == {"precision", "recall", "cas"}
         assert pixels(out / "trade-off.png").shape[1] > 1000
@@ -151,6 +153,32 @@ def test_sweep_draws_curves_and_writes_their_points(vqgen, judged, tmp_path):
         "sweep", judged, "-o", tmp_path / "t", "--vary", "temperature", "--values", 0.5, "--no-score", *FAST
     )
     assert finished.code == 0, finished.err
+
+
+def test_hot_samples_have_more_varied_codes_than_cold_ones_and_real_images_have_their_own(vqgen, judged, tmp_path):
+    def variety(temperature):
+        words = (
+            "--only",
+            "variety",
+            "--images-per-label",
+            40,
+            "--temperature",
+            temperature,
+            "--json",
+            tmp_path / "a.json",
+        )
+        finished = vqgen("evaluate", judged, *words)
+        assert finished.code == 0, finished.err
+        return {figure["name"]: figure for figure in json.loads((tmp_path / "a.json").read_text())["figures"]}
+
+    cold, hot = variety(0), variety(100)
+    assert cold["entropy_top"]["value"] == 0  # each label's likeliest code
+    assert hot["entropy_top"]["value"] > 1 and hot["entropy_bottom"]["value"] > cold["entropy_bottom"]["value"]
+    # there are fewer held-out digits than samples: no more samples are looked at
+    assert cold["entropy_top"]["counts"] == {"samples": 179, "validation": 179}
+    for level in ("top", "bottom"):
+        assert cold[f"entropy_{level}_of_real"] == hot[f"entropy_{level}_of_real"]
+        assert cold[f"entropy_{level}_of_real"]["value"] > 0
 
 
 # what cannot be judged
@@ -236,10 +264,11 @@ def test_a_checkpoint_without_labels_is_judged_by_what_needs_none(vqgen, tmp_pat
     assert_refused(vqgen("evaluate", root / "tiny"), "has no labels", "--only reconstruction")
     assert_refused(vqgen("evaluate", root / "tiny", "--only", "distribution"), "has no labels", "--inception-weights")
     assert_refused(vqgen("sweep", root / "tiny", "-o", tmp_path / "s"), "has no labels")
-    words = ("--only", "reconstruction", "codes", "likelihood", "memorisation", "--images-per-label", 3)
+    words = ("--only", "reconstruction", "codes", "likelihood", "variety", "memorisation", "--images-per-label", 3)
     finished = vqgen("evaluate", root / "tiny", *words)
     assert finished.code == 0, finished.err
     assert "nearer" in finished.out
+    assert "3 samples, 3 validation" in finished.out.split("entropy_top")[1].splitlines()[0]
 
 
 def test_other_images_than_those_of_the_training_are_refused(vqgen, judged):

@@ -22,13 +22,14 @@ GROUPS = {
     "reconstruction": "errors of reconstructed held-out images",
     "codes": "usage and perplexity of the codebooks",
     "likelihood": "nats per code of each level, bits per pixel; of a VAE its bounds in nats per image",
+    "variety": "entropy of the codes of samples and of real images, given position and label",
     "distribution": "Frechet and kernel distance, precision, recall, density, coverage",
     "naming": "inception score, and how many samples a classifier of real images names right",
     "score": "classification accuracy score: trained on samples, tested on real images",
     "memorisation": "nearest training images",
 }
 
-OF_SAMPLES = ("distribution", "naming", "score", "memorisation")
+OF_SAMPLES = ("variety", "distribution", "naming", "score", "memorisation")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +80,7 @@ def _groups(pipe: "ImagePipeline", only: list[str] | None) -> list[str]:
 
     foreign: set[str] = set()
     if isinstance(pipe, BaselinePipeline):
-        foreign |= {"codes"} if pipe.has_bound else {"codes", "likelihood"}
+        foreign |= {"codes", "variety"} if pipe.has_bound else {"codes", "variety", "likelihood"}
         if len(pipe.label_map) and not pipe.takes_labels:
             foreign.add("score")
     asked = foreign & set(only or [])
@@ -99,6 +100,8 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: arg
     if group == "likelihood":
         return judge.likelihood()
     assert samples is not None
+    if group == "variety":
+        return judge.variety(samples)
     if group == "distribution":
         return judge.distribution(samples)
     if group == "naming":

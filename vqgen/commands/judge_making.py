@@ -71,6 +71,7 @@ def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object
 
     from vqgen.commands.judging import Samples
     from vqgen.data import to_tensor
+    from vqgen.pipeline import GenerationOutput
 
     wanted = argparse.Namespace(**(vars(arguments) | changes))
     output = pipe(
@@ -85,7 +86,8 @@ def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object
         batch_size=wanted.batch_size,
     )
     labels = torch.tensor([-1 if label is None else label for label in output.labels])
-    return Samples(torch.stack([to_tensor(image) for image in output.images]), labels)
+    codes = output.codes if isinstance(output, GenerationOutput) else None
+    return Samples(torch.stack([to_tensor(image) for image in output.images]), labels, codes)
 
 
 def _section_of_score(pipe: "ImagePipeline", judging: "ImagePipeline | None", steps: int | None) -> "ClassifierSection":

@@ -10,6 +10,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from torch import Tensor
 
+from vqgen.codes import Codes
 from vqgen.commands.model_judging import ModelJudge
 from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
@@ -22,6 +23,7 @@ from vqgen.evaluation import (
     Figure,
     accuracy,
     as_many_per_label,
+    code_entropies,
     compare_distributions,
     difference,
     figures_with_floor,
@@ -43,10 +45,12 @@ class Samples:
     Attributes:
         images: uint8 `(n, c, H, W)`.
         labels: int64 `(n,)`, -1 for none.
+        codes: What they were decoded from; None of a model without codes.
     """
 
     images: Tensor
     labels: Tensor
+    codes: Codes | None = None
 
 
 @dataclass
@@ -117,6 +121,24 @@ class Judge(ModelJudge):
         real = self._reference_features
         one, other = halves(len(real), self.seed)
         return compare_distributions(real.subset(one), real.subset(other), self.seed)
+
+    def variety(self, samples: Samples) -> list[Figure]:
+        """How varied the codes of samples are, beside those of as many held-out images of each label."""
+        assert samples.codes is not None
+        labels, drawn_labels = self.held_out.labels.clamp(min=0), samples.labels.clamp(min=0)  # none: all of one
+        chosen = as_many_per_label(labels, drawn_labels, self.seed)
+        drawn = as_many_per_label(drawn_labels, labels[chosen], self.seed)
+        real, labels = self._held_out_codes[chosen], labels[chosen]
+        figures = code_entropies(samples.codes[drawn], drawn_labels[drawn]) | _of_real(code_entropies(real, labels))
+
+        def of_halves(half: Tensor) -> dict[str, float]:
+            found = code_entropies(real[half], labels[half])
+            return found | _of_real(found)
+
+        counts = {"samples": len(drawn), self.held_out.split: len(chosen)}
+        return figures_with_floor(
+            "variety", "codes", counts, figures, lambda: difference(of_halves, halves(len(chosen), self.seed))
+        )
 
     def naming(self, samples: Samples) -> list[Figure]:
         """What the network of the space makes of samples: inception score and, of our own classifier, accuracy."""
@@ -213,3 +235,8 @@ class Judge(ModelJudge):
 def _as_points(images: Tensor) -> Tensor:
     """Images as points, intensities in [0, 1]."""
     return images.flatten(1).double() / 255
+
+
+def _of_real(figures: dict[str, float]) -> dict[str, float]:
+    """The same figures under the names that those of real images have beside those of samples."""
+    return {f"{name}_of_real": value for name, value in figures.items()}

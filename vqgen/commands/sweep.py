@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _judge(judge: "Judge", samples: "Samples", *, scores: bool) -> "list[Figure]":
     figures = judge.distribution(samples) + judge.naming(samples) + judge.memorisation(samples)[0]
+    figures += [] if samples.codes is None else judge.variety(samples)
     return figures + (judge.accuracy_score(samples) if scores else [])
 
 

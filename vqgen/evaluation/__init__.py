@@ -35,6 +35,7 @@ from vqgen.evaluation.scores import (
     label_probability,
 )
 from vqgen.evaluation.training import ClassifierObjective, as_image_set, train_on
+from vqgen.evaluation.variety import code_entropies
 
 __all__ = [
     "IMPORTANCE_SAMPLES",
@@ -56,6 +57,7 @@ __all__ = [
     "as_many_per_label",
     "candidates_for",
     "check_same_space",
+    "code_entropies",
     "code_likelihood",
     "compare_distributions",
     "compare_manifolds",
