@@ -169,7 +169,9 @@ def test_evaluate_judges_what_has_a_meaning(baselines, vqgen, tmp_path, name):
     assert ("cas" in figures) == ("sample_accuracy" in figures) == (name != "vae-2d")
     if name != "autoencoder":
         assert figures["log_likelihood_validation"] >= figures["elbo_validation"] - 0.5
-    assert_refused(vqgen(*words, "--only", "codes", "variety"), "--only", "found codes, variety", "there is reconstruction")
+    assert_refused(
+        vqgen(*words, "--only", "codes", "variety"), "--only", "found codes, variety", "there is reconstruction"
+    )
 
 
 def test_sweeps_of_temperature_and_rejection(baselines, vqgen, tmp_path):

@@ -49,6 +49,8 @@ def test_the_same_seed_trains_the_same_classifier_and_leaves_no_file(tmp_path, m
     one, same, other = (scorer(test, seed).train(*shown).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
+    told = scorer(test, 0).train(*shown, seed=1).state_dict()
+    assert all(torch.equal(other[name], told[name]) for name in other)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,17 +70,24 @@ def test_a_score_is_the_share_of_the_test_images_named_right():
     assert judge.figures("cas", lambda _: (images, 1 - labels), "test")[0].value == pytest.approx(0.2)
 
 
-def test_the_classifier_of_each_seed_is_shown_what_is_of_it():
+def test_the_classifier_of_each_seed_is_shown_what_is_of_it(monkeypatch):
     """Seed 3 is shown right labels and seed 4 wrong ones: the mean is half, the deviation too."""
     images, labels = stripes(64)
-    seen = []
+    seen, trained = [], []
+    train = AccuracyScorer.train
+
+    def recorded(self, images, labels, *, seed):
+        trained.append(seed)
+        return train(self, images, labels, seed=seed)
+
+    monkeypatch.setattr(AccuracyScorer, "train", recorded)
 
     def shown(seed):
         seen.append(seed)
         return images, labels if seed == 3 else 1 - labels
 
     score, deviation = scorer(stripes(30), 3, num_seeds=2).figures("cas_of_real", shown, "test")
-    assert seen == [3, 4]
+    assert seen == trained == [3, 4]
     assert (score.name, score.value, score.space) == ("cas_of_real", 0.5, "40 steps, 2 seeds")
     assert (deviation.name, deviation.value) == ("cas_of_real_deviation", 0.5)
 
