@@ -61,6 +61,7 @@ class AccuracyScorer:
     ) -> None:
         self.config, self.data = config, data
         self.test_images, self.test_labels = test_images, test_labels
+        self.test = as_image_set(test_images, test_labels)
         self.accelerator, self.compute, self.quiet = accelerator, compute, quiet
         self.seed, self.seeds = seed, range(seed, seed + num_seeds)
         steps = section.train.steps
@@ -85,7 +86,7 @@ class AccuracyScorer:
             images, labels = shown(seed)
             classifier = self.train(images, labels, seed=seed)
             named.append(ClassifierSpace(classifier, "", self.compute)(self.test_images).log_probabilities)
-            trained_on = len(images)
+            trained_on = len(images)  # the same for every seed
 
         def score(chosen: Tensor) -> dict[str, float]:
             found = spread([accuracy(each[chosen], self.test_labels[chosen]) for each in named])
@@ -128,9 +129,7 @@ class AccuracyScorer:
             )
             model, _ = train_on(
                 as_image_set(images, labels),
-                as_image_set(
-                    self.test_images, self.test_labels
-                ),  # looked at once, after the last step: nothing is chosen by it
+                self.test,  # looked at once, after the last step: nothing is chosen by it
                 self.config,
                 self.section,
                 self.data,
