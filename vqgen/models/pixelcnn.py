@@ -54,7 +54,6 @@ class PixelCNN(nn.Module):
         self.null_label = config.num_classes
         channels = config.channels
         self.embedding = nn.Embedding(config.codebook_size, channels)
-        self.code_dropout = nn.Dropout1d(config.code_dropout)
         self.first = self._convolution(channels, strict=True)
         # About as large as what they are added to: a tenth of it learns measurably more slowly.
         self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
@@ -94,7 +93,6 @@ class PixelCNN(nn.Module):
             )
         ratio = (grid[0] // coarser[0], grid[1] // coarser[1])
         self.coarser_embedding = nn.Embedding(config.codebook_size, config.channels)
-        self.coarser_dropout = nn.Dropout1d(config.coarser_dropout)
         self.coarser_stack = ResidualStack(config.channels, config.channels, config.conditioning_layers)
         self.upsample = nn.ConvTranspose2d(config.channels, config.channels, kernel_size=ratio, stride=ratio)
 
@@ -117,7 +115,7 @@ class PixelCNN(nn.Module):
         if coarser is None:
             return None
         _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
-        hidden = _hide_codes(self.coarser_dropout, self.coarser_embedding(coarser))
+        hidden = self._hide_codes(self.coarser_embedding(coarser), config.coarser_dropout)
         embedded = rearrange(hidden, "b h w c -> b c h w")
         return self.upsample(self.coarser_stack(embedded))
 
@@ -144,7 +142,7 @@ class PixelCNN(nn.Module):
         """
         _check_codes("codes", codes, self.config.height, self.config.width)
         self._check_condition(condition, len(codes))
-        embedded = _hide_codes(self.code_dropout, self.embedding(codes))
+        embedded = self._hide_codes(self.embedding(codes), self.config.code_dropout)
         label = self.embed_labels(labels, len(codes))
         if mirrored is not None:
             label = label + self._embed_mirrored(mirrored)
@@ -221,6 +219,15 @@ class PixelCNN(nn.Module):
         log_probabilities = self(codes, labels, condition).double().log_softmax(dim=1)
         return log_probabilities.gather(1, codes[:, None]).sum(dim=(1, 2, 3))
 
+    def _hide_codes(self, embedded: Float[Tensor, "b h w c"], share: float) -> Float[Tensor, "b h w c"]:
+        """Hides whole codes in training; the others stay as they are, as sampling shows them all.
+
+        `nn.Dropout1d` would multiply them by 1 / (1 - share), so that all codes look weak in sampling.
+        """
+        if not self.training or share == 0:
+            return embedded
+        return embedded * (torch.rand_like(embedded[..., :1]) >= share)
+
     def _check_condition(self, condition: Tensor | None, batch_size: int) -> None:
         config = self.config
         expected = (batch_size, config.channels, config.height, config.width) if config.is_conditioned else None
@@ -228,11 +235,6 @@ class PixelCNN(nn.Module):
         if found != expected:
             wanted = f"of shape {expected}, from encode_condition" if expected else "None"
             raise ValueError(f"condition should be {wanted} for level {config.level!r}, found {_describe(condition)}")
-
-
-def _hide_codes(dropout: nn.Dropout1d, embedded: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-    """Drops whole codes, not single channels."""
-    return dropout(embedded.flatten(1, 2)).unflatten(1, embedded.shape[1:3])
 
 
 def _check_codes(name: str, codes: Tensor, height: int, width: int) -> None:
