@@ -97,6 +97,10 @@ class PriorSettings(Config):
     coarser_dropout: float = added_field(0.0, ge=0, lt=1)
     """Share of the coarser codes that a training step hides: they tell training images apart, so a prior learns by
     heart what follows them. The coarsest level has no use for it."""
+    hiding_keeps: Literal["mean", "size"] = added_field("mean")
+    """What hiding codes keeps: "mean" makes the seen ones larger in training, so that their mean over steps is that of
+    sampling (dropout as usual); "size" leaves them. With "size" a prior takes more notice of what it has drawn: samples
+    are more varied and guidance does more, but unguided more of them are of another label."""
     label_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of training images whose label becomes the null label."""
     label_contrast: float = added_field(0.0, ge=0)

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vqgen.config.models import PixelCNNConfig
 from vqgen.nn.causal_attention import CausalAttention
@@ -220,12 +221,11 @@ class PixelCNN(nn.Module):
         return log_probabilities.gather(1, codes[:, None]).sum(dim=(1, 2, 3))
 
     def _hide_codes(self, embedded: Float[Tensor, "b h w c"], share: float) -> Float[Tensor, "b h w c"]:
-        """Hides whole codes in training; the others stay as they are, as sampling shows them all.
-
-        `nn.Dropout1d` would multiply them by 1 / (1 - share), so that all codes look weak in sampling.
-        """
+        """Hides whole codes in training, and keeps of the others what the configuration says."""
         if not self.training or share == 0:
             return embedded
+        if self.config.hiding_keeps == "mean":
+            return F.dropout1d(embedded.flatten(1, 2), share).unflatten(1, embedded.shape[1:3])
         return embedded * (torch.rand_like(embedded[..., :1]) >= share)
 
     def _check_condition(self, condition: Tensor | None, batch_size: int) -> None:

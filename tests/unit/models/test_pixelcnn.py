@@ -248,8 +248,12 @@ def test_dropout_and_modes():
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
-def test_code_dropout_hides_whole_codes_in_training_and_leaves_the_others_as_sampling_shows_them():
-    model = make(code_dropout=0.25)
+SEEN = pytest.mark.parametrize(("keeps", "factor"), [("mean", 1 / 0.75), ("size", 1.0)])
+
+
+@SEEN
+def test_code_dropout_hides_whole_codes_in_training_only(keeps, factor):
+    model = make(code_dropout=0.25, hiding_keeps=keeps)
     codes = draw_codes(model, 200)
     shown: list[torch.Tensor] = []
     model.first.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
@@ -259,12 +263,13 @@ def test_code_dropout_hides_whole_codes_in_training_and_leaves_the_others_as_sam
     in_sampling, in_training = shown
     hidden = (in_training == 0).all(dim=1, keepdim=True)
     assert hidden.double().mean().item() == pytest.approx(0.25, abs=0.03)
-    assert torch.equal(in_training, torch.where(hidden, 0.0, in_sampling))
+    torch.testing.assert_close(in_training, torch.where(hidden, 0.0, in_sampling * factor))
 
 
-def test_coarser_dropout_hides_whole_codes_in_training_and_leaves_the_others_as_sampling_shows_them():
+@SEEN
+def test_coarser_dropout_hides_whole_codes_in_training_only(keeps, factor):
     changes = {"coarser_height": 4, "coarser_width": 5, "conditioning_layers": 0}
-    model, all_seen = make(coarser_dropout=0.25, **changes), make(**changes)
+    model, all_seen = make(coarser_dropout=0.25, hiding_keeps=keeps, **changes), make(**changes)
     coarser = torch.randint(6, (200, 4, 5), generator=torch.Generator().manual_seed(0))
     whole = all_seen.encode_condition(coarser) - all_seen.upsample.bias[:, None, None]
     assert torch.equal(model.encode_condition(coarser), all_seen.encode_condition(coarser))
@@ -272,7 +277,7 @@ def test_coarser_dropout_hides_whole_codes_in_training_and_leaves_the_others_as_
     found = model.encode_condition(coarser) - model.upsample.bias[:, None, None]
     hidden = found.abs().amax(dim=1) < 1e-12
     assert hidden.double().mean().item() == pytest.approx(0.25, abs=0.03)  # 4,000 draws: the deviation is 0.007
-    torch.testing.assert_close(found, torch.where(hidden[:, None], 0.0, whole))
+    torch.testing.assert_close(found, torch.where(hidden[:, None], 0.0, whole * factor))
 
 
 def train(model, codes, labels, steps=150):
