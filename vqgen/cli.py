@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -148,7 +149,8 @@ def _complain(text: str, *, everywhere: bool = False) -> None:
     elif everywhere:
         print(f"vqgen, process {rank}: {text}", file=sys.stderr, flush=True)
     else:
-        time.sleep(_LAST_WORDS)
+        with suppress(Interrupted):  # the launcher's SIGTERM is what it waits for
+            time.sleep(_LAST_WORDS)
 
 
 class _LoggedWarnings(logging.Handler):

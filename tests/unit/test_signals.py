@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from vqgen.cli import main
 from vqgen.errors import Interrupted
 from vqgen.signals import PendingSignal, raise_on_signals
 
@@ -60,3 +61,17 @@ def test_a_thread_that_may_not_handle_signals_does_without():
     thread.start()
     thread.join()
     assert found == [0]
+
+
+def test_a_process_that_lets_the_first_speak_says_nothing_when_the_launcher_stops_it(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("RANK", "1")
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        send(signal.SIGTERM)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    assert main(["inspect", str(tmp_path / "none")]) == 2
+    assert len(waits) == 1
+    assert capsys.readouterr().err == ""
