@@ -7,7 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 GROUPS = {
     "products": ("mm", "addmm", "bmm", "baddbmm", "convolution", "mkldnn_convolution", "convolution_backward"),
     "attention": ("_scaled_dot_product",),
-    "dropout": ("bernoulli_", "native_dropout"),
+    "dropout": ("bernoulli_", "native_dropout", "random_", "vqgen::dropout_mask"),
     "gathers and copies": ("index_select", "index_add_", "cat", "copy_", "fill_", "gather", "index"),
     "optimizer": ("_fused_adamw_", "_foreach"),
 }

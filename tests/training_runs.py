@@ -78,7 +78,7 @@ class TinyObjective(Objective):
     def compiled_parts(self) -> list[torch.nn.Module]:
         return [*self.model.encoders, self.model.decoder]
 
-    def begin_step(self, seed: int) -> None:
+    def begin_step(self, step: int, seed: int) -> None:
         self.model.seed_step(seed)
 
     def end_step(self) -> None:

@@ -24,8 +24,8 @@ class Objective(nn.Module):
         """The modules that `compile` compiles: large, and without what Python remembers between steps."""
         return [self]
 
-    def begin_step(self, seed: int) -> None:
-        """Is called before each step with a seed that is the same in all processes."""
+    def begin_step(self, step: int, seed: int) -> None:
+        """Is called before each step, counted from 0, with a seed that is the same in all processes."""
 
     def end_step(self) -> None:
         """Is called after each optimizer step, in all processes."""

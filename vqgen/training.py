@@ -136,7 +136,7 @@ class Trainer:
         step, world = self.progress.step, self.accelerator.num_processes
         # the same in all processes for what they do together, apart for what each does alone
         torch.manual_seed(derive_seed(self.session.seed, self.session.stage, step, self.accelerator.process_index))
-        self.objective.begin_step(derive_seed(self.session.seed, self.session.stage, step))
+        self.objective.begin_step(step, derive_seed(self.session.seed, self.session.stage, step))
         for group in self.optimizer.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.total_steps, self.config)
         global_size = self.batches.global_size(step)

@@ -34,10 +34,10 @@ def cut_at(trainer, step):
     """Makes the trainer die in its step number `step`, counted from 0."""
     real = trainer.objective.begin_step
 
-    def begin_step(seed):
-        if trainer.progress.step == step:
+    def begin_step(now, seed):
+        if now == step:
             raise Cut
-        real(seed)
+        real(now, seed)
 
     trainer.objective.begin_step = begin_step
 
@@ -46,10 +46,10 @@ def at_step(trainer, step, act):
     """Calls `act` at the start of a step."""
     real = trainer.objective.begin_step
 
-    def begin_step(seed):
-        if trainer.progress.step == step:
+    def begin_step(now, seed):
+        if now == step:
             act()
-        real(seed)
+        real(now, seed)
 
     trainer.objective.begin_step = begin_step
 
@@ -126,7 +126,7 @@ def test_seconds_are_those_of_all_sessions_but_not_of_steps_that_were_lost(tmp_p
 
     def a_second_passes(trainer):
         real = trainer.objective.begin_step
-        trainer.objective.begin_step = lambda seed: (now.__setitem__(0, now[0] + 1), real(seed))
+        trainer.objective.begin_step = lambda step, seed: (now.__setitem__(0, now[0] + 1), real(step, seed))
 
     assert seconds_of_training(tmp_path) is None
     trainer = make_trainer(tmp_path)
@@ -345,7 +345,7 @@ def test_the_first_step_is_adamws_own(tmp_path):
     batch = next(trainer.batches.steps(0))
     before = {name: p.detach().clone() for name, p in trainer.objective.model.named_parameters()}
     twin = make_trainer(tmp_path / "twin")
-    twin.objective.begin_step(derive_seed(0, "vqvae", 0))
+    twin.objective.begin_step(0, derive_seed(0, "vqvae", 0))
     twin.objective(batch.images, batch.positions)[0].backward()
     trainer.train()
     for (name, p), (_, q) in zip(

@@ -101,6 +101,8 @@ class PriorSettings(Config):
     """What hiding codes keeps: "mean" makes the seen ones larger in training, so that their mean over steps is that of
     sampling (dropout as usual); "size" leaves them. With "size" a prior takes more notice of what it has drawn: samples
     are more varied and guidance does more, but unguided more of them are of another label."""
+    hiding_share: float = added_field(1.0, gt=0, le=1)
+    """Share of the training steps, the first ones, that hide codes. The last ones see all, as sampling does."""
     label_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of training images whose label becomes the null label."""
     label_contrast: float = added_field(0.0, ge=0)

@@ -39,6 +39,7 @@ class PixelCNN(nn.Module):
         config: The same.
         order: The causal order that the model is trained and sampled in.
         null_label: The label that stands for "no label": `config.num_classes`.
+        hides_codes: Whether training hides codes; who trains sets it (`config.hiding_share`).
 
     Raises:
         ValueError: The grid is no whole multiple of the coarser one.
@@ -53,6 +54,7 @@ class PixelCNN(nn.Module):
         self.config = config
         self.order = CausalOrder(config.height, config.width, config.slope)
         self.null_label = config.num_classes
+        self.hides_codes = True
         channels = config.channels
         self.embedding = nn.Embedding(config.codebook_size, channels)
         self.first = self._convolution(channels, strict=True)
@@ -222,7 +224,7 @@ class PixelCNN(nn.Module):
 
     def _hide_codes(self, embedded: Float[Tensor, "b h w c"], share: float) -> Float[Tensor, "b h w c"]:
         """Hides whole codes in training, and keeps of the others what the configuration says."""
-        if not self.training or share == 0:
+        if not (self.training and self.hides_codes) or share == 0:
             return embedded
         if self.config.hiding_keeps == "mean":
             return F.dropout1d(embedded.flatten(1, 2), share).unflatten(1, embedded.shape[1:3])

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqgen.nn.dropout import Dropout
 from vqgen.nn.masked_conv import MaskedConv2d
 
 
@@ -43,7 +44,7 @@ class GatedBlock(nn.Module):
         self.convolution = convolution
         self.label = nn.Linear(channels, inner, bias=False)
         self.condition = nn.Linear(channels, inner, bias=False) if conditioned else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(channels, channels)
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
@@ -86,7 +87,7 @@ class PointwiseBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, 4 * channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(4 * channels, channels)
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)

@@ -27,6 +27,11 @@ def training_order(train: TrainConfig, num_images: int, seed: int, world_size: i
     return TrainingOrder(num_images, train.batch_size, derive_seed(seed, "order"), max(total, world_size))
 
 
+def hiding_steps(config: PriorSettings, num_steps: int) -> int:
+    """How many steps of a prior's training, the first ones, hide codes from it."""
+    return math.ceil(config.hiding_share * num_steps)
+
+
 def contrasted_steps(config: PriorSettings, num_steps: int) -> int:
     """How many steps of a prior's training, the last ones, tell the labels of images from wrong ones."""
     return math.ceil(config.label_contrast_share * num_steps) if config.label_contrast else 0

@@ -21,7 +21,7 @@ from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
-from vqgen.stages.schedule import contrasted_steps, training_order
+from vqgen.stages.schedule import contrasted_steps, hiding_steps, training_order
 from vqgen.stages.wrong_labels import WrongLabels, check_label_contrast
 from vqgen.training import Trainer
 
@@ -37,14 +37,28 @@ class PriorObjective(Objective):
         compute: Number format of the computation.
         rank: This process.
         world_size: All processes.
+        hiding_steps: Steps, the first ones, that hide codes; None for all.
     """
 
     monitor = "nats_per_code"
 
-    def __init__(self, model: PixelCNN, store: CodeStore, compute: Compute, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        model: PixelCNN,
+        store: CodeStore,
+        compute: Compute,
+        rank: int,
+        world_size: int,
+        hiding_steps: int | None = None,
+    ) -> None:
         super().__init__()
         self.model: PixelCNN = model
         self._store, self._compute, self._rank, self._world_size = store, compute, rank, world_size
+        self._hiding_steps = hiding_steps
+
+    def begin_step(self, step: int, seed: int) -> None:
+        """Has the model hide codes, or not any more."""
+        self.model.hides_codes = self._hiding_steps is None or step < self._hiding_steps
 
     def forward(
         self,
@@ -175,9 +189,9 @@ def fit_prior(
     seed = derive_seed(session.seed, session.stage)
     torch.manual_seed(derive_seed(seed, "init"))
     model = PixelCNN(config)
-    objective = PriorObjective(model, store, compute, rank, world_size)
     num_images = sum(store.info.counts.get(split, 0) for split in TRAINING_SPLITS)
     order = training_order(train, num_images, seed, world_size)
+    objective = PriorObjective(model, store, compute, rank, world_size, hiding_steps(config, order.num_steps))
     contrast = _contrast(config, store, order.num_steps)
     batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
     return model, Trainer(objective, batches, train, order.num_steps, session).train()

@@ -54,7 +54,7 @@ class VQVAEObjective(ImageObjective):
         model = self.model
         return [*model.encoders, *model.expanders, *model.to_latents, *model.upsamplers, model.decoder]
 
-    def begin_step(self, seed: int) -> None:
+    def begin_step(self, step: int, seed: int) -> None:
         """Seeds the quantizers' draws."""
         self.model.seed_step(seed)
 

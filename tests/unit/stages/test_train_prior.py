@@ -1,14 +1,20 @@
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from tiny_models import make_prior
 
 from vqgen.batch_pieces import split_batch, to_device
 from vqgen.codes import Codes
 from vqgen.compute import Compute
+from vqgen.config import TrainConfig
+from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, finish_store, write_store
+from vqgen.objective import Session
 from vqgen.stages.code_batches import CodeBatch
-from vqgen.stages.train_prior import PriorObjective, mean_nats_per_code
+from vqgen.stages.train_prior import PriorObjective, fit_prior, mean_nats_per_code
 
 CPU64 = Compute.resolve("cpu", "float64")
 
@@ -73,3 +79,40 @@ def test_a_prior_without_the_contrast_has_no_other_figures():
     labels = torch.tensor([0, 1])
     _, parts = objective(torch.randint(16, (2, 2, 2)), None, labels, torch.rand(2), torch.zeros(2, dtype=torch.bool))
     assert parts == {}
+
+
+HIDING = {"dropout": 0.0, "code_dropout": 0.5, "coarser_dropout": 0.5, "hiding_keeps": "size"}
+
+
+def test_the_first_steps_hide_codes_and_the_others_see_what_sampling_does():
+    objective = PriorObjective(CPU64.place(make_prior("bottom", **HIDING)), SimpleNamespace(), CPU64, 0, 1, 3)
+    inputs = (torch.randint(16, (6, 4, 4)), torch.randint(16, (6, 2, 2)), torch.tensor([0, 1, 2] * 2), torch.ones(6))
+    losses = []
+    for step in range(6):
+        objective.begin_step(step, 0)
+        losses.append(objective(*inputs, torch.zeros(6, dtype=torch.bool))[0].item())
+    assert len(set(losses[:3])) == 3  # each step draws what it hides
+    assert len(set(losses[3:])) == 1
+    in_sampling = objective.eval()(*inputs, torch.zeros(6, dtype=torch.bool))[0].item()
+    assert losses[3] == in_sampling
+
+
+def test_hiding_stops_after_its_share_of_a_training(tmp_path):
+    def encode(split: str, span: range) -> ShardContent:
+        torch.manual_seed(span.start)
+        grids = {"top": torch.randint(16, (len(span), 2, 2)), "bottom": torch.randint(16, (len(span), 4, 4))}
+        return ShardContent(Codes(grids), torch.arange(len(span)) % 3, tuple(map(str, span)))
+
+    info = StoreInfo("hash", 16, LabelMap(), {"train": 24, "validation": 6}, {})
+    write_store(tmp_path / "codes", info, encode)
+    finish_store(tmp_path / "codes", info)
+
+    def losses(share: float, folder: Path) -> list[float]:
+        config = make_prior("bottom", **HIDING, hiding_share=share).config
+        session = Session("prior-bottom", 0, Accelerator(cpu=True), folder, quiet=True)
+        fit_prior(config, TrainConfig(steps=6, batch_size=8), CodeStore(tmp_path / "codes"), session, CPU64)
+        return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+    always, at_first = losses(1.0, tmp_path / "always"), losses(0.5, tmp_path / "at first")
+    assert at_first[:3] == always[:3]
+    assert all(one != other for one, other in zip(at_first[3:], always[3:], strict=True))

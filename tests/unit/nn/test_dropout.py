@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from vqgen.nn.dropout import Dropout
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.7])
+def test_drops_its_share_and_keeps_the_mean(share, dtype):
+    torch.manual_seed(0)
+    features = torch.ones(1001, 333, dtype=dtype)
+    dropped = Dropout(share)(features)
+    assert dropped.dtype == dtype
+    found = (dropped == 0).double().mean().item()
+    assert abs(found - share) < 5 * (share * (1 - share) / features.numel()) ** 0.5
+    kept = dropped[dropped != 0].double()
+    assert kept.unique().tolist() == pytest.approx([1 / (1 - share)], rel=torch.finfo(dtype).eps + 1e-4)
+
+
+def test_neighbours_of_one_draw_are_dropped_independently():
+    """Four features share a draw: every pair of them is dropped together as often as two that share none."""
+    torch.manual_seed(0)
+    dropped = (Dropout(0.5)(torch.ones(200_000, 8)) == 0).double()
+    together = dropped.T @ dropped / len(dropped)
+    pairs = together[~torch.eye(8, dtype=torch.bool)]
+    assert (pairs - 0.25).abs().max() < 5 * (0.25 * 0.75 / len(dropped)) ** 0.5
+
+
+def test_the_generator_decides():
+    dropout, features = Dropout(0.5), torch.ones(64, 64)
+    torch.manual_seed(0)
+    first, second = dropout(features), dropout(features)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(features), first)
+    assert not torch.equal(first, second)
+
+
+def test_the_gradient_passes_where_features_do():
+    features = torch.randn(32, 48, dtype=torch.float64, requires_grad=True)
+    dropped = Dropout(0.3)(features)
+    dropped.sum().backward()
+    torch.testing.assert_close(features.grad * features.detach(), dropped.detach())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_outside_of_training_and_at_no_share_features_stay(share):
+    features = torch.randn(5, 7)
+    assert torch.equal(Dropout(share).eval()(features), features)
+    if share in (0, 1):
+        assert torch.equal(Dropout(share)(features), features * (1 - share))
+
+
+@pytest.mark.slow
+def test_compiled_layers_draw_each_their_own():
+    first, second = Dropout(0.5), Dropout(0.5)
+    ones = torch.ones(4096)
+    torch.manual_seed(0)
+    one, other = torch.compile(lambda x: (first(x), second(x)))(ones)
+    assert not torch.equal(one, other)
+    torch.manual_seed(0)
+    assert torch.equal(one, first(ones)) and torch.equal(other, second(ones))
