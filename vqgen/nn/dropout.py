@@ -28,7 +28,7 @@ class Dropout(nn.Dropout):
         return features * torch.ops.vqgen.dropout_mask(features.detach(), self.p)
 
 
-# An operator of its own, which torch.compile takes as a whole: what it makes of the random bits is slower than they are.
+# An operator of its own, which torch.compile takes as a whole: what it would make of the random bits is slower.
 torch.library.define(
     "vqgen::dropout_mask", "(Tensor features, float share) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
 )
