@@ -51,11 +51,15 @@ def test_outside_of_training_and_at_no_share_features_stay(share):
 
 
 @pytest.mark.slow
-def test_compiled_layers_draw_each_their_own():
+def test_compiled_layers_draw_each_their_own_and_the_gradient_has_the_same():
     first, second = Dropout(0.5), Dropout(0.5)
-    ones = torch.ones(4096)
+
+    def both(features):
+        return first(features.sin()), second(features.sin())
+
+    features = torch.randn(4096, requires_grad=True)
     torch.manual_seed(0)
-    one, other = torch.compile(lambda x: (first(x), second(x)))(ones)
-    assert not torch.equal(one, other)
-    torch.manual_seed(0)
-    assert torch.equal(one, first(ones)) and torch.equal(other, second(ones))
+    one, other = torch.compile(both)(features)
+    assert not torch.equal(one == 0, other == 0)
+    (found,) = torch.autograd.grad(one.sum() + 3 * other.sum(), features)
+    torch.testing.assert_close(found, (2.0 * (one != 0) + 6.0 * (other != 0)) * features.cos())
