@@ -14,8 +14,8 @@ _VALUES = 1 << 16
 class Dropout(nn.Dropout):
     """In training each feature is zero with probability p, and the others are divided by 1 - p.
 
-    On a CPU torch draws a number of double precision for every feature, which takes longer than most layers that
-    dropout follows; 16 random bits do as well, four features to a draw. There p is rounded to a multiple of 2^-16.
+    On a CPU torch draws a number of double precision for every feature; 16 random bits do as well, four features to a
+    draw. There p is rounded to a multiple of 2^-16.
 
     Source: Srivastava et al. 2014, section 10, which scales in training rather than after it.
     """
