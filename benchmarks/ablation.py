@@ -79,10 +79,10 @@ def measure(
     if done.is_file():
         return json.loads(done.read_text())
     begin = time.perf_counter()
-    model, figures = fit_prior(config, train, store, session, compute)
+    fitted = fit_prior(config, train, store, session, compute)
     found = {
-        "val_nats": figures["val_nats_per_code"],
-        "train_nats": mean_nats_per_code(model, store, "train", compute, most=_TRAINING_IMAGES),
+        "val_nats": fitted.figures["val_nats_per_code"],
+        "train_nats": mean_nats_per_code(fitted.model, store, "train", compute, most=_TRAINING_IMAGES),
         "seconds": time.perf_counter() - begin,
     }
     files.write_json(done, found)

@@ -100,6 +100,7 @@ def make_trainer(
     vqvae: dict[str, Any] | None = None,
     double: bool = True,
     noise: float = 0.0,
+    snapshot_step: int | None = None,
 ) -> Trainer:
     """A trainer of the processes of this group, with changes to the settings above."""
     accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
@@ -110,7 +111,8 @@ def make_trainer(
     order = training_order(config, NUM_IMAGES, 3, world_size)
     batches = TinyBatches(order, torch.float64 if double else torch.float32, rank, world_size)
     session = Session(stage="vqvae", seed=0, accelerator=accelerator, folder=folder, double=double, quiet=True)
-    return Trainer(TinyObjective(model, rank, world_size, noise), batches, config, order.num_steps, session)
+    objective = TinyObjective(model, rank, world_size, noise)
+    return Trainer(objective, batches, config, order.num_steps, session, snapshot_step=snapshot_step)
 
 
 def train_in_group(folder: str, settings: dict[str, Any]) -> dict[str, Any]:

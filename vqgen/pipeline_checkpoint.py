@@ -1,6 +1,7 @@
 """The pipeline folder of a VQ-VAE and its priors.
 
 <pipeline>/vqvae/  prior-top/  prior-bottom/     models
+<pipeline>/guide-bottom/                         a prior as it was early in its training; may be missing
 <pipeline>/frequencies.safetensors               how often each code occurs, for the static coder; may be missing
 
 and what every pipeline folder holds: `pipeline_folder`.
@@ -29,6 +30,7 @@ class PipelineParts(CommonParts):
     Attributes:
         vqvae: The VQ-VAE.
         priors: Level name -> prior, coarse to fine; levels not yet trained are absent.
+        guides: Level name -> the prior as it was early in training, for autoguidance; levels without one are absent.
         trained_on: Level name -> SHA-256 of the VQ-VAE whose codes the prior was trained on.
         frequencies: Level name -> `(codebook_size,)` integer frequencies of the training images' codes.
         vqvae_hash: SHA-256 of the VQ-VAE; filled on loading.
@@ -37,6 +39,7 @@ class PipelineParts(CommonParts):
 
     vqvae: VQVAE
     priors: dict[str, PixelCNN] = field(default_factory=dict)
+    guides: dict[str, PixelCNN] = field(default_factory=dict)
     trained_on: dict[str, str] = field(default_factory=dict)
     frequencies: dict[str, Tensor] = field(default_factory=dict)
     vqvae_hash: str = ""
@@ -57,6 +60,9 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
             if origin == parts.vqvae_hash:  # as loaded; in another number format the same weights have another hash
                 origin = hashes["vqvae"]
             hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", {"vqvae": origin})
+            if level in parts.guides:
+                guide = parts.guides[level]
+                hashes[f"guide-{level}"] = save_model(guide, temporary / f"guide-{level}", {"vqvae": origin})
         write_common(parts, temporary, CODES_CLASS, hashes, levels=list(parts.vqvae.levels))
         if parts.frequencies:
             tensors = {level: frequencies.to(torch.int32) for level, frequencies in parts.frequencies.items()}
@@ -77,17 +83,22 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         )
     vqvae = load_model(folder / "vqvae", VQVAE, device)
     vqvae_hash = check_hash(folder / "vqvae", document.hashes)
-    priors, prior_hashes = {}, {}
+    priors, prior_hashes, guides = {}, {}, {}
     for level in document.levels:
-        prior_folder = folder / f"prior-{level}"
+        prior_folder, guide_folder = folder / f"prior-{level}", folder / f"guide-{level}"
         if prior_folder.is_dir():
             priors[level] = load_model(prior_folder, PixelCNN, device)
             _check_origin(prior_folder, vqvae_hash)
             prior_hashes[level] = check_hash(prior_folder, document.hashes)
+            if f"guide-{level}" in document.hashes:
+                guides[level] = load_model(guide_folder, PixelCNN, device)
+                check_hash(guide_folder, document.hashes)
+                _check_alike(guide_folder, guides[level], priors[level])
     return PipelineParts(
         **read_common(document, device),
         vqvae=vqvae,
         priors=priors,
+        guides=guides,
         trained_on=dict.fromkeys(priors, vqvae_hash),
         frequencies=load_tensors(folder / _FREQUENCIES)[0] if (folder / _FREQUENCIES).is_file() else {},
         vqvae_hash=vqvae_hash,
@@ -101,4 +112,12 @@ def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:
         raise CheckpointError(
             f"{prior_folder}: was trained on codes of another VQ-VAE ({trained_on}) "
             f"than the one beside it ({vqvae_hash}); put the VQ-VAE and the priors of one run together"
+        )
+
+
+def _check_alike(guide_folder: Path, guide: PixelCNN, prior: PixelCNN) -> None:
+    if guide.config != prior.config:
+        raise CheckpointError(
+            f"{guide_folder}: should be the prior beside it at an earlier step, found one of other sizes or settings; "
+            "put the models of one run together"
         )

@@ -65,13 +65,25 @@ class Trainer:
         config: How to train.
         total_steps: Optimizer steps of the whole training.
         session: Where and as what.
+        snapshot_step: After how many steps to keep the weights; None for not at all.
+
+    Attributes:
+        snapshot: The model's state after `snapshot_step` steps, with the moving average where there is one; empty until
+            then.
     """
 
     def __init__(
-        self, objective: Objective, batches: Batches, config: TrainConfig, total_steps: int, session: Session
+        self,
+        objective: Objective,
+        batches: Batches,
+        config: TrainConfig,
+        total_steps: int,
+        session: Session,
+        *,
+        snapshot_step: int | None = None,
     ) -> None:
         self.objective, self.batches, self.config, self.session = objective, batches, config, session
-        self.total_steps = total_steps
+        self.total_steps, self.snapshot_step = total_steps, snapshot_step
         self.accelerator = session.accelerator
         if session.double:
             objective.double()
@@ -86,6 +98,7 @@ class Trainer:
         self.wrapped, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema_decay else None
         self.best: dict[str, Tensor] = {}
+        self.snapshot: dict[str, Tensor] = {}
         self.progress = Progress()
         self._since = time.perf_counter()
         self.log = MetricsLog(session.folder / "metrics.jsonl", self.accelerator)
@@ -162,6 +175,9 @@ class Trainer:
         self.progress.step += 1
         step = self.progress.step
         self.log.add(step, figures, learning_rate_at(step - 1, self.total_steps, self.config))
+        if step == self.snapshot_step:
+            with self._averaged():
+                self.snapshot = self._copy_of_model()
         validated = step % self.config.validate_every == 0 or step == self.total_steps
         if validated:
             self._validate()
@@ -175,8 +191,10 @@ class Trainer:
 
     def _validate(self) -> None:
         """Judges the weights to be kept (the moving average, where there is one) and keeps the best."""
-        raw = [p.detach().clone() for p in self.parameters] if self.average else None
-        self._put(self.average)
+        with self._averaged():
+            self._validate_averaged()
+
+    def _validate_averaged(self) -> None:
         self.wrapped.eval()
         with torch.no_grad(), _unlike_others():
             figures = self.objective.validate()
@@ -187,14 +205,24 @@ class Trainer:
             best_figures = {f"val_{name}": number for name, number in figures.items()}
             self.progress.best_value, self.progress.best_step, self.progress.waited = value, self.progress.step, 0
             self.progress.best_figures = best_figures
-            self.best = {name: tensor.detach().clone() for name, tensor in self.objective.model.state_dict().items()}
+            self.best = self._copy_of_model()
         else:
             self.progress.waited += 1
-        self._put(raw)
+
+    def _copy_of_model(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.objective.model.state_dict().items()}
 
     def _is_over(self) -> bool:
         is_patience_over = bool(self.config.patience) and self.progress.waited >= self.config.patience
         return is_patience_over or self.progress.step >= self.total_steps
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Has the moving average in the model, where there is one."""
+        raw = [p.detach().clone() for p in self.parameters] if self.average else None
+        self._put(self.average)
+        yield
+        self._put(raw)
 
     def _put(self, values: list[Tensor] | None) -> None:
         """Copies values into the parameters, without replacing the tensors that the optimizer holds."""
@@ -221,6 +249,7 @@ class Trainer:
         """All tensors that the next step depends on."""
         state = {f"model.{name}": tensor for name, tensor in self.objective.model.state_dict().items()}
         state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        state |= {f"snapshot.{name}": tensor for name, tensor in self.snapshot.items()}
         for number, value in enumerate(self.average or []):
             state[f"average.{number}"] = value
         for number, moments in self.optimizer.optimizer.state_dict()["state"].items():
@@ -242,7 +271,10 @@ class Trainer:
                 f"{self.state_path}: is no training state ({error}); begin anew with --redo"
             ) from error
         load_weights(self.objective.model, _below(state, "model."), origin=self.state_path)
-        self.best = {name: tensor.to(self.accelerator.device) for name, tensor in _below(state, "best.").items()}
+        self.best, self.snapshot = (
+            {name: tensor.to(self.accelerator.device) for name, tensor in _below(state, prefix).items()}
+            for prefix in ("best.", "snapshot.")
+        )
         for number, value in enumerate(self.average or []):
             value.copy_(state[f"average.{number}"])
         self._resume_optimizer(_below(state, "optimizer."))

@@ -78,6 +78,7 @@ FEATURES = {
     "average": {"train": {"ema_decay": 0.9}, "noise": 0.05},
     "micro-batches": {"train": {"micro_batches": 3, "ema_decay": 0.5}, "noise": 0.05},
     "float32": {"double": False, "noise": 0.05, "train": {"weight_decay": 0.1, "schedule": "constant"}},
+    "snapshot": {"train": {"ema_decay": 0.9}, "noise": 0.05, "snapshot_step": 5},
     "partial": {"train": {"epochs": 92 / NUM_IMAGES}},
 }
 
@@ -445,6 +446,30 @@ def test_the_moving_average_is_a_naive_loop_and_is_what_is_judged_and_kept(tmp_p
         torch.testing.assert_close(j, a, rtol=0, atol=1e-12)
         assert torch.equal(kept, j)
         assert not torch.equal(kept, r)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.6])
+def test_a_snapshot_has_the_weights_of_its_step_and_changes_no_training(tmp_path, decay):
+    train = {"ema_decay": decay, "steps": 6, "validate_every": 2}
+    trainer = make_trainer(tmp_path / "with", train=train, noise=0.05, snapshot_step=3)
+    other = make_trainer(tmp_path / "without", train=train, noise=0.05)
+    at_step, now = [], other.steps()
+    for step in now:
+        if step == 3:
+            model = other.objective.model
+            at_step = [value.clone() for value in other.average or other.parameters]
+            buffers = {name: value.clone() for name, value in model.named_buffers()}
+    for step in trainer.steps():
+        assert bool(trainer.snapshot) == (step >= 3)
+    names = [name for name, p in trainer.objective.model.named_parameters() if p.requires_grad]
+    for name, expected in zip(names, at_step, strict=True):
+        assert torch.equal(trainer.snapshot[name], expected)
+    assert trainer.snapshot.keys() == trainer.objective.model.state_dict().keys()
+    for name, expected in buffers.items():
+        assert torch.equal(trainer.snapshot[name], expected)
+    for one, same in zip(trainer.parameters, other.parameters, strict=True):
+        assert torch.equal(one, same)
+    assert not other.snapshot
 
 
 def test_eight_images_can_be_learned_by_heart(tmp_path):

@@ -44,6 +44,11 @@ def write_pipeline(
         label_map=label_map,
         vqvae=load_model(folder / "vqvae" / "model", VQVAE),
         priors={level: load_model(path, PixelCNN) for level, path in ready.items()},
+        guides={
+            level: load_model(path.parent / "guide", PixelCNN)
+            for level, path in ready.items()
+            if (path.parent / "guide").is_dir()
+        },
         split=split,
         trained_on=dict.fromkeys(ready, vqvae_hash),
         classifier=classifier,

@@ -32,6 +32,11 @@ def hiding_steps(config: PriorSettings, num_steps: int) -> int:
     return math.ceil(config.hiding_share * num_steps)
 
 
+def guide_step(config: PriorSettings, num_steps: int) -> int | None:
+    """After how many steps of a prior's training its weights are kept as its guide; None for no guide."""
+    return math.ceil(config.guide_share * num_steps) if config.guide_share else None
+
+
 def contrasted_steps(config: PriorSettings, num_steps: int) -> int:
     """How many steps of a prior's training, the last ones, tell the labels of images from wrong ones."""
     return math.ceil(config.label_contrast_share * num_steps) if config.label_contrast else 0

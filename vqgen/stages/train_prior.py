@@ -1,6 +1,7 @@
 """Stage two: train the PixelCNN of one level on stored codes."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
-from vqgen.stages.schedule import contrasted_steps, hiding_steps, training_order
+from vqgen.stages.schedule import contrasted_steps, guide_step, hiding_steps, training_order
 from vqgen.stages.wrong_labels import WrongLabels, check_label_contrast
 from vqgen.training import Trainer
 
@@ -147,13 +148,16 @@ def train_prior(context: RunContext, level: Level) -> str:
         context.say(f"{stage}: complete")
         return record.output
     config = recipe.prior_config(level, len(store.info.label_map))
-    model, figures = fit_prior(config, train, store, context.session(stage), context.compute)
+    fitted = fit_prior(config, train, store, context.session(stage), context.compute)
+    model, guide = fitted.model, fitted.guide
     nats = mean_nats_per_code(model, store, "train", context.compute, context.rank, context.world_size)
-    figures |= {
+    figures = fitted.figures | {
         "train_nats_per_code": nats,
-        "val_bpp": _bpp(model, figures["val_bits_per_code"], recipe.data.image_size),
+        "val_bpp": _bpp(model, fitted.figures["val_bits_per_code"], recipe.data.image_size),
     }
     folder = context.folder / stage
+    if guide is not None:
+        context.on_main(lambda: save_model(guide, folder / "guide", inputs))
     context.on_main(lambda: save_model(model, folder / "model", inputs))
     context.on_main(
         lambda: plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", _CURVES, "nats per code")
@@ -170,9 +174,25 @@ def train_prior(context: RunContext, level: Level) -> str:
     return output
 
 
+@dataclass(frozen=True)
+class FittedPrior:
+    """What training a prior makes.
+
+    Attributes:
+        model: The prior with the weights of the best validation.
+        figures: Those of that validation.
+        guide: The prior as it was early on (`config.guide_share`); None where none was asked for, or where patience
+            ended the training before.
+    """
+
+    model: PixelCNN
+    figures: dict[str, float]
+    guide: PixelCNN | None
+
+
 def fit_prior(
     config: PixelCNNConfig, train: TrainConfig, store: CodeStore, session: Session, compute: Compute
-) -> tuple[PixelCNN, dict[str, float]]:
+) -> FittedPrior:
     """Trains a prior on the codes of a store, from its random start or from where the session's folder says it was.
 
     Args:
@@ -181,9 +201,6 @@ def fit_prior(
         store: Codes of the training and validation images.
         session: Processes, seed and folder.
         compute: Number format of the validation.
-
-    Returns:
-        The prior with the weights of the best validation, and the figures of that validation.
     """
     rank, world_size = session.accelerator.process_index, session.accelerator.num_processes
     seed = derive_seed(session.seed, session.stage)
@@ -194,7 +211,18 @@ def fit_prior(
     objective = PriorObjective(model, store, compute, rank, world_size, hiding_steps(config, order.num_steps))
     contrast = _contrast(config, store, order.num_steps)
     batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
-    return model, Trainer(objective, batches, train, order.num_steps, session).train()
+    snapshot_step = guide_step(config, order.num_steps)
+    trainer = Trainer(objective, batches, train, order.num_steps, session, snapshot_step=snapshot_step)
+    figures = trainer.train()
+    return FittedPrior(model, figures, _guide(model, trainer.snapshot))
+
+
+def _guide(model: PixelCNN, state: dict[str, Tensor]) -> PixelCNN | None:
+    if not state:
+        return None
+    guide = PixelCNN(model.config).to(model.embedding.weight)
+    guide.load_state_dict(state)
+    return guide
 
 
 def _contrast(config: PixelCNNConfig, store: CodeStore, num_steps: int) -> LabelContrast | None:
