@@ -92,6 +92,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
         top_k: int | None = None,
         top_p: float | None = None,
         guidance_scale: float | Sequence[float] = 1.0,
+        autoguidance_scale: float | Sequence[float] = 1.0,
         keep: float = 1.0,
         batch_size: int = _BATCH_SIZE,
         max_memory: int | None = None,
@@ -107,6 +108,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
             top_k: None: it says nothing of latents.
             top_p: None.
             guidance_scale: 1.
+            autoguidance_scale: 1.
             keep: Share of the samples that are kept: of each label those that the classifier is surest of.
             batch_size: Images decoded at once, at most; it changes no image but for rounding.
             max_memory: Of no use here: decoding takes little.
@@ -117,7 +119,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
             ConfigError: A number is out of its range.
             CheckpointError: The classifier that `keep` needs is missing.
         """
-        self.check_sampling(temperature, top_k, top_p, guidance_scale)
+        self.check_sampling(temperature, top_k, top_p, guidance_scale, autoguidance_scale)
         if batch_size < 1:
             raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
         candidates = self.candidates(images_per_label, keep)
@@ -138,14 +140,17 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
         top_k: int | None = None,
         top_p: float | None = None,
         guidance_scale: float | Sequence[float] = 1.0,
+        autoguidance_scale: float | Sequence[float] = 1.0,
     ) -> None:
         """Refuses options that a baseline cannot follow.
 
         Raises:
             ConfigError: One is out of its range, or says nothing of latents.
         """
-        scales = [guidance_scale] if isinstance(guidance_scale, float | int) else list(guidance_scale)
-        found = {"top_k": top_k, "top_p": top_p, "guidance_scale": None if set(scales) == {1} else guidance_scale}
+        found: dict[str, object] = {"top_k": top_k, "top_p": top_p}
+        for name, scale in {"guidance_scale": guidance_scale, "autoguidance_scale": autoguidance_scale}.items():
+            scales = [scale] if isinstance(scale, float | int) else list(scale)
+            found[name] = None if set(scales) == {1} else scale
         for name, value in found.items():
             if value is not None:
                 raise ConfigError(

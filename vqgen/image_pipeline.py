@@ -121,6 +121,7 @@ class ImagePipeline(ABC, Generic[Parts]):
         top_k: int | None = None,
         top_p: float | None = None,
         guidance_scale: float | Sequence[float] = 1.0,
+        autoguidance_scale: float | Sequence[float] = 1.0,
     ) -> None:
         """Refuses options of sampling that this model cannot follow.
 

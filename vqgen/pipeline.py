@@ -88,8 +88,8 @@ class VQGenPipeline(CodePipeline):
 
     @property
     def models(self) -> list[nn.Module]:
-        """The VQ-VAE and the priors that there are."""
-        return [self.parts.vqvae, *self.parts.priors.values()]
+        """The VQ-VAE, the priors that there are, and their guides."""
+        return [self.parts.vqvae, *self.parts.priors.values(), *self.parts.guides.values()]
 
     def __call__(
         self,
@@ -101,6 +101,7 @@ class VQGenPipeline(CodePipeline):
         top_k: int | None = None,
         top_p: float | None = None,
         guidance_scale: float | Sequence[float] = 1.0,
+        autoguidance_scale: float | Sequence[float] = 1.0,
         keep: float = 1.0,
         batch_size: int = 100,
         max_memory: int | None = None,
@@ -118,6 +119,9 @@ class VQGenPipeline(CodePipeline):
             top_p: Sample among the most likely codes that together have this probability.
             guidance_scale: Classifier-free guidance, for all levels or coarse to fine: above 1 images are surer to be
                 of their label and less varied, at twice the work; 1 samples the model.
+            autoguidance_scale: Autoguidance, for all levels or coarse to fine: above 1 the logits move away from those
+                of the prior as it was early in its training, which leaves out faults rather than variety, for the work
+                of one more prior; 1 samples the model.
             keep: Share of the samples that are kept: of each label those that the classifier is surest of. Below 1
                 more are sampled, so that `images_per_label` are left.
             batch_size: Images sampled at once, at most; it changes no image but for rounding.
@@ -136,7 +140,7 @@ class VQGenPipeline(CodePipeline):
             indices,
             range(len(indices)),
             seed=seed,
-            filters=self.filters(temperature, top_k, top_p, guidance_scale),
+            filters=self.filters(temperature, top_k, top_p, guidance_scale, autoguidance_scale),
             batch_size=batch_size,
             max_memory=max_memory,
             progress=progress,
@@ -182,16 +186,23 @@ class VQGenPipeline(CodePipeline):
         top_k: int | None = None,
         top_p: float | None = None,
         guidance_scale: float | Sequence[float] = 1.0,
+        autoguidance_scale: float | Sequence[float] = 1.0,
     ) -> list[Filters]:
         """One filter per level.
 
         Raises:
             ConfigError: A number is out of its range, temperatures or scales are not one per level, or a prior has
-                learned nothing that could guide it.
+                learned nothing that could guide it or has no guide.
         """
         configs = {level: prior.config for level, prior in self.parts.priors.items()}
         return filters_of_levels(
-            {level: configs.get(level) for level in self.levels}, temperature, top_k, top_p, guidance_scale
+            {level: configs.get(level) for level in self.levels},
+            temperature,
+            top_k,
+            top_p,
+            guidance_scale,
+            autoguidance_scale,
+            guides=list(self.parts.guides),
         )
 
     def check_sampling(self, *options: Any, **named: Any) -> None:
@@ -227,7 +238,7 @@ class VQGenPipeline(CodePipeline):
             raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
         memory = self.compute.free_memory if max_memory is None else max_memory
         element_size = self.compute.float_dtype.itemsize
-        copies = 2 if any(level.is_guided for level in filters) else 1
+        copies = max(level.copies for level in filters)
         configs = [prior.config for prior in self.priors]
         fitting = images_that_fit(configs, memory, element_size, copies, keeps_levels=self.sampler.keeps_levels)
         with self.compute.autocast():
@@ -239,6 +250,7 @@ class VQGenPipeline(CodePipeline):
                 filters=filters,
                 sampler=self.sampler,
                 batch_size=min(batch_size, fitting),
+                guides=self.parts.guides,
                 progress=progress,
             )
         return codes.to("cpu"), log_likelihood.cpu()

@@ -130,6 +130,7 @@ def test_generate_keeps_the_surest_and_refuses_what_says_nothing_of_latents(base
     assert len(listed) == 8 and all("label_probability" in entry for entry in listed)
     for words, parts in [
         (("--guidance-scale", 2), ["guidance_scale", "baseline (vae)", "found"]),
+        (("--autoguidance-scale", 2), ["autoguidance_scale", "baseline (vae)", "found"]),
         (("--top-k", 3), ["top_k", "found 3"]),
         (("--temperature", 1, 1), ["temperature", "no levels", "found 2"]),
         (("--temperature", -1), ["temperature", "found -1"]),

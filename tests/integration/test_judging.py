@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 import tomli_w
 import torch
@@ -87,6 +88,31 @@ def test_samples_of_a_run_may_be_chosen_and_guided(vqgen, judged, recipe):
     entries = json.loads((judged / "samples" / "samples.json").read_text())["images"]
     assert len(entries) == 20
     assert all(0 <= entry["label_probability"] <= 1 for entry in entries)
+
+
+def test_a_run_keeps_its_guides_and_samples_by_them(vqgen, judged, recipe, tmp_path):
+    root = judged.parent
+    shares = ("--priors.0.guide-share", "0.5", "--priors.1.guide-share", "0.5")
+    words = ("run", recipe, "--checkpoints", root, *shares, "--generate.autoguidance-scale", "3", "--quiet")
+    finished = vqgen(*words, "--redo")
+    assert finished.code == 0, finished.err
+    hashes = json.loads((judged / "pipeline" / "pipeline.json").read_text())["sha256"]
+    assert len({hashes[f"{model}-{level}"] for model in ("prior", "guide") for level in ("top", "bottom")}) == 4
+    assert vqgen("info", judged).out.count(", and its guide") == 2
+    guided = pixels(judged / "samples" / "grid.png")
+    files = all_files(judged)
+    again = vqgen(*words)
+    assert again.code == 0, again.err
+    assert all_files(judged) == files
+    assert vqgen("generate", judged, "--images-per-label", 2, "-o", tmp_path / "free", "--quiet").code == 0
+    assert not np.array_equal(pixels(tmp_path / "free" / "grid.png"), guided)
+    swept = vqgen("sweep", judged, "-o", tmp_path / "sweep", "--vary", "autoguidance-scale", "--values", 1, 20,
+                  "--images-per-label", 3, "--no-score", *FAST)  # fmt: skip
+    assert swept.code == 0, swept.err
+    one, other = json.loads((tmp_path / "sweep" / "trade-off.json").read_text())["points"]
+    assert one["frechet_distance"] != other["frechet_distance"]
+    judged_by = vqgen("evaluate", judged, "--only", "naming", "--images-per-label", 1, "--autoguidance-scale", 2, *FAST)
+    assert "no guidance, autoguidance 2, none rejected" in judged_by.out
 
 
 def test_generate_keeps_the_surest(vqgen, judged, tmp_path):

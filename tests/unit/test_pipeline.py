@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -425,6 +426,65 @@ def test_guidance_needs_labels_and_a_prior_that_has_seen_none(make_parts):
     parts.priors["bottom"] = make_prior("bottom", label_dropout=0.0)
     with pytest.raises(ConfigError, match="found 2: the bottom prior was trained with label_dropout 0"):
         VQGenPipeline(parts, CPU64)(guidance_scale=2.0)
+
+
+@pytest.fixture
+def guided_parts(make_parts):
+    """The tiny pipeline with a guide of its bottom prior."""
+    parts = make_parts()
+    torch.manual_seed(7)
+    parts.guides["bottom"] = make_prior("bottom")
+    return parts
+
+
+def test_autoguidance_reaches_its_levels_and_scale_1_is_none(guided_parts, pipe):
+    guided_pipe = VQGenPipeline(guided_parts, CPU64)
+    free, same = pipe(None, 8, seed=2), guided_pipe(None, 8, seed=2, autoguidance_scale=1.0)
+    assert equal(free.codes, same.codes)
+    guided = guided_pipe(None, 8, seed=2, autoguidance_scale=[1.0, 3.0])
+    assert torch.equal(free.codes.top, guided.codes.top)
+    assert not torch.equal(free.codes.bottom, guided.codes.bottom)
+    alone = guided_pipe(None, 8, seed=2, autoguidance_scale=[1, 0])
+    replaced = VQGenPipeline(replace(guided_parts, priors=guided_parts.priors | guided_parts.guides), CPU64)
+    assert equal(alone.codes, replaced(None, 8, seed=2).codes)
+
+
+def test_autoguidance_needs_a_guide(guided_parts, pipe):
+    with pytest.raises(
+        ConfigError, match=r"found 2: the top prior has no guide; train it with --priors\.0\.guide-share"
+    ):
+        pipe(autoguidance_scale=2.0)
+    with pytest.raises(ConfigError, match=r"the top prior has no guide; give one scale per level \(.* 1 2\), or train"):
+        VQGenPipeline(guided_parts, CPU64)(autoguidance_scale=2.0)
+    with pytest.raises(ConfigError, match=r"autoguidance_scale: should be one, or one per level"):
+        VQGenPipeline(guided_parts, CPU64)(autoguidance_scale=[1, 2, 3])
+
+
+def test_guides_are_saved_and_read_with_the_pipeline(guided_parts, tmp_path):
+    VQGenPipeline(guided_parts, CPU64).save_pretrained(tmp_path / "saved")
+    found = load_pipeline(tmp_path / "saved").guides
+    assert found.keys() == {"bottom"}
+    expected = guided_parts.guides["bottom"].state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found["bottom"].state_dict().items())
+    shutil.rmtree(tmp_path / "saved" / "guide-bottom")
+    with pytest.raises(CheckpointError, match="guide-bottom"):
+        load_pipeline(tmp_path / "saved")
+
+
+def test_a_guide_of_other_sizes_is_refused(guided_parts, tmp_path):
+    guided_parts.guides["bottom"] = make_prior("bottom", layers=1)
+    save_pipeline(guided_parts, tmp_path / "saved")
+    with pytest.raises(CheckpointError, match=r"guide-bottom: should be the prior beside it at an earlier step"):
+        load_pipeline(tmp_path / "saved")
+
+
+def test_autoguided_requests_are_split_for_their_memory(guided_parts):
+    pipe = VQGenPipeline(guided_parts, CPU64)
+    needed = max(bytes_per_image(prior.config, pipe.compute.float_dtype.itemsize) for prior in pipe.priors)
+    done, options = [], {"seed": 1, "guidance_scale": 2.0, "autoguidance_scale": [1, 2]}
+    cut = pipe([0, 1], 6, **options, max_memory=int(9.2 * needed / 0.8), progress=done.append)
+    assert done == [3] * 4
+    assert torch.equal(cut.codes.bottom, pipe([0, 1], 6, **options).codes.bottom)
 
 
 def test_guided_requests_are_split_for_twice_the_memory(pipe):

@@ -3,6 +3,9 @@
 import argparse
 import re
 
+SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "guidance_scale", "autoguidance_scale")
+"""Names of the options that say how codes are drawn, as pipelines and their `check_sampling` take them."""
+
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -47,6 +50,14 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
         default=[1.0],
         metavar="S",
         help="for all levels, or one per level: above 1 surer of the label, less varied; 1 samples the model (default)",
+    )
+    parser.add_argument(
+        "--autoguidance-scale",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="A",
+        help="for all levels, or one per level: above 1 away from the prior as it was early in training (default: 1)",
     )
     parser.add_argument(
         "--keep",

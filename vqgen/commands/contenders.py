@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqgen.commands.arguments import SAMPLING_OPTIONS
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _check_generates(contender: Contender, arguments: argparse.Namespace) -> Non
     pipe.candidates(arguments.images_per_label, arguments.keep)
     if isinstance(pipe, VQGenPipeline):
         _ = pipe.priors  # all are there
-    pipe.check_sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.guidance_scale)
+    pipe.check_sampling(**{name: getattr(arguments, name) for name in SAMPLING_OPTIONS})
 
 
 def _check_alike(first: Contender, other: Contender) -> None:

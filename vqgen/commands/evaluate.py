@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqgen.commands.arguments import (
+    SAMPLING_OPTIONS,
     add_checkpoint_argument,
     add_compute_arguments,
     add_evaluation_arguments,
@@ -159,6 +160,8 @@ def sampling_text(arguments: argparse.Namespace) -> str:
         parts.append(f"top-p {arguments.top_p:g}")
     guided = any(scale != 1 for scale in arguments.guidance_scale)
     parts.append(f"guidance {joined(arguments.guidance_scale)}" if guided else "no guidance")
+    if any(scale != 1 for scale in arguments.autoguidance_scale):
+        parts.append(f"autoguidance {joined(arguments.autoguidance_scale)}")
     parts.append(f"the surest {arguments.keep:.0%}" if arguments.keep < 1 else "none rejected")
     return ", ".join(parts)
 
@@ -188,8 +191,7 @@ def judging_settings(judge: "Judge", arguments: argparse.Namespace) -> dict[str,
         "seed_of_judging": judge.seed,
         "score_seeds": judge.score_seeds,
         "sampling": {
-            name: getattr(arguments, name)
-            for name in ("images_per_label", "seed", "temperature", "top_k", "top_p", "guidance_scale", "keep")
+            name: getattr(arguments, name) for name in ("images_per_label", "seed", *SAMPLING_OPTIONS, "keep")
         },
         "classifier": judge.section.model_dump(mode="json"),
     }

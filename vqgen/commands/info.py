@@ -59,6 +59,7 @@ def _print_levels(pipe: "VQGenPipeline") -> None:
             what = (
                 f"prior of {_parameters(prior)} parameters, {prior.order.num_steps} steps (slope {prior.config.slope})"
             )
+            what += ", and its guide" if level in pipe.parts.guides else ""
         print(f"  {level:<8} {side} x {side} codes, {what}")
 
 

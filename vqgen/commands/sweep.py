@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VALUES = {
     "guidance-scale": [1.0, 1.25, 1.5, 2.0, 3.0],
+    "autoguidance-scale": [1.0, 1.25, 1.5, 2.0],
     "temperature": [1.1, 1.0, 0.9, 0.8, 0.6],
     "keep": [1.0, 0.75, 0.5, 0.25, 0.1],
 }

@@ -86,14 +86,19 @@ def _rejection_problems(recipe: CommonRecipe) -> list[str]:
 
 
 def _guidance_problems(recipe: Recipe) -> list[str]:
-    if recipe.generate.guidance_scale == 1:
-        return []
-    return [
-        f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1: guidance needs a "
-        "prior that has seen images without their labels"
-        for index, prior in enumerate(recipe.priors)
-        if prior.label_dropout == 0
-    ]
+    problems: list[str] = []
+    for index, prior in enumerate(recipe.priors):
+        if recipe.generate.guidance_scale != 1 and prior.label_dropout == 0:
+            problems.append(
+                f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1: guidance "
+                "needs a prior that has seen images without their labels"
+            )
+        if recipe.generate.autoguidance_scale != 1 and prior.guide_share == 0:
+            problems.append(
+                f"priors.{index}.guide_share: should be above 0 when generate.autoguidance_scale is not 1: "
+                "autoguidance needs the prior as it was early in its training"
+            )
+    return problems
 
 
 def _baseline_problems(recipe: BaselineRecipe) -> list[str]:
@@ -115,6 +120,7 @@ def _baseline_generate_problems(recipe: BaselineRecipe) -> list[str]:
     wanted = recipe.generate
     found = {
         "guidance_scale": (wanted.guidance_scale, 1.0),
+        "autoguidance_scale": (wanted.autoguidance_scale, 1.0),
         "top_k": (wanted.top_k, None),
         "top_p": (wanted.top_p, None),
     }

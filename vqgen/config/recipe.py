@@ -67,6 +67,9 @@ class GenerateConfig(Config):
     """Sample among the most likely codes that together have this probability."""
     guidance_scale: float = added_field(1.0, ge=0)
     """How far the logits go from those without a label towards, and beyond, those with it; 1 samples the model."""
+    autoguidance_scale: float = added_field(1.0, ge=0)
+    """How far the logits go from those of the priors' guides towards, and beyond, those of the priors; 1 samples the
+    model. Every prior needs a guide_share."""
     keep: float = added_field(1.0, gt=0, le=1)
     """Share of the samples to keep: those that the classifier is surest of; 1 keeps all."""
     batch_size: int = runtime_field(100, gt=0)

@@ -4,7 +4,7 @@ from vqgen.sampling.cached import CachedSampler
 from vqgen.sampling.fastest import fastest_sampler
 from vqgen.sampling.filters import Filters
 from vqgen.sampling.graphed import GraphedSampler
-from vqgen.sampling.guidance import guided_logits
+from vqgen.sampling.guidance import Guide, guided_logits
 from vqgen.sampling.hierarchy import sample_codes
 from vqgen.sampling.latents import drawn_labels, image_draws
 from vqgen.sampling.level_filters import filters_of_levels
@@ -17,6 +17,7 @@ __all__ = [
     "CachedSampler",
     "Filters",
     "GraphedSampler",
+    "Guide",
     "ImageNoise",
     "LevelSample",
     "PlainSampler",

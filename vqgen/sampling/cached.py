@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
-from vqgen.sampling.guidance import beside_null
+from vqgen.sampling.guidance import Guide, evaluations
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
 from vqgen.sampling.step_evaluator import StepEvaluator
@@ -27,23 +27,31 @@ class CachedSampler:
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
         filters: Filters,
+        guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
         order, device = prior.order, prior.embedding.weight.device
         in_order_time = torch.empty(len(noise), order.num_positions, dtype=torch.int64, device=device)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
         dtype = autocast_dtype(device)
-        if filters.is_guided:
-            labels, condition = beside_null(prior, labels, condition)
-        copies = len(labels) // len(noise)
+        evaluated = evaluations(prior, labels, condition, filters, guide)
         level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
-        with evaluation(prior), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            evaluator = StepEvaluator(prior, labels, condition, dtype)
+        with (
+            evaluation(*(each.prior for each in evaluated)),
+            torch.inference_mode(),
+            torch.autocast(device.type, enabled=False),
+        ):
+            evaluators = [StepEvaluator(each.prior, each.labels, each.condition, dtype) for each in evaluated]
             for step, (begin, end) in enumerate(zip(order.offsets[:-1], order.offsets[1:], strict=True)):
-                logits, *null_logits = evaluator.logits(step).transpose(0, 1).chunk(copies)
+                logits = [
+                    part
+                    for evaluator, each in zip(evaluators, evaluated, strict=True)
+                    for part in evaluator.logits(step).transpose(0, 1).chunk(each.copies)
+                ]
                 gumbel = level_noise.gumbel(int(end - begin))
-                codes, log_probabilities = choose(logits, gumbel, filters, *null_logits)
-                evaluator.put(step, codes.T.repeat(1, copies))
+                codes, log_probabilities = choose(logits, gumbel, filters)
+                for evaluator, each in zip(evaluators, evaluated, strict=True):
+                    evaluator.put(step, codes.T.repeat(1, each.copies))
                 in_order_time[:, begin:end] = codes
                 log_likelihood += log_probabilities.sum(dim=1)
         return LevelSample(to_grid(prior, in_order_time), log_likelihood)

@@ -23,6 +23,7 @@ class Filters:
         top_p: Keeps the smallest set of most likely codes whose probability, after temperature and top-k, is at least
             `top_p`, in (0, 1]; never fewer than one. None for no limit.
         guidance_scale: Classifier-free guidance, at least 0; see `guided_logits`. 1 for none.
+        autoguidance_scale: Autoguidance, at least 0; see `guided_logits`. 1 for none.
 
     Among equally likely codes the lower number counts as the likelier, so the number kept is always exact.
 
@@ -36,6 +37,7 @@ class Filters:
     top_k: int | None = None
     top_p: float | None = None
     guidance_scale: float = 1.0
+    autoguidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.temperature < math.inf):
@@ -44,15 +46,25 @@ class Filters:
             raise ConfigError(f"top_k should be at least 1 (or None for no limit), found {self.top_k}")
         if self.top_p is not None and not (0 < self.top_p <= 1):
             raise ConfigError(f"top_p should be above 0 and at most 1 (or None for no limit), found {self.top_p}")
-        if not (0 <= self.guidance_scale < math.inf):
-            raise ConfigError(
-                f"guidance_scale should be at least 0 and finite (1 for none), found {self.guidance_scale}"
-            )
+        for name in ("guidance_scale", "autoguidance_scale"):
+            scale = getattr(self, name)
+            if not (0 <= scale < math.inf):
+                raise ConfigError(f"{name} should be at least 0 and finite (1 for none), found {scale}")
 
     @property
     def is_guided(self) -> bool:
         """Whether sampling needs the logits of the null label too."""
         return self.guidance_scale != 1
+
+    @property
+    def is_autoguided(self) -> bool:
+        """Whether sampling needs the logits of a guide too."""
+        return self.autoguidance_scale != 1
+
+    @property
+    def copies(self) -> int:
+        """How often each image is evaluated in a step."""
+        return 1 + self.is_guided + self.is_autoguided
 
     def apply(self, logits: Float[Tensor, "*n k"]) -> Float64[Tensor, "*n k"]:
         """Divides by the temperature and closes codes; the largest logit becomes 0.

@@ -7,7 +7,7 @@ step is recorded once and replayed. The host waits for nothing until the map is 
 Legend: `m` positions of the widest step, `b` images, `c` channels, `n` positions in order time, `k` codebook entries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import CausalOrder
 from vqgen.sampling.filters import Filters
-from vqgen.sampling.guidance import beside_null
+from vqgen.sampling.guidance import Evaluation, Guide, evaluations
 from vqgen.sampling.kept_network import Context, KeptNetwork
 from vqgen.sampling.noise import ImageNoise, LevelNoise
 from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
@@ -53,71 +53,99 @@ class GraphedSampler:
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
         filters: Filters,
+        guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
         device = prior.embedding.weight.device
         dtype = autocast_dtype(device)
-        if filters.is_guided:
-            labels, condition = beside_null(prior, labels, condition)
-        with evaluation(prior), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            steps = self._steps(prior, labels, condition, filters, dtype)
+        evaluated = evaluations(prior, labels, condition, filters, guide)
+        models = [each.prior for each in evaluated]
+        with evaluation(*models), torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            steps = self._steps(evaluated, filters, dtype)
             level_noise = noise.of_level(prior.order.num_positions, prior.config.codebook_size)
             in_order_time, log_likelihood = steps.run(level_noise)
         return LevelSample(to_grid(prior, in_order_time.clone()), log_likelihood.clone())
 
-    def _steps(
-        self,
-        prior: PixelCNN,
-        labels: Tensor,
-        condition: Tensor | None,
-        filters: Filters,
-        dtype: torch.dtype | None,
-    ) -> "_PaddedSteps":
+    def _steps(self, evaluated: Sequence[Evaluation], filters: Filters, dtype: torch.dtype | None) -> "_PaddedSteps":
         """The recorded steps, with this batch's labels and condition; recorded anew where they do not fit."""
-        versions = tuple((parameter.data_ptr(), parameter._version) for parameter in prior.parameters())
+        prior, labels = evaluated[0].prior, evaluated[0].labels
+        versions = tuple(
+            (parameter.data_ptr(), parameter._version) for each in evaluated for parameter in each.prior.parameters()
+        )
         fits_for = (len(labels), filters, dtype, labels.device, versions)
         found, steps = self._recorded.get(prior, (None, None))
         if steps is None or found != fits_for:
             self._recorded.pop(prior, None)  # before the new one takes its memory
-            steps = _PaddedSteps(prior, labels, condition, filters, dtype, compile=self.compile)
+            steps = _PaddedSteps(evaluated, filters, dtype, compile=self.compile)
             self._recorded[prior] = (fits_for, steps)
         else:
-            steps.renew(prior, labels, condition)
+            steps.renew(evaluated)
         return steps
+
+
+class _PaddedNetwork:
+    """One network of the steps: its tables for its batch, what it keeps, and its labels and coarser codes."""
+
+    def __init__(self, evaluated: Evaluation, dtype: torch.dtype | None) -> None:
+        prior, weight = evaluated.prior, evaluated.prior.embedding.weight
+        self.copies, images = evaluated.copies, len(evaluated.labels)
+        self.tables = StepTables.build(prior.order, prior.config.kernel_size, images, weight.device, padded=True)
+        self._network = KeptNetwork(prior, self.tables, dtype or weight.dtype)
+        self._context = self._new_context(evaluated)
+
+    def renew(self, evaluated: Evaluation) -> None:
+        """Takes another batch's labels and coarser codes."""
+        self._context.copy_(self._new_context(evaluated))
+
+    def logits(self, places: Tensor, within: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
+        """The logits at places in order time, `(b, m, k)` for each copy of the images."""
+        strict, near = self._rows(self.tables.strict.near_rows, places), self._rows(self.tables.open.near_rows, places)
+        logits = self._network.logits(
+            self._rows(self.tables.write, places),
+            strict,
+            near,
+            [self._context.of_first(within), *self._context.of_blocks(within)],
+            lambda attention, features: attention.add_visible(features, places, visible),
+        )
+        return logits.unflatten(0, (len(places), -1)).transpose(0, 1).chunk(self.copies)
+
+    def put(self, places: Tensor, codes: Tensor) -> None:
+        """Keeps the codes `(b, m)` that were chosen there."""
+        self._network.put(self._rows(self.tables.write, places), codes.T.repeat(1, self.copies).flatten())
+
+    def _rows(self, table: Tensor, places: Tensor) -> Tensor:
+        return table.view(self.tables.num_positions, -1).index_select(0, places).flatten()
+
+    def _new_context(self, evaluated: Evaluation) -> Context:
+        return Context(evaluated.prior, evaluated.labels, evaluated.condition, self.tables.widest, self._network.dtype)
 
 
 class _PaddedSteps:
     """The steps of one level for one batch size: what they keep, and the recorded step."""
 
     def __init__(
-        self,
-        prior: PixelCNN,
-        labels: Tensor,
-        condition: Tensor | None,
-        filters: Filters,
-        dtype: torch.dtype | None,
-        *,
-        compile: bool,
+        self, evaluated: Sequence[Evaluation], filters: Filters, dtype: torch.dtype | None, *, compile: bool
     ) -> None:
+        prior = evaluated[0].prior
         order, weight = prior.order, prior.embedding.weight
-        self._filters, self._copies = filters, 2 if filters.is_guided else 1
-        self._tables = StepTables.build(order, prior.config.kernel_size, len(labels), weight.device, padded=True)
-        self._network = KeptNetwork(prior, self._tables, dtype or weight.dtype)
-        self._context = self._new_context(prior, labels, condition)
+        self._filters = filters
+        self._networks = [_PaddedNetwork(each, dtype) for each in evaluated]
         self._sizes = np.diff(order.offsets).tolist()
-        self._places = torch.from_numpy(_places(order, self._tables.widest)).to(weight.device)
+        widest = self._networks[0].tables.widest
+        self._places = torch.from_numpy(_places(order, widest)).to(weight.device)
         self._ends = torch.from_numpy(order.offsets[1:]).to(weight.device)
-        images, n = len(labels) // self._copies, order.num_positions
+        images, n = len(evaluated[0].labels) // evaluated[0].copies, order.num_positions
         self._step = torch.zeros(1, dtype=torch.int64, device=weight.device)
         self._codes = torch.zeros(images, n + 1, dtype=torch.int64, device=weight.device)
         self._log_likelihood = torch.zeros(images, dtype=torch.float64, device=weight.device)
-        shape = (images, self._tables.widest, prior.config.codebook_size)
+        shape = (images, widest, prior.config.codebook_size)
         self._gumbel = torch.zeros(shape, dtype=torch.float64, device=weight.device)
         self._advance = self._record(torch.compile(self._compute) if compile else self._compute)
 
-    def renew(self, prior: PixelCNN, labels: Tensor, condition: Tensor | None) -> None:
+    def renew(self, evaluated: Sequence[Evaluation]) -> None:
         """Takes another batch's labels and coarser codes."""
-        self._context.copy_(self._new_context(prior, labels, condition))
+        for network, each in zip(self._networks, evaluated, strict=True):
+            network.renew(each)
 
     def run(self, noise: LevelNoise) -> tuple[Int[Tensor, "b n"], Float64[Tensor, " b"]]:
         """Samples a map; returns the codes in order time, and their log likelihood."""
@@ -131,23 +159,13 @@ class _PaddedSteps:
     def _compute(self) -> None:
         """One step: nothing here depends on a value that the host would have to know."""
         places, end = self._places.index_select(0, self._step)[0], self._ends.index_select(0, self._step)
-        n, tables = self._codes.shape[1] - 1, self._tables
+        n = self._codes.shape[1] - 1
         within = places.clamp(max=n - 1)
-        write, strict, near = (
-            rows.view(n + 1, -1).index_select(0, places).flatten()
-            for rows in (tables.write, tables.strict.near_rows, tables.open.near_rows)
-        )
         visible = torch.arange(n + 1, device=places.device) < end
-        logits = self._network.logits(
-            write,
-            strict,
-            near,
-            [self._context.of_first(within), *self._context.of_blocks(within)],
-            lambda attention, features: attention.add_visible(features, places, visible),
-        )
-        logits, *null_logits = logits.unflatten(0, (len(places), -1)).transpose(0, 1).chunk(self._copies)
-        codes, log_probabilities = choose(logits, self._gumbel, self._filters, *null_logits)
-        self._network.put(write, codes.T.repeat(1, self._copies).flatten())
+        logits = [part for network in self._networks for part in network.logits(places, within, visible)]
+        codes, log_probabilities = choose(logits, self._gumbel, self._filters)
+        for network in self._networks:
+            network.put(places, codes)
         self._codes.index_copy_(1, places, codes)
         self._log_likelihood.add_((log_probabilities * (places < n)).sum(dim=1))
         self._step.add_(1)
@@ -167,9 +185,6 @@ class _PaddedSteps:
         with torch.cuda.graph(graph):
             compute()
         return graph.replay
-
-    def _new_context(self, prior: PixelCNN, labels: Tensor, condition: Tensor | None) -> Context:
-        return Context(prior, labels, condition, self._tables.widest, self._network.dtype)
 
 
 def _places(order: CausalOrder, widest: int) -> NDArray[np.int64]:

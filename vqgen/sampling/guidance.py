@@ -1,33 +1,96 @@
-"""Classifier-free guidance: the logits with a label, moved away from those without one.
+"""Guidance: the logits with a label, moved away from those without one, or from those of an earlier prior.
+
+    prior, label      -->  logits  --+
+    prior, no label   -->  logits  --+--> guided_logits --> filters
+    guide, label      -->  logits  --+
 
 Legend: `b` images, `c` channels, `h w` grid, `k` codebook entries.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.sampling.filters import Filters
 
 
-def guided_logits(
-    conditional: Float[Tensor, "*b k"], unconditional: Float[Tensor, "*b k"], scale: float
-) -> Float[Tensor, "*b k"]:
-    """Combines logits to those of p(code | label)^scale p(code)^(1 - scale), unnormalised.
+@dataclass(frozen=True)
+class Guide:
+    """The prior of a level as it was early in its training, from whose faults autoguidance leads away.
+
+    Attributes:
+        prior: Of the same level, sizes and order.
+        condition: What its `encode_condition` makes of the coarser codes of the images to sample.
+    """
+
+    prior: PixelCNN
+    condition: Float[Tensor, "b c h w"] | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one network evaluates in every step.
+
+    Attributes:
+        prior: The network.
+        labels: `(copies * b,)`: those of the images, then, with classifier-free guidance, as many null labels.
+        condition: One per label.
+        copies: How often each image is evaluated.
+    """
+
+    prior: PixelCNN
+    labels: Int[Tensor, " copies*b"]
+    condition: Float[Tensor, "copies*b c h w"] | None
+    copies: int = 1
+
+
+def evaluations(
+    prior: PixelCNN,
+    labels: Int[Tensor, " b"],
+    condition: Float[Tensor, "b c h w"] | None,
+    filters: Filters,
+    guide: Guide | None,
+) -> list[Evaluation]:
+    """What a step has to evaluate so that `guided_logits` has its logits, in its order.
+
+    Raises:
+        ValueError: The filters ask for a guide, and there is none.
+    """
+    of_prior = Evaluation(prior, labels, condition)
+    if filters.is_guided:
+        both = torch.cat([labels, torch.full_like(labels, prior.null_label)])
+        of_prior = Evaluation(prior, both, None if condition is None else torch.cat([condition, condition]), copies=2)
+    if not filters.is_autoguided:
+        return [of_prior]
+    if guide is None:
+        raise ValueError(f"guide should be given at autoguidance_scale {filters.autoguidance_scale:g}, found None")
+    return [of_prior, Evaluation(guide.prior, labels, guide.condition)]
+
+
+def guided_logits(logits: Sequence[Float[Tensor, "*b k"]], filters: Filters) -> Float[Tensor, "*b k"]:
+    """Combines logits to those of p(code | label) times two ratios, unnormalised.
+
+    The ratios are (p(code | label) / p(code))^(s - 1) and (p(code | label) / g(code | label))^(a - 1) for a guide g. At
+    1 a scale changes nothing. Above 1 s makes images surer to be of their label and less varied, and a leads them away
+    from the faults that the prior has unlearned since it was the guide.
 
     Args:
-        conditional: Logits given the label.
-        unconditional: Logits given the null label.
-        scale: 0 has no label, 1 changes nothing, above 1 images are surer to be of their label and less varied.
+        logits: Those given the label; then, where the filters ask for them, those given the null label, and those of
+            the guide.
+        filters: The scales: s is `guidance_scale`, a `autoguidance_scale`.
 
-    Source: Ho and Salimans 2022, arXiv 2207.12598, equation 6, with scale = 1 + w: here the scores are logits.
+    Source: classifier-free guidance is equation 6 of Ho and Salimans 2022, arXiv 2207.12598, with s = 1 + w;
+    autoguidance is equation 3 of Karras et al. 2024, arXiv 2406.02507. Here the scores are logits.
     """
-    return unconditional + scale * (conditional - unconditional)
-
-
-def beside_null(
-    prior: PixelCNN, labels: Int[Tensor, " b"], condition: Float[Tensor, "b c h w"] | None
-) -> tuple[Int[Tensor, " 2*b"], Float[Tensor, "2*b c h w"] | None]:
-    """Doubles a batch: its labels, then null labels, both with the same coarser codes."""
-    both = torch.cat([labels, torch.full_like(labels, prior.null_label)])
-    return both, None if condition is None else torch.cat([condition, condition])
+    conditional, *others = logits
+    wanted = conditional
+    if filters.is_guided:
+        unconditional = others.pop(0)
+        wanted = unconditional + filters.guidance_scale * (conditional - unconditional)
+    if filters.is_autoguided:
+        wanted = wanted + (filters.autoguidance_scale - 1) * (conditional - others.pop(0))
+    return wanted

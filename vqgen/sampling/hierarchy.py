@@ -3,7 +3,7 @@
 Legend: `b` images of a batch or of the request.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float64, Int
@@ -12,6 +12,7 @@ from torch import Tensor
 from vqgen.codes import Codes
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
+from vqgen.sampling.guidance import Guide
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import Sampler, evaluation
 
@@ -25,6 +26,7 @@ def sample_codes(
     filters: Sequence[Filters],
     sampler: Sampler,
     batch_size: int,
+    guides: Mapping[str, PixelCNN] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[Codes, Float64[Tensor, " b"]]:
     """Draws codes from p(top | label) p(bottom | top, label), for any number of levels.
@@ -39,6 +41,7 @@ def sample_codes(
         filters: One per level.
         sampler: How a level is sampled.
         batch_size: Images sampled at once, at least 1.
+        guides: Level -> the guide of its prior, for the levels that are autoguided.
         progress: Called with the number of images of every finished batch.
 
     Returns:
@@ -55,7 +58,9 @@ def sample_codes(
     log_likelihoods: list[Tensor] = []
     for begin in range(0, len(labels), batch_size):
         noise = ImageNoise(seed, image_indices[begin : begin + batch_size], labels.device)
-        codes, log_likelihood = _sample_batch(priors, labels[begin : begin + batch_size], noise, filters, sampler)
+        codes, log_likelihood = _sample_batch(
+            priors, labels[begin : begin + batch_size], noise, filters, sampler, guides or {}
+        )
         parts.append(codes)
         log_likelihoods.append(log_likelihood)
         if progress is not None:
@@ -64,7 +69,12 @@ def sample_codes(
 
 
 def _sample_batch(
-    priors: Sequence[PixelCNN], labels: Tensor, noise: ImageNoise, filters: Sequence[Filters], sampler: Sampler
+    priors: Sequence[PixelCNN],
+    labels: Tensor,
+    noise: ImageNoise,
+    filters: Sequence[Filters],
+    sampler: Sampler,
+    guides: Mapping[str, PixelCNN],
 ) -> tuple[Codes, Tensor]:
     grids: dict[str, Tensor] = {}
     log_likelihood = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
@@ -72,10 +82,18 @@ def _sample_batch(
     for prior, level_filters in zip(priors, filters, strict=True):
         with evaluation(prior):
             condition = prior.encode_condition(coarser)
-        sample = sampler.sample(prior, labels, condition, noise, level_filters)
+        guide = _guide_of(guides.get(prior.config.level), coarser) if level_filters.is_autoguided else None
+        sample = sampler.sample(prior, labels, condition, noise, level_filters, guide)
         grids[prior.config.level] = coarser = sample.codes
         log_likelihood += sample.log_likelihood
     return Codes(grids), log_likelihood
+
+
+def _guide_of(prior: PixelCNN | None, coarser: Tensor | None) -> Guide | None:
+    if prior is None:
+        return None
+    with evaluation(prior):
+        return Guide(prior, prior.encode_condition(coarser))
 
 
 def _check_levels(priors: Sequence[PixelCNN], filters: Sequence[Filters]) -> None:

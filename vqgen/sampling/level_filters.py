@@ -1,6 +1,6 @@
 """The filters of a request: what one number, or one for each level, means for all levels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
@@ -13,6 +13,9 @@ def filters_of_levels(
     top_k: int | None = None,
     top_p: float | None = None,
     guidance_scale: float | Sequence[float] = 1.0,
+    autoguidance_scale: float | Sequence[float] = 1.0,
+    *,
+    guides: Collection[str] = (),
 ) -> list[Filters]:
     """Makes the filters of each level.
 
@@ -22,6 +25,8 @@ def filters_of_levels(
         top_k: For all levels.
         top_p: For all levels.
         guidance_scale: One, or one per level.
+        autoguidance_scale: One, or one per level.
+        guides: Levels that have a guide.
 
     Raises:
         ConfigError: A number is out of its range, temperatures or scales are not one per level, or a prior has learned
@@ -29,10 +34,14 @@ def filters_of_levels(
     """
     temperatures = _per_level("temperature", temperature, list(priors))
     scales = _per_level("guidance_scale", guidance_scale, list(priors))
-    filters = [Filters(t, top_k, top_p, scale) for t, scale in zip(temperatures, scales, strict=True)]
+    auto_scales = _per_level("autoguidance_scale", autoguidance_scale, list(priors))
+    of_levels = zip(temperatures, scales, auto_scales, strict=True)
+    filters = [Filters(t, top_k, top_p, scale, auto_scale) for t, scale, auto_scale in of_levels]
     for prior, wanted in zip(priors.values(), filters, strict=True):
         if prior is not None and wanted.is_guided:
             _check_can_be_guided(prior, wanted.guidance_scale)
+        if prior is not None and wanted.is_autoguided and prior.level not in guides:
+            raise ConfigError(_without_guide(prior.level, wanted.autoguidance_scale, list(priors), guides))
     return filters
 
 
@@ -56,3 +65,13 @@ def _check_can_be_guided(prior: PixelCNNConfig, scale: float) -> None:
             f"guidance_scale: should be 1, found {scale:g}: the {prior.level} prior was trained with label_dropout 0 "
             "and never saw an image without its label; train it with --priors.N.label-dropout 0.1"
         )
+
+
+def _without_guide(level: str, found: float, levels: Sequence[str], guides: Collection[str]) -> str:
+    """What to do where a level has no guide."""
+    number = levels.index(level)
+    remedy = f"train it with --priors.{number}.guide-share 0.1"
+    if guides:
+        scales = " ".join(f"{found:g}" if each in guides else "1" for each in levels)
+        remedy = f"give one scale per level (--autoguidance-scale {scales}), or {remedy}"
+    return f"autoguidance_scale: should be 1, found {found:g}: the {level} prior has no guide; {remedy}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
-from vqgen.sampling.guidance import beside_null
+from vqgen.sampling.guidance import Guide, evaluations
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, choose, evaluation
 
@@ -27,23 +27,22 @@ class PlainSampler:
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
         filters: Filters,
+        guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
         order, device = prior.order, prior.embedding.weight.device
         codes = torch.zeros(len(noise), order.height, order.width, dtype=torch.int64, device=device)
         flat = codes.view(len(noise), -1)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
-        if filters.is_guided:
-            labels, condition = beside_null(prior, labels, condition)
-        copies = len(labels) // len(noise)
+        evaluated = evaluations(prior, labels, condition, filters, guide)
         level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
-        with evaluation(prior):
+        with evaluation(*(each.prior for each in evaluated)):
             for positions in order.steps():
                 step = torch.from_numpy(positions).to(device)
-                all_logits = prior(codes.repeat(copies, 1, 1), labels, condition)
-                logits, *null_logits = rearrange(all_logits, "b k h w -> b (h w) k")[:, step].chunk(copies)
-                flat[:, step], log_probabilities = choose(
-                    logits, level_noise.gumbel(len(positions)), filters, *null_logits
-                )
+                logits: list[Tensor] = []
+                for each in evaluated:
+                    of_grid = each.prior(codes.repeat(each.copies, 1, 1), each.labels, each.condition)
+                    logits += rearrange(of_grid, "b k h w -> b (h w) k")[:, step].chunk(each.copies)
+                flat[:, step], log_probabilities = choose(logits, level_noise.gumbel(len(positions)), filters)
                 log_likelihood += log_probabilities.sum(dim=1)
         return LevelSample(codes, log_likelihood)

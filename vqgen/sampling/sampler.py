@@ -3,7 +3,7 @@
 Legend: `b` images, `k` codebook entries, `h w` grid, `positions` those of one step of the order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
-from vqgen.sampling.guidance import guided_logits
+from vqgen.sampling.guidance import Guide, guided_logits
 from vqgen.sampling.noise import ImageNoise
 
 
@@ -48,6 +48,7 @@ class Sampler(Protocol):
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
         filters: Filters,
+        guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes), one step of the order after the other.
 
@@ -57,51 +58,53 @@ class Sampler(Protocol):
             condition: What `prior.encode_condition` returned.
             noise: Draws of the same images, `b` of them.
             filters: Applied to the logits of every position.
+            guide: For autoguidance, on the same device; not looked at where the filters ask for none.
 
         Returns:
             Codes on the prior's device, and their likelihood.
+
+        Raises:
+            ValueError: The filters ask for a guide, and there is none.
         """
         ...
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Turns off dropout and gradients; the model's mode is as before afterwards."""
-    was_training = model.training
-    model.eval()
+def evaluation(*models: nn.Module) -> Iterator[None]:
+    """Turns off dropout and gradients; the models' modes are as before afterwards."""
+    were_training = [model.training for model in models]
+    for model in models:
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(was_training)
+        for model, was_training in zip(models, were_training, strict=True):
+            model.train(was_training)
 
 
 def choose(
-    logits: Float[Tensor, "b positions k"],
+    logits: Sequence[Float[Tensor, "b positions k"]],
     gumbel: Float64[Tensor, "b positions k"],
     filters: Filters,
-    null_logits: Float[Tensor, "b positions k"] | None = None,
 ) -> tuple[Int[Tensor, "b positions"], Float64[Tensor, "b positions"]]:
     """Takes the code of the largest filtered logit plus noise, an exact draw from the filtered distribution.
 
     Args:
-        logits: The model's logits at the positions of one step.
+        logits: The model's logits at the positions of one step, and those that guide them, as `guided_logits` takes
+            them.
         gumbel: Standard Gumbel draws, on a device that has float64; the choice is made there. At temperature 0 they
             have no effect: one code is open.
         filters: Guidance, temperature, top-k, top-p.
-        null_logits: The model's logits without a label, where there is guidance.
 
     Returns:
         The codes, and their log probability under the unguided, unfiltered logits, in nats.
 
     Source: the Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030, section 3.
     """
-    device, logits = logits.device, logits.to(gumbel.device).double()
-    wanted = logits
-    if null_logits is not None:
-        wanted = guided_logits(logits, null_logits.to(gumbel.device).double(), filters.guidance_scale)
-    codes = (filters.apply(wanted) + gumbel).argmax(dim=-1)
-    log_probabilities = logits.log_softmax(dim=-1).gather(-1, codes[..., None])[..., 0]
+    device, exact = logits[0].device, [each.to(gumbel.device).double() for each in logits]
+    codes = (filters.apply(guided_logits(exact, filters)) + gumbel).argmax(dim=-1)
+    log_probabilities = exact[0].log_softmax(dim=-1).gather(-1, codes[..., None])[..., 0]
     return codes.to(device), log_probabilities.to(device)
 
 

@@ -28,7 +28,9 @@ def generate_samples(context: RunContext) -> None:
         None,
         wanted.images_per_label,
         seed=recipe.seed,
-        filters=pipe.filters(wanted.temperature, wanted.top_k, wanted.top_p, wanted.guidance_scale),
+        filters=pipe.filters(
+            wanted.temperature, wanted.top_k, wanted.top_p, wanted.guidance_scale, wanted.autoguidance_scale
+        ),
         keep=wanted.keep,
         batch_size=wanted.batch_size,
         processes=Processes(context.rank, context.world_size, context.device),

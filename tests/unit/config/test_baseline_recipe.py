@@ -54,7 +54,7 @@ def test_wrong_sections_are_refused(section, message):
 def test_what_says_nothing_of_latents_is_refused():
     recipe = make(
         autoencoder={"kind": "binary-vae"},
-        generate={"top_k": 3, "guidance_scale": 2.0, "temperature": 0.5},
+        generate={"top_k": 3, "guidance_scale": 2.0, "autoguidance_scale": 2.0, "temperature": 0.5},
         data={
             "source": "digits", "image_size": 6, "channels": 1, "augmented_copies": 2, "mirrored_copies": True,
             "random_shift": 1,
@@ -62,7 +62,13 @@ def test_what_says_nothing_of_latents_is_refused():
     )  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         check_recipe(recipe)
-    for part in ("generate.top_k", "generate.guidance_scale", "generate.temperature", "data.image_size"):
+    for part in (
+        "generate.top_k",
+        "generate.guidance_scale",
+        "generate.autoguidance_scale",
+        "generate.temperature",
+        "data.image_size",
+    ):
         assert part in str(caught.value)
     for name, found in (("augmented_copies", "2"), ("mirrored_copies", "True")):
         assert f"data.{name}: should be left out of a baseline, which has no codes, found {found}" in str(caught.value)

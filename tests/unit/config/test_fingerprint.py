@@ -44,10 +44,12 @@ def test_where_and_how_fast_changes_no_fingerprint(tiny_recipe, options):
         ("--vqvae.train.validate-every 3", ["vqvae"]),
         ("--priors.0.layers 3", ["prior-top"]),
         ("--priors.1.slope raster", ["prior-bottom"]),
+        ("--priors.1.guide-share 0.1", ["prior-bottom"]),
         ("--priors.1.train.ema-decay 0.9", ["prior-bottom"]),
         ("--classifier.channels 8", ["classifier"]),
         ("--classifier.train.steps 3", ["classifier"]),
         ("--generate.guidance-scale 2", ["samples"]),
+        ("--generate.autoguidance-scale 2", ["samples"]),
         ("--generate.keep 0.5", ["samples"]),
         ("--generate.top-k 3", ["samples"]),
         ("--generate.images-per-label 3", ["samples"]),
@@ -71,7 +73,7 @@ def test_differences_name_the_field_and_both_values():
 
 def test_fields_that_came_later_are_no_difference_at_their_defaults(tiny_recipe):
     fields = stage_fields(tiny_recipe(), "samples")
-    assert not {"generate.guidance_scale", "generate.keep"} & fields.keys()
+    assert not {"generate.guidance_scale", "generate.autoguidance_scale", "generate.keep"} & fields.keys()
     assert "generate.top_k" in fields
 
 

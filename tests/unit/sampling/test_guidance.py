@@ -1,10 +1,10 @@
-"""Guidance: its closed form, no guidance at scale 1, and cached as plain."""
+"""Guidance by the null label and by a guide: closed forms, nothing at scale 1, and cached as plain."""
 
 import pytest
 import torch
 
 from vqgen.errors import ConfigError
-from vqgen.sampling import CachedSampler, Filters, GraphedSampler, ImageNoise, PlainSampler, guided_logits
+from vqgen.sampling import CachedSampler, Filters, GraphedSampler, Guide, ImageNoise, PlainSampler, guided_logits
 from vqgen.sampling.kept_layers import Output
 from vqgen.sampling.memory import bytes_per_image, images_that_fit
 
@@ -12,13 +12,41 @@ LABELS = torch.tensor([0, 2, -1])
 SAMPLERS = [PlainSampler(), CachedSampler(), GraphedSampler()]
 
 
+@pytest.fixture
+def make_guide(make_prior):
+    """Builds a guide of a prior: other weights, and the features that they make of the same coarser codes."""
+
+    def build(b, **changes):
+        torch.manual_seed(5)
+        prior = make_prior(**changes)
+        with torch.no_grad():
+            for parameter in prior.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        config = prior.config
+        if not config.is_conditioned:
+            return Guide(prior, None)
+        torch.manual_seed(0)  # as `conditioned` draws them
+        codes = torch.randint(config.codebook_size, (b, config.coarser_height, config.coarser_width))
+        with torch.no_grad():
+            return Guide(prior, prior.encode_condition(codes))
+
+    return build
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0, 5.0])
-def test_guided_logits_are_the_product_of_powers(scale):
-    conditional, unconditional = (torch.randn(4, 6, dtype=torch.float64) for _ in range(2))
-    given, free = conditional.softmax(-1), unconditional.softmax(-1)
-    expected = given**scale * free ** (1 - scale)
+@pytest.mark.parametrize("auto_scale", [0.0, 0.5, 1.0, 1.5, 3.0])
+def test_guided_logits_are_the_product_of_powers(scale, auto_scale):
+    logits = [torch.randn(4, 6, dtype=torch.float64) for _ in range(1 + (scale != 1) + (auto_scale != 1))]
+    given, *others = (each.softmax(-1) for each in logits)
+    expected = given
+    if scale != 1:
+        expected = expected * (given / others.pop(0)) ** (scale - 1)
+    if auto_scale != 1:
+        expected = expected * (given / others.pop(0)) ** (auto_scale - 1)
     expected = expected / expected.sum(-1, keepdim=True)
-    assert torch.allclose(guided_logits(conditional, unconditional, scale).softmax(-1), expected, atol=1e-12)
+    filters = Filters(guidance_scale=scale, autoguidance_scale=auto_scale)
+    assert len(logits) == filters.copies
+    assert torch.allclose(guided_logits(logits, filters).softmax(-1), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -44,11 +72,19 @@ def test_scale_1_is_no_guidance_and_evaluates_nothing_twice(make_prior, sampler,
 
 @pytest.mark.parametrize("slope", [1, 2, "raster"])
 @pytest.mark.parametrize("changes", [{}, {"coarser_height": 3, "coarser_width": 2}])
-@pytest.mark.parametrize("filters", [Filters(guidance_scale=2.5), Filters(0.8, 3, guidance_scale=0.3)])
-def test_faster_ones_are_plain(make_prior, conditioned, slope, changes, filters):
-    prior = make_prior(slope=slope, **changes)
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(guidance_scale=2.5),
+        Filters(0.8, 3, guidance_scale=0.3),
+        Filters(autoguidance_scale=1.5),
+        Filters(1.2, guidance_scale=2.5, autoguidance_scale=2.0),
+    ],
+)
+def test_faster_ones_are_plain(make_prior, make_guide, conditioned, slope, changes, filters):
+    prior, guide = make_prior(slope=slope, **changes), make_guide(3, slope=slope, **changes)
     condition = conditioned(prior, 3)
-    plain, *others = (s.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters) for s in SAMPLERS)
+    plain, *others = (s.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters, guide) for s in SAMPLERS)
     for other in others:
         assert torch.equal(plain.codes, other.codes)
         assert torch.allclose(plain.log_likelihood, other.log_likelihood, rtol=0, atol=1e-10)
@@ -63,9 +99,66 @@ def test_scale_0_samples_as_without_a_label(make_prior, sampler):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_likelihood_is_that_of_the_unguided_model(make_prior, sampler):
+@pytest.mark.parametrize("changes", [{}, {"coarser_height": 3, "coarser_width": 2}])
+def test_autoguidance_0_samples_the_guide_as_it_sees_the_coarser_codes(
+    make_prior, make_guide, conditioned, sampler, changes
+):
+    prior, guide = make_prior(**changes), make_guide(3, **changes)
+    noise, condition = ImageNoise(0, range(3)), conditioned(prior, 3)
+    guided = sampler.sample(prior, LABELS, condition, noise, Filters(autoguidance_scale=0.0), guide).codes
+    alone = sampler.sample(guide.prior, LABELS, guide.condition, ImageNoise(0, range(3)), Filters()).codes
+    free = sampler.sample(prior, LABELS, condition, ImageNoise(0, range(3)), Filters()).codes
+    assert torch.equal(guided, alone)
+    assert not torch.equal(guided, free)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_guide_that_is_the_prior_itself_changes_nothing(make_prior, sampler):
+    prior, noises = make_prior(), [ImageNoise(0, range(3)) for _ in range(2)]
+    guided = sampler.sample(prior, LABELS, None, noises[0], Filters(autoguidance_scale=4.0), Guide(prior, None))
+    free = sampler.sample(prior, LABELS, None, noises[1], Filters())
+    assert torch.equal(guided.codes, free.codes)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_guide_that_is_asked_for_has_to_be_there(make_prior, sampler):
+    with pytest.raises(ValueError, match=r"guide should be given at autoguidance_scale 1\.5, found None"):
+        sampler.sample(make_prior(), LABELS, None, ImageNoise(0, range(3)), Filters(autoguidance_scale=1.5))
+
+
+def test_a_recorded_step_is_that_of_its_guide(make_prior, make_guide):
+    """The graphed sampler keeps its steps: another guide, or the same with other weights, has to show."""
+    prior, guide, sampler = make_prior(), make_guide(3), GraphedSampler()
+    filters = Filters(guidance_scale=2.0, autoguidance_scale=3.0)
+
+    def codes(its_guide, its_sampler=sampler):
+        return its_sampler.sample(prior, LABELS, None, ImageNoise(1, range(3)), filters, its_guide).codes
+
+    first = codes(guide)
+    assert torch.equal(codes(Guide(prior, None)), codes(Guide(prior, None), PlainSampler()))
+    assert torch.equal(codes(guide), first)
+    with torch.no_grad():
+        guide.prior.output[-1].weight.mul_(-1)
+    assert torch.equal(codes(guide), codes(guide, PlainSampler()))
+    assert not torch.equal(codes(guide), first)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_both_models_are_evaluated_and_then_as_they_were(make_prior, make_guide, sampler):
+    prior, guide = make_prior(dropout=0.5).train(), make_guide(3, dropout=0.5)
+    guide.prior.eval()
+    filters = Filters(autoguidance_scale=2.0)
+    one, other = (sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters, guide).codes for _ in range(2))
+    assert torch.equal(one, other)
+    assert prior.training
+    assert not guide.prior.training
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_likelihood_is_that_of_the_unguided_model(make_prior, make_guide, sampler):
     prior = make_prior().eval()
-    sample = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters(0.5, guidance_scale=3.0))
+    filters = Filters(0.5, guidance_scale=3.0, autoguidance_scale=2.0)
+    sample = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters, make_guide(3))
     with torch.no_grad():
         expected = prior.log_likelihood(sample.codes, LABELS, None)
     assert torch.allclose(sample.log_likelihood, expected, rtol=0, atol=1e-10)
@@ -81,16 +174,17 @@ def test_one_position_is_drawn_from_the_guided_distribution(make_prior):
     codes = CachedSampler().sample(prior, labels, None, ImageNoise(0, range(2000)), Filters(guidance_scale=2.0)).codes
     with torch.no_grad():
         given, free = (prior(codes[:1], torch.tensor([label]), None).flatten() for label in (0, prior.null_label))
-    expected = guided_logits(given, free, 2.0).softmax(-1)
+    expected = guided_logits([given, free], Filters(guidance_scale=2.0)).softmax(-1)
     assert (given.softmax(-1) - expected).abs().max() > 0.05
     shares = codes.flatten().bincount(minlength=5) / 2000
     assert ((shares - expected).abs() < 4 * (expected * (1 - expected) / 2000).sqrt() + 1e-12).all()
 
 
 @pytest.mark.parametrize("scale", [-0.1, float("inf"), float("nan")])
-def test_refuses_a_scale(scale):
-    with pytest.raises(ConfigError, match="guidance_scale should be at least 0 and finite"):
-        Filters(guidance_scale=scale)
+@pytest.mark.parametrize("name", ["guidance_scale", "autoguidance_scale"])
+def test_refuses_a_scale(scale, name):
+    with pytest.raises(ConfigError, match=f"^{name} should be at least 0 and finite"):
+        Filters(**{name: scale})
 
 
 def test_a_doubled_batch_takes_twice_the_memory(make_prior):

@@ -99,7 +99,7 @@ def test_samples_have_the_distribution_of_the_model(make_prior):
 def test_gumbel_max_frequencies(filters):
     count, logits = 40_000, torch.tensor([0.5, -1.0, 1.5, 0.0, 1.0], dtype=torch.float64)
     gumbel = ImageNoise(1, [0]).of_level(count, 5).gumbel(count)
-    codes, log_likelihood = choose(logits.expand(1, count, 5), gumbel, filters)
+    codes, log_likelihood = choose([logits.expand(1, count, 5)], gumbel, filters)
     observed = torch.bincount(codes.flatten(), minlength=5).double() / count
     expected = filters.apply(logits).softmax(-1)
     assert (observed[expected == 0] == 0).all()
