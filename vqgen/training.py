@@ -5,11 +5,9 @@ the saved step is the loop that never stopped. Figures stay on the device until 
 """
 
 import json
-import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,9 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vqgen.batch_pieces import length_of, pinned, split_batch, to_device
-from vqgen.checkpoint import load_tensors, load_text, load_weights, save_tensors
+from vqgen.checkpoint import load_tensors, load_weights, save_tensors
 from vqgen.config import TrainConfig
-from vqgen.errors import CheckpointError, Interrupted, VQGenError
+from vqgen.errors import Interrupted, VQGenError
 from vqgen.metrics_log import MetricsLog
 from vqgen.nn.collective import all_reduce_max
 from vqgen.objective import Batches, Objective, Session
@@ -29,27 +27,7 @@ from vqgen.prefetching import one_ahead
 from vqgen.progress import ProgressBar
 from vqgen.randomness import derive_seed
 from vqgen.signals import PendingSignal
-
-
-@dataclass
-class Progress:
-    """What changes from step to step, beside tensors; saved with the state.
-
-    Attributes:
-        step: Steps done.
-        best_value: Smallest monitored figure so far.
-        best_step: Step at which it was found.
-        waited: Validations since then.
-        best_figures: All figures of that validation.
-        seconds: Time that the steps so far took, validations included, in all sessions.
-    """
-
-    step: int = 0
-    best_value: float = math.inf
-    best_step: int = 0
-    waited: int = 0
-    best_figures: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
+from vqgen.training_state import Progress, below, exact_number, load_moments, moments, state_path
 
 
 class Trainer:
@@ -106,7 +84,7 @@ class Trainer:
     @property
     def state_path(self) -> Path:
         """The file from which a cut run goes on."""
-        return _state_path(self.session.folder)
+        return state_path(self.session.folder)
 
     def train(self) -> dict[str, float]:
         """Trains to the end and leaves the best weights in the objective's model.
@@ -252,10 +230,10 @@ class Trainer:
         state |= {f"snapshot.{name}": tensor for name, tensor in self.snapshot.items()}
         for number, value in enumerate(self.average or []):
             state[f"average.{number}"] = value
-        for number, moments in self.optimizer.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+        state |= {f"optimizer.{name}": value for name, value in moments(self.optimizer.optimizer).items()}
         if self.accelerator.scaler is not None:  # of the loss, in float16
-            state |= {f"scaler.{name}": _scalar(value) for name, value in self.accelerator.scaler.state_dict().items()}
+            scaler = self.accelerator.scaler.state_dict()
+            state |= {f"scaler.{name}": exact_number(value) for name, value in scaler.items()}
         return state
 
     def _resume(self) -> None:
@@ -264,37 +242,19 @@ class Trainer:
             self.log.truncate(0)
             return
         state, text = load_tensors(self.state_path)
-        try:
-            self.progress = Progress(**json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"{self.state_path}: is no training state ({error}); begin anew with --redo"
-            ) from error
-        load_weights(self.objective.model, _below(state, "model."), origin=self.state_path)
+        self.progress = Progress.read(text, self.state_path)
+        load_weights(self.objective.model, below(state, "model."), origin=self.state_path)
         self.best, self.snapshot = (
-            {name: tensor.to(self.accelerator.device) for name, tensor in _below(state, prefix).items()}
+            {name: tensor.to(self.accelerator.device) for name, tensor in below(state, prefix).items()}
             for prefix in ("best.", "snapshot.")
         )
         for number, value in enumerate(self.average or []):
             value.copy_(state[f"average.{number}"])
-        self._resume_optimizer(_below(state, "optimizer."))
-        scaler = {name: tensor.item() for name, tensor in _below(state, "scaler.").items()}
+        load_moments(self.optimizer.optimizer, below(state, "optimizer."))
+        scaler = {name: tensor.item() for name, tensor in below(state, "scaler.").items()}
         if self.accelerator.scaler is not None and scaler:
             self.accelerator.scaler.load_state_dict(scaler)
         self.log.truncate(self.progress.step)
-
-    def _resume_optimizer(self, state: dict[str, Tensor]) -> None:
-        optimizer = self.optimizer.optimizer
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
-            number, key = name.split(".", 1)
-            parameter = parameters[int(number)]
-            if tensor.shape == parameter.shape:
-                # a fused optimizer walks through memory: moments must lie there as their parameters do
-                tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
-            moments.setdefault(int(number), {})[key] = tensor
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def _stop_if_asked(self, pending: PendingSignal) -> None:
         """Saves and stops when any process received a signal; several processes ask each other now and then."""
@@ -318,19 +278,6 @@ class Trainer:
         )
 
 
-def seconds_of_training(folder: Path) -> float | None:
-    """How long the training in a stage's folder took, in all sessions together; None where nothing says so.
-
-    What a killed session did after its last saved state is not counted: the next one did it again.
-    """
-    path = _state_path(folder)
-    return json.loads(load_text(path)).get("seconds") if path.is_file() else None
-
-
-def _state_path(folder: Path) -> Path:
-    return folder / "state" / "training.safetensors"
-
-
 @contextmanager
 def _unlike_others() -> Iterator[None]:
     """Marks errors inside as this process's own: others read other images."""
@@ -339,12 +286,3 @@ def _unlike_others() -> Iterator[None]:
     except VQGenError as error:
         error.alike = False
         raise
-
-
-def _scalar(value: float | int) -> Tensor:
-    """A number as a tensor that gives it back exactly, and of the same type."""
-    return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
-
-
-def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

@@ -21,7 +21,7 @@ from vqgen.metrics_log import MetricsLog, read_metrics
 from vqgen.objective import Objective
 from vqgen.optimization import learning_rate_at, make_optimizer
 from vqgen.randomness import derive_seed
-from vqgen.training import seconds_of_training
+from vqgen.training_state import seconds_of_training
 
 STEPS = 12
 

@@ -20,7 +20,7 @@ from vqgen.config import differences, own_fields, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.files import move_aside, write_json
 from vqgen.stages.context import RunContext
-from vqgen.training import seconds_of_training
+from vqgen.training_state import seconds_of_training
 
 Action = Literal["skip", "resume", "start"]
 

@@ -7,7 +7,7 @@ from vqgen.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
 from vqgen.errors import CheckpointError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import bytes_per_image
+from vqgen.sampling import Filters, bytes_per_image
 from vqgen.stages.bookkeeping import read_record
 from vqgen.stages.estimates import (
     SECONDS_PER_IMAGE,
@@ -89,14 +89,15 @@ class Planner(RecipePlanner[Recipe]):
 
     def _samples(self, priors: list[StagePlan]) -> StagePlan:
         configs = [self._prior_config(level) for level in self.recipe.levels]
-        image_flops = sum(prior_costs(config).total.flops for config in configs)
+        image_flops = self._copies * sum(prior_costs(config).total.flops for config in configs)
         image_flops += vqvae_costs(self.recipe.vqvae_config()).decode.flops
         images = self.recipe.generate.images_per_label * max(1, self.counts.classes) if self.counts else None
         return StagePlan(
             "samples",
             image_flops=image_flops,
             total_flops=None if images is None else images * image_flops,
-            sampling_bytes=max(prior.sampling_bytes or 0 for prior in priors),  # one level after the other
+            # one level after the other
+            sampling_bytes=self._copies * max(prior.sampling_bytes or 0 for prior in priors),
             steps_per_sample=sum(prior.steps_per_sample or 0 for prior in priors),
             raw_bpp=sum(prior.raw_bpp or 0 for prior in priors),
             expected_bpp=sum(prior.expected_bpp or 0 for prior in priors),
@@ -105,6 +106,12 @@ class Planner(RecipePlanner[Recipe]):
         )
 
     # pieces
+
+    @property
+    def _copies(self) -> int:
+        """How often a prior, or its guide, is evaluated for each image of the run."""
+        wanted = self.recipe.generate
+        return Filters(guidance_scale=wanted.guidance_scale, autoguidance_scale=wanted.autoguidance_scale).copies
 
     def _prior_config(self, level: Level) -> PixelCNNConfig:
         return self.recipe.prior_config(level, self.counts.classes if self.counts else 0)
@@ -130,5 +137,6 @@ class Planner(RecipePlanner[Recipe]):
         """One level after the other."""
         if images is None or self.machine is None:
             return None
-        requests = [SampleRequest(config, images, self.recipe.generate.batch_size) for config in configs]
+        batch_size = self._copies * self.recipe.generate.batch_size
+        requests = [SampleRequest(config, self._copies * images, batch_size) for config in configs]
         return sum(sampling_seconds(self.machine, request, self._float_bytes) for request in requests)

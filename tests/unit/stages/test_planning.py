@@ -81,6 +81,18 @@ def test_operations_of_whole_stages(plan, tiny_recipe):
     assert stages["samples"].total_flops == 10 * stages["samples"].image_flops
 
 
+@pytest.mark.parametrize(("scales", "copies"), [((1.5, 1.0), 2), ((1.0, 1.5), 2), ((1.5, 1.5), 3)])
+def test_guided_samples_evaluate_the_priors_or_their_guides_once_more_for_each_scale(plan, tiny_recipe, scales, copies):
+    priors = [prior.model_dump() | {"guide_share": 0.5} for prior in tiny_recipe().priors]
+    scale, auto_scale = scales
+    generate = {"images_per_label": 1, "guidance_scale": scale, "autoguidance_scale": auto_scale}
+    free, guided = plan(priors=priors)["samples"], plan(priors=priors, generate=generate)["samples"]
+    decoding = vqvae_costs(tiny_recipe().vqvae_config()).decode.flops
+    assert guided.image_flops - decoding == copies * (free.image_flops - decoding)
+    assert guided.sampling_bytes == copies * free.sampling_bytes
+    assert guided.seconds > free.seconds
+
+
 def test_steps_that_tell_labels_apart_compute_everything_twice(plan, tiny_recipe):
     plain = tiny_recipe().priors[1].model_dump()
     contrasted = plain | {"label_contrast": 2.0, "label_contrast_share": 0.3}  # 2 of 4 steps
