@@ -114,6 +114,9 @@ def test_a_cut_run_ends_as_if_it_had_never_stopped(tmp_path, uninterrupted, feat
     state, found_progress = load_state(trainer)
     assert state.keys() == expected_state.keys()
     assert [name for name in state if not torch.equal(state[name], expected_state[name])] == []
+    assert bool(trainer.snapshot) == (features == "snapshot")
+    for name, tensor in trainer.snapshot.items():
+        assert torch.equal(state[f"snapshot.{name}"], tensor)
     assert state["model.encoders.1.0.weight"].dtype == (torch.float32 if features == "float32" else torch.float64)
     assert found_progress == progress
     assert trainer.log.path.read_text() == lines

@@ -127,16 +127,18 @@ def test_a_guide_that_is_asked_for_has_to_be_there(make_prior, sampler):
 
 
 def test_a_recorded_step_is_that_of_its_guide(make_prior, make_guide):
-    """The graphed sampler keeps its steps: another guide, or the same with other weights, has to show."""
+    """The graphed sampler keeps its steps: another guide, other labels or the guide's other weights have to show."""
     prior, guide, sampler = make_prior(), make_guide(3), GraphedSampler()
     filters = Filters(guidance_scale=2.0, autoguidance_scale=3.0)
 
-    def codes(its_guide, its_sampler=sampler):
-        return its_sampler.sample(prior, LABELS, None, ImageNoise(1, range(3)), filters, its_guide).codes
+    def codes(its_guide, its_sampler=sampler, labels=LABELS):
+        return its_sampler.sample(prior, labels, None, ImageNoise(1, range(3)), filters, its_guide).codes
 
     first = codes(guide)
     assert torch.equal(codes(Guide(prior, None)), codes(Guide(prior, None), PlainSampler()))
     assert torch.equal(codes(guide), first)
+    others = LABELS.flip(0)
+    assert torch.equal(codes(guide, labels=others), codes(guide, PlainSampler(), others))
     with torch.no_grad():
         guide.prior.output[-1].weight.mul_(-1)
     assert torch.equal(codes(guide), codes(guide, PlainSampler()))
