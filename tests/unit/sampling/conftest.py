@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from vqgen.config import PixelCNNConfig
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.sampling import Guide
 
 
 @pytest.fixture
@@ -41,3 +44,18 @@ def conditioned():
             return prior.encode_condition(codes)
 
     return condition
+
+
+@pytest.fixture
+def make_guide(conditioned):
+    """Makes a guide of a prior: other weights, and what they make of the coarser codes that `conditioned` draws."""
+
+    def build(prior, b):
+        torch.manual_seed(5)
+        guide = copy.deepcopy(prior)
+        with torch.no_grad():
+            for parameter in guide.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        return Guide(guide, conditioned(guide, b))
+
+    return build

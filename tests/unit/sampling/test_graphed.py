@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from vqgen.sampling import CachedSampler, Filters, GraphedSampler, ImageNoise, PlainSampler
+from vqgen.sampling import CachedSampler, Filters, GraphedSampler, Guide, ImageNoise, PlainSampler
 
 LABELS = torch.tensor([0, 2, -1])
 MODELS = [
@@ -104,13 +104,17 @@ def test_compiled_steps_give_the_same_codes(make_prior):
 @pytest.mark.gpu
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
 @pytest.mark.parametrize("changes", MODELS)
-@pytest.mark.parametrize("filters", [Filters(), Filters(0.7, 3, 0.9), Filters(guidance_scale=2.0)])
-def test_replayed_graphs_give_the_same_codes(make_prior, conditioned, slope, changes, filters):
+@pytest.mark.parametrize(
+    "filters",
+    [Filters(), Filters(0.7, 3, 0.9), Filters(guidance_scale=2.0), Filters(guidance_scale=2.0, autoguidance_scale=1.5)],
+)
+def test_replayed_graphs_give_the_same_codes(make_prior, make_guide, conditioned, slope, changes, filters):
     prior, labels, sampler = make_prior(slope=slope, **changes).cuda(), LABELS.cuda(), GraphedSampler()
-    for seed in range(2):
-        condition = conditioned(prior, len(labels), seed)
+    early = make_guide(prior, len(labels)).prior
+    for seed in range(2):  # the second one replays what the first recorded
+        condition, guide = conditioned(prior, len(labels), seed), Guide(early, conditioned(early, len(labels), seed))
         plain, cached, graphed = (
-            each.sample(prior, labels, condition, ImageNoise(seed, range(3), labels.device), filters)
+            each.sample(prior, labels, condition, ImageNoise(seed, range(3), labels.device), filters, guide)
             for each in (PlainSampler(), CachedSampler(), sampler)
         )
         assert_equal(plain, cached)

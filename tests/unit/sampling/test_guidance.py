@@ -12,27 +12,6 @@ LABELS = torch.tensor([0, 2, -1])
 SAMPLERS = [PlainSampler(), CachedSampler(), GraphedSampler()]
 
 
-@pytest.fixture
-def make_guide(make_prior):
-    """Builds a guide of a prior: other weights, and the features that they make of the same coarser codes."""
-
-    def build(b, **changes):
-        torch.manual_seed(5)
-        prior = make_prior(**changes)
-        with torch.no_grad():
-            for parameter in prior.parameters():
-                parameter.add_(0.3 * torch.randn_like(parameter))
-        config = prior.config
-        if not config.is_conditioned:
-            return Guide(prior, None)
-        torch.manual_seed(0)  # as `conditioned` draws them
-        codes = torch.randint(config.codebook_size, (b, config.coarser_height, config.coarser_width))
-        with torch.no_grad():
-            return Guide(prior, prior.encode_condition(codes))
-
-    return build
-
-
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("auto_scale", [0.0, 0.5, 1.0, 1.5, 3.0])
 def test_guided_logits_are_the_product_of_powers(scale, auto_scale):
@@ -82,7 +61,8 @@ def test_scale_1_is_no_guidance_and_evaluates_nothing_twice(make_prior, sampler,
     ],
 )
 def test_faster_ones_are_plain(make_prior, make_guide, conditioned, slope, changes, filters):
-    prior, guide = make_prior(slope=slope, **changes), make_guide(3, slope=slope, **changes)
+    prior = make_prior(slope=slope, **changes)
+    guide = make_guide(prior, 3)
     condition = conditioned(prior, 3)
     plain, *others = (s.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters, guide) for s in SAMPLERS)
     for other in others:
@@ -103,7 +83,8 @@ def test_scale_0_samples_as_without_a_label(make_prior, sampler):
 def test_autoguidance_0_samples_the_guide_as_it_sees_the_coarser_codes(
     make_prior, make_guide, conditioned, sampler, changes
 ):
-    prior, guide = make_prior(**changes), make_guide(3, **changes)
+    prior = make_prior(**changes)
+    guide = make_guide(prior, 3)
     noise, condition = ImageNoise(0, range(3)), conditioned(prior, 3)
     guided = sampler.sample(prior, LABELS, condition, noise, Filters(autoguidance_scale=0.0), guide).codes
     alone = sampler.sample(guide.prior, LABELS, guide.condition, ImageNoise(0, range(3)), Filters()).codes
@@ -128,7 +109,8 @@ def test_a_guide_that_is_asked_for_has_to_be_there(make_prior, sampler):
 
 def test_a_recorded_step_is_that_of_its_guide(make_prior, make_guide):
     """The graphed sampler keeps its steps: another guide, other labels or the guide's other weights have to show."""
-    prior, guide, sampler = make_prior(), make_guide(3), GraphedSampler()
+    prior, sampler = make_prior(), GraphedSampler()
+    guide = make_guide(prior, 3)
     filters = Filters(guidance_scale=2.0, autoguidance_scale=3.0)
 
     def codes(its_guide, its_sampler=sampler, labels=LABELS):
@@ -147,7 +129,8 @@ def test_a_recorded_step_is_that_of_its_guide(make_prior, make_guide):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_both_models_are_evaluated_and_then_as_they_were(make_prior, make_guide, sampler):
-    prior, guide = make_prior(dropout=0.5).train(), make_guide(3, dropout=0.5)
+    prior = make_prior(dropout=0.5).train()
+    guide = make_guide(prior, 3)
     guide.prior.eval()
     filters = Filters(autoguidance_scale=2.0)
     one, other = (sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters, guide).codes for _ in range(2))
@@ -160,7 +143,7 @@ def test_both_models_are_evaluated_and_then_as_they_were(make_prior, make_guide,
 def test_the_likelihood_is_that_of_the_unguided_model(make_prior, make_guide, sampler):
     prior = make_prior().eval()
     filters = Filters(0.5, guidance_scale=3.0, autoguidance_scale=2.0)
-    sample = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters, make_guide(3))
+    sample = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters, make_guide(prior, 3))
     with torch.no_grad():
         expected = prior.log_likelihood(sample.codes, LABELS, None)
     assert torch.allclose(sample.log_likelihood, expected, rtol=0, atol=1e-10)
