@@ -10,8 +10,6 @@ from vqgen.commands.arguments import add_compute_arguments, add_recipe_arguments
 from vqgen.errors import VQGenWarning
 
 if TYPE_CHECKING:
-    from vqgen.compute import Compute
-    from vqgen.config import AnyRecipe
     from vqgen.stages.plans import RecipePlanner, StagePlan
 
 TAKES_OVERRIDES = True
@@ -27,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    from vqgen.commands.plan_text import make_planner, plan_text
     from vqgen.commands.staging import describe, resolve_recipe, run_folder
 
     recipe, recipe_warnings = resolve_recipe(arguments, needs_images=False)
@@ -44,102 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write_json(Path(arguments.json), planner, stages)
     return 0
-
-
-def make_planner(recipe: "AnyRecipe", folder: Path, compute: "Compute", *, measure: bool = True) -> "RecipePlanner":
-    """Counts the images and measures the device, which takes about a second."""
-    import torch
-
-    from vqgen.config import BaselineRecipe
-    from vqgen.data import count_images
-    from vqgen.machine import measure_machine
-    from vqgen.stages.baseline_planning import BaselinePlanner
-    from vqgen.stages.planning import Planner
-
-    machine = measure_machine(compute.device, getattr(torch, compute.dtype)) if measure else None
-    counts = count_images(recipe.data)
-    if isinstance(recipe, BaselineRecipe):
-        return BaselinePlanner(recipe, folder, compute, counts, machine)
-    return Planner(recipe, folder, compute, counts, machine)
-
-
-def plan_text(planner: "RecipePlanner", stages: "list[StagePlan]") -> str:
-    """A table with a line for each stage, and what its figures rest on."""
-    rows = [*_HEADINGS, *(_row(stage) for stage in stages)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    return "\n".join(["", *(f"  {line}" for line in lines), "", *(f"  {note}" for note in _notes(planner, stages))])
-
-
-_HEADINGS = [
-    ("stage", "parameters", "FLOPs", "FLOPs", "FLOPs", "memory", "memory/image", "steps", "raw", "expected", "time"),
-    ("", "", "an image", "a step", "in all", "training", "sampling", "a sample", "bpp", "bpp", "about"),
-]
-
-
-def _row(stage: "StagePlan") -> tuple[str, ...]:
-    return (
-        stage.stage,
-        "-" if stage.parameters is None else f"{stage.parameters:,}",
-        _scaled(stage.image_flops),
-        _scaled(stage.step_flops),
-        _scaled(stage.total_flops),
-        _scaled(stage.training_bytes, "B"),
-        _scaled(stage.sampling_bytes, "B"),
-        "-" if stage.steps_per_sample is None else str(stage.steps_per_sample),
-        _bpp(stage.raw_bpp),
-        _bpp(stage.expected_bpp, bound=not stage.is_measured),
-        _duration(stage.seconds),
-    )
-
-
-def _notes(planner: "RecipePlanner", stages: "list[StagePlan]") -> list[str]:
-    """What the figures rest on."""
-    counts, machine = planner.counts, planner.machine
-    notes = []
-    if counts is None:
-        notes.append("images: not known, for there are none at data.root; so no labels and no sums over images")
-    else:
-        notes.append(
-            f"images: about {counts.train:,} to train on, {counts.validation:,} held out, {counts.test:,} to test"
-        )
-    if any(stage.expected_bpp is not None and not stage.is_measured for stage in stages):
-        notes.append(
-            "expected bpp: <= the raw bits bound it; a complete prior in the run folder tells what it measured"
-        )
-    if machine is None:
-        return notes
-    notes.append(
-        f"device: {planner.compute.device}, {planner.compute.dtype}, {_scaled(machine.matmul_flops)}FLOP/s in a matrix "
-        f"product, {_scaled(machine.convolution_flops)}FLOP/s in a convolution, {_scaled(machine.bandwidth)}B/s"
-    )
-    times = [stage.seconds for stage in stages if stage.seconds is not None]
-    if len(times) == len(stages):
-        notes.append(f"time: about {_duration(sum(times))} in one process, without early stops")
-    return notes
-
-
-def _scaled(value: float | None, unit: str = "") -> str:
-    """Three digits, a prefix and a unit: 41.2 GB."""
-    if value is None:
-        return "-"
-    for power, prefix in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if value >= 10**power:
-            return f"{value / 10**power:#.3g}".rstrip(".") + f" {prefix}{unit}"
-    return f"{value:.0f} {unit}"
-
-
-def _bpp(value: float | None, *, bound: bool = False) -> str:
-    return "-" if value is None else ("<= " if bound else "") + f"{value:.4g}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.2g} s"
-    minutes = seconds / 60
-    return f"{minutes:.2g} min" if minutes < 99.5 else f"{minutes / 60:.3g} h"
 
 
 def _write_json(target: Path, planner: "RecipePlanner", stages: "list[StagePlan]") -> None:
