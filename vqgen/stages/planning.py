@@ -78,7 +78,7 @@ class Planner(RecipePlanner[Recipe]):
             open_flops=prior_costs(config).total.flops,
             step_flops=step_flops,
             total_flops=total,
-            training_bytes=self._training_bytes(model, train, trained),
+            training_bytes=self._training_bytes(model, train, trained, snapshots=1 if config.guide_share else 0),
             sampling_bytes=bytes_per_image(config, self._float_bytes),
             steps_per_sample=sampling_steps(config),
             raw_bpp=raw,

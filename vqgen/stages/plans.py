@@ -109,12 +109,14 @@ class RecipePlanner(Generic[AnyOf]):
             return 0
         return math.ceil(steps / train.validate_every) * self.counts.validation
 
-    def _training_bytes(self, model: nn.Module, train: TrainConfig, cost: Cost) -> int:
-        """Weights, gradients, two moments and the best weights; their average; and what autograd keeps of a batch."""
-        copies = 5 + bool(train.ema_decay)
+    def _training_bytes(self, model: nn.Module, train: TrainConfig, cost: Cost, *, snapshots: int = 0) -> int:
+        """Weights, gradients, two moments, best weights, average and snapshots; and what autograd keeps of a batch."""
+        copies = 5 + bool(train.ema_decay) + snapshots
         buffers = sum(buffer.nbytes for buffer in model.buffers())
         images = math.ceil(train.batch_size / train.micro_batches)
-        return self._float_bytes * (copies * size_of(model) + images * cost.kept + cost.once) + 2 * buffers
+        return (
+            self._float_bytes * (copies * size_of(model) + images * cost.kept + cost.once) + (2 + snapshots) * buffers
+        )
 
     def _seconds(self, flops: int | None, steps: int | None, tensors: int) -> float | None:
         if flops is None or steps is None or self.machine is None:

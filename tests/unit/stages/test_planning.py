@@ -146,10 +146,12 @@ def test_without_a_machine_no_times(plan):
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_memory_of_training_is_what_a_step_holds(plan, tiny_recipe, ema_decay, dtype):
-    """Weights, gradients, moments, best and averaged weights are counted one by one; autograd's part in test_costs."""
+@pytest.mark.parametrize("guide_share", [0.0, 0.5])
+def test_memory_of_training_is_what_a_step_holds(plan, tiny_recipe, ema_decay, dtype, guide_share):
+    """Weights, gradients, moments, best, averaged and early weights one by one; autograd's part in test_costs."""
     train = {"ema_decay": ema_decay, "micro_batches": 2}
-    priors = [tiny_recipe().priors[0].model_dump() | {"train": train | {"batch_size": 8}}] * 2
+    changes = {"guide_share": guide_share, "train": train | {"batch_size": 8}}
+    priors = [tiny_recipe().priors[0].model_dump() | changes] * 2
     recipe = tiny_recipe(priors=priors)
     config = recipe.prior_config("top", 10)
     model = PixelCNN(config).to(getattr(torch, dtype))
@@ -159,9 +161,9 @@ def test_memory_of_training_is_what_a_step_holds(plan, tiny_recipe, ema_decay, d
     optimizer.step()
     held = [*model.parameters(), *(p.grad for p in model.parameters())]
     held += [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
-    copies = 1 + bool(ema_decay)
+    copies = 1 + bool(ema_decay) + bool(guide_share)
     total = sum(tensor.nbytes for tensor in held) + copies * sum(p.nbytes for p in model.parameters())
-    buffers = 2 * sum(buffer.nbytes for buffer in model.buffers())
+    buffers = (2 + bool(guide_share)) * sum(buffer.nbytes for buffer in model.buffers())
     cost = prior_costs(config).total
     total += buffers + next(model.parameters()).itemsize * (4 * cost.kept + cost.once)
     assert plan(priors=priors, dtype=dtype)["prior-top"].training_bytes == total
