@@ -92,7 +92,9 @@ def large_grid(repeats: int) -> dict[str, Any]:
     }
     labels = LabelMap(tuple(map(str, range(10))))
     data = DataConfig(source="digits", image_size=256, channels=3)
-    parts = PipelineParts("large", data, labels, vqvae.eval(), {level: prior.eval() for level, prior in priors.items()})
+    for model in (vqvae, *priors.values()):
+        model.eval()
+    parts = PipelineParts(name="large", data=data, label_map=labels, vqvae=vqvae, priors=priors)
     codec = Codec(parts, Compute.resolve("cpu"))
     grids = {"top": torch.randint(512, (32, 32)).numpy(), "bottom": torch.randint(512, (64, 64)).numpy()}
     codes = [ImageCodes(ImageShape(256, 256, True), grids)]

@@ -25,7 +25,8 @@ Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
 
 _PIPELINE_ENTRY = re.compile(
-    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|autoencoder|prior-\w+|classifier"
+    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|autoencoder|"
+    r"(?:prior|guide)-\w+|classifier"
 )
 
 

@@ -120,8 +120,7 @@ class VQGenPipeline(CodePipeline):
             guidance_scale: Classifier-free guidance, for all levels or coarse to fine: above 1 images are surer to be
                 of their label and less varied, at twice the work; 1 samples the model.
             autoguidance_scale: Autoguidance, for all levels or coarse to fine: above 1 the logits move away from those
-                of the prior as it was early in its training, which leaves out faults rather than variety, for the work
-                of one more prior; 1 samples the model.
+                of the prior as it was early in its training, for the work of one more prior; 1 samples the model.
             keep: Share of the samples that are kept: of each label those that the classifier is surest of. Below 1
                 more are sampled, so that `images_per_label` are left.
             batch_size: Images sampled at once, at most; it changes no image but for rounding.

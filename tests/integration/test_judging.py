@@ -113,6 +113,25 @@ def test_a_run_keeps_its_guides_and_samples_by_them(vqgen, judged, recipe, tmp_p
     assert one["frechet_distance"] != other["frechet_distance"]
     judged_by = vqgen("evaluate", judged, "--only", "naming", "--images-per-label", 1, "--autoguidance-scale", 2, *FAST)
     assert "no guidance, autoguidance 2, none rejected" in judged_by.out
+    shares = ("--priors.0.guide-share", "0.25", "--priors.1.guide-share", "0.25")
+    redone = vqgen("run", recipe, "--checkpoints", root, *shares, *words[-3:], "--redo")
+    assert redone.code == 0, redone.err
+    now = json.loads((judged / "pipeline" / "pipeline.json").read_text())["sha256"]
+    assert {name for name in hashes if now[name] != hashes[name]} == {"guide-top", "guide-bottom"}
+    assert "samples: 20 images" in redone.out
+    assert not np.array_equal(pixels(judged / "samples" / "grid.png"), guided)
+
+
+def test_a_guide_that_patience_forestalled_is_missed(vqgen, trained, recipe, tmp_path):
+    shutil.copytree(trained, tmp_path / "checkpoints" / "tiny")
+    hasty = ("--patience", 1, "--validate-every", 1, "--learning-rate", 10)
+    train = [word.replace("--", "--priors.0.train.") if isinstance(word, str) else word for word in hasty]
+    words = ("train-prior", recipe, "--level", "top", "--checkpoints", tmp_path / "checkpoints", "--redo", *train)
+    finished = vqgen(*words, "--priors.0.guide-share", "0.9")
+    assert finished.code == 0, finished.err
+    for part in ("prior-top: patience ended the training after", "before it kept a guide", "below 0.9", "--redo"):
+        assert part in finished.err
+    assert not (tmp_path / "checkpoints" / "tiny" / "prior-top" / "guide").exists()
 
 
 def test_generate_keeps_the_surest(vqgen, judged, tmp_path):

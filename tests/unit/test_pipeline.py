@@ -456,12 +456,17 @@ def test_autoguidance_needs_a_guide(guided_parts, pipe):
         pipe(autoguidance_scale=2.0)
     with pytest.raises(ConfigError, match=r"the top prior has no guide; give one scale per level \(.* 1 2\), or train"):
         VQGenPipeline(guided_parts, CPU64)(autoguidance_scale=2.0)
+    with pytest.raises(
+        ConfigError, match=r"the top prior has no guide; give one scale per level \(.* 1 1.5\), or train"
+    ):
+        VQGenPipeline(guided_parts, CPU64)(autoguidance_scale=[2.0, 1.5])
     with pytest.raises(ConfigError, match=r"autoguidance_scale: should be one, or one per level"):
         VQGenPipeline(guided_parts, CPU64)(autoguidance_scale=[1, 2, 3])
 
 
 def test_guides_are_saved_and_read_with_the_pipeline(guided_parts, tmp_path):
-    VQGenPipeline(guided_parts, CPU64).save_pretrained(tmp_path / "saved")
+    for _ in range(2):  # the second one replaces what the first wrote
+        VQGenPipeline(guided_parts, CPU64).save_pretrained(tmp_path / "saved")
     found = load_pipeline(tmp_path / "saved").guides
     assert found.keys() == {"bottom"}
     expected = guided_parts.guides["bottom"].state_dict()

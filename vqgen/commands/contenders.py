@@ -34,8 +34,13 @@ class Contender:
 
     @property
     def parameters(self) -> int:
-        """Trained numbers of the models that make images; the classifier, which judges them, does not count."""
-        return sum(parameter.numel() for model in self.pipe.models for parameter in model.parameters())
+        """Trained numbers of the models; guides, earlier states of priors, and the classifier do not count."""
+        from vqgen.pipeline import VQGenPipeline
+
+        pipe, models = self.pipe, self.pipe.models
+        if isinstance(pipe, VQGenPipeline):
+            models = [pipe.vqvae, *pipe.parts.priors.values()]
+        return sum(parameter.numel() for model in models for parameter in model.parameters())
 
     @property
     def training_seconds(self) -> float | None:

@@ -90,13 +90,13 @@ def _guidance_problems(recipe: Recipe) -> list[str]:
     for index, prior in enumerate(recipe.priors):
         if recipe.generate.guidance_scale != 1 and prior.label_dropout == 0:
             problems.append(
-                f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1: guidance "
-                "needs a prior that has seen images without their labels"
+                f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1, found 0: "
+                f"guidance needs a prior that has seen images without labels; --priors.{index}.label-dropout 0.1"
             )
         if recipe.generate.autoguidance_scale != 1 and prior.guide_share == 0:
             problems.append(
-                f"priors.{index}.guide_share: should be above 0 when generate.autoguidance_scale is not 1: "
-                "autoguidance needs the prior as it was early in its training"
+                f"priors.{index}.guide_share: should be above 0 when generate.autoguidance_scale is not 1, found 0: "
+                f"autoguidance needs the prior as it was early in its training; --priors.{index}.guide-share 0.1"
             )
     return problems
 

@@ -110,9 +110,6 @@ class PriorSettings(Config):
     beside the nats of the codes. Samples then mix up the labels less. 0 leaves it out."""
     label_contrast_share: float = added_field(0.25, gt=0, le=1)
     """Share of the training steps, the last ones, that do so; such a step takes about twice as long."""
-    guide_share: float = added_field(0.0, ge=0, lt=1)
-    """Share of the training steps after which the weights are kept as the prior's guide: autoguidance leads samples
-    away from what so early a prior would draw. 0 keeps none."""
     conditioning_layers: int = Field(4, ge=0)
     """Residual blocks over the coarser codes; the coarsest level has no use for them."""
     output_layers: int = Field(1, ge=0)

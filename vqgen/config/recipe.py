@@ -32,6 +32,9 @@ class VQVAESection(VQVAESettings):
 class PriorSection(PriorSettings):
     """One level's prior and its training."""
 
+    guide_share: float = added_field(0.0, ge=0, lt=1)
+    """Share of the training steps after which the weights are kept as the prior's guide: autoguidance leads samples
+    away from what so early a prior would draw. 0 keeps none."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
 
@@ -138,7 +141,7 @@ class Recipe(CommonRecipe):
         index = self.levels.index(level)
         coarser = self.grid_side(self.levels[index - 1]) if index > 0 else 0
         return PixelCNNConfig(
-            **self.priors[index].model_dump(exclude={"train"}),
+            **self.priors[index].model_dump(exclude={"train", "guide_share"}),
             level=level,
             height=self.grid_side(level),
             width=self.grid_side(level),

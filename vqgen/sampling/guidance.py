@@ -20,7 +20,7 @@ from vqgen.sampling.filters import Filters
 
 @dataclass(frozen=True)
 class Guide:
-    """The prior of a level as it was early in its training, from whose faults autoguidance leads away.
+    """The prior of a level as it was early in its training, from which autoguidance leads away.
 
     Attributes:
         prior: Of the same level, sizes and order.
@@ -76,7 +76,7 @@ def guided_logits(logits: Sequence[Float[Tensor, "*b k"]], filters: Filters) -> 
 
     The ratios are (p(code | label) / p(code))^(s - 1) and (p(code | label) / g(code | label))^(a - 1) for a guide g. At
     1 a scale changes nothing. Above 1 s makes images surer to be of their label and less varied, and a leads them away
-    from the faults that the prior has unlearned since it was the guide.
+    from what the guide would rather draw.
 
     Args:
         logits: Those given the label; then, where the filters ask for them, those given the null label, and those of

@@ -30,7 +30,7 @@ def filters_of_levels(
 
     Raises:
         ConfigError: A number is out of its range, temperatures or scales are not one per level, or a prior has learned
-            nothing that could guide it.
+            nothing that could guide it or has no guide.
     """
     temperatures = _per_level("temperature", temperature, list(priors))
     scales = _per_level("guidance_scale", guidance_scale, list(priors))
@@ -41,7 +41,7 @@ def filters_of_levels(
         if prior is not None and wanted.is_guided:
             _check_can_be_guided(prior, wanted.guidance_scale)
         if prior is not None and wanted.is_autoguided and prior.level not in guides:
-            raise ConfigError(_without_guide(prior.level, wanted.autoguidance_scale, list(priors), guides))
+            raise ConfigError(_without_guide(prior.level, dict(zip(priors, auto_scales, strict=True)), guides))
     return filters
 
 
@@ -67,11 +67,11 @@ def _check_can_be_guided(prior: PixelCNNConfig, scale: float) -> None:
         )
 
 
-def _without_guide(level: str, found: float, levels: Sequence[str], guides: Collection[str]) -> str:
+def _without_guide(level: str, scales: Mapping[str, float], guides: Collection[str]) -> str:
     """What to do where a level has no guide."""
-    number = levels.index(level)
+    number = list(scales).index(level)
     remedy = f"train it with --priors.{number}.guide-share 0.1"
     if guides:
-        scales = " ".join(f"{found:g}" if each in guides else "1" for each in levels)
-        remedy = f"give one scale per level (--autoguidance-scale {scales}), or {remedy}"
-    return f"autoguidance_scale: should be 1, found {found:g}: the {level} prior has no guide; {remedy}"
+        possible = " ".join(f"{scale if each in guides else 1:g}" for each, scale in scales.items())
+        remedy = f"give one scale per level (--autoguidance-scale {possible}), or {remedy}"
+    return f"autoguidance_scale: should be 1, found {scales[level]:g}: the {level} prior has no guide; {remedy}"

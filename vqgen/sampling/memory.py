@@ -27,7 +27,7 @@ def images_that_fit(
         configs: The priors; a batch goes through one after the other.
         max_memory: Bytes that sampling may take.
         element_size: As in `bytes_per_image`.
-        copies: How often each image is evaluated: twice with guidance.
+        copies: How often each image is evaluated: once more with guidance, and once more with autoguidance.
         keeps_levels: As in `Sampler`.
 
     Raises:

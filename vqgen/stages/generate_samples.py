@@ -1,5 +1,6 @@
 """The end of a run: sample every label and write the pictures."""
 
+from vqgen.checkpoint import hash_model
 from vqgen.compute import Compute
 from vqgen.pipeline import VQGenPipeline
 from vqgen.pipeline_checkpoint import load_pipeline
@@ -17,7 +18,11 @@ def generate_samples(context: RunContext) -> None:
     wanted = recipe.generate
     chooses = [] if wanted.keep == 1 else ["classifier"]
     stages = ["vqvae", *(f"prior-{level}" for level in recipe.levels), *chooses]
-    action, record = begin_stage(context, STAGE, {stage: require_stage(context, stage).output for stage in stages})
+    inputs = {stage: require_stage(context, stage).output for stage in stages}
+    if wanted.autoguidance_scale != 1:
+        guides = {f"guide-{level}": context.folder / f"prior-{level}" / "guide" for level in recipe.levels}
+        inputs |= {name: hash_model(folder) for name, folder in guides.items() if folder.is_dir()}
+    action, record = begin_stage(context, STAGE, inputs)
     folder = context.folder / STAGE
     if action == "skip":
         context.say(f"{STAGE}: complete")

@@ -70,6 +70,7 @@ class Planner(RecipePlanner[Recipe]):
         passes = None if steps is None else steps + contrasted_steps(config, steps)
         total = None if passes is None else passes * step_flops + checked * costs.flops
         trained = replace(costs, kept=2 * costs.kept) if config.label_contrast else costs
+        snapshots = 1 if recipe.prior(level).guide_share else 0
         raw, measured = self._raw_bpp(level), self._measured_bpp(level)
         return StagePlan(
             f"prior-{level}",
@@ -78,7 +79,7 @@ class Planner(RecipePlanner[Recipe]):
             open_flops=prior_costs(config).total.flops,
             step_flops=step_flops,
             total_flops=total,
-            training_bytes=self._training_bytes(model, train, trained, snapshots=1 if config.guide_share else 0),
+            training_bytes=self._training_bytes(model, train, trained, snapshots=snapshots),
             sampling_bytes=bytes_per_image(config, self._float_bytes),
             steps_per_sample=sampling_steps(config),
             raw_bpp=raw,
@@ -89,7 +90,8 @@ class Planner(RecipePlanner[Recipe]):
 
     def _samples(self, priors: list[StagePlan]) -> StagePlan:
         configs = [self._prior_config(level) for level in self.recipe.levels]
-        image_flops = self._copies * sum(prior_costs(config).total.flops for config in configs)
+        copies = self._filters.copies
+        image_flops = copies * sum(prior_costs(config).total.flops for config in configs)
         image_flops += vqvae_costs(self.recipe.vqvae_config()).decode.flops
         images = self.recipe.generate.images_per_label * max(1, self.counts.classes) if self.counts else None
         return StagePlan(
@@ -97,7 +99,7 @@ class Planner(RecipePlanner[Recipe]):
             image_flops=image_flops,
             total_flops=None if images is None else images * image_flops,
             # one level after the other
-            sampling_bytes=self._copies * max(prior.sampling_bytes or 0 for prior in priors),
+            sampling_bytes=copies * max(prior.sampling_bytes or 0 for prior in priors),
             steps_per_sample=sum(prior.steps_per_sample or 0 for prior in priors),
             raw_bpp=sum(prior.raw_bpp or 0 for prior in priors),
             expected_bpp=sum(prior.expected_bpp or 0 for prior in priors),
@@ -108,10 +110,10 @@ class Planner(RecipePlanner[Recipe]):
     # pieces
 
     @property
-    def _copies(self) -> int:
-        """How often a prior, or its guide, is evaluated for each image of the run."""
+    def _filters(self) -> Filters:
+        """What guides the samples of the run, at every level."""
         wanted = self.recipe.generate
-        return Filters(guidance_scale=wanted.guidance_scale, autoguidance_scale=wanted.autoguidance_scale).copies
+        return Filters(guidance_scale=wanted.guidance_scale, autoguidance_scale=wanted.autoguidance_scale)
 
     def _prior_config(self, level: Level) -> PixelCNNConfig:
         return self.recipe.prior_config(level, self.counts.classes if self.counts else 0)
@@ -137,6 +139,8 @@ class Planner(RecipePlanner[Recipe]):
         """One level after the other."""
         if images is None or self.machine is None:
             return None
-        batch_size = self._copies * self.recipe.generate.batch_size
-        requests = [SampleRequest(config, self._copies * images, batch_size) for config in configs]
+        batch_size, times = self.recipe.generate.batch_size, 1 + self._filters.is_guided
+        requests = [SampleRequest(config, times * images, times * batch_size) for config in configs]
+        if self._filters.is_autoguided:  # guides are networks of their own
+            requests += [SampleRequest(config, images, batch_size) for config in configs]
         return sum(sampling_seconds(self.machine, request, self._float_bytes) for request in requests)

@@ -111,12 +111,12 @@ class RecipePlanner(Generic[AnyOf]):
 
     def _training_bytes(self, model: nn.Module, train: TrainConfig, cost: Cost, *, snapshots: int = 0) -> int:
         """Weights, gradients, two moments, best weights, average and snapshots; and what autograd keeps of a batch."""
-        copies = 5 + bool(train.ema_decay) + snapshots
+        numbers = (5 + bool(train.ema_decay) + snapshots) * size_of(model)
+        numbers += math.ceil(train.batch_size / train.micro_batches) * cost.kept + cost.once
         buffers = sum(buffer.nbytes for buffer in model.buffers())
-        images = math.ceil(train.batch_size / train.micro_batches)
-        return (
-            self._float_bytes * (copies * size_of(model) + images * cost.kept + cost.once) + (2 + snapshots) * buffers
-        )
+        saved = sum(tensor.nbytes for tensor in model.state_dict().values())  # buffers that go with the weights
+        saved -= sum(parameter.nbytes for parameter in model.parameters())
+        return self._float_bytes * numbers + buffers + (1 + snapshots) * saved
 
     def _seconds(self, flops: int | None, steps: int | None, tensors: int) -> float | None:
         if flops is None or steps is None or self.machine is None:

@@ -32,9 +32,9 @@ def hiding_steps(config: PriorSettings, num_steps: int) -> int:
     return math.ceil(config.hiding_share * num_steps)
 
 
-def guide_step(config: PriorSettings, num_steps: int) -> int | None:
+def guide_step(guide_share: float, num_steps: int) -> int | None:
     """After how many steps of a prior's training its weights are kept as its guide; None for no guide."""
-    return math.ceil(config.guide_share * num_steps) if config.guide_share else None
+    return math.ceil(guide_share * num_steps) if guide_share else None
 
 
 def contrasted_steps(config: PriorSettings, num_steps: int) -> int:

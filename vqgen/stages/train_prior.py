@@ -148,8 +148,14 @@ def train_prior(context: RunContext, level: Level) -> str:
         context.say(f"{stage}: complete")
         return record.output
     config = recipe.prior_config(level, len(store.info.label_map))
-    fitted = fit_prior(config, train, store, context.session(stage), context.compute)
+    guide_share = recipe.prior(level).guide_share
+    fitted = fit_prior(config, train, store, context.session(stage), context.compute, guide_share=guide_share)
     model, guide = fitted.model, fitted.guide
+    if guide_share and guide is None:
+        context.warn(
+            f"{stage}: patience ended the training after {fitted.figures['steps']} steps, before it kept a guide; "
+            f"autoguidance needs one: choose a guide_share below {guide_share:g} or a larger patience, and --redo"
+        )
     nats = mean_nats_per_code(model, store, "train", context.compute, context.rank, context.world_size)
     figures = fitted.figures | {
         "train_nats_per_code": nats,
@@ -181,8 +187,7 @@ class FittedPrior:
     Attributes:
         model: The prior with the weights of the best validation.
         figures: Those of that validation.
-        guide: The prior as it was early on (`config.guide_share`); None where none was asked for, or where patience
-            ended the training before.
+        guide: The prior as it was early on; None where none was asked for, or where patience ended the training before.
     """
 
     model: PixelCNN
@@ -191,7 +196,13 @@ class FittedPrior:
 
 
 def fit_prior(
-    config: PixelCNNConfig, train: TrainConfig, store: CodeStore, session: Session, compute: Compute
+    config: PixelCNNConfig,
+    train: TrainConfig,
+    store: CodeStore,
+    session: Session,
+    compute: Compute,
+    *,
+    guide_share: float = 0.0,
 ) -> FittedPrior:
     """Trains a prior on the codes of a store, from its random start or from where the session's folder says it was.
 
@@ -201,6 +212,10 @@ def fit_prior(
         store: Codes of the training and validation images.
         session: Processes, seed and folder.
         compute: Number format of the validation.
+        guide_share: Share of the steps after which to keep the guide; 0 for none.
+
+    Returns:
+        The prior with the weights of the best validation, the figures of that validation, and the guide.
     """
     rank, world_size = session.accelerator.process_index, session.accelerator.num_processes
     seed = derive_seed(session.seed, session.stage)
@@ -211,7 +226,7 @@ def fit_prior(
     objective = PriorObjective(model, store, compute, rank, world_size, hiding_steps(config, order.num_steps))
     contrast = _contrast(config, store, order.num_steps)
     batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
-    snapshot_step = guide_step(config, order.num_steps)
+    snapshot_step = guide_step(guide_share, order.num_steps)
     trainer = Trainer(objective, batches, train, order.num_steps, session, snapshot_step=snapshot_step)
     figures = trainer.train()
     return FittedPrior(model, figures, _guide(model, trainer.snapshot))

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -37,7 +38,9 @@ def contender(make_parts):
 
 
 def test_parameters_are_those_of_the_models_that_generate(contender, make_classifier):
-    judged = contender("a", lambda parts: replace(parts, classifier=make_classifier()))
+    judged = contender(
+        "a", lambda parts: replace(parts, classifier=make_classifier(), guides=copy.deepcopy(parts.priors))
+    )
     models = [judged.pipe.vqvae, *judged.pipe.priors]
     assert judged.parameters == sum(parameter.numel() for model in models for parameter in model.parameters())
 

@@ -90,7 +90,10 @@ def test_guided_samples_evaluate_the_priors_or_their_guides_once_more_for_each_s
     decoding = vqvae_costs(tiny_recipe().vqvae_config()).decode.flops
     assert guided.image_flops - decoding == copies * (free.image_flops - decoding)
     assert guided.sampling_bytes == copies * free.sampling_bytes
-    assert guided.seconds > free.seconds
+    if scale == 1:
+        assert guided.seconds == pytest.approx(2 * free.seconds)  # a guide reads its own weights
+    else:
+        assert guided.seconds > free.seconds
 
 
 def test_steps_that_tell_labels_apart_compute_everything_twice(plan, tiny_recipe):
@@ -161,11 +164,11 @@ def test_memory_of_training_is_what_a_step_holds(plan, tiny_recipe, ema_decay, d
     optimizer.step()
     held = [*model.parameters(), *(p.grad for p in model.parameters())]
     held += [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
-    copies = 1 + bool(ema_decay) + bool(guide_share)
-    total = sum(tensor.nbytes for tensor in held) + copies * sum(p.nbytes for p in model.parameters())
-    buffers = (2 + bool(guide_share)) * sum(buffer.nbytes for buffer in model.buffers())
+    held += list(model.parameters()) if ema_decay else []
+    held += list(model.state_dict().values()) * (2 if guide_share else 1)  # of the best and of the early step
+    total = sum(tensor.nbytes for tensor in [*held, *model.buffers()])
     cost = prior_costs(config).total
-    total += buffers + next(model.parameters()).itemsize * (4 * cost.kept + cost.once)
+    total += next(model.parameters()).itemsize * (4 * cost.kept + cost.once)
     assert plan(priors=priors, dtype=dtype)["prior-top"].training_bytes == total
 
 
