@@ -84,7 +84,7 @@ def guided_logits(logits: Sequence[Float[Tensor, "*b k"]], filters: Filters) -> 
         filters: The scales: s is `guidance_scale`, a `autoguidance_scale`.
 
     Source: classifier-free guidance is equation 6 of Ho and Salimans 2022, arXiv 2207.12598, with s = 1 + w;
-    autoguidance is equation 3 of Karras et al. 2024, arXiv 2406.02507. Here the scores are logits.
+    autoguidance is section 4 of Karras et al. 2024, arXiv 2406.02507. Here the scores are logits.
     """
     conditional, *others = logits
     wanted = conditional
