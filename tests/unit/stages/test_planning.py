@@ -172,6 +172,16 @@ def test_memory_of_training_is_what_a_step_holds(plan, tiny_recipe, ema_decay, d
     assert plan(priors=priors, dtype=dtype)["prior-top"].training_bytes == total
 
 
+def test_the_best_weights_are_kept_with_their_codebooks(plan, tiny_recipe):
+    recipe = tiny_recipe(vqvae={"train": {"ema_decay": 0.0, "batch_size": 8}})
+    model, cost = VQVAE(recipe.vqvae_config()), vqvae_costs(recipe.vqvae_config()).total
+    parameters = sum(p.nbytes for p in model.parameters())
+    best = sum(tensor.nbytes for tensor in model.state_dict().values())
+    assert best > parameters
+    total = 4 * parameters + best + sum(buffer.nbytes for buffer in model.buffers()) + 4 * (8 * cost.kept + cost.once)
+    assert plan(vqvae={"train": {"ema_decay": 0.0, "batch_size": 8}})["vqvae"].training_bytes == total
+
+
 # bits per pixel
 
 
