@@ -2,9 +2,7 @@
 
 import argparse
 import re
-
-SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "guidance_scale", "autoguidance_scale")
-"""Names of the options that say how codes are drawn, as pipelines and their `check_sampling` take them."""
+from typing import Any
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -35,30 +33,14 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
         help=f"images of each label (default: {images_per_label})",
     )
     parser.add_argument("--seed", type=int, default=0, help="image i of the request draws from (seed, i) (default: 0)")
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        metavar="T",
-        help="for all levels, or one per level, coarse to fine; 0 takes the most likely codes (default: 1)",
-    )
-    parser.add_argument(
-        "--guidance-scale",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        metavar="S",
-        help="for all levels, or one per level: above 1 surer of the label, less varied; 1 samples the model (default)",
-    )
-    parser.add_argument(
-        "--autoguidance-scale",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        metavar="A",
-        help="for all levels, or one per level: above 1 away from the prior as it was early in training (default: 1)",
-    )
+    of_levels = {
+        "--temperature": ("T", "coarse to fine; 0 takes the most likely codes"),
+        "--guidance-scale": ("S", "coarse to fine; above 1 surer of the label, less varied"),
+        "--autoguidance-scale": ("A", "coarse to fine; above 1 away from the prior as it was early in training"),
+    }
+    for option, (metavar, text) in of_levels.items():
+        text = f"for all levels, or one per level, {text}; 1 samples the model (default)"
+        parser.add_argument(option, type=float, nargs="+", default=[1.0], metavar=metavar, help=text)
     parser.add_argument(
         "--keep",
         type=float,
@@ -71,6 +53,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
     parser.add_argument(
         "--batch-size", type=int, default=100, metavar="N", help="images sampled at once, at most (default: 100)"
     )
+
+
+def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that say how codes are drawn, by name, as pipelines and their `check_sampling` take them."""
+    names = ("temperature", "top_k", "top_p", "guidance_scale", "autoguidance_scale")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import SAMPLING_OPTIONS
+from vqgen.commands.arguments import sampling_options
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _check_generates(contender: Contender, arguments: argparse.Namespace) -> Non
     pipe.candidates(arguments.images_per_label, arguments.keep)
     if isinstance(pipe, VQGenPipeline):
         _ = pipe.priors  # all are there
-    pipe.check_sampling(**{name: getattr(arguments, name) for name in SAMPLING_OPTIONS})
+    pipe.check_sampling(**sampling_options(arguments))
 
 
 def _check_alike(first: Contender, other: Contender) -> None:

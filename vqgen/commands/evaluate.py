@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqgen.commands.arguments import (
-    SAMPLING_OPTIONS,
     add_checkpoint_argument,
     add_compute_arguments,
     add_evaluation_arguments,
     add_sampling_arguments,
+    sampling_options,
 )
 from vqgen.errors import ConfigError
 
@@ -191,7 +191,10 @@ def judging_settings(judge: "Judge", arguments: argparse.Namespace) -> dict[str,
         "seed_of_judging": judge.seed,
         "score_seeds": judge.score_seeds,
         "sampling": {
-            name: getattr(arguments, name) for name in ("images_per_label", "seed", *SAMPLING_OPTIONS, "keep")
+            "images_per_label": arguments.images_per_label,
+            "seed": arguments.seed,
+            **sampling_options(arguments),
+            "keep": arguments.keep,
         },
         "classifier": judge.section.model_dump(mode="json"),
     }

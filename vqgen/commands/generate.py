@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import (
-    SAMPLING_OPTIONS,
     add_checkpoint_argument,
     add_compute_arguments,
     add_output_argument,
     add_sampling_arguments,
     memory_size,
+    sampling_options,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _generate(pipe: "ImagePipeline", arguments: argparse.Namespace, processes: "
     from vqgen.pipeline import VQGenPipeline
     from vqgen.stages.sharing import generate_shared
 
-    options = {name: getattr(arguments, name) for name in SAMPLING_OPTIONS}
+    options = sampling_options(arguments)
     common = {name: getattr(arguments, name) for name in ("seed", "keep", "batch_size", "max_memory")}
     if not isinstance(pipe, VQGenPipeline):
         return pipe(arguments.labels, arguments.images_per_label, **common, **options)

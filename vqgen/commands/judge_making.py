@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import SAMPLING_OPTIONS
+from vqgen.commands.arguments import sampling_options
 from vqgen.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def make_judge(
     if pipe is None:
         pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     pipe.candidates(arguments.images_per_label, arguments.keep)
-    pipe.check_sampling(**{name: getattr(arguments, name) for name in SAMPLING_OPTIONS})
+    pipe.check_sampling(**sampling_options(arguments))
     _check_labels(pipe, arguments, needs_space, trains)
     real = open_real_images(
         pipe, arguments.data_root, most=arguments.real_images, splits=["train", "validation", "test"]
@@ -79,7 +79,9 @@ def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object
         None,
         wanted.images_per_label,
         seed=wanted.seed,
-        **{name: getattr(wanted, name) for name in (*SAMPLING_OPTIONS, "keep", "batch_size")},
+        keep=wanted.keep,
+        batch_size=wanted.batch_size,
+        **sampling_options(wanted),
     )
     labels = torch.tensor([-1 if label is None else label for label in output.labels])
     codes = output.codes if isinstance(output, GenerationOutput) else None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
-from vqgen.sampling.guidance import Guide, evaluations
+from vqgen.sampling.guidance import Guide, forward_passes
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
 from vqgen.sampling.step_evaluator import StepEvaluator
@@ -34,23 +34,23 @@ class CachedSampler:
         in_order_time = torch.empty(len(noise), order.num_positions, dtype=torch.int64, device=device)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
         dtype = autocast_dtype(device)
-        evaluated = evaluations(prior, labels, condition, filters, guide)
+        passes = forward_passes(prior, labels, condition, filters, guide)
         level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
         with (
-            evaluation(*(each.prior for each in evaluated)),
+            evaluation(*(each.prior for each in passes)),
             torch.inference_mode(),
             torch.autocast(device.type, enabled=False),
         ):
-            evaluators = [StepEvaluator(each.prior, each.labels, each.condition, dtype) for each in evaluated]
+            evaluators = [StepEvaluator(each.prior, each.labels, each.condition, dtype) for each in passes]
             for step, (begin, end) in enumerate(zip(order.offsets[:-1], order.offsets[1:], strict=True)):
                 logits = [
                     part
-                    for evaluator, each in zip(evaluators, evaluated, strict=True)
+                    for evaluator, each in zip(evaluators, passes, strict=True)
                     for part in evaluator.logits(step).transpose(0, 1).chunk(each.copies)
                 ]
                 gumbel = level_noise.gumbel(int(end - begin))
                 codes, log_probabilities = choose(logits, gumbel, filters)
-                for evaluator, each in zip(evaluators, evaluated, strict=True):
+                for evaluator, each in zip(evaluators, passes, strict=True):
                     evaluator.put(step, codes.T.repeat(1, each.copies))
                 in_order_time[:, begin:end] = codes
                 log_likelihood += log_probabilities.sum(dim=1)

@@ -19,7 +19,7 @@ from torch import Tensor
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import CausalOrder
 from vqgen.sampling.filters import Filters
-from vqgen.sampling.guidance import Evaluation, Guide, evaluations
+from vqgen.sampling.guidance import ForwardPass, Guide, forward_passes
 from vqgen.sampling.kept_network import Context, KeptNetwork
 from vqgen.sampling.noise import ImageNoise, LevelNoise
 from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
@@ -58,44 +58,44 @@ class GraphedSampler:
         """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
         device = prior.embedding.weight.device
         dtype = autocast_dtype(device)
-        evaluated = evaluations(prior, labels, condition, filters, guide)
-        models = [each.prior for each in evaluated]
+        passes = forward_passes(prior, labels, condition, filters, guide)
+        models = [each.prior for each in passes]
         with evaluation(*models), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            steps = self._steps(evaluated, filters, dtype)
+            steps = self._steps(passes, filters, dtype)
             level_noise = noise.of_level(prior.order.num_positions, prior.config.codebook_size)
             in_order_time, log_likelihood = steps.run(level_noise)
         return LevelSample(to_grid(prior, in_order_time.clone()), log_likelihood.clone())
 
-    def _steps(self, evaluated: Sequence[Evaluation], filters: Filters, dtype: torch.dtype | None) -> "_PaddedSteps":
+    def _steps(self, passes: Sequence[ForwardPass], filters: Filters, dtype: torch.dtype | None) -> "_PaddedSteps":
         """The recorded steps, with this batch's labels and condition; recorded anew where they do not fit."""
-        prior, labels = evaluated[0].prior, evaluated[0].labels
+        prior, labels = passes[0].prior, passes[0].labels
         versions = tuple(
-            (parameter.data_ptr(), parameter._version) for each in evaluated for parameter in each.prior.parameters()
+            (parameter.data_ptr(), parameter._version) for each in passes for parameter in each.prior.parameters()
         )
         fits_for = (len(labels), filters, dtype, labels.device, versions)
         found, steps = self._recorded.get(prior, (None, None))
         if steps is None or found != fits_for:
             self._recorded.pop(prior, None)  # before the new one takes its memory
-            steps = _PaddedSteps(evaluated, filters, dtype, compile=self.compile)
+            steps = _PaddedSteps(passes, filters, dtype, compile=self.compile)
             self._recorded[prior] = (fits_for, steps)
         else:
-            steps.renew(evaluated)
+            steps.renew(passes)
         return steps
 
 
 class _PaddedNetwork:
     """One network of the steps: its tables for its batch, what it keeps, and its labels and coarser codes."""
 
-    def __init__(self, evaluated: Evaluation, dtype: torch.dtype | None) -> None:
-        prior, weight = evaluated.prior, evaluated.prior.embedding.weight
-        self.copies, images = evaluated.copies, len(evaluated.labels)
+    def __init__(self, forward_pass: ForwardPass, dtype: torch.dtype | None) -> None:
+        prior, weight = forward_pass.prior, forward_pass.prior.embedding.weight
+        self.copies, images = forward_pass.copies, len(forward_pass.labels)
         self.tables = StepTables.build(prior.order, prior.config.kernel_size, images, weight.device, padded=True)
         self._network = KeptNetwork(prior, self.tables, dtype or weight.dtype)
-        self._context = self._new_context(evaluated)
+        self._context = self._new_context(forward_pass)
 
-    def renew(self, evaluated: Evaluation) -> None:
+    def renew(self, forward_pass: ForwardPass) -> None:
         """Takes another batch's labels and coarser codes."""
-        self._context.copy_(self._new_context(evaluated))
+        self._context.copy_(self._new_context(forward_pass))
 
     def logits(self, places: Tensor, within: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
         """The logits at places in order time, `(b, m, k)` for each copy of the images."""
@@ -116,25 +116,27 @@ class _PaddedNetwork:
     def _rows(self, table: Tensor, places: Tensor) -> Tensor:
         return table.view(self.tables.num_positions, -1).index_select(0, places).flatten()
 
-    def _new_context(self, evaluated: Evaluation) -> Context:
-        return Context(evaluated.prior, evaluated.labels, evaluated.condition, self.tables.widest, self._network.dtype)
+    def _new_context(self, forward_pass: ForwardPass) -> Context:
+        return Context(
+            forward_pass.prior, forward_pass.labels, forward_pass.condition, self.tables.widest, self._network.dtype
+        )
 
 
 class _PaddedSteps:
     """The steps of one level for one batch size: what they keep, and the recorded step."""
 
     def __init__(
-        self, evaluated: Sequence[Evaluation], filters: Filters, dtype: torch.dtype | None, *, compile: bool
+        self, passes: Sequence[ForwardPass], filters: Filters, dtype: torch.dtype | None, *, compile: bool
     ) -> None:
-        prior = evaluated[0].prior
+        prior = passes[0].prior
         order, weight = prior.order, prior.embedding.weight
         self._filters = filters
-        self._networks = [_PaddedNetwork(each, dtype) for each in evaluated]
+        self._networks = [_PaddedNetwork(each, dtype) for each in passes]
         self._sizes = np.diff(order.offsets).tolist()
         widest = self._networks[0].tables.widest
         self._places = torch.from_numpy(_places(order, widest)).to(weight.device)
         self._ends = torch.from_numpy(order.offsets[1:]).to(weight.device)
-        images, n = len(evaluated[0].labels) // evaluated[0].copies, order.num_positions
+        images, n = len(passes[0].labels) // passes[0].copies, order.num_positions
         self._step = torch.zeros(1, dtype=torch.int64, device=weight.device)
         self._codes = torch.zeros(images, n + 1, dtype=torch.int64, device=weight.device)
         self._log_likelihood = torch.zeros(images, dtype=torch.float64, device=weight.device)
@@ -142,9 +144,9 @@ class _PaddedSteps:
         self._gumbel = torch.zeros(shape, dtype=torch.float64, device=weight.device)
         self._advance = self._record(torch.compile(self._compute) if compile else self._compute)
 
-    def renew(self, evaluated: Sequence[Evaluation]) -> None:
+    def renew(self, passes: Sequence[ForwardPass]) -> None:
         """Takes another batch's labels and coarser codes."""
-        for network, each in zip(self._networks, evaluated, strict=True):
+        for network, each in zip(self._networks, passes, strict=True):
             network.renew(each)
 
     def run(self, noise: LevelNoise) -> tuple[Int[Tensor, "b n"], Float64[Tensor, " b"]]:

@@ -32,8 +32,8 @@ class Guide:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What one network evaluates in every step.
+class ForwardPass:
+    """What one network computes in every step.
 
     Attributes:
         prior: The network.
@@ -48,27 +48,27 @@ class Evaluation:
     copies: int = 1
 
 
-def evaluations(
+def forward_passes(
     prior: PixelCNN,
     labels: Int[Tensor, " b"],
     condition: Float[Tensor, "b c h w"] | None,
     filters: Filters,
     guide: Guide | None,
-) -> list[Evaluation]:
+) -> list[ForwardPass]:
     """What a step has to evaluate so that `guided_logits` has its logits, in its order.
 
     Raises:
         ValueError: The filters ask for a guide, and there is none.
     """
-    of_prior = Evaluation(prior, labels, condition)
+    of_prior = ForwardPass(prior, labels, condition)
     if filters.is_guided:
         both = torch.cat([labels, torch.full_like(labels, prior.null_label)])
-        of_prior = Evaluation(prior, both, None if condition is None else torch.cat([condition, condition]), copies=2)
+        of_prior = ForwardPass(prior, both, None if condition is None else torch.cat([condition, condition]), copies=2)
     if not filters.is_autoguided:
         return [of_prior]
     if guide is None:
         raise ValueError(f"guide should be given at autoguidance_scale {filters.autoguidance_scale:g}, found None")
-    return [of_prior, Evaluation(guide.prior, labels, guide.condition)]
+    return [of_prior, ForwardPass(guide.prior, labels, guide.condition)]
 
 
 def guided_logits(logits: Sequence[Float[Tensor, "*b k"]], filters: Filters) -> Float[Tensor, "*b k"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.filters import Filters
-from vqgen.sampling.guidance import Guide, evaluations
+from vqgen.sampling.guidance import Guide, forward_passes
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, choose, evaluation
 
@@ -34,13 +34,13 @@ class PlainSampler:
         codes = torch.zeros(len(noise), order.height, order.width, dtype=torch.int64, device=device)
         flat = codes.view(len(noise), -1)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
-        evaluated = evaluations(prior, labels, condition, filters, guide)
+        passes = forward_passes(prior, labels, condition, filters, guide)
         level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
-        with evaluation(*(each.prior for each in evaluated)):
+        with evaluation(*(each.prior for each in passes)):
             for positions in order.steps():
                 step = torch.from_numpy(positions).to(device)
                 logits: list[Tensor] = []
-                for each in evaluated:
+                for each in passes:
                     of_grid = each.prior(codes.repeat(each.copies, 1, 1), each.labels, each.condition)
                     logits += rearrange(of_grid, "b k h w -> b (h w) k")[:, step].chunk(each.copies)
                 flat[:, step], log_probabilities = choose(logits, level_noise.gumbel(len(positions)), filters)
