@@ -71,13 +71,16 @@ def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int =
     return to_pil(F.pad(grid, (0, margin, 0, margin), value=_WHITE)[None])[0]
 
 
-def save_generation(output: Generated, label_map: LabelMap, folder: Path) -> list[Path]:
+def save_generation(
+    output: Generated, label_map: LabelMap, folder: Path, sampling: Mapping[str, Any]
+) -> list[Path]:
     """Writes what a request returned: a picture each, a grid with one row a label, and samples.json.
 
     Args:
         output: What the pipeline returned.
         label_map: Names of its labels.
         folder: Folder to write into; pictures go to a folder per label.
+        sampling: How they were drawn, by name, as a pipeline takes it; samples.json repeats it.
 
     Returns:
         The pictures' paths, in the order of the request.
@@ -100,7 +103,8 @@ def save_generation(output: Generated, label_map: LabelMap, folder: Path) -> lis
         values = getattr(output, name)
         for entry, value in zip(entries, [] if values is None else values.tolist(), strict=values is not None):
             entry[name] = value
-    write_json(folder / "samples.json", {"seed": output.seed, "labels": list(label_map.names), "images": entries})
+    told = {"seed": output.seed, "sampling": dict(sampling), "labels": list(label_map.names), "images": entries}
+    write_json(folder / "samples.json", told)
     return paths
 
 

@@ -85,9 +85,14 @@ def test_samples_of_a_run_may_be_chosen_and_guided(vqgen, judged, recipe):
     options = ("--generate.keep", "0.5", "--generate.guidance-scale", "2", "--redo", "--quiet")
     finished = vqgen("run", recipe, "--checkpoints", judged.parent, *options)
     assert finished.code == 0, finished.err
-    entries = json.loads((judged / "samples" / "samples.json").read_text())["images"]
+    told = json.loads((judged / "samples" / "samples.json").read_text())
+    entries = told["images"]
     assert len(entries) == 20
     assert all(0 <= entry["label_probability"] <= 1 for entry in entries)
+    assert (told["sampling"]["keep"], told["sampling"]["guidance_scale"]) == (0.5, 2)
+    again = VQGenPipeline.from_pretrained(judged, device="cpu")(images_per_label=2, seed=told["seed"], **told["sampling"])
+    for entry, image in zip(entries, again.images, strict=True):
+        assert (pixels(judged / "samples" / entry["file"]) == np.asarray(image)).all()
 
 
 def test_a_run_keeps_its_guides_and_samples_by_them(vqgen, judged, recipe, tmp_path):

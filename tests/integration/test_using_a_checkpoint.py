@@ -44,6 +44,7 @@ def test_generate_takes_names_and_indices_and_writes_pictures_and_a_grid(vqgen, 
     samples = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert [entry["label"] for entry in samples["images"]] == [3, 3, 7, 7]
     assert all(entry["log_likelihood"] < 0 for entry in samples["images"])
+    assert samples["sampling"]["temperature"] == [1.0] and samples["sampling"]["keep"] == 1
 
 
 def test_generate_without_labels_takes_every_label(vqgen, trained, tmp_path):

@@ -72,7 +72,7 @@ def test_a_request_becomes_pictures_a_grid_and_a_list(tmp_path):
     label_map = LabelMap(("cat", "a/b", "..", "unlabelled"))
     labels = [0, 0, 1, 1, 2, 2, 3, 3, None, None]
     out = output(labels)
-    paths = save_generation(out, label_map, tmp_path / "out")
+    paths = save_generation(out, label_map, tmp_path / "out", {"temperature": 0.5, "top_k": None})
     names = [path.relative_to(tmp_path / "out").as_posix() for path in paths]
     folders = ["cat", "a_b", "__2", "unlabelled_3", "unlabelled"]
     assert names == [f"{folder}/{i:05d}.png" for folder in folders for i in range(2)]
@@ -83,13 +83,14 @@ def test_a_request_becomes_pictures_a_grid_and_a_list(tmp_path):
         assert cells(grid, 48, 5, 2) == [[10 * (2 * r + 1), 10 * (2 * r + 2)] for r in range(5)]
     told = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert (told["seed"], told["labels"]) == (5, list(label_map.names))
+    assert told["sampling"] == {"temperature": 0.5, "top_k": None}
     assert [entry["file"] for entry in told["images"]] == names
     assert [entry["label"] for entry in told["images"]] == labels
     assert [entry["log_likelihood"] for entry in told["images"]] == [-float(i) for i in range(10)]
 
 
 def test_names_that_are_one_on_disk_stay_apart(tmp_path):
-    paths = save_generation(output([0, 1, 2]), LabelMap(("a/b", "a:b", "a_b")), tmp_path)
+    paths = save_generation(output([0, 1, 2]), LabelMap(("a/b", "a:b", "a_b")), tmp_path, {})
     assert len({path.parent for path in paths}) == 3
     assert all(path.parent.parent == tmp_path for path in paths)
 

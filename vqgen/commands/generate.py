@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = _generate(pipe, arguments, processes)
     if processes.rank == 0:
         folder = Path(arguments.output)
-        save_generation(output, pipe.label_map, folder)
+        save_generation(output, pipe.label_map, folder, sampling_options(arguments) | {"keep": arguments.keep})
         nats = "" if output.log_likelihood is None else f"; {-float(output.log_likelihood.mean()):.4g} nats each"
         print(f"{len(output.images)} images in {folder}, grid.png shows them all{nats}")
     return 0

@@ -1,6 +1,7 @@
 """The recipe: one file that describes every stage of a run."""
 
 import re
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -77,6 +78,11 @@ class GenerateConfig(Config):
     """Share of the samples to keep: those that the classifier is surest of; 1 keeps all."""
     batch_size: int = runtime_field(100, gt=0)
     """Images sampled at once in each process."""
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How samples are drawn, by name, as a pipeline takes it."""
+        return self.model_dump(exclude={"images_per_label", "batch_size"})
 
 
 class CommonRecipe(Config):

@@ -32,7 +32,7 @@ def generate_baseline_samples(context: RunContext) -> None:
             keep=wanted.keep,
             batch_size=wanted.batch_size,
         )
-        save_generation(output, pipe.label_map, folder)
+        save_generation(output, pipe.label_map, folder, wanted.sampling)
         return len(output.images)
 
     count = context.on_main(sample)

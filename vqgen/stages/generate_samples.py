@@ -41,7 +41,7 @@ def generate_samples(context: RunContext) -> None:
         processes=Processes(context.rank, context.world_size, context.device),
         quiet=context.quiet,
     )
-    context.on_main(lambda: save_generation(output, pipe.label_map, folder) and None)
+    context.on_main(lambda: save_generation(output, pipe.label_map, folder, wanted.sampling) and None)
     nats = float(-output.log_likelihood.mean())
     complete_stage(context, record, "", {"images": len(output.labels), "nats_per_image": nats})
     context.say(f"{STAGE}: {len(output.labels)} images, {nats:.4g} nats each, see {folder / 'grid.png'}")
