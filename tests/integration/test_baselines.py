@@ -71,12 +71,14 @@ def test_a_run_leaves_models_and_pictures(baselines, name):
     for path in ("autoencoder/losses.png", "autoencoder/reconstructions.png", "samples/grid.png", "pipeline/README.md"):
         assert (run / path).is_file()
     assert [line["step"] for line in metrics(run / "autoencoder")] == list(range(1, 25))
-    listed = json.loads((run / "samples" / "samples.json").read_text())["images"]
+    told = json.loads((run / "samples" / "samples.json").read_text())
+    listed = told["images"]
     assert len(listed) == (2 if name == "vae-2d" else 20)
     assert "log_likelihood" not in listed[0]
     pipe = open_pipeline(run, device="cpu")
     assert isinstance(pipe, BaselinePipeline)
-    again = pipe(images_per_label=2, seed=0)
+    assert told["sampling"].keys() >= {"temperature", "keep"}
+    again = pipe(images_per_label=2, seed=told["seed"], **told["sampling"])
     assert (pixels(run / "samples" / listed[-1]["file"]) == np.asarray(again.images[-1])).all()
 
 
