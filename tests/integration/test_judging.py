@@ -92,7 +92,8 @@ def test_samples_of_a_run_may_be_chosen_and_guided(vqgen, judged, recipe):
     assert told["sampling"] == {
         "temperature": 1, "top_k": None, "top_p": None, "guidance_scale": 2, "autoguidance_scale": 1, "keep": 0.5
     }  # fmt: skip
-    again = VQGenPipeline.from_pretrained(judged, device="cpu")(images_per_label=2, seed=told["seed"], **told["sampling"])
+    pipe = VQGenPipeline.from_pretrained(judged, device="cpu")
+    again = pipe(images_per_label=2, seed=told["seed"], **told["sampling"])
     for entry, image in zip(entries, again.images, strict=True):
         assert (pixels(judged / "samples" / entry["file"]) == np.asarray(image)).all()
 
