@@ -71,9 +71,7 @@ def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int =
     return to_pil(F.pad(grid, (0, margin, 0, margin), value=_WHITE)[None])[0]
 
 
-def save_generation(
-    output: Generated, label_map: LabelMap, folder: Path, sampling: Mapping[str, Any]
-) -> list[Path]:
+def save_generation(output: Generated, label_map: LabelMap, folder: Path, sampling: Mapping[str, Any]) -> list[Path]:
     """Writes what a request returned: a picture each, a grid with one row a label, and samples.json.
 
     Args:
