@@ -81,8 +81,8 @@ class GenerateConfig(Config):
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """How samples are drawn, by name, as a pipeline takes it."""
-        return self.model_dump(exclude={"images_per_label", "batch_size"})
+        """How samples are drawn, by name, as pipelines and their `check_sampling` take it."""
+        return self.model_dump(exclude={"images_per_label", "keep", "batch_size"})
 
 
 class CommonRecipe(Config):

@@ -28,11 +28,11 @@ def generate_baseline_samples(context: RunContext) -> None:
             None,
             wanted.images_per_label,
             seed=recipe.seed,
-            temperature=wanted.temperature,
             keep=wanted.keep,
             batch_size=wanted.batch_size,
+            **wanted.sampling,
         )
-        save_generation(output, pipe.label_map, folder, wanted.sampling)
+        save_generation(output, pipe.label_map, folder, wanted.sampling | {"keep": wanted.keep})
         return len(output.images)
 
     count = context.on_main(sample)

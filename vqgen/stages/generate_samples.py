@@ -33,15 +33,14 @@ def generate_samples(context: RunContext) -> None:
         None,
         wanted.images_per_label,
         seed=recipe.seed,
-        filters=pipe.filters(
-            wanted.temperature, wanted.top_k, wanted.top_p, wanted.guidance_scale, wanted.autoguidance_scale
-        ),
+        filters=pipe.filters(**wanted.sampling),
         keep=wanted.keep,
         batch_size=wanted.batch_size,
         processes=Processes(context.rank, context.world_size, context.device),
         quiet=context.quiet,
     )
-    context.on_main(lambda: save_generation(output, pipe.label_map, folder, wanted.sampling) and None)
+    told = wanted.sampling | {"keep": wanted.keep}
+    context.on_main(lambda: save_generation(output, pipe.label_map, folder, told) and None)
     nats = float(-output.log_likelihood.mean())
     complete_stage(context, record, "", {"images": len(output.labels), "nats_per_image": nats})
     context.say(f"{STAGE}: {len(output.labels)} images, {nats:.4g} nats each, see {folder / 'grid.png'}")
