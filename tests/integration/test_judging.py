@@ -82,15 +82,15 @@ def test_run_trains_it_where_the_recipe_has_it_and_a_recipe_without_it_still_fit
 
 
 def test_samples_of_a_run_may_be_chosen_and_guided(vqgen, judged, recipe):
-    options = ("--generate.keep", "0.5", "--generate.guidance-scale", "2", "--redo", "--quiet")
-    finished = vqgen("run", recipe, "--checkpoints", judged.parent, *options)
+    drawn = ("--generate.keep", "0.5", "--generate.guidance-scale", "2", "--generate.temperature", "0.2")
+    finished = vqgen("run", recipe, "--checkpoints", judged.parent, *drawn, "--redo", "--quiet")
     assert finished.code == 0, finished.err
     told = json.loads((judged / "samples" / "samples.json").read_text())
     entries = told["images"]
     assert len(entries) == 20
     assert all(0 <= entry["label_probability"] <= 1 for entry in entries)
     assert told["sampling"] == {
-        "temperature": 1, "top_k": None, "top_p": None, "guidance_scale": 2, "autoguidance_scale": 1, "keep": 0.5
+        "temperature": 0.2, "top_k": None, "top_p": None, "guidance_scale": 2, "autoguidance_scale": 1, "keep": 0.5
     }  # fmt: skip
     pipe = VQGenPipeline.from_pretrained(judged, device="cpu")
     again = pipe(images_per_label=2, seed=told["seed"], **told["sampling"])
