@@ -224,7 +224,7 @@ def test_figures_are_written_with_machine_and_command(tmp_path):
     write_json(tmp_path / "new" / "x.json", {"seconds": 1.5})
     document = json.loads((tmp_path / "new" / "x.json").read_text())
     assert document["seconds"] == 1.5
-    assert "pytest" in document["command"]
+    assert document["command"].startswith("python -m ")
     assert {"processor", "cores", "threads", "torch"} <= document["machine"].keys()
 
 
