@@ -20,12 +20,12 @@ from typing import Any
 
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import files
-from vqgen.compute import Compute
 from vqgen.config import PixelCNNConfig, Recipe, TrainConfig, read_recipe
 from vqgen.data import CodeStore
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.objective import Session
 from vqgen.order import CausalOrder
+from vqgen.runtime.compute import Compute
 from vqgen.stages.context import make_accelerator
 from vqgen.stages.train_prior import fit_prior, mean_nats_per_code
 

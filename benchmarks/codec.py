@@ -22,11 +22,11 @@ from vqgen import VQVAE, PixelCNN, VQGenPipeline
 from vqgen.codec import Codec, Coder, ImageCodes, ImageShape, ideal_bits
 from vqgen.codec.archive_reader import ArchiveReader
 from vqgen.codec.archive_writer import ArchiveWriter
-from vqgen.compute import Compute
 from vqgen.config import DataConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.data import LabelMap, find_images, read_image
 from vqgen.errors import VQGenWarning
 from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.runtime.compute import Compute
 
 _CODERS = ("packed", "static", "prior", "auto")
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqgen.compute import Compute
 from vqgen.config import PixelCNNConfig
 from vqgen.costs import prior_costs
-from vqgen.machine import Machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import Slope
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine
 from vqgen.sampling import Filters, ImageNoise, LevelSample, Sampler
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -26,11 +26,11 @@ import torch
 from benchmarks.priors import SIZES, Request, arithmetic_seconds, limit_seconds, make_prior
 from benchmarks.pythae_peer import PythaePeer, why_missing
 from benchmarks.report import RESULTS, interleaved_medians, print_table, seconds_of, write_json
-from vqgen.compute import Compute
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
-from vqgen.machine import Machine, measure_machine
 from vqgen.order import Slope
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine, measure_machine
 from vqgen.sampling import PlainSampler, fastest_sampler, images_that_fit
 from vqgen.stages.estimates import SampleRequest, sampling_seconds
 

@@ -25,8 +25,8 @@ import torch
 from benchmarks.priors import SIZES, Request, arithmetic_seconds, make_prior, reading_seconds
 from benchmarks.report import RESULTS, fit_line, interleaved_medians, print_table, write_json
 from benchmarks.step_parts import attentions, drawing, products
-from vqgen.compute import Compute
-from vqgen.machine import Machine, measure_machine
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine, measure_machine
 from vqgen.sampling import bytes_per_image, fastest_sampler
 
 PARTS = ("products", "attentions", "drawing", "the rest")

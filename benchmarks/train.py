@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.operations import time_shares
 from benchmarks.report import RESULTS, interleaved_medians, print_table, write_json
 from vqgen import Codes
-from vqgen.compute import Compute
 from vqgen.config import DataConfig, PixelCNNConfig, TrainConfig, VQVAEConfig
 from vqgen.data import (
     CodeStore,
@@ -39,11 +38,12 @@ from vqgen.data import (
     training_transform,
     write_store,
 )
-from vqgen.machine import measure_machine
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
 from vqgen.objective import Batches, Objective, Session
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import measure_machine
 from vqgen.stages.code_batches import CodeBatches
 from vqgen.stages.schedule import training_order
 from vqgen.stages.train_prior import PriorObjective

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
-from vqgen.signals import raise_on_signals
+from vqgen.runtime.signals import raise_on_signals
 
 COMMANDS = {
     "run": "train every stage of a recipe and generate samples",

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from vqgen.codec import Codec
 from vqgen.codes import Codes, check_fit
-from vqgen.compute import Compute
 from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.image_pipeline import ImagePipeline
 from vqgen.models.vqvae import VQVAE
 from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.runtime.compute import Compute
 
 _BATCH_SIZE = 64
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from vqgen.compute import Compute
 from vqgen.config import DataConfig
 from vqgen.data import ImageBatch, ImageSet, evaluation_batches, evaluation_transform
 from vqgen.objective import Objective
+from vqgen.runtime.compute import Compute
 
 
 class ImageObjective(Objective):

@@ -15,11 +15,11 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.compute import Compute
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation import ClassifierSpace, candidates_for, label_probability
 from vqgen.pipeline_folder import CommonParts, locate_pipeline
+from vqgen.runtime.compute import Compute
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqgen.nn.collective import all_reduce_sum
+from vqgen.runtime.collective import all_reduce_sum
 
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales of MS-SSIM, fine to coarse: Wang et al. 2003, section 3.2."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqgen.errors import DataError
 from vqgen.files import write_text
-from vqgen.nn.collective import all_reduce_sum
+from vqgen.runtime.collective import all_reduce_sum
 
 
 class MetricsLog:

@@ -20,13 +20,13 @@ from vqgen.checkpoint import load_tensors, load_weights, save_tensors
 from vqgen.config import TrainConfig
 from vqgen.errors import Interrupted, VQGenError
 from vqgen.metrics_log import MetricsLog
-from vqgen.nn.collective import all_reduce_max
 from vqgen.objective import Batches, Objective, Session
 from vqgen.optimization import check_compiler, learning_rate_at, make_optimizer
-from vqgen.prefetching import one_ahead
-from vqgen.progress import ProgressBar
-from vqgen.randomness import derive_seed
-from vqgen.signals import PendingSignal
+from vqgen.runtime.collective import all_reduce_max
+from vqgen.runtime.prefetching import one_ahead
+from vqgen.runtime.progress import ProgressBar
+from vqgen.runtime.randomness import derive_seed
+from vqgen.runtime.signals import PendingSignal
 from vqgen.training_state import Progress, below, exact_number, load_moments, moments, state_path
 
 

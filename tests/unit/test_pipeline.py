@@ -10,10 +10,10 @@ from tiny_models import make_prior
 
 from vqgen import VQGenPipeline
 from vqgen.codes import Codes
-from vqgen.compute import Compute
 from vqgen.data import to_float
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.pipeline_checkpoint import load_pipeline, save_pipeline
+from vqgen.runtime.compute import Compute
 from vqgen.sampling import bytes_per_image
 
 CPU64 = Compute.resolve("cpu", "float64")

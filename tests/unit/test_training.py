@@ -20,7 +20,7 @@ from vqgen.errors import CheckpointError, ConfigError, DataError, Interrupted
 from vqgen.metrics_log import MetricsLog, read_metrics
 from vqgen.objective import Objective
 from vqgen.optimization import learning_rate_at, make_optimizer
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 from vqgen.training_state import seconds_of_training
 
 STEPS = 12

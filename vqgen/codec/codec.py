@@ -23,10 +23,10 @@ from vqgen.codec.labels import Label, choose_labels
 from vqgen.codec.pictures import prepare_pictures, restore_picture
 from vqgen.codec.segments import CodedStream, Segment, Stream, decode_streams, encode_streams
 from vqgen.codes import Codes
-from vqgen.compute import Compute
 from vqgen.data import to_float, to_uint8
 from vqgen.errors import BitstreamError, VQGenWarning
 from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.runtime.compute import Compute
 
 _PIXELS_AT_ONCE = 1 << 18
 """Pixels that the VQ-VAE is given at once; a larger image goes alone."""

@@ -15,10 +15,10 @@ from torch import nn
 from vqgen.codec.frequencies import TOTAL
 from vqgen.codec.header import Coder
 from vqgen.codec.prior_coder import canonical_batch_size
-from vqgen.compute import Compute
 from vqgen.errors import BitstreamError, CheckpointError, ConfigError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.runtime.compute import Compute
 
 HASH_LENGTH = 8
 """Bytes of a model's hash that a file carries."""

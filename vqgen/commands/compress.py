@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.codec.totals import CompressionTotals
     from vqgen.commands.inputs import batches, collect_images, read_all
     from vqgen.pipeline import VQGenPipeline
-    from vqgen.progress import ProgressBar
+    from vqgen.runtime.progress import ProgressBar
 
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     images = collect_images(arguments.paths, pipe.label_map, keep_alpha=arguments.alpha == "keep")

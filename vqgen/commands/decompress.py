@@ -12,7 +12,7 @@ from vqgen.errors import BitstreamError, ConfigError
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec, ImageCodes
-    from vqgen.progress import ProgressBar
+    from vqgen.runtime.progress import ProgressBar
 
 _ARCHIVE = ".vqga"
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.commands.compress import check_targets
     from vqgen.commands.inputs import collect_files
     from vqgen.pipeline import VQGenPipeline
-    from vqgen.progress import ProgressBar
+    from vqgen.runtime.progress import ProgressBar
 
     files = collect_files(arguments.paths, _SUFFIXES, "compressed file")
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)

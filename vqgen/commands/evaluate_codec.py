@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.commands.inputs import collect_images, read_all
     from vqgen.files import write_json
     from vqgen.pipeline import VQGenPipeline
-    from vqgen.progress import ProgressBar
+    from vqgen.runtime.progress import ProgressBar
 
     _check(arguments)
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)

@@ -9,10 +9,10 @@ from vqgen.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
-    from vqgen.compute import Compute
     from vqgen.config import ClassifierSection
     from vqgen.evaluation import FeatureSpace
     from vqgen.image_pipeline import ImagePipeline
+    from vqgen.runtime.compute import Compute
 
 
 def make_judge(
@@ -33,8 +33,8 @@ def make_judge(
     """
     from vqgen.commands.judging import Judge
     from vqgen.commands.real_images import open_real_images
-    from vqgen.compute import Compute
     from vqgen.opening import open_pipeline
+    from vqgen.runtime.compute import Compute
     from vqgen.stages.context import make_accelerator
 
     compute = Compute.resolve(arguments.device, arguments.dtype)

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe, recipe_warnings = resolve_recipe(arguments, needs_images=False)
     folder = run_folder(arguments, recipe)
 
-    from vqgen.compute import Compute
+    from vqgen.runtime.compute import Compute
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
     for text in recipe_warnings:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vqgen.compute import Compute
     from vqgen.config import AnyRecipe
+    from vqgen.runtime.compute import Compute
     from vqgen.stages.plans import RecipePlanner, StagePlan
 
 
@@ -15,7 +15,7 @@ def make_planner(recipe: "AnyRecipe", folder: Path, compute: "Compute", *, measu
 
     from vqgen.config import BaselineRecipe
     from vqgen.data import count_images
-    from vqgen.machine import measure_machine
+    from vqgen.runtime.machine import measure_machine
     from vqgen.stages.baseline_planning import BaselinePlanner
     from vqgen.stages.planning import Planner
 

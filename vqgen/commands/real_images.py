@@ -93,7 +93,7 @@ def _read(pipe: "ImagePipeline", split: str, images: "ImageSet", most: int, seed
     import torch
 
     from vqgen.data import evaluation_batches, evaluation_transform
-    from vqgen.randomness import derive_seed
+    from vqgen.runtime.randomness import derive_seed
 
     if len(images) > most:
         order = np.random.default_rng(derive_seed(seed, "evaluation", split)).permutation(len(images))

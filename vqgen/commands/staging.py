@@ -55,7 +55,7 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
     recipe, recipe_warnings = resolve_recipe(arguments)
     folder = run_folder(arguments, recipe)
 
-    from vqgen.compute import Compute
+    from vqgen.runtime.compute import Compute
     from vqgen.stages.context import RunContext, make_accelerator
     from vqgen.stages.run import run_stages
 

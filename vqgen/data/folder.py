@@ -14,11 +14,11 @@ import numpy as np
 from vqgen.config import DataConfig
 from vqgen.data.image_set import FileReader, ImageSet, ImageSplits, fingerprint
 from vqgen.data.label_map import LabelMap
-from vqgen.data.processes import is_first
 from vqgen.data.readable import check_readable
 from vqgen.data.reading import find_images
 from vqgen.data.splitting import stratified_split
 from vqgen.errors import DataError
+from vqgen.runtime.turns import is_first
 
 _logger = logging.getLogger("vqgen.data")
 _SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from vqgen.config import DataConfig
 from vqgen.data.image_set import ArrayReader, ImageSet, ImageSplits, fingerprint
 from vqgen.data.label_map import LabelMap
-from vqgen.data.processes import in_turn
 from vqgen.data.splitting import stratified_split
 from vqgen.errors import DataError
+from vqgen.runtime.turns import in_turn
 
 _TORCHVISION = {
     "mnist": "MNIST",

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from vqgen.data.image_set import ImageSet
 from vqgen.data.training_order import TrainingOrder, contiguous_share
 from vqgen.errors import DataError
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 CACHE_LIMIT = 2**30
 """Bytes that a set of transformed images may take to be kept in memory."""

@@ -5,8 +5,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from vqgen.data.image_set import ImageSet
-from vqgen.data.processes import is_first, processes_here, shared_out
 from vqgen.errors import DataError
+from vqgen.runtime.turns import is_first, processes_here, shared_out
 
 _logger = logging.getLogger("vqgen.data")
 _NAMES_LOGGED = 20

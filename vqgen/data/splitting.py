@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqgen.errors import DataError
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 def stratified_split(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 class TrainingOrder:

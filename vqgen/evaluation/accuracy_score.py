@@ -9,7 +9,6 @@ from accelerate import Accelerator
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from vqgen.compute import Compute
 from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import TrainingOrder
 from vqgen.evaluation.distribution import check_count, spread
@@ -19,7 +18,8 @@ from vqgen.evaluation.scores import accuracy
 from vqgen.evaluation.training import as_image_set, train_on
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.objective import Session
-from vqgen.randomness import derive_seed
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.randomness import derive_seed
 
 ImagesOfSeed = Callable[[int], tuple[UInt8[Tensor, "n c H W"], Int64[Tensor, " n"]]]
 """Seed of a classifier -> the images that it is shown, and their labels."""

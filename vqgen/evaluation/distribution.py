@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqgen.errors import DataError
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 _BLOCK = 1024
 """Rows of a kernel matrix that are held at once."""

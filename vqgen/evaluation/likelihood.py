@@ -12,8 +12,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from vqgen.codes import Codes
-from vqgen.compute import Compute
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.runtime.compute import Compute
 
 _BATCH_SIZE = 64
 

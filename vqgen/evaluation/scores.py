@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqgen.errors import ConfigError
 from vqgen.evaluation.distribution import Spread, check_count, spread
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 SCORE_PARTS = 10
 """Parts of the images over which the published inception score is a mean."""

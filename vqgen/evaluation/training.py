@@ -8,7 +8,6 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqgen.compute import Compute
 from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import (
     ArrayReader,
@@ -21,9 +20,10 @@ from vqgen.data import (
 from vqgen.image_objective import ImageObjective
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.image_classifier import ImageClassifier
-from vqgen.nn.collective import all_reduce_sum
 from vqgen.objective import Session
-from vqgen.randomness import derive_seed
+from vqgen.runtime.collective import all_reduce_sum
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.randomness import derive_seed
 from vqgen.training import Trainer
 
 

@@ -13,9 +13,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqgen.nn.collective import all_reduce_sum, gather_rows, row_span
 from vqgen.nn.nearest import mean_square_distance, nearest_codes, sums_and_counts
-from vqgen.randomness import derive_seed
+from vqgen.runtime.collective import all_reduce_sum, gather_rows, row_span
+from vqgen.runtime.randomness import derive_seed
 
 _NEAR = 1e-4
 """Distance under which two entries count as equal, as a share of an entry's mean norm: well above rounding."""

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from vqgen.models.latent_model import LatentDraws
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 def image_draws(seed: int, image_indices: Sequence[int], latent_size: int, vectors: int | None = None) -> LatentDraws:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 POSITIONS_AT_ONCE = 512
 """Positions whose noise is drawn at once. A fixed number: on an accelerator the draws depend on it."""

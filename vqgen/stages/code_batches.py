@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vqgen.data import CodeStore, TrainingOrder
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.wrong_labels import WrongLabels
 
 AUGMENTED = "train-augmented"

@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 from torch import distributed
 
-from vqgen.compute import Compute
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
 from vqgen.data import ImageSplits, open_images
 from vqgen.errors import ConfigError, VQGenError, VQGenWarning
 from vqgen.objective import Session
+from vqgen.runtime.compute import Compute
 
 Result = TypeVar("Result")
 

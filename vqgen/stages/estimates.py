@@ -12,8 +12,8 @@ from torch import nn
 
 from vqgen.config import PixelCNNConfig
 from vqgen.costs import prior_costs, sampling_steps
-from vqgen.machine import Machine
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.runtime.machine import Machine
 from vqgen.sampling import weights_read
 
 SHARE = 0.77

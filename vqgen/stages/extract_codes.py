@@ -22,10 +22,10 @@ from vqgen.data import (
 )
 from vqgen.metrics import code_usage
 from vqgen.models.vqvae import VQVAE
-from vqgen.nn.collective import all_reduce_sum
-from vqgen.prefetching import helping_threads, one_ahead
-from vqgen.progress import ProgressBar
-from vqgen.randomness import derive_seed
+from vqgen.runtime.collective import all_reduce_sum
+from vqgen.runtime.prefetching import helping_threads, one_ahead
+from vqgen.runtime.progress import ProgressBar
+from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, note_seconds, require_stage
 from vqgen.stages.code_batches import AUGMENTED, MIRRORED

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vqgen.config import AutoencoderConfig
 from vqgen.models.autoencoder import LatentMixtures
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 def fit_mixtures(

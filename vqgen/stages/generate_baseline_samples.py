@@ -2,8 +2,8 @@
 
 from vqgen.baseline_checkpoint import load_baseline
 from vqgen.baseline_pipeline import BaselinePipeline
-from vqgen.compute import Compute
 from vqgen.report import save_generation
+from vqgen.runtime.compute import Compute
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.context import RunContext
 

@@ -4,7 +4,7 @@ import math
 
 from vqgen.config import PriorSettings, TrainConfig
 from vqgen.data import TrainingOrder
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 def training_order(train: TrainConfig, num_images: int, seed: int, world_size: int) -> TrainingOrder:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from vqgen.codes import Codes
-from vqgen.compute import Compute
 from vqgen.pipeline import GenerationOutput, Label, VQGenPipeline
-from vqgen.progress import ProgressBar
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.progress import ProgressBar
 from vqgen.sampling import Filters
 
 

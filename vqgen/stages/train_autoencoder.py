@@ -16,8 +16,8 @@ from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.models.autoencoder import Autoencoder
 from vqgen.models.baselines import build_baseline
 from vqgen.models.latent_model import LatentModel, VariationalModel
-from vqgen.nn.collective import all_reduce_sum
-from vqgen.randomness import derive_seed
+from vqgen.runtime.collective import all_reduce_sum
+from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble_baseline import write_baseline
 from vqgen.stages.autoencoder_pictures import save_pictures
 from vqgen.stages.bookkeeping import begin_stage, complete_stage

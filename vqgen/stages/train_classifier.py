@@ -4,8 +4,8 @@ from vqgen.checkpoint import hash_model, save_model
 from vqgen.errors import DataError
 from vqgen.evaluation import train_on
 from vqgen.metrics_log import read_metrics
-from vqgen.randomness import derive_seed
 from vqgen.report import plot_losses
+from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.assemble_baseline import write_baseline
 from vqgen.stages.bookkeeping import StageRecord, begin_stage, complete_stage

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from vqgen.checkpoint import hash_model, save_model
-from vqgen.compute import Compute
 from vqgen.config import Level, PixelCNNConfig, TrainConfig
 from vqgen.data import CodeStore
 from vqgen.losses import label_contrast, nats_of_images, nats_per_code
 from vqgen.metrics_log import read_metrics
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.nn.collective import all_reduce_sum
 from vqgen.objective import Objective, Session
-from vqgen.randomness import derive_seed
 from vqgen.report import plot_losses
+from vqgen.runtime.collective import all_reduce_sum
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from vqgen.checkpoint import hash_model, save_model
-from vqgen.compute import Compute
 from vqgen.data import (
     ImageBatch,
     ImageBatches,
@@ -20,8 +19,9 @@ from vqgen.losses import vqvae_loss
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.metrics_log import read_metrics
 from vqgen.models.vqvae import VQVAE
-from vqgen.randomness import derive_seed
 from vqgen.report import plot_losses, save_reconstruction_grid
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext

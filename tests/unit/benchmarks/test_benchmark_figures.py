@@ -18,10 +18,10 @@ from benchmarks.report import Line, fit_line, interleaved_medians, print_table, 
 from benchmarks.sampling import Bench, marks, measure
 from benchmarks.scaling import PARTS, Point, causes, fitted_points, rows_of
 from benchmarks.step_parts import attentions, products
-from vqgen.compute import Compute
 from vqgen.costs import prior_costs
-from vqgen.machine import Machine
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine
 
 CHECKOUT = Path(__file__).parents[3]
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ import torch
 from tiny_models import make_prior
 
 from vqgen.codec import Codec, frequencies_of_counts
-from vqgen.compute import Compute
 from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.runtime.compute import Compute
 
 DOWNSAMPLE = {1: (4,), 2: (4, 2), 3: (8, 4, 2)}
 NAMES = {1: ("bottom",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}

@@ -4,9 +4,9 @@ from codec_models import noise_picture
 
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec, Coder, read_header
-from vqgen.compute import Compute
 from vqgen.errors import CheckpointError
 from vqgen.pipeline_checkpoint import load_pipeline, save_pipeline
+from vqgen.runtime.compute import Compute
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from vqgen.data import (
 )
 from vqgen.data.image_set import ArrayReader
 from vqgen.errors import DataError
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (11, 10, 10), dtype=np.uint8)
 IMAGES = ImageSet(tuple(map(str, range(11))), np.arange(11) % 3, ArrayReader(PIXELS))

@@ -2,11 +2,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from vqgen.compute import Compute
 from vqgen.config import ClassifierSection, DataConfig, TrainConfig
 from vqgen.data import to_float
 from vqgen.errors import DataError
 from vqgen.evaluation import AccuracyScorer, as_image_set, as_many_per_label
+from vqgen.runtime.compute import Compute
 
 DATA = DataConfig(source="digits", image_size=8, channels=1)
 SECTION = ClassifierSection(

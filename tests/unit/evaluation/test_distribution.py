@@ -13,7 +13,7 @@ from vqgen.evaluation import (
     kernel_distance,
     kernel_distance_of_subsets,
 )
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 def with_moments(mean, covariance, count=50):

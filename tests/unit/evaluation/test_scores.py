@@ -13,7 +13,7 @@ from vqgen.evaluation import (
     keep_surest,
     label_probability,
 )
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 class Logits(torch.nn.Module):

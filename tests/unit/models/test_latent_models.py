@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from vqgen.compute import Compute
 from vqgen.config import AutoencoderConfig
 from vqgen.evaluation import latent_likelihood
 from vqgen.models.autoencoder import Autoencoder, LatentMixtures
@@ -13,6 +12,7 @@ from vqgen.models.baselines import build_baseline
 from vqgen.models.binary_vae import BernoulliPosterior
 from vqgen.models.latent_model import LatentDraws
 from vqgen.models.vae import GaussianPosterior
+from vqgen.runtime.compute import Compute
 from vqgen.sampling import drawn_labels, image_draws
 
 KINDS = [

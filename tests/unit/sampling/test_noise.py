@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 from vqgen.sampling import ImageNoise
 
 

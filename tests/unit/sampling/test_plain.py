@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 from vqgen.sampling import Filters, ImageNoise, LevelSample, PlainSampler
 from vqgen.sampling.sampler import choose
 

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from vqgen.compute import Compute
 from vqgen.config import Recipe, stage_fields
 from vqgen.costs import prior_costs, vqvae_costs
 from vqgen.data import ImageCounts
 from vqgen.losses import nats_per_code
-from vqgen.machine import Machine
 from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.optimization import make_optimizer
 from vqgen.order import CausalOrder
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine
 from vqgen.sampling import weights_read
 from vqgen.stages.bookkeeping import StageRecord
 from vqgen.stages.estimates import (

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import torch
 
-from vqgen.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed
 
 
 def test_a_seed_is_the_same_on_every_machine():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch import distributed
 
-from vqgen.data.processes import in_turn, is_first, processes_here, shared_out
+from vqgen.runtime.turns import in_turn, is_first, processes_here, shared_out
 
 # Python 3.12 and later warn of every fork while there are threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from vqgen.compute import Compute
 from vqgen.errors import ConfigError
+from vqgen.runtime.compute import Compute
 
 
 def test_names_become_a_device_and_a_format():
@@ -67,7 +67,7 @@ def test_weights_are_placed_and_products_run_in_the_format(dtype, weights, produ
     ("allowed", "processes", "free"), [(None, 1, 1000), (400, 1, 400), (4000, 1, 1000), (400, 2, 200)]
 )
 def test_free_memory_is_what_machine_and_control_group_leave(monkeypatch, allowed, processes, free):
-    monkeypatch.setattr("vqgen.compute.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
-    monkeypatch.setattr("vqgen.compute.free_in_group", lambda: allowed)
+    monkeypatch.setattr("vqgen.runtime.compute.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+    monkeypatch.setattr("vqgen.runtime.compute.free_in_group", lambda: allowed)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert Compute.resolve("cpu").free_memory == free

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vqgen.memory_group import free_in_group
+from vqgen.runtime.memory_group import free_in_group
 
 V2 = ("memory.max", "memory.current", "inactive_file")
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")

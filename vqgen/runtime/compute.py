@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vqgen.errors import ConfigError
-from vqgen.memory_group import free_in_group
+from vqgen.runtime.memory_group import free_in_group
 
 DType = Literal["float32", "bfloat16", "float16", "float64"]
 

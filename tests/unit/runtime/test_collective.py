@@ -3,7 +3,7 @@ import torch
 from process_group import run_processes
 from torch import distributed
 
-from vqgen.nn.collective import all_reduce_max, all_reduce_sum, gather_rows, row_span, world_size
+from vqgen.runtime.collective import all_reduce_max, all_reduce_sum, gather_rows, row_span, world_size
 
 ROWS = [0, 1, 4]
 """Rows that each process holds; one has none."""

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from vqgen.prefetching import one_ahead
+from vqgen.runtime.prefetching import one_ahead
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

@@ -2,14 +2,14 @@ import sys
 
 import pytest
 
-from vqgen.progress import ProgressBar
+from vqgen.runtime.progress import ProgressBar
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """Time that passes only when the test says so."""
     now = [0.0]
-    monkeypatch.setattr("vqgen.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vqgen.runtime.progress.time.monotonic", lambda: now[0])
     return now
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from vqgen.cli import main
 from vqgen.errors import Interrupted
-from vqgen.signals import PendingSignal, raise_on_signals
+from vqgen.runtime.signals import PendingSignal, raise_on_signals
 
 
 @pytest.fixture(autouse=True)

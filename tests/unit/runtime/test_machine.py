@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vqgen.machine import Machine, measure_machine
+from vqgen.runtime.machine import Machine, measure_machine
 
 
 def test_the_peak_is_that_of_the_faster_operation():

@@ -1,0 +1,1 @@
+"""The place where vqgen runs: device and number format, memory, processes, signals, progress, seeds."""
