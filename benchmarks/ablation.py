@@ -26,7 +26,7 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.objective import Session
 from vqgen.order import CausalOrder
 from vqgen.runtime.compute import Compute
-from vqgen.stages.context import make_accelerator
+from vqgen.runtime.processes import make_accelerator
 from vqgen.stages.train_prior import fit_prior, mean_nats_per_code
 
 VARIANTS: dict[str, dict[str, Any]] = {

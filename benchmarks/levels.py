@@ -24,9 +24,9 @@ from vqgen.commands.judging import Judge, Samples
 from vqgen.commands.real_images import RealImages, open_real_images, recipe_of
 from vqgen.errors import CheckpointError
 from vqgen.evaluation import ClassifierSpace, accuracy, frechet_distance
+from vqgen.runtime.processes import make_accelerator
 from vqgen.sampling import Filters, ImageNoise
 from vqgen.sampling.sampler import evaluation
-from vqgen.stages.context import make_accelerator
 
 
 @torch.no_grad()

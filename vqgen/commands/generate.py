@@ -15,7 +15,7 @@ from vqgen.commands.arguments import (
 
 if TYPE_CHECKING:
     from vqgen.image_pipeline import Generated, ImagePipeline
-    from vqgen.stages.sharing import Processes
+    from vqgen.runtime.collective import Processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.opening import open_pipeline
     from vqgen.report import save_generation
-    from vqgen.stages.sharing import join_processes
+    from vqgen.runtime.launch import join_processes
 
     processes = join_processes(arguments.device, arguments.dtype)
     pipe = open_pipeline(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)

@@ -35,7 +35,7 @@ def make_judge(
     from vqgen.commands.real_images import open_real_images
     from vqgen.opening import open_pipeline
     from vqgen.runtime.compute import Compute
-    from vqgen.stages.context import make_accelerator
+    from vqgen.runtime.processes import make_accelerator
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
     if pipe is None:

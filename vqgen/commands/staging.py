@@ -56,7 +56,8 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
     folder = run_folder(arguments, recipe)
 
     from vqgen.runtime.compute import Compute
-    from vqgen.stages.context import RunContext, make_accelerator
+    from vqgen.runtime.processes import make_accelerator
+    from vqgen.stages.context import RunContext
     from vqgen.stages.run import run_stages
 
     compute = Compute.resolve(arguments.device, arguments.dtype)

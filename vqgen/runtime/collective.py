@@ -3,10 +3,30 @@
 Legend: `n` rows held by this process, `d` their dimensions.
 """
 
+from dataclasses import dataclass
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a launch.
+
+    Attributes:
+        rank: This one, in [0, world_size).
+        world_size: All of them.
+        device: This one's device.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
 
 
 def world_size() -> int:
@@ -26,6 +46,15 @@ def all_reduce_max(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return tensor
+
+
+def gather_objects(items: list[Item]) -> list[Item]:
+    """Joins the lists of all processes, in order of rank; every process receives all items."""
+    if world_size() == 1:
+        return items
+    gathered: list[list[Item]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(gathered, items)
+    return [item for part in gathered for item in part]
 
 
 def row_span(num_rows: int, device: torch.device) -> tuple[Tensor, Tensor]:

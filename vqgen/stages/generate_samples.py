@@ -4,10 +4,11 @@ from vqgen.checkpoint import hash_model
 from vqgen.pipeline import VQGenPipeline
 from vqgen.pipeline_checkpoint import load_pipeline
 from vqgen.report import save_generation
+from vqgen.runtime.collective import Processes
 from vqgen.runtime.compute import Compute
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.context import RunContext
-from vqgen.stages.sharing import Processes, generate_shared
+from vqgen.stages.sharing import generate_shared
 
 STAGE = "samples"
 

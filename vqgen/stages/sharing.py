@@ -1,46 +1,14 @@
 """A request for images, shared by the processes of a launch."""
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from vqgen.codes import Codes
 from vqgen.pipeline import GenerationOutput, Label, VQGenPipeline
-from vqgen.runtime.compute import Compute
+from vqgen.runtime.collective import Processes, gather_objects
 from vqgen.runtime.progress import ProgressBar
 from vqgen.sampling import Filters
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes of a launch.
-
-    Attributes:
-        rank: This one, in [0, world_size).
-        world_size: All of them.
-        device: This one's device.
-    """
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-
-def join_processes(device: str, dtype: str) -> Processes:
-    """Joins the processes that a launcher started; without a launcher there is one.
-
-    Raises:
-        ConfigError: There is no such device or number format, or not all processes joined.
-    """
-    compute = Compute.resolve(device, dtype)
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        return Processes(0, 1, compute.device)
-    from vqgen.stages.context import make_accelerator
-
-    accelerator = make_accelerator(compute)
-    return Processes(accelerator.process_index, accelerator.num_processes, accelerator.device)
 
 
 def generate_shared(
@@ -100,7 +68,5 @@ def generate_shared(
 
 def _gather(parts: list[tuple[Codes, torch.Tensor]]) -> list[tuple[Codes, torch.Tensor]]:
     """All processes' parts, in order of rank."""
-    from accelerate.utils import gather_object
-
     plain = [({level: grid for level, grid in codes.grids.items()}, nats) for codes, nats in parts]
-    return [(Codes(grids), nats) for grids, nats in gather_object(plain)]
+    return [(Codes(grids), nats) for grids, nats in gather_objects(plain)]
