@@ -19,7 +19,6 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import RESULTS, print_table, write_json
-from vqgen import files
 from vqgen.config import PixelCNNConfig, Recipe, TrainConfig, read_recipe
 from vqgen.data import CodeStore
 from vqgen.models.pixelcnn import PixelCNN
@@ -28,6 +27,7 @@ from vqgen.order import CausalOrder
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.processes import make_accelerator
 from vqgen.stages.train_prior import fit_prior, mean_nats_per_code
+from vqgen.storage import files
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},

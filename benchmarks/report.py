@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vqgen import files
+from vqgen.storage import files
 
 RESULTS = Path(__file__).parent / "results"
 

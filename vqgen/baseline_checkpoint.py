@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from vqgen.checkpoint import load_model, read_json, save_model
 from vqgen.errors import CheckpointError
-from vqgen.files import atomic_path
 from vqgen.models.baselines import BASELINES
+from vqgen.models.checkpoint import load_model, save_model
 from vqgen.models.latent_model import LatentModel
 from vqgen.pipeline_folder import BASELINE_CLASS, CommonParts, check_hash, read_common, read_document, write_common
+from vqgen.storage.documents import read_json
+from vqgen.storage.files import atomic_path
 
 MODEL_FOLDER = "autoencoder"
 

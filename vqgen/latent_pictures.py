@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from vqgen.files import atomic_path
 from vqgen.report import image_grid, save_image
+from vqgen.storage.files import atomic_path
 
 
 def manifold_points(side: int) -> Float[Tensor, "b 2"]:

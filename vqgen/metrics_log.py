@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from vqgen.errors import DataError
-from vqgen.files import write_text
 from vqgen.runtime.collective import all_reduce_sum
+from vqgen.storage.files import write_text
 
 
 class MetricsLog:

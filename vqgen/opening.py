@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from vqgen.baseline_pipeline import BaselinePipeline
-from vqgen.checkpoint import read_json
 from vqgen.image_pipeline import ImagePipeline
 from vqgen.pipeline import VQGenPipeline
 from vqgen.pipeline_folder import BASELINE_CLASS, locate_pipeline
+from vqgen.storage.documents import read_json
 
 
 def open_pipeline(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32") -> ImagePipeline[Any]:

@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vqgen.checkpoint import load_model, load_tensors, made_from, save_model, save_tensors
 from vqgen.errors import CheckpointError
-from vqgen.files import atomic_path
+from vqgen.models.checkpoint import load_model, made_from, save_model
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.pipeline_folder import CODES_CLASS, CommonParts, check_hash, read_common, read_document, write_common
+from vqgen.storage.files import atomic_path
+from vqgen.storage.tensors import load_tensors, save_tensors
 
 _FREQUENCIES = "frequencies.safetensors"
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
-from vqgen.checkpoint import FORMAT_VERSION, check_format, hash_model, load_model, made_from, read_json, save_model
 from vqgen.config import DataConfig
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
-from vqgen.files import write_json
+from vqgen.models.checkpoint import hash_model, load_model, made_from, save_model
 from vqgen.models.classifier import Classifier
 from vqgen.models.classifiers import CLASSIFIERS
 from vqgen.models.image_classifier import ImageClassifier
+from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json
+from vqgen.storage.files import write_json
 
 CODES_CLASS, BASELINE_CLASS = "VQGenPipeline", "BaselinePipeline"
 """What pipeline.json calls a pipeline of codes, and a baseline."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqgen.data import LabelMap, to_pil, to_tensor
-from vqgen.files import atomic_path, write_json
 from vqgen.image_pipeline import Generated
+from vqgen.storage.files import atomic_path, write_json
 
 _LEAST_SIDE = 48
 """Pixels below which a picture in a grid is enlarged by a whole factor, so that a person can see it."""

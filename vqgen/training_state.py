@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vqgen.checkpoint import load_text
 from vqgen.errors import CheckpointError
+from vqgen.storage.tensors import load_text
 
 
 @dataclass

@@ -101,7 +101,7 @@ def test_a_folder_of_other_things_is_not_replaced(tmp_path, pipe, folder):
 
 def test_a_save_that_fails_leaves_the_old_pipeline(folder, make_parts, monkeypatch):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.setattr("vqgen.checkpoint.write_json", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("vqgen.models.checkpoint.write_json", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         VQGenPipeline(make_parts(seed=1), CPU64).save_pretrained(folder)
     assert {path: path.read_bytes() for path in folder.parent.rglob("*") if path.is_file()} == before

@@ -14,13 +14,13 @@ from torch import nn
 from training_runs import NUM_IMAGES, VQVAE_SETTINGS, images, make_trainer, train_in_group
 
 from vqgen.batch_pieces import split_batch
-from vqgen.checkpoint import load_tensors, save_tensors
 from vqgen.config import TrainConfig
 from vqgen.errors import CheckpointError, ConfigError, DataError, Interrupted
 from vqgen.metrics_log import MetricsLog, read_metrics
 from vqgen.objective import Objective
 from vqgen.optimization import learning_rate_at, make_optimizer
 from vqgen.runtime.randomness import derive_seed
+from vqgen.storage.tensors import load_tensors, save_tensors
 from vqgen.training_state import seconds_of_training
 
 STEPS = 12
@@ -207,7 +207,7 @@ def test_a_save_that_fails_leaves_the_state_before_it(tmp_path, monkeypatch, uni
     def fail(*arguments, **keywords):
         raise Cut
 
-    at_step(trainer, 7, lambda: monkeypatch.setattr("vqgen.checkpoint.save_file", fail))
+    at_step(trainer, 7, lambda: monkeypatch.setattr("vqgen.storage.tensors.save_file", fail))
     with pytest.raises(Cut):
         trainer.train()
     monkeypatch.undo()

@@ -187,7 +187,7 @@ def _write_json(
     arguments: argparse.Namespace,
 ) -> None:
     from vqgen.commands.evaluate import judging_settings
-    from vqgen.files import write_json
+    from vqgen.storage.files import write_json
 
     runs: list[dict[str, Any]] = [
         {

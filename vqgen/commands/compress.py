@@ -108,7 +108,7 @@ class _Files:
     def write(self, names: "Sequence[str]", codes: "Sequence[ImageCodes]") -> None:
         """Writes some images."""
         from vqgen.codec import read_header
-        from vqgen.files import write_each
+        from vqgen.storage.files import write_each
 
         files = self.codec.pack(codes, self.offered, verify=self.verify)
         targets = [self.folder / f"{name}.vqg" for name in names]
@@ -144,7 +144,7 @@ class _Archive:
 def _open_sink(codec: "Codec", target: Path, arguments: argparse.Namespace) -> Iterator[_Files | _Archive]:
     """What takes the images; an archive appears when all is well."""
     from vqgen.codec.archive_writer import ArchiveWriter
-    from vqgen.files import atomic_path
+    from vqgen.storage.files import atomic_path
 
     verify = not arguments.no_verify
     if not arguments.archive:

@@ -153,7 +153,7 @@ class _Work:
                 yield _inner_name(name, number)
 
     def _write(self, images: "Sequence[tuple[str, ImageCodes]]") -> None:
-        from vqgen.files import write_each
+        from vqgen.storage.files import write_each
 
         pictures = self.codec.decode([codes for _, codes in images])
         write_each({self._target(name): picture.save for (name, _), picture in zip(images, pictures, strict=True)})

@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
     from vqgen.commands.inputs import collect_images
-    from vqgen.files import atomic_path
     from vqgen.pipeline import VQGenPipeline
+    from vqgen.storage.files import atomic_path
 
     folder = Path(arguments.output)
     _check_output(folder)

@@ -167,7 +167,7 @@ def sampling_text(arguments: argparse.Namespace) -> str:
 
 
 def _write_json(path: Path, judge: "Judge", figures: "list[Figure]", arguments: argparse.Namespace) -> None:
-    from vqgen.files import write_json
+    from vqgen.storage.files import write_json
 
     write_json(path, {**provenance(judge, arguments), "figures": [asdict(figure) for figure in figures]})
 

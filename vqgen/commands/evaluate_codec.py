@@ -31,9 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
     from vqgen.codec.rate_distortion import compare, curve_points, table
     from vqgen.commands.inputs import collect_images, read_all
-    from vqgen.files import write_json
     from vqgen.pipeline import VQGenPipeline
     from vqgen.runtime.progress import ProgressBar
+    from vqgen.storage.files import write_json
 
     _check(arguments)
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)

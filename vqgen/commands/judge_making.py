@@ -144,8 +144,8 @@ def _space(
 def _trained_classifier(judge: "Judge", compute: "Compute") -> "FeatureSpace":
     import tempfile
 
-    from vqgen.checkpoint import save_model
     from vqgen.evaluation import ClassifierSpace
+    from vqgen.models.checkpoint import save_model
 
     classifier = judge.train_classifier(judge.train.images, judge.train.labels)
     with tempfile.TemporaryDirectory() as folder:

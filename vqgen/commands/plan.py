@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_json(target: Path, planner: "RecipePlanner", stages: "list[StagePlan]") -> None:
-    from vqgen.files import write_json
+    from vqgen.storage.files import write_json
 
     document = {
         "recipe": planner.recipe.model_dump(mode="json"),

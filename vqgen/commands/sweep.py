@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.commands.evaluate import provenance, sampling_text
     from vqgen.commands.judge_making import draw, make_judge
     from vqgen.commands.judging import Samples
-    from vqgen.files import write_json
     from vqgen.report import plot_trade_off
+    from vqgen.storage.files import write_json
 
     name, folder = arguments.vary.replace("-", "_"), Path(arguments.output)
     values = arguments.values or VALUES[arguments.vary]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
 from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError
-from vqgen.files import write_text
+from vqgen.storage.files import write_text
 
 
 def recipe_folder() -> Path:

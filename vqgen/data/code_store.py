@@ -25,7 +25,7 @@ from torch import Tensor
 from vqgen.codes import Codes
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import DataError
-from vqgen.files import atomic_path, sha256_of_file, write_json
+from vqgen.storage.files import atomic_path, sha256_of_file, write_json
 
 SHARD_SIZE = 1024
 """Images per shard."""

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from vqgen.checkpoint import load_tensors, save_tensors
 from vqgen.data import to_float
 from vqgen.errors import DataError
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
+from vqgen.storage.tensors import load_tensors, save_tensors
 
 _BATCH_SIZE = 100
 

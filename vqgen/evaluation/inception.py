@@ -11,8 +11,8 @@ from torch import Tensor
 from vqgen.errors import ConfigError
 from vqgen.evaluation.features import Features, features_of
 from vqgen.evaluation.published import read_published_weights
-from vqgen.files import sha256_of_file
 from vqgen.runtime.compute import Compute
+from vqgen.storage.files import sha256_of_file
 
 WEIGHTS_FILE = "weights-inception-2015-12-05-6726825d.pth"
 """Name under which torch-fidelity publishes the weights, converted from the original ones."""

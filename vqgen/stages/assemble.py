@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from vqgen.checkpoint import hash_model, load_model, load_tensors, made_from
 from vqgen.codec import frequencies_of_counts
 from vqgen.data import LabelMap
+from vqgen.models.checkpoint import hash_model, load_model, made_from
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
@@ -13,6 +13,7 @@ from vqgen.pipeline_folder import load_classifier
 from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext
 from vqgen.stages.model_card import figure_rows, model_card
+from vqgen.storage.tensors import load_tensors
 
 HISTOGRAMS = "histograms.safetensors"
 """File beside a run's code store: level -> how often each code occurs in the training images."""

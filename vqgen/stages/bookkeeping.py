@@ -4,22 +4,21 @@ stage.json: the recipe's fields that change the result, hashes of the inputs, th
 complete, its figures, and the time that it took.
 """
 
-import fcntl
-import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from vqgen.checkpoint import read_json
 from vqgen.config import differences, own_fields, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
-from vqgen.files import move_aside, write_json
 from vqgen.stages.context import RunContext
+from vqgen.storage.documents import read_json
+from vqgen.storage.files import move_aside, write_json
+from vqgen.storage.folder_lock import locked_folder
 from vqgen.training_state import seconds_of_training
 
 Action = Literal["skip", "resume", "start"]
@@ -207,47 +206,14 @@ def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:
 
 @contextmanager
 def locked(context: RunContext) -> Iterator[None]:
-    """Holds the run folder for these processes alone, as long as they live; makes it where there is none.
+    """Holds the run folder for the processes of this launch, as long as they live.
 
     Raises:
         CheckpointError: Other processes hold it.
     """
-    folder, handle = context.folder, []
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    context.on_main(lambda: handle.append(_lock(folder)))
-    try:
+    with ExitStack() as held:
+        context.on_main(lambda: held.enter_context(locked_folder(context.folder)))
         yield
-    finally:
-        for descriptor in handle:
-            _remove_if_unused(folder, made)
-            os.close(descriptor)
-
-
-def _lock(folder: Path) -> int:
-    path = folder / ".lock"
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise CheckpointError(
-                f"run folder {folder}: another process is working in it; wait for it, or choose --run-name"
-            ) from error
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        os.close(descriptor)  # who held it before had begun nothing, and removed it
-
-
-def _remove_if_unused(folder: Path, made: Sequence[Path]) -> None:
-    """Leaves no trace of a run in which nothing was begun: neither the lock nor the folders made for it."""
-    with suppress(OSError):
-        if [path.name for path in folder.iterdir()] == [".lock"]:
-            (folder / ".lock").unlink()
-            for path in made:
-                path.rmdir()
 
 
 def _refuse_unless_redo(context: RunContext, stage: str, changed: list[str]) -> None:

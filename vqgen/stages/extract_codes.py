@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqgen.checkpoint import load_model, save_tensors
 from vqgen.codes import Codes
 from vqgen.data import (
     CodeStore,
@@ -21,6 +20,7 @@ from vqgen.data import (
     write_store,
 )
 from vqgen.metrics import code_usage
+from vqgen.models.checkpoint import load_model
 from vqgen.models.vqvae import VQVAE
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.prefetching import helping_threads, one_ahead
@@ -30,6 +30,7 @@ from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, note_seconds, require_stage
 from vqgen.stages.code_batches import AUGMENTED, MIRRORED
 from vqgen.stages.context import RunContext
+from vqgen.storage.tensors import save_tensors
 
 STAGE = "codes"
 

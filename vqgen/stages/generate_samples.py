@@ -1,6 +1,6 @@
 """The end of a run: sample every label and write the pictures."""
 
-from vqgen.checkpoint import hash_model
+from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline import VQGenPipeline
 from vqgen.pipeline_checkpoint import load_pipeline
 from vqgen.report import save_generation

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from vqgen.config import AnyRecipe, BaselineRecipe, stage_fields
 from vqgen.errors import CheckpointError
-from vqgen.files import remove_leftovers
 from vqgen.stages.bookkeeping import check_unchanged, decide, locked, read_record
 from vqgen.stages.context import RunContext
 from vqgen.stages.extract_codes import extract_codes
@@ -14,6 +13,7 @@ from vqgen.stages.train_autoencoder import train_autoencoder
 from vqgen.stages.train_classifier import train_classifier
 from vqgen.stages.train_prior import train_prior
 from vqgen.stages.train_vqvae import train_vqvae
+from vqgen.storage.files import remove_leftovers
 
 
 def run_stages(context: RunContext, act: Callable[[RunContext], object]) -> None:

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from vqgen.checkpoint import hash_model, save_model
 from vqgen.config import BaselineRecipe
 from vqgen.data import (
     ImageBatches,
@@ -15,6 +14,7 @@ from vqgen.image_objective import ImageObjective
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.models.autoencoder import Autoencoder
 from vqgen.models.baselines import build_baseline
+from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.latent_model import LatentModel, VariationalModel
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.randomness import derive_seed

@@ -1,9 +1,9 @@
 """Beside the two stages: train the classifier of real images, which judges samples and chooses among them."""
 
-from vqgen.checkpoint import hash_model, save_model
 from vqgen.errors import DataError
 from vqgen.evaluation import train_on
 from vqgen.metrics_log import read_metrics
+from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.report import plot_losses
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline

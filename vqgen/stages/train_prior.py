@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqgen.checkpoint import hash_model, save_model
 from vqgen.config import Level, PixelCNNConfig, TrainConfig
 from vqgen.data import CodeStore
 from vqgen.losses import label_contrast, nats_of_images, nats_per_code
 from vqgen.metrics_log import read_metrics
+from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.objective import Objective, Session
 from vqgen.report import plot_losses

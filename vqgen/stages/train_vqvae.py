@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from vqgen.checkpoint import hash_model, save_model
 from vqgen.data import (
     ImageBatch,
     ImageBatches,
@@ -18,6 +17,7 @@ from vqgen.image_objective import ImageObjective
 from vqgen.losses import vqvae_loss
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.metrics_log import read_metrics
+from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.vqvae import VQVAE
 from vqgen.report import plot_losses, save_reconstruction_grid
 from vqgen.runtime.compute import Compute

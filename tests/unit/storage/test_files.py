@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vqgen.files import (
+from vqgen.storage.files import (
     atomic_path,
     move_aside,
     remove_leftovers,

@@ -10,12 +10,14 @@ import torch
 from tiny_models import make_prior
 
 import vqgen
-from vqgen.checkpoint import hash_model, load_model, load_tensors, made_from, read_json, save_model, save_tensors
 from vqgen.errors import CheckpointError
+from vqgen.models.checkpoint import hash_model, load_model, made_from, save_model
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.pipeline_checkpoint import load_pipeline, save_pipeline
 from vqgen.pipeline_folder import locate_pipeline
+from vqgen.storage.documents import read_json
+from vqgen.storage.tensors import load_tensors, save_tensors
 
 SOURCES = sorted(Path(vqgen.__file__).parent.rglob("*.py"))
 
@@ -89,7 +91,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         Path(filename).write_bytes(b"half")
         raise SafetensorError("Error while serializing: No space left on device")
 
-    monkeypatch.setattr("vqgen.checkpoint.save_file", full)
+    monkeypatch.setattr("vqgen.storage.tensors.save_file", full)
     with pytest.raises(CheckpointError, match=r"a\.safetensors: could not be written: .*No space left"):
         save_tensors(path, {"a": torch.ones(2)})
     assert tree(tmp_path) == before
@@ -235,7 +237,7 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(tmp_path, vqvae, monk
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("vqgen.checkpoint.save_file", full)
+    monkeypatch.setattr("vqgen.storage.tensors.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save_model(vqvae, tmp_path / "a")
     with pytest.raises(OSError, match="No space left"):
@@ -363,7 +365,7 @@ def test_a_pipeline_that_cannot_be_written_leaves_the_old_one(saved, make_parts,
             raise OSError(28, "No space left on device")
         Path(filename).write_bytes(b"")
 
-    monkeypatch.setattr("vqgen.checkpoint.save_file", full)
+    monkeypatch.setattr("vqgen.storage.tensors.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save_pipeline(make_parts(seed=1), saved)
     assert tree(saved.parent) == before

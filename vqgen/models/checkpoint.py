@@ -1,74 +1,24 @@
-"""Models and training states on disk: JSON and safetensors, never a pickle.
+"""Models on disk: a folder of JSON and safetensors, never a pickle.
 
 <model>/config.json          class, configuration, hashes of what it was made from
 <model>/model.safetensors    weights
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vqgen.errors import CheckpointError
-from vqgen.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from vqgen.models.registry import CONFIGS
-
-FORMAT_VERSION = 1
+from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json
+from vqgen.storage.files import atomic_path, sha256_of_file, sha256_of_json, write_json
+from vqgen.storage.tensors import load_tensors, save_tensors
 
 Model = TypeVar("Model", bound=nn.Module)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: str = "") -> None:
-    """Writes tensors and one text to a safetensors file, all or nothing.
-
-    Raises:
-        CheckpointError: The file cannot be written, because the disk is full for instance.
-    """
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(contiguous, temporary, metadata={"vqgen": metadata})
-        except SafetensorError as error:
-            raise CheckpointError(f"{path}: could not be written: {error}") from error
-
-
-def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], str]:
-    """Reads what `save_tensors` wrote.
-
-    Raises:
-        CheckpointError: The file is missing, cut or damaged.
-    """
-    with _opened(path, device) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, (file.metadata() or {}).get("vqgen", "")
-
-
-def load_text(path: Path) -> str:
-    """Reads the text that `save_tensors` wrote, and no tensor.
-
-    Raises:
-        CheckpointError: The file is missing, cut or damaged.
-    """
-    with _opened(path) as file:
-        return (file.metadata() or {}).get("vqgen", "")
-
-
-@contextmanager
-def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            yield file
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: is damaged or cut short ({error}); restore it or make it again") from error
 
 
 def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
@@ -157,29 +107,3 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: Pat
 def made_from(folder: Path) -> dict[str, str]:
     """What the model in `folder` was trained on, name -> SHA-256."""
     return read_json(folder / "config.json").get("made_from", {})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        CheckpointError: The file is missing or is no JSON object.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: is no JSON file ({error}); restore it or make it again") from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path}: should hold a JSON object, found a {type(document).__name__}")
-    return document
-
-
-def check_format(document: dict[str, Any], path: Path) -> None:
-    """Refuses a document of another version of the format."""
-    version = document.get("format_version")
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: should have format_version {FORMAT_VERSION}, found {version}; use the vqgen that wrote it"
-        )
