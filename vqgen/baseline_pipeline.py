@@ -18,7 +18,7 @@ from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.errors import ConfigError
 from vqgen.evaluation import keep_surest
 from vqgen.image_pipeline import ImagePipeline, Label
-from vqgen.models.latent_model import LatentModel, VariationalModel
+from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.sampling import drawn_labels, image_draws
 
 _BATCH_SIZE = 100

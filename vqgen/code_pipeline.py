@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from vqgen.codec import Codec
-from vqgen.codes import Codes, check_fit
+from vqgen.codes import Codes
 from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.image_pipeline import ImagePipeline
-from vqgen.models.vqvae import VQVAE
+from vqgen.models.vqvae import VQVAE, check_codes
 from vqgen.pipeline_checkpoint import PipelineParts
 from vqgen.runtime.compute import Compute
 
@@ -101,7 +101,7 @@ class CodePipeline(ImagePipeline[PipelineParts]):
         Raises:
             DataError: The codes do not fit the VQ-VAE.
         """
-        check_fit(codes, self.vqvae.config)
+        check_codes(codes, self.vqvae.config)
         parts = []
         for begin in range(0, len(codes), _BATCH_SIZE):
             with self.compute.autocast():

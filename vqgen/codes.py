@@ -11,9 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqgen.config import VQVAESettings
-from vqgen.errors import DataError
-
 
 @dataclass(frozen=True)
 class Codes:
@@ -60,31 +57,3 @@ class Codes:
     def cat(parts: Sequence[Codes]) -> Codes:
         """Joins batches of codes of the same levels and grids."""
         return Codes({name: torch.cat([part.grids[name] for part in parts]) for name in parts[0].levels})
-
-
-def check_fit(codes: Codes, config: VQVAESettings) -> None:
-    """Refuses codes that a VQ-VAE cannot have made: they would fail deep inside, or decode to a wrong picture.
-
-    Args:
-        codes: Of images of any size.
-        config: The VQ-VAE's.
-
-    Raises:
-        DataError: Levels, grids or entries are others than the VQ-VAE's, or there is no image.
-    """
-    if codes.levels != config.levels:
-        raise DataError(f"codes: should have the levels {', '.join(config.levels)}, found {', '.join(codes.levels)}")
-    if not len(codes):
-        raise DataError("codes: should be those of at least one image, found none")
-    coarsest = codes.grids[config.levels[0]].shape
-    for level, factor in zip(config.levels, config.downsample, strict=True):
-        grid, ratio = codes.grids[level], config.downsample[0] // factor
-        expected = (coarsest[1] * ratio, coarsest[2] * ratio)
-        if grid.dtype != torch.int64 or tuple(grid.shape[1:]) != expected:
-            raise DataError(
-                f"codes: {level} should be int64 of {expected[0]} x {expected[1]}, "
-                f"found {grid.dtype} of {' x '.join(map(str, grid.shape[1:]))}"
-            )
-        low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
-        if low < 0 or high >= config.codebook_size:
-            raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from vqgen.config import AutoencoderConfig, ClassifierConfig, PixelCNNConfig, VQVAEConfig
+from vqgen.models.classifier import LARGEST_GRID
 from vqgen.order import CausalOrder
 
 BACKWARD = 2
@@ -289,7 +290,7 @@ def classifier_costs(config: ClassifierConfig) -> Cost:
         first = layer_cost(config.image_channels * config.image_size**2, config.hidden, 1)
         return first + dropped + layer_cost(config.hidden, config.num_classes, 1)
     side, inputs, cost = config.image_size, config.image_channels, Cost()
-    while side > LARGEST_CLASSIFIER_GRID:
+    while side > LARGEST_GRID:
         side //= 2
         cost += layer_cost(inputs, config.channels, side**2, taps=16, kept=inputs * (2 * side) ** 2)
         inputs = config.channels
@@ -306,7 +307,3 @@ def classifier_costs(config: ClassifierConfig) -> Cost:
                 cost += layer_cost(width, outputs, side**2, kept=0)
             width = outputs
     return cost + Cost(kept=2 * width * side**2) + layer_cost(width, config.num_classes, 1)
-
-
-LARGEST_CLASSIFIER_GRID = 32
-"""Side of a classifier's first stage, at most: larger images are halved before it."""

@@ -11,7 +11,7 @@ from vqgen.baseline_costs import baseline_costs
 from vqgen.config import AutoencoderConfig, ClassifierConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.costs import BACKWARD, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.losses import nats_per_code, vqvae_loss
-from vqgen.models.baselines import build_baseline
+from vqgen.models.autoencoders.kinds import build_baseline
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE

@@ -22,7 +22,7 @@ from vqgen.evaluation import (
 )
 from vqgen.image_pipeline import ImagePipeline
 from vqgen.metrics import code_usage
-from vqgen.models.latent_model import VariationalModel
+from vqgen.models.autoencoders.latent_model import VariationalModel
 from vqgen.pipeline import VQGenPipeline
 
 MOST_BOUNDED = 1000

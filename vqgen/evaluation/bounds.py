@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from vqgen.data import to_float
-from vqgen.models.latent_model import LatentDraws, VariationalModel
+from vqgen.models.autoencoders.latent_model import LatentDraws, VariationalModel
 from vqgen.runtime.compute import Compute
 from vqgen.sampling import image_draws
 

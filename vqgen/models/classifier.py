@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqgen.config import ClassifierConfig
-from vqgen.costs import LARGEST_CLASSIFIER_GRID
 from vqgen.models.image_classifier import ImageClassifier
+
+LARGEST_GRID = 32
+"""Side of the first stage, at most: larger images are halved before it."""
 
 _GROUPS = 8
 
@@ -34,7 +36,7 @@ class Classifier(ImageClassifier):
         self.config = config
         stem: list[nn.Module] = []
         side, channels = config.image_size, config.image_channels
-        while side > LARGEST_CLASSIFIER_GRID:
+        while side > LARGEST_GRID:
             stem += [nn.Conv2d(channels, config.channels, kernel_size=4, stride=2, padding=1), nn.ReLU()]
             side, channels = side // 2, config.channels
         stem.append(nn.Conv2d(channels, config.channels, kernel_size=3, padding=1))

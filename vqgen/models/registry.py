@@ -3,12 +3,12 @@
 from torch import nn
 
 from vqgen.config import AutoencoderConfig, ClassifierConfig, Config, PixelCNNConfig, VQVAEConfig
-from vqgen.models.autoencoder import Autoencoder
-from vqgen.models.binary_vae import BinaryVAE
+from vqgen.models.autoencoders.autoencoder import Autoencoder
+from vqgen.models.autoencoders.binary_vae import BinaryVAE
+from vqgen.models.autoencoders.vae import VAE
 from vqgen.models.classifier import Classifier
 from vqgen.models.hidden_layer_classifier import HiddenLayerClassifier
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.models.vae import VAE
 from vqgen.models.vqvae import VQVAE
 
 CONFIGS: dict[type[nn.Module], type[Config]] = {

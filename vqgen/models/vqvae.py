@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vqgen.codes import Codes
 from vqgen.config import VQVAEConfig
+from vqgen.errors import DataError
 from vqgen.nn.quantizer import Quantized, VectorQuantizer
 from vqgen.nn.resizing import decoder_network, encoder_network, upsampler
 
@@ -175,3 +176,32 @@ class VQVAE(nn.Module):
         if context is None:
             return quantized
         return torch.cat([self.upsamplers[index - 1](context), quantized], dim=1)
+
+
+def check_codes(codes: Codes, config: VQVAEConfig) -> None:
+    """Refuses codes that a VQ-VAE cannot have made: they would fail deep inside, or decode to a wrong picture.
+
+    Args:
+        codes: Codes of images of any size.
+        config: Configuration of the VQ-VAE.
+
+    Raises:
+        DataError: There is no image, or a level, a grid or an entry is not one of the VQ-VAE.
+    """
+    if codes.levels != config.levels:
+        raise DataError(f"codes: should have the levels {', '.join(config.levels)}, found {', '.join(codes.levels)}")
+    if not len(codes):
+        raise DataError("codes: should be those of at least one image, found none")
+    coarsest = codes.grids[config.levels[0]].shape
+    for level, factor in zip(config.levels, config.downsample, strict=True):
+        grid = codes.grids[level]
+        ratio = config.downsample[0] // factor
+        expected = (coarsest[1] * ratio, coarsest[2] * ratio)
+        if grid.dtype != torch.int64 or tuple(grid.shape[1:]) != expected:
+            raise DataError(
+                f"codes: {level} should be int64 of {expected[0]} x {expected[1]}, "
+                f"found {grid.dtype} of {' x '.join(map(str, grid.shape[1:]))}"
+            )
+        low, high = (int(grid.min()), int(grid.max())) if grid.numel() else (0, 0)
+        if low < 0 or high >= config.codebook_size:
+            raise DataError(f"codes: {level} should be in [0, {config.codebook_size}), found {low} to {high}")

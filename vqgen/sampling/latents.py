@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from vqgen.models.latent_model import LatentDraws
+from vqgen.models.autoencoders.latent_model import LatentDraws
 from vqgen.runtime.randomness import derive_seed
 
 

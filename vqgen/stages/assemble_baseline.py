@@ -2,7 +2,7 @@
 
 from vqgen.baseline_checkpoint import BaselineParts, load_baseline_model, save_baseline
 from vqgen.data import LabelMap
-from vqgen.models.latent_model import LatentModel
+from vqgen.models.autoencoders.latent_model import LatentModel
 from vqgen.stages.assemble import find_classifier
 from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext

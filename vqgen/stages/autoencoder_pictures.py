@@ -6,8 +6,8 @@ from torch import Tensor
 from vqgen.data import to_uint8
 from vqgen.latent_pictures import plot_latents, save_manifold
 from vqgen.metrics_log import read_metrics
-from vqgen.models.latent_model import LatentModel, VariationalModel
-from vqgen.models.vae import VAE
+from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
+from vqgen.models.autoencoders.vae import VAE
 from vqgen.report import plot_losses, save_reconstruction_grid
 from vqgen.stages.context import RunContext
 from vqgen.stages.latents import encode_images

@@ -2,7 +2,7 @@
 
 from vqgen.baseline_costs import baseline_costs
 from vqgen.config import BaselineRecipe
-from vqgen.models.baselines import build_baseline
+from vqgen.models.autoencoders.kinds import build_baseline
 from vqgen.stages.estimates import size_of, tensors_of, without_weights
 from vqgen.stages.plans import RecipePlanner, StagePlan
 

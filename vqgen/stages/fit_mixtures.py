@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqgen.config import AutoencoderConfig
-from vqgen.models.autoencoder import LatentMixtures
+from vqgen.models.autoencoders.autoencoder import LatentMixtures
 from vqgen.runtime.randomness import derive_seed
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqgen.data import ImageBatch, ImageSet, evaluation_batches, evaluation_transform, to_float
-from vqgen.models.latent_model import LatentModel
+from vqgen.models.autoencoders.latent_model import LatentModel
 from vqgen.stages.context import RunContext
 
 _BATCH_SIZE = 64

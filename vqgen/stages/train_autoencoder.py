@@ -12,10 +12,10 @@ from vqgen.data import (
 from vqgen.errors import ConfigError
 from vqgen.image_objective import ImageObjective
 from vqgen.metrics import ReconstructionSums, mse_per_image
-from vqgen.models.autoencoder import Autoencoder
-from vqgen.models.baselines import build_baseline
+from vqgen.models.autoencoders.autoencoder import Autoencoder
+from vqgen.models.autoencoders.kinds import build_baseline
+from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.models.checkpoint import hash_model, save_model
-from vqgen.models.latent_model import LatentModel, VariationalModel
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble_baseline import write_baseline

@@ -7,11 +7,11 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from vqgen.config import AutoencoderConfig
 from vqgen.evaluation import latent_likelihood
-from vqgen.models.autoencoder import Autoencoder, LatentMixtures
-from vqgen.models.baselines import build_baseline
-from vqgen.models.binary_vae import BernoulliPosterior
-from vqgen.models.latent_model import LatentDraws
-from vqgen.models.vae import GaussianPosterior
+from vqgen.models.autoencoders.autoencoder import Autoencoder, LatentMixtures
+from vqgen.models.autoencoders.binary_vae import BernoulliPosterior
+from vqgen.models.autoencoders.kinds import build_baseline
+from vqgen.models.autoencoders.latent_model import LatentDraws
+from vqgen.models.autoencoders.vae import GaussianPosterior
 from vqgen.runtime.compute import Compute
 from vqgen.sampling import drawn_labels, image_draws
 

@@ -1,10 +1,10 @@
 """The baselines by their kind."""
 
 from vqgen.config import AutoencoderConfig, BaselineKind
-from vqgen.models.autoencoder import Autoencoder
-from vqgen.models.binary_vae import BinaryVAE
-from vqgen.models.latent_model import LatentModel
-from vqgen.models.vae import VAE
+from vqgen.models.autoencoders.autoencoder import Autoencoder
+from vqgen.models.autoencoders.binary_vae import BinaryVAE
+from vqgen.models.autoencoders.latent_model import LatentModel
+from vqgen.models.autoencoders.vae import VAE
 
 BASELINES: dict[BaselineKind, type[Autoencoder] | type[VAE] | type[BinaryVAE]] = {
     "autoencoder": Autoencoder,

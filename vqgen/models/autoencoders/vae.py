@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vqgen.config import AutoencoderConfig
-from vqgen.models.latent_model import LatentDraws, VariationalModel, at_least_float32
+from vqgen.models.autoencoders.latent_model import LatentDraws, VariationalModel, at_least_float32
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqgen.config import AutoencoderConfig
-from vqgen.models.latent_model import LatentDraws, VariationalModel, at_least_float32
+from vqgen.models.autoencoders.latent_model import LatentDraws, VariationalModel, at_least_float32
 
 
 @dataclass(frozen=True)

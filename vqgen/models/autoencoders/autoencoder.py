@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqgen.config import AutoencoderConfig
-from vqgen.models.latent_model import LatentDraws, LatentModel
+from vqgen.models.autoencoders.latent_model import LatentDraws, LatentModel
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The baselines: autoencoders whose latents are one vector."""
