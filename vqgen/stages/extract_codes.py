@@ -19,6 +19,7 @@ from vqgen.data import (
     training_transform,
     write_store,
 )
+from vqgen.data.code_batches import AUGMENTED, MIRRORED
 from vqgen.metrics import code_usage
 from vqgen.models.checkpoint import load_model
 from vqgen.models.vqvae import VQVAE
@@ -28,7 +29,6 @@ from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, note_seconds, require_stage
-from vqgen.stages.code_batches import AUGMENTED, MIRRORED
 from vqgen.stages.context import RunContext
 from vqgen.storage.tensors import save_tensors
 

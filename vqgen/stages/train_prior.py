@@ -8,6 +8,8 @@ from torch import Tensor
 
 from vqgen.config import Level, PixelCNNConfig, TrainConfig
 from vqgen.data import CodeStore
+from vqgen.data.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch
+from vqgen.data.wrong_labels import WrongLabels, check_label_contrast
 from vqgen.losses import label_contrast, nats_of_images, nats_per_code
 from vqgen.metrics_log import read_metrics
 from vqgen.models.checkpoint import hash_model, save_model
@@ -19,11 +21,9 @@ from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
-from vqgen.stages.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
 from vqgen.stages.schedule import contrasted_steps, guide_step, hiding_steps, training_order
-from vqgen.stages.wrong_labels import WrongLabels, check_label_contrast
 from vqgen.training import Trainer
 
 _VALIDATION_BATCH = 64

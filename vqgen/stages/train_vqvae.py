@@ -13,6 +13,7 @@ from vqgen.data import (
     to_uint8,
     training_transform,
 )
+from vqgen.data.wrong_labels import check_label_contrast
 from vqgen.image_objective import ImageObjective
 from vqgen.losses import vqvae_loss
 from vqgen.metrics import ReconstructionSums, mse_per_image
@@ -26,7 +27,6 @@ from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.schedule import training_order
-from vqgen.stages.wrong_labels import check_label_contrast
 from vqgen.training import Trainer
 
 STAGE = "vqvae"

@@ -11,9 +11,9 @@ from vqgen.batch_pieces import split_batch, to_device
 from vqgen.codes import Codes
 from vqgen.config import TrainConfig
 from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, finish_store, write_store
+from vqgen.data.code_batches import CodeBatch
 from vqgen.objective import Session
 from vqgen.runtime.compute import Compute
-from vqgen.stages.code_batches import CodeBatch
 from vqgen.stages.train_prior import PriorObjective, fit_prior, mean_nats_per_code
 
 CPU64 = Compute.resolve("cpu", "float64")

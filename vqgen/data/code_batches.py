@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from vqgen.data import CodeStore, TrainingOrder
+from vqgen.data.wrong_labels import WrongLabels
 from vqgen.runtime.randomness import derive_seed
-from vqgen.stages.wrong_labels import WrongLabels
 
 AUGMENTED = "train-augmented"
 """Name of the split of augmented training images."""

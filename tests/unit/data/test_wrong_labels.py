@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vqgen.codes import Codes
 from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, finish_store, write_store
+from vqgen.data.wrong_labels import WrongLabels, check_label_contrast
 from vqgen.errors import ConfigError
-from vqgen.stages.wrong_labels import WrongLabels, check_label_contrast
 
 MakeStore = Callable[[Tensor, Tensor], CodeStore]
 

@@ -5,8 +5,8 @@ import torch
 
 from vqgen.codes import Codes
 from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, TrainingOrder, finish_store, write_store
-from vqgen.stages.code_batches import AUGMENTED, MIRRORED, CodeBatches, LabelContrast
-from vqgen.stages.wrong_labels import WrongLabels
+from vqgen.data.code_batches import AUGMENTED, MIRRORED, CodeBatches, LabelContrast
+from vqgen.data.wrong_labels import WrongLabels
 
 COUNTS = {"train": 10, "validation": 3, AUGMENTED: 20, MIRRORED: 10}
 FIRST = {"train": 0, "validation": 500, AUGMENTED: 10, MIRRORED: 30}
