@@ -22,12 +22,12 @@ from benchmarks.report import RESULTS, print_table, write_json
 from vqgen.config import PixelCNNConfig, Recipe, TrainConfig, read_recipe
 from vqgen.data import CodeStore
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.objective import Session
 from vqgen.order import CausalOrder
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.processes import make_accelerator
 from vqgen.stages.train_prior import fit_prior, mean_nats_per_code
 from vqgen.storage import files
+from vqgen.training.objective import Session
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},

@@ -42,13 +42,13 @@ from vqgen.data.code_batches import CodeBatches
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
-from vqgen.objective import Batches, Objective, Session
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import measure_machine
-from vqgen.stages.schedule import training_order
 from vqgen.stages.train_prior import PriorObjective
 from vqgen.stages.train_vqvae import VQVAEObjective
-from vqgen.training import Trainer
+from vqgen.training.objective import Batches, Objective, Session
+from vqgen.training.schedule import training_order
+from vqgen.training.trainer import Trainer
 
 _STEPS = 1000
 """More than any benchmark takes."""

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from vqgen.config import TrainConfig, VQVAEConfig
 from vqgen.data import TrainingOrder
-from vqgen.losses import vqvae_loss
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.models.vqvae import VQVAE
-from vqgen.objective import Objective, Session
-from vqgen.stages.schedule import training_order
-from vqgen.training import Trainer
+from vqgen.training.losses import vqvae_loss
+from vqgen.training.objective import Objective, Session
+from vqgen.training.schedule import training_order
+from vqgen.training.trainer import Trainer
 
 NUM_IMAGES = 57
 

@@ -17,7 +17,7 @@ from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
 from vqgen.cli import main
 from vqgen.commands.real_images import open_real_images
 from vqgen.errors import CheckpointError, Interrupted
-from vqgen.training import Trainer
+from vqgen.training.trainer import Trainer
 
 KINDS: dict[str, dict[str, Any]] = {
     "autoencoder": {"kind": "autoencoder", "mixture_components": 2},

@@ -34,8 +34,8 @@ from vqgen.evaluation.scores import (
     keep_surest,
     label_probability,
 )
-from vqgen.evaluation.training import ClassifierObjective, as_image_set, train_on
 from vqgen.evaluation.variety import code_entropies
+from vqgen.training.classifier import ClassifierObjective, as_image_set, train_on
 
 __all__ = [
     "IMPORTANCE_SAMPLES",

@@ -15,11 +15,11 @@ from vqgen.evaluation.distribution import check_count, spread
 from vqgen.evaluation.features import ClassifierSpace, halves
 from vqgen.evaluation.figures import Figure, difference, figures_with_floor
 from vqgen.evaluation.scores import accuracy
-from vqgen.evaluation.training import as_image_set, train_on
 from vqgen.models.image_classifier import ImageClassifier
-from vqgen.objective import Session
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
+from vqgen.training.classifier import as_image_set, train_on
+from vqgen.training.objective import Session
 
 ImagesOfSeed = Callable[[int], tuple[UInt8[Tensor, "n c H W"], Int64[Tensor, " n"]]]
 """Seed of a classifier -> the images that it is shown, and their labels."""

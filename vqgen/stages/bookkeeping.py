@@ -19,7 +19,7 @@ from vqgen.stages.context import RunContext
 from vqgen.storage.documents import read_json
 from vqgen.storage.files import move_aside, write_json
 from vqgen.storage.folder_lock import locked_folder
-from vqgen.training_state import seconds_of_training
+from vqgen.training.state import seconds_of_training
 
 Action = Literal["skip", "resume", "start"]
 

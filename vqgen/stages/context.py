@@ -14,8 +14,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
 from vqgen.data import ImageSplits, open_images
 from vqgen.errors import ConfigError, VQGenError, VQGenWarning
-from vqgen.objective import Session
 from vqgen.runtime.compute import Compute
+from vqgen.training.objective import Session
 
 Result = TypeVar("Result")
 

@@ -18,7 +18,7 @@ from vqgen.stages.estimates import (
     without_weights,
 )
 from vqgen.stages.plans import RecipePlanner, StagePlan
-from vqgen.stages.schedule import contrasted_steps
+from vqgen.training.schedule import contrasted_steps
 
 
 class Planner(RecipePlanner[Recipe]):

@@ -10,7 +10,6 @@ from vqgen.data import (
     training_transform,
 )
 from vqgen.errors import ConfigError
-from vqgen.image_objective import ImageObjective
 from vqgen.metrics import ReconstructionSums, mse_per_image
 from vqgen.models.autoencoders.autoencoder import Autoencoder
 from vqgen.models.autoencoders.kinds import build_baseline
@@ -24,8 +23,9 @@ from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.fit_mixtures import fit_mixtures
 from vqgen.stages.latents import encode_images
-from vqgen.stages.schedule import training_order
-from vqgen.training import Trainer
+from vqgen.training.image_objective import ImageObjective
+from vqgen.training.schedule import training_order
+from vqgen.training.trainer import Trainer
 
 STAGE = "autoencoder"
 

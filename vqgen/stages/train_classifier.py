@@ -2,7 +2,6 @@
 
 from vqgen.errors import DataError
 from vqgen.evaluation import train_on
-from vqgen.metrics_log import read_metrics
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.report import plot_losses
 from vqgen.runtime.randomness import derive_seed
@@ -10,7 +9,8 @@ from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.assemble_baseline import write_baseline
 from vqgen.stages.bookkeeping import StageRecord, begin_stage, complete_stage
 from vqgen.stages.context import RunContext
-from vqgen.stages.schedule import training_order
+from vqgen.training.metrics_log import read_metrics
+from vqgen.training.schedule import training_order
 
 STAGE = "classifier"
 

@@ -10,11 +10,8 @@ from vqgen.config import Level, PixelCNNConfig, TrainConfig
 from vqgen.data import CodeStore
 from vqgen.data.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch
 from vqgen.data.wrong_labels import WrongLabels, check_label_contrast
-from vqgen.losses import label_contrast, nats_of_images, nats_per_code
-from vqgen.metrics_log import read_metrics
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.objective import Objective, Session
 from vqgen.report import plot_losses
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.compute import Compute
@@ -23,8 +20,11 @@ from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
-from vqgen.stages.schedule import contrasted_steps, guide_step, hiding_steps, training_order
-from vqgen.training import Trainer
+from vqgen.training.losses import label_contrast, nats_of_images, nats_per_code
+from vqgen.training.metrics_log import read_metrics
+from vqgen.training.objective import Objective, Session
+from vqgen.training.schedule import contrasted_steps, guide_step, hiding_steps, training_order
+from vqgen.training.trainer import Trainer
 
 _VALIDATION_BATCH = 64
 

@@ -14,10 +14,7 @@ from vqgen.data import (
     training_transform,
 )
 from vqgen.data.wrong_labels import check_label_contrast
-from vqgen.image_objective import ImageObjective
-from vqgen.losses import vqvae_loss
 from vqgen.metrics import ReconstructionSums, mse_per_image
-from vqgen.metrics_log import read_metrics
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.vqvae import VQVAE
 from vqgen.report import plot_losses, save_reconstruction_grid
@@ -26,8 +23,11 @@ from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
-from vqgen.stages.schedule import training_order
-from vqgen.training import Trainer
+from vqgen.training.image_objective import ImageObjective
+from vqgen.training.losses import vqvae_loss
+from vqgen.training.metrics_log import read_metrics
+from vqgen.training.schedule import training_order
+from vqgen.training.trainer import Trainer
 
 STAGE = "vqvae"
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vqgen.codes import Codes
-from vqgen.losses import vqvae_loss
 from vqgen.models.vqvae import VQVAE
+from vqgen.training.losses import vqvae_loss
 
 LEVELS = {
     (2,): ("bottom",), (8,): ("bottom",), (4, 2): ("top", "bottom"), (8, 2): ("top", "bottom"),

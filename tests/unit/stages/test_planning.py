@@ -11,11 +11,9 @@ import torch
 from vqgen.config import Recipe, stage_fields
 from vqgen.costs import prior_costs, vqvae_costs
 from vqgen.data import ImageCounts
-from vqgen.losses import nats_per_code
 from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.optimization import make_optimizer
 from vqgen.order import CausalOrder
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
@@ -31,6 +29,8 @@ from vqgen.stages.estimates import (
     training_seconds,
 )
 from vqgen.stages.planning import Planner, StagePlan
+from vqgen.training.losses import nats_per_code
+from vqgen.training.optimization import make_optimizer
 
 COUNTS = ImageCounts(train=90, validation=10, test=20, classes=10)
 MACHINE = Machine(matmul_flops=1e9, convolution_flops=2e9, bandwidth=1e9)

@@ -7,14 +7,14 @@ import torch
 from accelerate import Accelerator
 from tiny_models import make_prior
 
-from vqgen.batch_pieces import split_batch, to_device
 from vqgen.codes import Codes
 from vqgen.config import TrainConfig
 from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, finish_store, write_store
 from vqgen.data.code_batches import CodeBatch
-from vqgen.objective import Session
 from vqgen.runtime.compute import Compute
 from vqgen.stages.train_prior import PriorObjective, fit_prior, mean_nats_per_code
+from vqgen.training.micro_batches import split_batch, to_device
+from vqgen.training.objective import Session
 
 CPU64 = Compute.resolve("cpu", "float64")
 

@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from vqgen.batch_pieces import length_of, pinned, split_batch, to_device
 from vqgen.config import TrainConfig
 from vqgen.errors import Interrupted, VQGenError
-from vqgen.metrics_log import MetricsLog
 from vqgen.models.checkpoint import load_weights
-from vqgen.objective import Batches, Objective, Session
-from vqgen.optimization import check_compiler, learning_rate_at, make_optimizer
 from vqgen.runtime.collective import all_reduce_max
 from vqgen.runtime.prefetching import one_ahead
 from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
 from vqgen.runtime.signals import PendingSignal
 from vqgen.storage.tensors import load_tensors, save_tensors
-from vqgen.training_state import Progress, below, exact_number, load_moments, moments, state_path
+from vqgen.training.metrics_log import MetricsLog
+from vqgen.training.micro_batches import length_of, pinned, split_batch, to_device
+from vqgen.training.objective import Batches, Objective, Session
+from vqgen.training.optimization import check_compiler, learning_rate_at, make_optimizer
+from vqgen.training.state import Progress, below, exact_number, load_moments, moments, state_path
 
 
 class Trainer:

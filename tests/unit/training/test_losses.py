@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vqgen.codes import Codes
-from vqgen.losses import label_contrast, nats_of_images, nats_per_code, reconstruction_loss, vqvae_loss
 from vqgen.models.vqvae import VQVAEOutput
+from vqgen.training.losses import label_contrast, nats_of_images, nats_per_code, reconstruction_loss, vqvae_loss
 
 
 def output(reconstruction, **commitments):

@@ -6,8 +6,8 @@ from torch import nn
 
 from vqgen.config import DataConfig
 from vqgen.data import ImageBatch, ImageSet, evaluation_batches, evaluation_transform
-from vqgen.objective import Objective
 from vqgen.runtime.compute import Compute
+from vqgen.training.objective import Objective
 
 
 class ImageObjective(Objective):

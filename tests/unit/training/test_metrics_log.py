@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 
 from vqgen.errors import DataError
-from vqgen.metrics_log import MetricsLog, read_metrics
+from vqgen.training.metrics_log import MetricsLog, read_metrics
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ from process_group import run_processes
 from torch import nn
 from training_runs import NUM_IMAGES, VQVAE_SETTINGS, images, make_trainer, train_in_group
 
-from vqgen.batch_pieces import split_batch
 from vqgen.config import TrainConfig
 from vqgen.errors import CheckpointError, ConfigError, DataError, Interrupted
-from vqgen.metrics_log import MetricsLog, read_metrics
-from vqgen.objective import Objective
-from vqgen.optimization import learning_rate_at, make_optimizer
 from vqgen.runtime.randomness import derive_seed
 from vqgen.storage.tensors import load_tensors, save_tensors
-from vqgen.training_state import seconds_of_training
+from vqgen.training.metrics_log import MetricsLog, read_metrics
+from vqgen.training.micro_batches import split_batch
+from vqgen.training.objective import Objective
+from vqgen.training.optimization import learning_rate_at, make_optimizer
+from vqgen.training.state import seconds_of_training
 
 STEPS = 12
 
@@ -126,7 +126,7 @@ def test_a_cut_run_ends_as_if_it_had_never_stopped(tmp_path, uninterrupted, feat
 
 def test_seconds_are_those_of_all_sessions_but_not_of_steps_that_were_lost(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("vqgen.training.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("vqgen.training.trainer.time.perf_counter", lambda: now[0])
 
     def a_second_passes(trainer):
         real = trainer.objective.begin_step

@@ -17,14 +17,14 @@ from vqgen.data import (
     to_float,
     training_transform,
 )
-from vqgen.image_objective import ImageObjective
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.image_classifier import ImageClassifier
-from vqgen.objective import Session
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
-from vqgen.training import Trainer
+from vqgen.training.image_objective import ImageObjective
+from vqgen.training.objective import Session
+from vqgen.training.trainer import Trainer
 
 
 class ClassifierObjective(ImageObjective):
