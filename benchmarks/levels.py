@@ -23,7 +23,9 @@ from vqgen import Codes, VQGenPipeline
 from vqgen.commands.judging import Judge, Samples
 from vqgen.commands.real_images import RealImages, open_real_images, recipe_of
 from vqgen.errors import CheckpointError
-from vqgen.evaluation import ClassifierSpace, accuracy, frechet_distance
+from vqgen.evaluation.distribution import frechet_distance
+from vqgen.evaluation.features import ClassifierSpace
+from vqgen.evaluation.scores import accuracy
 from vqgen.runtime.processes import make_accelerator
 from vqgen.sampling import Filters, ImageNoise
 from vqgen.sampling.sampler import evaluation

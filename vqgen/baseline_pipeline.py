@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from vqgen.baseline_checkpoint import BaselineParts, load_baseline, save_baseline
 from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.errors import ConfigError
-from vqgen.evaluation import keep_surest
 from vqgen.image_pipeline import ImagePipeline, Label
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.sampling import drawn_labels, image_draws
+from vqgen.sampling.rejection import keep_surest
 
 _BATCH_SIZE = 100
 

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import CheckpointError, ConfigError, DataError
-from vqgen.evaluation import ClassifierSpace, candidates_for, label_probability
+from vqgen.evaluation.features import ClassifierSpace
 from vqgen.pipeline_folder import CommonParts, locate_pipeline
 from vqgen.runtime.compute import Compute
+from vqgen.sampling.rejection import candidates_for, label_probability
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""

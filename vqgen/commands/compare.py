@@ -12,7 +12,7 @@ from vqgen.commands.arguments import add_compute_arguments, add_evaluation_argum
 if TYPE_CHECKING:
     from vqgen.commands.contenders import Contender
     from vqgen.commands.judging import Judge, Samples
-    from vqgen.evaluation import Figure
+    from vqgen.evaluation.figures import Figure
 
 _ROWS = {
     "parameters": "parameters",

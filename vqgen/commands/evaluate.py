@@ -16,7 +16,7 @@ from vqgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
-    from vqgen.evaluation import Figure
+    from vqgen.evaluation.figures import Figure
     from vqgen.image_pipeline import ImagePipeline
 
 GROUPS = {
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.judge_making import draw, make_judge
-    from vqgen.evaluation import figures_table
+    from vqgen.evaluation.figures import figures_table
     from vqgen.opening import open_pipeline
 
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
@@ -120,7 +120,7 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: arg
 
 def _lpips(path: str | None) -> Any:
     """LPIPS, where its weights are at hand."""
-    from vqgen.evaluation import find_lpips_weights, load_lpips
+    from vqgen.evaluation.reconstruction import find_lpips_weights, load_lpips
 
     if path is not None and not Path(path).is_file():
         raise ConfigError(f"--lpips-weights {path}: there is no such file")

@@ -10,7 +10,7 @@ from vqgen.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
     from vqgen.config import ClassifierSection
-    from vqgen.evaluation import FeatureSpace
+    from vqgen.evaluation.features import FeatureSpace
     from vqgen.image_pipeline import ImagePipeline
     from vqgen.runtime.compute import Compute
 
@@ -126,7 +126,7 @@ def _space(
     judge: "Judge", judging: "ImagePipeline | None", arguments: argparse.Namespace, compute: "Compute"
 ) -> "FeatureSpace":
     """Inception where its weights are given; else a classifier: the one named, the checkpoint's, or one trained now."""
-    from vqgen.evaluation import ClassifierSpace
+    from vqgen.evaluation.features import ClassifierSpace
 
     if arguments.inception_weights:
         from vqgen.evaluation.inception import InceptionSpace
@@ -144,7 +144,7 @@ def _space(
 def _trained_classifier(judge: "Judge", compute: "Compute") -> "FeatureSpace":
     import tempfile
 
-    from vqgen.evaluation import ClassifierSpace
+    from vqgen.evaluation.features import ClassifierSpace
     from vqgen.models.checkpoint import save_model
 
     classifier = judge.train_classifier(judge.train.images, judge.train.labels)
@@ -154,7 +154,7 @@ def _trained_classifier(judge: "Judge", compute: "Compute") -> "FeatureSpace":
 
 def _other_classifier(judge: "Judge", judging: "ImagePipeline", name: str, compute: "Compute") -> "FeatureSpace":
     """The classifier of another checkpoint, so that several are judged alike."""
-    from vqgen.evaluation import ClassifierSpace
+    from vqgen.evaluation.features import ClassifierSpace
 
     parts = judging.parts
     if parts.classifier is None:

@@ -15,26 +15,14 @@ from vqgen.commands.model_judging import ModelJudge
 from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
-from vqgen.evaluation import (
-    AccuracyScorer,
-    ClassifierSpace,
-    Features,
-    FeatureSpace,
-    Figure,
-    accuracy,
-    as_many_per_label,
-    code_entropies,
-    compare_distributions,
-    difference,
-    figures_with_floor,
-    halves,
-    inception_score,
-    inception_scores,
-    load_features,
-    memorisation,
-    nearest,
-    save_features,
-)
+from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
+from vqgen.evaluation.comparison import compare_distributions, inception_scores
+from vqgen.evaluation.features import ClassifierSpace, Features, FeatureSpace, halves, load_features, save_features
+from vqgen.evaluation.figures import Figure, difference, figures_with_floor
+from vqgen.evaluation.manifold import nearest
+from vqgen.evaluation.memorisation import memorisation
+from vqgen.evaluation.scores import accuracy, inception_score
+from vqgen.evaluation.variety import code_entropies
 from vqgen.models.image_classifier import ImageClassifier
 
 

@@ -14,7 +14,7 @@ from vqgen.commands.arguments import (
 
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
-    from vqgen.evaluation import Figure
+    from vqgen.evaluation.figures import Figure
 
 VALUES = {
     "guidance-scale": [1.0, 1.25, 1.5, 2.0, 3.0],

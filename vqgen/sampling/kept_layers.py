@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vqgen.nn.causal_attention import CausalAttention
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock
 from vqgen.nn.masked_conv import MaskedConv2d
-from vqgen.nn.row_product import RowProduct
+from vqgen.sampling.row_product import RowProduct
 from vqgen.sampling.step_tables import StepTables, TapTable
 
 

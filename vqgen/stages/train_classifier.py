@@ -1,7 +1,6 @@
 """Beside the two stages: train the classifier of real images, which judges samples and chooses among them."""
 
 from vqgen.errors import DataError
-from vqgen.evaluation import train_on
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.report import plot_losses
 from vqgen.runtime.randomness import derive_seed
@@ -9,6 +8,7 @@ from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.assemble_baseline import write_baseline
 from vqgen.stages.bookkeeping import StageRecord, begin_stage, complete_stage
 from vqgen.stages.context import RunContext
+from vqgen.training.classifier import train_on
 from vqgen.training.metrics_log import read_metrics
 from vqgen.training.schedule import training_order
 

@@ -5,8 +5,9 @@ from accelerate import Accelerator
 from vqgen.config import ClassifierSection, DataConfig, TrainConfig
 from vqgen.data import to_float
 from vqgen.errors import DataError
-from vqgen.evaluation import AccuracyScorer, as_image_set, as_many_per_label
+from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
 from vqgen.runtime.compute import Compute
+from vqgen.training.classifier import as_image_set
 
 DATA = DataConfig(source="digits", image_size=8, channels=1)
 SECTION = ClassifierSection(

@@ -7,7 +7,7 @@ from scipy.linalg import sqrtm
 from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
 from vqgen.errors import DataError
-from vqgen.evaluation import (
+from vqgen.evaluation.distribution import (
     frechet_distance,
     frechet_distance_of_gaussians,
     kernel_distance,

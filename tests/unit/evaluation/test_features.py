@@ -3,7 +3,7 @@ import torch
 
 from vqgen.data import to_float
 from vqgen.errors import CheckpointError, ConfigError, DataError
-from vqgen.evaluation import ClassifierSpace, Features, check_same_space, halves, load_features, save_features
+from vqgen.evaluation.features import ClassifierSpace, Features, check_same_space, halves, load_features, save_features
 from vqgen.evaluation.inception import InceptionSpace
 from vqgen.runtime.compute import Compute
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vqgen.errors import DataError
-from vqgen.evaluation import Figure, difference, figures_table, figures_with_floor
+from vqgen.evaluation.figures import Figure, difference, figures_table, figures_with_floor
 
 
 def test_the_table_has_a_line_for_each_figure_with_all_that_belongs_to_it():

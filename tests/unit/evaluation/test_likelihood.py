@@ -5,7 +5,7 @@ import torch
 from tiny_models import make_prior
 
 from vqgen.codes import Codes
-from vqgen.evaluation import code_likelihood
+from vqgen.evaluation.likelihood import code_likelihood
 from vqgen.runtime.compute import Compute
 
 CPU64 = Compute.resolve("cpu", "float64")

@@ -6,8 +6,8 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from vqgen.errors import DataError
-from vqgen.evaluation import compare_manifolds, density_coverage, manifold, nearest, precision
-from vqgen.evaluation.manifold import neighbour_distances
+from vqgen.evaluation import manifold
+from vqgen.evaluation.manifold import compare_manifolds, density_coverage, nearest, neighbour_distances, precision
 
 
 def points(count, shift=0.0, d=5):

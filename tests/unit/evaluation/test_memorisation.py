@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vqgen.errors import DataError
-from vqgen.evaluation import memorisation
+from vqgen.evaluation.memorisation import memorisation
 
 
 def test_copies_are_those_below_the_first_percentile():

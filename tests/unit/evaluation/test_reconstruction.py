@@ -10,7 +10,7 @@ from torchmetrics.functional.image import (
 from torchvision.models import alexnet
 
 from vqgen.errors import CheckpointError
-from vqgen.evaluation import load_lpips, reconstruction_errors
+from vqgen.evaluation.reconstruction import load_lpips, reconstruction_errors
 from vqgen.metrics import ms_ssim_weights
 
 

@@ -5,15 +5,9 @@ import torch
 from torchmetrics.image.inception import InceptionScore
 
 from vqgen.errors import ConfigError, DataError
-from vqgen.evaluation import (
-    accuracy,
-    candidates_for,
-    inception_score,
-    inception_score_of_parts,
-    keep_surest,
-    label_probability,
-)
+from vqgen.evaluation.scores import accuracy, inception_score, inception_score_of_parts
 from vqgen.runtime.randomness import derive_seed
+from vqgen.sampling.rejection import candidates_for, keep_surest, label_probability
 
 
 class Logits(torch.nn.Module):

@@ -5,7 +5,7 @@ import torch
 
 from vqgen.codes import Codes
 from vqgen.errors import DataError
-from vqgen.evaluation import code_entropies
+from vqgen.evaluation.variety import code_entropies
 
 
 def entropy(grid, labels):

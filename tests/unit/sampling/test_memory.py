@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from vqgen.errors import ConfigError
-from vqgen.nn.row_product import RowProduct
 from vqgen.sampling import CachedSampler, Filters, ImageNoise, bytes_per_image, images_that_fit, weights_read
 from vqgen.sampling.kept_layers import Linear
 from vqgen.sampling.kept_network import Context
+from vqgen.sampling.row_product import RowProduct
 
 
 def test_the_largest_number_that_fits(make_prior):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from vqgen.config import AutoencoderConfig
-from vqgen.evaluation import latent_likelihood
+from vqgen.evaluation.bounds import latent_likelihood
 from vqgen.models.autoencoders.autoencoder import Autoencoder, LatentMixtures
 from vqgen.models.autoencoders.binary_vae import BernoulliPosterior
 from vqgen.models.autoencoders.kinds import build_baseline

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqgen.nn.row_product import RowProduct, packs
+from vqgen.sampling.row_product import RowProduct, packs
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 2e-3), (torch.bfloat16, 2.0)])
@@ -39,5 +39,5 @@ def test_large_matrices_are_packed_here():
 
 def test_without_the_operators_the_product_is_plain(monkeypatch):
     matrix, features, added = torch.randn(256, 1792), torch.randn(11, 1792), torch.randn(11, 256)
-    monkeypatch.setattr("vqgen.nn.row_product.packs", lambda *_: False)
+    monkeypatch.setattr("vqgen.sampling.row_product.packs", lambda *_: False)
     assert torch.equal(RowProduct(matrix, 11)(features, added), torch.addmm(added, features, matrix.T))
