@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vqgen.config import TrainConfig, VQVAEConfig
 from vqgen.data import TrainingOrder
-from vqgen.metrics import ReconstructionSums, mse_per_image
+from vqgen.evaluation.pixel_errors import mse_per_image
+from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 from vqgen.models.vqvae import VQVAE
 from vqgen.training.losses import vqvae_loss
 from vqgen.training.objective import Objective, Session

@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
-    from vqgen.codec.totals import CompressionTotals
     from vqgen.commands.inputs import batches, collect_images, read_all
+    from vqgen.evaluation.codec_totals import CompressionTotals
     from vqgen.pipeline import VQGenPipeline
     from vqgen.runtime.progress import ProgressBar
 

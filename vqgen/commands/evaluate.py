@@ -130,8 +130,8 @@ def _lpips(path: str | None) -> Any:
 
 def _notes(judge: "Judge", arguments: argparse.Namespace, samples: "Samples | None") -> list[str]:
     """What the figures rest on, and what was left out."""
+    from vqgen.evaluation.pixel_errors import ms_ssim_weights
     from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights
-    from vqgen.metrics import ms_ssim_weights
 
     notes = ["floor: the same between two halves of the real images, or the difference between the halves"]
     if samples is not None:

@@ -10,7 +10,7 @@ from vqgen.commands.arguments import add_checkpoint_argument, add_compute_argume
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vqgen.codec.rate_distortion import Measured
+    from vqgen.evaluation.rate_distortion import Measured
 
 _PLOTS = (".png", ".pdf", ".svg")
 
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
-    from vqgen.codec.rate_distortion import compare, curve_points, table
     from vqgen.commands.inputs import collect_images, read_all
+    from vqgen.evaluation.rate_distortion import compare, curve_points, table
     from vqgen.pipeline import VQGenPipeline
     from vqgen.runtime.progress import ProgressBar
     from vqgen.storage.files import write_json
@@ -80,7 +80,7 @@ def _figures(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from vqgen.codec.rate_distortion import mean_curves, means
+    from vqgen.evaluation.rate_distortion import mean_curves, means
 
     formats = next(iter(rows.values()))
     return {

@@ -101,7 +101,7 @@ def _print_contents(file: BinaryIO, size: int, codec: "Codec") -> None:
     from vqgen.codec.archive_layout import read_blocks
     from vqgen.codec.archive_reader import ArchiveReader, decode_block
     from vqgen.codec.block import read_block
-    from vqgen.codec.totals import LevelTotals
+    from vqgen.evaluation.codec_totals import LevelTotals
 
     file.seek(0)
     reader, totals = ArchiveReader(file, codec), LevelTotals(codec.models)

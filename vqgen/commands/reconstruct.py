@@ -61,7 +61,7 @@ def _reconstruct(
     import torch
 
     from vqgen.data import to_float
-    from vqgen.metrics import mse_per_image, psnr_per_image
+    from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image
     from vqgen.report import image_grid, save_image
 
     originals = pipe.preprocess([picture for _, picture in batch])

@@ -12,8 +12,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vqgen.data import to_float
+from vqgen.evaluation.pixel_errors import ms_ssim_per_image, mse_per_image, psnr_per_image
 from vqgen.evaluation.published import read_published_weights
-from vqgen.metrics import ms_ssim_per_image, mse_per_image, psnr_per_image
 
 _BATCH_SIZE = 100
 

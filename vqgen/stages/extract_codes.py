@@ -20,7 +20,7 @@ from vqgen.data import (
     write_store,
 )
 from vqgen.data.code_batches import AUGMENTED, MIRRORED
-from vqgen.metrics import code_usage
+from vqgen.evaluation.code_usage import code_usage
 from vqgen.models.checkpoint import load_model
 from vqgen.models.vqvae import VQVAE
 from vqgen.runtime.collective import all_reduce_sum

@@ -2,7 +2,7 @@
 
 from vqgen.data import CodeStore
 from vqgen.errors import DataError
-from vqgen.metrics import code_usage
+from vqgen.evaluation.code_usage import code_usage
 from vqgen.stages.context import RunContext
 
 LEAST_USAGE = 0.1

@@ -10,7 +10,8 @@ from vqgen.data import (
     training_transform,
 )
 from vqgen.errors import ConfigError
-from vqgen.metrics import ReconstructionSums, mse_per_image
+from vqgen.evaluation.pixel_errors import mse_per_image
+from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 from vqgen.models.autoencoders.autoencoder import Autoencoder
 from vqgen.models.autoencoders.kinds import build_baseline
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel

@@ -14,7 +14,8 @@ from vqgen.data import (
     training_transform,
 )
 from vqgen.data.wrong_labels import check_label_contrast
-from vqgen.metrics import ReconstructionSums, mse_per_image
+from vqgen.evaluation.pixel_errors import mse_per_image
+from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.vqvae import VQVAE
 from vqgen.report import plot_losses, save_reconstruction_grid

@@ -10,8 +10,8 @@ from torchmetrics.functional.image import (
 from torchvision.models import alexnet
 
 from vqgen.errors import CheckpointError
+from vqgen.evaluation.pixel_errors import ms_ssim_weights
 from vqgen.evaluation.reconstruction import load_lpips, reconstruction_errors
-from vqgen.metrics import ms_ssim_weights
 
 
 def pair(b=3, c=1, size=176):

@@ -12,10 +12,10 @@ import torch
 from PIL import Image, features
 
 from vqgen.codec.codec import Codec
-from vqgen.codec.totals import psnr
 from vqgen.data import normalize_mode
 from vqgen.errors import DataError
-from vqgen.metrics import ms_ssim_per_image
+from vqgen.evaluation.codec_totals import psnr
+from vqgen.evaluation.pixel_errors import ms_ssim_per_image
 
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
 """Qualities of the curves."""

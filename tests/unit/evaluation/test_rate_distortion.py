@@ -5,7 +5,9 @@ import pytest
 from codec_models import noise_picture
 from PIL import Image
 
-from vqgen.codec.rate_distortion import (
+from vqgen.errors import DataError
+from vqgen.evaluation.codec_totals import psnr
+from vqgen.evaluation.rate_distortion import (
     CURVE_QUALITIES,
     compare,
     curve_points,
@@ -16,8 +18,6 @@ from vqgen.codec.rate_distortion import (
     nearest_peer,
     peer_formats,
 )
-from vqgen.codec.totals import psnr
-from vqgen.errors import DataError
 
 
 def smooth(width, height, mode="L", seed=0):

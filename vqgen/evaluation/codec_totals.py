@@ -13,7 +13,7 @@ from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.labels import ideal_bits
 from vqgen.codec.segments import Segment
 from vqgen.data import normalize_mode
-from vqgen.metrics import psnr_per_image
+from vqgen.evaluation.pixel_errors import psnr_per_image
 
 
 def psnr(original: Image.Image, restored: Image.Image) -> float:

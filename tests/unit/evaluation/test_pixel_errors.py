@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from vqgen.metrics import ReconstructionSums, code_usage, mse_per_image, psnr_per_image
+from vqgen.evaluation.code_usage import code_usage
+from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image
+from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 
 
 def test_usage_and_perplexity_of_known_histograms():
