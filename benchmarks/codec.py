@@ -25,7 +25,7 @@ from vqgen.codec.archive_writer import ArchiveWriter
 from vqgen.config import DataConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.data import LabelMap, find_images, read_image
 from vqgen.errors import VQGenWarning
-from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.pipeline.parts import PipelineParts
 from vqgen.runtime.compute import Compute
 
 _CODERS = ("packed", "static", "prior", "auto")

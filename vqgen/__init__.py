@@ -4,27 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqgen.baseline_pipeline import BaselinePipeline
     from vqgen.codes import Codes
     from vqgen.config import Recipe
     from vqgen.models.pixelcnn import PixelCNN
     from vqgen.models.vqvae import VQVAE
-    from vqgen.opening import open_pipeline
     from vqgen.order import CausalOrder
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.pipeline import BaselinePipeline, VQGenPipeline, open_pipeline
 
 __version__ = "0.1.0"
 
 __all__ = ["VQVAE", "BaselinePipeline", "CausalOrder", "Codes", "PixelCNN", "Recipe", "VQGenPipeline", "open_pipeline"]
 
 _HOMES = {
-    "BaselinePipeline": "vqgen.baseline_pipeline",
+    "BaselinePipeline": "vqgen.pipeline",
     "CausalOrder": "vqgen.order",
     "Codes": "vqgen.codes",
     "PixelCNN": "vqgen.models.pixelcnn",
     "Recipe": "vqgen.config",
     "VQGenPipeline": "vqgen.pipeline",
-    "open_pipeline": "vqgen.opening",
+    "open_pipeline": "vqgen.pipeline",
     "VQVAE": "vqgen.models.vqvae",
 }
 

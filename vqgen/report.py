@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqgen.data import LabelMap, to_pil, to_tensor
-from vqgen.image_pipeline import Generated
+from vqgen.pipeline.base import Generated
 from vqgen.storage.files import atomic_path, write_json
 
 _LEAST_SIDE = 48

@@ -9,7 +9,7 @@ from vqgen.config import ClassifierConfig, DataConfig, VQVAEConfig
 from vqgen.data import LabelMap
 from vqgen.models.classifier import Classifier
 from vqgen.models.vqvae import VQVAE
-from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.pipeline.parts import PipelineParts
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vqgen.codec.entropy_models import EntropyModels
+from vqgen.codec.entropy_models import CodecParts, EntropyModels
 from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
 from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
 from vqgen.codec.labels import Label, choose_labels
@@ -25,7 +25,6 @@ from vqgen.codec.segments import CodedStream, Segment, Stream, decode_streams, e
 from vqgen.codes import Codes
 from vqgen.data import to_float, to_uint8
 from vqgen.errors import BitstreamError, VQGenWarning
-from vqgen.pipeline_checkpoint import PipelineParts
 from vqgen.runtime.compute import Compute
 
 _PIXELS_AT_ONCE = 1 << 18
@@ -43,7 +42,7 @@ class Codec:
         compute: Where and in what the VQ-VAE runs. Priors are run in float64.
     """
 
-    def __init__(self, parts: PipelineParts, compute: Compute) -> None:
+    def __init__(self, parts: CodecParts, compute: Compute) -> None:
         self.parts, self.compute = parts, compute
         self.models = EntropyModels(parts, compute)
         self._has_warned = False

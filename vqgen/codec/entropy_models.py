@@ -5,23 +5,65 @@ Legend: `k` codebook entries.
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from vqgen.codec.frequencies import TOTAL
 from vqgen.codec.header import Coder
 from vqgen.codec.prior_coder import canonical_batch_size
+from vqgen.data import LabelMap
 from vqgen.errors import BitstreamError, CheckpointError, ConfigError
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.models.vqvae import VQVAE
 from vqgen.runtime.compute import Compute
 
 HASH_LENGTH = 8
 """Bytes of a model's hash that a file carries."""
+
+
+class CodecParts(Protocol):
+    """The models that a codec works with, and the names by which files and messages know them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the pipeline, for messages."""
+        ...
+
+    @property
+    def label_map(self) -> LabelMap:
+        """Names of the labels."""
+        ...
+
+    @property
+    def vqvae(self) -> VQVAE:
+        """The VQ-VAE."""
+        ...
+
+    @property
+    def priors(self) -> Mapping[str, PixelCNN]:
+        """Level name -> prior; levels without one are absent."""
+        ...
+
+    @property
+    def frequencies(self) -> Mapping[str, Tensor]:
+        """Level name -> `(k,)` integer frequencies of the codes of the training images; may be empty."""
+        ...
+
+    @property
+    def vqvae_hash(self) -> str:
+        """SHA-256 of the VQ-VAE's folder; empty for a model that was never on disk."""
+        ...
+
+    @property
+    def prior_hashes(self) -> Mapping[str, str]:
+        """Level name -> SHA-256 of the prior's folder; empty for models that were never on disk."""
+        ...
 
 
 class EntropyModels:
@@ -32,7 +74,7 @@ class EntropyModels:
         compute: Where the priors are run; always in float64, on the CPU where the device has none.
     """
 
-    def __init__(self, parts: PipelineParts, compute: Compute) -> None:
+    def __init__(self, parts: CodecParts, compute: Compute) -> None:
         self.parts = parts
         self.levels = parts.vqvae.levels
         self.codebook_size = parts.vqvae.config.codebook_size

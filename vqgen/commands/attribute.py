@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vqgen.data import ImageSet
-    from vqgen.image_pipeline import ImagePipeline
+    from vqgen.pipeline.base import ImagePipeline
 
 _STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from vqgen.commands.inputs import collect_images
-    from vqgen.opening import open_pipeline
+    from vqgen.pipeline import open_pipeline
     from vqgen.report import image_grid, save_image
 
     _check_direction(arguments)

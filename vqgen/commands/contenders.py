@@ -12,7 +12,7 @@ from vqgen.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge
     from vqgen.commands.real_images import RealImages
-    from vqgen.image_pipeline import ImagePipeline
+    from vqgen.pipeline.base import ImagePipeline
 
 NOT_TRAINING = ("classifier", "samples")
 """Stages that are no part of training the generator: one judges, one uses it."""
@@ -46,7 +46,7 @@ class Contender:
     def training_seconds(self) -> float | None:
         """What its stages took, as their records have it; None where one does not say, or where there is no run."""
         from vqgen.commands.real_images import recipe_of
-        from vqgen.pipeline_folder import locate_pipeline
+        from vqgen.pipeline.folder import locate_pipeline
         from vqgen.stages.bookkeeping import read_record
         from vqgen.stages.run import stage_names
 
@@ -68,7 +68,7 @@ def open_contenders(arguments: argparse.Namespace) -> list[Contender]:
         CheckpointError: One cannot be opened, or cannot generate.
         DataError: They are of different images.
     """
-    from vqgen.opening import open_pipeline
+    from vqgen.pipeline import open_pipeline
 
     names = short_names(arguments.runs)
     opened = [

@@ -17,7 +17,7 @@ from vqgen.errors import ConfigError
 if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
     from vqgen.evaluation.figures import Figure
-    from vqgen.image_pipeline import ImagePipeline
+    from vqgen.pipeline.base import ImagePipeline
 
 GROUPS = {
     "reconstruction": "errors of reconstructed held-out images",
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.judge_making import draw, make_judge
     from vqgen.evaluation.figures import figures_table
-    from vqgen.opening import open_pipeline
+    from vqgen.pipeline import open_pipeline
 
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     groups = _groups(pipe, arguments.only)
@@ -77,7 +77,7 @@ def _groups(pipe: "ImagePipeline", only: list[str] | None) -> list[str]:
     Raises:
         ConfigError: One was asked for that says nothing of it.
     """
-    from vqgen.baseline_pipeline import BaselinePipeline
+    from vqgen.pipeline import BaselinePipeline
 
     foreign: set[str] = set()
     if isinstance(pipe, BaselinePipeline):

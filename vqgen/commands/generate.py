@@ -14,7 +14,7 @@ from vqgen.commands.arguments import (
 )
 
 if TYPE_CHECKING:
-    from vqgen.image_pipeline import Generated, ImagePipeline
+    from vqgen.pipeline.base import Generated, ImagePipeline
     from vqgen.runtime.collective import Processes
 
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.opening import open_pipeline
+    from vqgen.pipeline import open_pipeline
     from vqgen.report import save_generation
     from vqgen.runtime.launch import join_processes
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _generate(pipe: "ImagePipeline", arguments: argparse.Namespace, processes: "Processes") -> "Generated":
     """Processes share the codes of a request; latents of a baseline are cheap, and each draws them all."""
     from vqgen.pipeline import VQGenPipeline
-    from vqgen.stages.sharing import generate_shared
+    from vqgen.pipeline.sharing import generate_shared
 
     options = sampling_options(arguments)
     common = {name: getattr(arguments, name) for name in ("seed", "keep", "batch_size", "max_memory")}

@@ -9,8 +9,8 @@ from vqgen.commands.arguments import add_checkpoint_argument
 if TYPE_CHECKING:
     from torch import nn
 
-    from vqgen.image_pipeline import ImagePipeline
     from vqgen.pipeline import VQGenPipeline
+    from vqgen.pipeline.base import ImagePipeline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.opening import open_pipeline
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.pipeline import VQGenPipeline, open_pipeline
 
     pipe = open_pipeline(arguments.checkpoint, device="cpu")
     data, labels = pipe.parts.data, pipe.label_map.names

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from vqgen.data import read_image
     from vqgen.latent_pictures import between
-    from vqgen.opening import open_pipeline
+    from vqgen.pipeline import open_pipeline
     from vqgen.report import image_grid, save_image
 
     if arguments.steps < 2:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vqgen.commands.judging import Judge, Samples
     from vqgen.config import ClassifierSection
     from vqgen.evaluation.features import FeatureSpace
-    from vqgen.image_pipeline import ImagePipeline
+    from vqgen.pipeline.base import ImagePipeline
     from vqgen.runtime.compute import Compute
 
 
@@ -33,7 +33,7 @@ def make_judge(
     """
     from vqgen.commands.judging import Judge
     from vqgen.commands.real_images import open_real_images
-    from vqgen.opening import open_pipeline
+    from vqgen.pipeline import open_pipeline
     from vqgen.runtime.compute import Compute
     from vqgen.runtime.processes import make_accelerator
 

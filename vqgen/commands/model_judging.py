@@ -7,7 +7,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vqgen.baseline_pipeline import BaselinePipeline
 from vqgen.codes import Codes
 from vqgen.commands.real_images import RealImages
 from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, latent_likelihood
@@ -16,9 +15,9 @@ from vqgen.evaluation.features import halves
 from vqgen.evaluation.figures import Figure, difference, figures_with_floor
 from vqgen.evaluation.likelihood import code_likelihood
 from vqgen.evaluation.reconstruction import reconstruction_errors
-from vqgen.image_pipeline import ImagePipeline
 from vqgen.models.autoencoders.latent_model import VariationalModel
-from vqgen.pipeline import VQGenPipeline
+from vqgen.pipeline import BaselinePipeline, VQGenPipeline
+from vqgen.pipeline.base import ImagePipeline
 
 MOST_BOUNDED = 1000
 """Images of a split whose likelihood is bounded, at most: each takes as many decodings as there are draws."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from vqgen.config import AnyRecipe
     from vqgen.data import ImageSet
-    from vqgen.image_pipeline import ImagePipeline
+    from vqgen.pipeline.base import ImagePipeline
 
 
 @dataclass(frozen=True)

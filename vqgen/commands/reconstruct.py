@@ -11,7 +11,7 @@ from vqgen.commands.arguments import add_checkpoint_argument, add_compute_argume
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from vqgen.image_pipeline import ImagePipeline
+    from vqgen.pipeline.base import ImagePipeline
 
 _BATCH_SIZE = 64
 
@@ -30,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
     from vqgen.commands.inputs import collect_images, read_all
-    from vqgen.opening import open_pipeline
-    from vqgen.pipeline import VQGenPipeline
+    from vqgen.pipeline import VQGenPipeline, open_pipeline
 
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     images = collect_images(arguments.paths, pipe.label_map)

@@ -8,8 +8,8 @@ from vqgen.models.checkpoint import hash_model, load_model, made_from
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.pipeline_checkpoint import PipelineParts, save_pipeline
-from vqgen.pipeline_folder import load_classifier
+from vqgen.pipeline.folder import load_classifier
+from vqgen.pipeline.parts import PipelineParts, save_pipeline
 from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext
 from vqgen.stages.model_card import figure_rows, model_card

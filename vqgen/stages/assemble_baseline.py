@@ -1,8 +1,8 @@
 """The pipeline folder of a baseline's run: written when the baseline is trained, the classifier added."""
 
-from vqgen.baseline_checkpoint import BaselineParts, load_baseline_model, save_baseline
 from vqgen.data import LabelMap
 from vqgen.models.autoencoders.latent_model import LatentModel
+from vqgen.pipeline.baseline_parts import BaselineParts, load_baseline_model, save_baseline
 from vqgen.stages.assemble import find_classifier
 from vqgen.stages.bookkeeping import StageRecord, read_record
 from vqgen.stages.context import RunContext

@@ -1,7 +1,7 @@
 """The end of a baseline's run: sample and write the pictures."""
 
-from vqgen.baseline_checkpoint import load_baseline
-from vqgen.baseline_pipeline import BaselinePipeline
+from vqgen.pipeline import BaselinePipeline
+from vqgen.pipeline.baseline_parts import load_baseline
 from vqgen.report import save_generation
 from vqgen.runtime.compute import Compute
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage

@@ -2,13 +2,13 @@
 
 from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline import VQGenPipeline
-from vqgen.pipeline_checkpoint import load_pipeline
+from vqgen.pipeline.parts import load_pipeline
+from vqgen.pipeline.sharing import generate_shared
 from vqgen.report import save_generation
 from vqgen.runtime.collective import Processes
 from vqgen.runtime.compute import Compute
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.context import RunContext
-from vqgen.stages.sharing import generate_shared
 
 STAGE = "samples"
 

@@ -5,7 +5,7 @@ import torch
 from tiny_models import make_prior
 
 from vqgen.codec import Codec, frequencies_of_counts
-from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.pipeline.parts import PipelineParts
 from vqgen.runtime.compute import Compute
 
 DOWNSAMPLE = {1: (4,), 2: (4, 2), 3: (8, 4, 2)}

@@ -5,7 +5,7 @@ from codec_models import noise_picture
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec, Coder, read_header
 from vqgen.errors import CheckpointError
-from vqgen.pipeline_checkpoint import load_pipeline, save_pipeline
+from vqgen.pipeline.parts import load_pipeline, save_pipeline
 from vqgen.runtime.compute import Compute
 
 

@@ -14,8 +14,8 @@ from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import hash_model, load_model, made_from, save_model
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.pipeline_checkpoint import load_pipeline, save_pipeline
-from vqgen.pipeline_folder import locate_pipeline
+from vqgen.pipeline.folder import locate_pipeline
+from vqgen.pipeline.parts import load_pipeline, save_pipeline
 from vqgen.storage.documents import read_json
 from vqgen.storage.tensors import load_tensors, save_tensors
 

@@ -13,12 +13,12 @@ from jaxtyping import Float64
 from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.code_pipeline import CodePipeline
 from vqgen.codes import Codes
 from vqgen.errors import CheckpointError, ConfigError
-from vqgen.image_pipeline import Label, labels_as_tensor
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.pipeline_checkpoint import PipelineParts, load_pipeline, save_pipeline
+from vqgen.pipeline.base import Label, labels_as_tensor
+from vqgen.pipeline.code_pipeline import CodePipeline
+from vqgen.pipeline.parts import PipelineParts, load_pipeline, save_pipeline
 from vqgen.runtime.compute import Compute
 from vqgen.sampling import Filters, Sampler, fastest_sampler, filters_of_levels, images_that_fit, sample_codes
 from vqgen.sampling.rejection import keep_surest

@@ -14,7 +14,7 @@ from vqgen.errors import CheckpointError
 from vqgen.models.autoencoders.kinds import BASELINES
 from vqgen.models.autoencoders.latent_model import LatentModel
 from vqgen.models.checkpoint import load_model, save_model
-from vqgen.pipeline_folder import BASELINE_CLASS, CommonParts, check_hash, read_common, read_document, write_common
+from vqgen.pipeline.folder import BASELINE_CLASS, CommonParts, check_hash, read_common, read_document, write_common
 from vqgen.storage.documents import read_json
 from vqgen.storage.files import atomic_path
 

@@ -12,7 +12,7 @@ from vqgen import VQGenPipeline
 from vqgen.codes import Codes
 from vqgen.data import to_float
 from vqgen.errors import CheckpointError, ConfigError, DataError
-from vqgen.pipeline_checkpoint import load_pipeline, save_pipeline
+from vqgen.pipeline.parts import load_pipeline, save_pipeline
 from vqgen.runtime.compute import Compute
 from vqgen.sampling import bytes_per_image
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vqgen.data import LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation.features import ClassifierSpace
-from vqgen.pipeline_folder import CommonParts, locate_pipeline
+from vqgen.pipeline.folder import CommonParts, locate_pipeline
 from vqgen.runtime.compute import Compute
 from vqgen.sampling.rejection import candidates_for, label_probability
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from vqgen.baseline_pipeline import BaselinePipeline
-from vqgen.image_pipeline import ImagePipeline
-from vqgen.pipeline import VQGenPipeline
-from vqgen.pipeline_folder import BASELINE_CLASS, locate_pipeline
+from vqgen.pipeline.base import ImagePipeline
+from vqgen.pipeline.baseline import BaselinePipeline
+from vqgen.pipeline.folder import BASELINE_CLASS, locate_pipeline
+from vqgen.pipeline.vqgen import VQGenPipeline
 from vqgen.storage.documents import read_json
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from vqgen.codec import Codec
 from vqgen.codes import Codes
 from vqgen.data import to_float, to_pil, to_uint8
-from vqgen.image_pipeline import ImagePipeline
 from vqgen.models.vqvae import VQVAE, check_codes
-from vqgen.pipeline_checkpoint import PipelineParts
+from vqgen.pipeline.base import ImagePipeline
+from vqgen.pipeline.parts import PipelineParts
 from vqgen.runtime.compute import Compute
 
 _BATCH_SIZE = 64

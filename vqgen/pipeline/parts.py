@@ -17,7 +17,7 @@ from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import load_model, made_from, save_model
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.pipeline_folder import CODES_CLASS, CommonParts, check_hash, read_common, read_document, write_common
+from vqgen.pipeline.folder import CODES_CLASS, CommonParts, check_hash, read_common, read_document, write_common
 from vqgen.storage.files import atomic_path
 from vqgen.storage.tensors import load_tensors, save_tensors
 

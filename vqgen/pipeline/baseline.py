@@ -13,11 +13,11 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.baseline_checkpoint import BaselineParts, load_baseline, save_baseline
 from vqgen.data import to_float, to_pil, to_uint8
 from vqgen.errors import ConfigError
-from vqgen.image_pipeline import ImagePipeline, Label
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
+from vqgen.pipeline.base import ImagePipeline, Label
+from vqgen.pipeline.baseline_parts import BaselineParts, load_baseline, save_baseline
 from vqgen.sampling import drawn_labels, image_draws
 from vqgen.sampling.rejection import keep_surest
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from vqgen.codes import Codes
-from vqgen.pipeline import GenerationOutput, Label, VQGenPipeline
+from vqgen.pipeline.vqgen import GenerationOutput, Label, VQGenPipeline
 from vqgen.runtime.collective import Processes, gather_objects
 from vqgen.runtime.progress import ProgressBar
 from vqgen.sampling import Filters
