@@ -20,8 +20,8 @@ from torch import Tensor
 
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import VQGenPipeline
-from vqgen.commands.real_images import RealImages, open_real_images
 from vqgen.errors import CheckpointError
+from vqgen.evaluation.judge.real_images import RealImages, open_real_images
 from vqgen.evaluation.likelihood import code_likelihood
 
 

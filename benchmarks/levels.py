@@ -20,11 +20,11 @@ from torch import Tensor
 
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import Codes, VQGenPipeline
-from vqgen.commands.judging import Judge, Samples
-from vqgen.commands.real_images import RealImages, open_real_images, recipe_of
 from vqgen.errors import CheckpointError
 from vqgen.evaluation.distribution import frechet_distance
 from vqgen.evaluation.features import ClassifierSpace
+from vqgen.evaluation.judge.judge import Judge, Samples
+from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
 from vqgen.evaluation.scores import accuracy
 from vqgen.runtime.processes import make_accelerator
 from vqgen.sampling import Filters, ImageNoise

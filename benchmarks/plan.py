@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from benchmarks.priors import Request
 from benchmarks.report import RESULTS, interleaved_medians, print_table, seconds_of, write_json
 from vqgen.config import Level, Recipe, TrainConfig, find_recipe, read_recipe
-from vqgen.costs import BACKWARD, prior_costs, vqvae_costs
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.planning.costs import BACKWARD, prior_costs, vqvae_costs
+from vqgen.planning.estimates import SampleRequest, sampling_seconds, training_seconds
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine, measure_machine
 from vqgen.sampling import fastest_sampler
-from vqgen.stages.estimates import SampleRequest, sampling_seconds, training_seconds
 from vqgen.training.losses import nats_per_code, vqvae_loss
 from vqgen.training.optimization import make_optimizer
 

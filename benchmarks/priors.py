@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from vqgen.config import PixelCNNConfig
-from vqgen.costs import prior_costs
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import Slope
+from vqgen.planning.costs import prior_costs
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
 from vqgen.sampling import Filters, ImageNoise, LevelSample, Sampler

@@ -29,10 +29,10 @@ from benchmarks.report import RESULTS, interleaved_medians, print_table, seconds
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.order import Slope
+from vqgen.planning.estimates import SampleRequest, sampling_seconds
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine, measure_machine
 from vqgen.sampling import PlainSampler, fastest_sampler, images_that_fit
-from vqgen.stages.estimates import SampleRequest, sampling_seconds
 
 ORDERS: tuple[Slope, ...] = (2, "raster")
 

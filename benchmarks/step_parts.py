@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from benchmarks.priors import Request
 from vqgen.config import PixelCNNConfig
-from vqgen.costs import attention_count
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import CausalOrder
+from vqgen.planning.costs import attention_count
 from vqgen.sampling import fastest_sampler
 
 

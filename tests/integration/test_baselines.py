@@ -15,8 +15,8 @@ from small_runs import all_files, assert_refused, final_hashes, metrics, pixels,
 from benchmarks import latent_sizes
 from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
 from vqgen.cli import main
-from vqgen.commands.real_images import open_real_images
 from vqgen.errors import CheckpointError, Interrupted
+from vqgen.evaluation.judge.real_images import open_real_images
 from vqgen.training.trainer import Trainer
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from vqgen.commands.inputs import collect_images
     from vqgen.pipeline import open_pipeline
-    from vqgen.report import image_grid, save_image
+    from vqgen.reports.pictures import image_grid, save_image
 
     _check_direction(arguments)
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
@@ -84,7 +84,7 @@ def _direction(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "Tensor"
         folders = (arguments.without, arguments.with_)
         ends = [pipe.to_latents(*_read(pipe, collect_images([folder], pipe.label_map))) for folder in folders]
         return ends[1].mean(dim=0) - ends[0].mean(dim=0)
-    from vqgen.commands.real_images import open_real_images
+    from vqgen.evaluation.judge.real_images import open_real_images
 
     wanted = [pipe.label_map.index(label) for label in (arguments.from_label, arguments.to_label)]
     real = open_real_images(pipe, arguments.data_root, most=arguments.real_images, splits=["train"])["train"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from vqgen.commands.arguments import add_compute_arguments, add_evaluation_arguments, add_sampling_arguments
 
 if TYPE_CHECKING:
-    from vqgen.commands.contenders import Contender
-    from vqgen.commands.judging import Judge, Samples
+    from vqgen.commands.compared_runs import Contender
     from vqgen.evaluation.figures import Figure
+    from vqgen.evaluation.judge.judge import Judge, Samples
 
 _ROWS = {
     "parameters": "parameters",
@@ -65,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.commands.contenders import open_contenders
-    from vqgen.commands.judge_making import make_judge
+    from vqgen.commands.compared_runs import open_contenders
+    from vqgen.evaluation.judge.making import make_judge
 
     contenders = open_contenders(arguments)
     of_first = argparse.Namespace(**vars(arguments), checkpoint=contenders[0].checkpoint)
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _judge(judge: "Judge", contender: "Contender", arguments: argparse.Namespace) -> Judgement:
     """Samples are judged by the one judge, for all runs the same; what needs the run's models by its like."""
-    from vqgen.commands.contenders import judge_of
+    from vqgen.commands.compared_runs import judge_of
 
     print(f"{contender.name} ...", flush=True)
     own = judge_of(judge, contender, arguments)
@@ -106,7 +106,7 @@ def _floors(figures: "Sequence[Figure]") -> dict[str, float]:
 
 def _timed_samples(contender: "Contender", arguments: argparse.Namespace) -> "tuple[Samples, float]":
     """Samples, and how many of them came in a second; what only a first request costs is not counted."""
-    from vqgen.commands.judge_making import draw
+    from vqgen.evaluation.judge.making import draw
 
     draw(contender.pipe, arguments, images_per_label=1)
     since = time.perf_counter()
@@ -170,7 +170,7 @@ def _notes(judge: "Judge", real: Mapping[str, float], arguments: argparse.Namesp
 
 
 def _save_picture(judgements: Sequence[Judgement], arguments: argparse.Namespace) -> Path:
-    from vqgen.report import save_side_by_side
+    from vqgen.reports.pictures import save_side_by_side
 
     path = Path(arguments.output) / "samples.png"
     blocks = {judgement.contender.name: judgement.samples.images for judgement in judgements}

@@ -15,8 +15,8 @@ from vqgen.commands.arguments import (
 from vqgen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqgen.commands.judging import Judge, Samples
     from vqgen.evaluation.figures import Figure
+    from vqgen.evaluation.judge.judge import Judge, Samples
     from vqgen.pipeline.base import ImagePipeline
 
 GROUPS = {
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.commands.judge_making import draw, make_judge
     from vqgen.evaluation.figures import figures_table
+    from vqgen.evaluation.judge.making import draw, make_judge
     from vqgen.pipeline import open_pipeline
 
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
@@ -112,7 +112,7 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: arg
         return [figure for score in scores for figure in score(samples)]
     figures, indices = judge.memorisation(samples)
     if arguments.pictures:
-        from vqgen.report import save_neighbours
+        from vqgen.reports.pictures import save_neighbours
 
         save_neighbours(samples.images, judge.train.images[indices], Path(arguments.pictures) / "neighbours.png")
     return figures

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             write_json(Path(arguments.json), figures)
         if arguments.plot:
-            from vqgen.report import plot_rate_distortion
+            from vqgen.reports.pictures import plot_rate_distortion
 
             plot_rate_distortion(figures["curves"], figures["means"]["vqgen"], Path(arguments.plot))
     return 0 if len(rows) == len(images) else 1

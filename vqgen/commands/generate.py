@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.pipeline import open_pipeline
-    from vqgen.report import save_generation
+    from vqgen.reports.pictures import save_generation
     from vqgen.runtime.launch import join_processes
 
     processes = join_processes(arguments.device, arguments.dtype)

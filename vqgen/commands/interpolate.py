@@ -24,9 +24,9 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from vqgen.data import read_image
-    from vqgen.latent_pictures import between
     from vqgen.pipeline import open_pipeline
-    from vqgen.report import image_grid, save_image
+    from vqgen.reports.latent_pictures import between
+    from vqgen.reports.pictures import image_grid, save_image
 
     if arguments.steps < 2:
         raise ConfigError(f"--steps: should be at least 2, the two ends, found {arguments.steps}")

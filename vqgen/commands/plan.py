@@ -10,7 +10,7 @@ from vqgen.commands.arguments import add_compute_arguments, add_recipe_arguments
 from vqgen.errors import VQGenWarning
 
 if TYPE_CHECKING:
-    from vqgen.stages.plans import RecipePlanner, StagePlan
+    from vqgen.planning.plans import RecipePlanner, StagePlan
 
 TAKES_OVERRIDES = True
 
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.commands.plan_text import make_planner, plan_text
     from vqgen.commands.staging import describe, resolve_recipe, run_folder
+    from vqgen.planning.text import make_planner, plan_text
 
     recipe, recipe_warnings = resolve_recipe(arguments, needs_images=False)
     folder = run_folder(arguments, recipe)

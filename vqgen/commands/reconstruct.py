@@ -61,7 +61,7 @@ def _reconstruct(
 
     from vqgen.data import to_float
     from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image
-    from vqgen.report import image_grid, save_image
+    from vqgen.reports.pictures import image_grid, save_image
 
     originals = pipe.preprocess([picture for _, picture in batch])
     decoded = pipe.reconstruct_tensor(originals, torch.tensor([labels[name] for name, _ in batch]))

@@ -145,7 +145,7 @@ def _length(train: object) -> str:
 
 
 def _print_plan(context: "RunContext") -> None:
-    from vqgen.commands.plan_text import make_planner, plan_text
+    from vqgen.planning.text import make_planner, plan_text
     from vqgen.stages.run import stage_states
 
     for stage, state in stage_states(context).items():

@@ -13,8 +13,8 @@ from vqgen.commands.arguments import (
 )
 
 if TYPE_CHECKING:
-    from vqgen.commands.judging import Judge, Samples
     from vqgen.evaluation.figures import Figure
+    from vqgen.evaluation.judge.judge import Judge, Samples
 
 VALUES = {
     "guidance-scale": [1.0, 1.25, 1.5, 2.0, 3.0],
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.evaluate import provenance, sampling_text
-    from vqgen.commands.judge_making import draw, make_judge
-    from vqgen.commands.judging import Samples
-    from vqgen.report import plot_trade_off
+    from vqgen.evaluation.judge.judge import Samples
+    from vqgen.evaluation.judge.making import draw, make_judge
+    from vqgen.reports.pictures import plot_trade_off
     from vqgen.storage.files import write_json
 
     name, folder = arguments.vary.replace("-", "_"), Path(arguments.output)

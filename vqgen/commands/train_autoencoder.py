@@ -11,7 +11,7 @@ TAKES_OVERRIDES = True
 
 
 def _act(context: "RunContext") -> None:
-    from vqgen.stages.train_autoencoder import train_autoencoder
+    from vqgen.stages.autoencoder.train import train_autoencoder
 
     train_autoencoder(context)
 

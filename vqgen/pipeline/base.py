@@ -15,15 +15,17 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.data import LabelMap, evaluation_transform, normalize_mode
+from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float
 from vqgen.errors import CheckpointError, ConfigError, DataError
-from vqgen.evaluation.features import ClassifierSpace
 from vqgen.pipeline.folder import CommonParts, locate_pipeline
 from vqgen.runtime.compute import Compute
 from vqgen.sampling.rejection import candidates_for, label_probability
 
 Label = str | int | None
 """A name (exact) or else an index; None asks for an image of no label in particular."""
+
+_IMAGES_AT_ONCE = 100
+"""Images that the classifier sees at once."""
 
 _PIPELINE_ENTRY = re.compile(
     r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|autoencoder|"
@@ -216,9 +218,14 @@ class ImagePipeline(ABC, Generic[Parts]):
         self, images: UInt8[Tensor, "b c H W"], labels: Sequence[int | None]
     ) -> Float64[Tensor, " b"]:
         """How sure the classifier is that each image is of its label, or of any for images without."""
-        assert self.parts.classifier is not None
-        seen = ClassifierSpace(self.parts.classifier, "", self.compute)(images)
-        return label_probability(seen.log_probabilities, labels_as_tensor(labels))
+        classifier = self.parts.classifier
+        assert classifier is not None
+        logits = []
+        for batch in images.split(_IMAGES_AT_ONCE):
+            with torch.no_grad(), self.compute.autocast():
+                pixels = to_float(batch.to(self.compute.device)).to(self.compute.float_dtype)
+                logits.append(classifier(pixels).double().cpu())
+        return label_probability(torch.cat(logits).log_softmax(dim=1), labels_as_tensor(labels))
 
     def resolve_labels(self, labels: Sequence[Label] | Label) -> list[int | None]:
         """Indices of labels, as `__call__` takes them.

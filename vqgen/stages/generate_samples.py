@@ -4,7 +4,7 @@ from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline import VQGenPipeline
 from vqgen.pipeline.parts import load_pipeline
 from vqgen.pipeline.sharing import generate_shared
-from vqgen.report import save_generation
+from vqgen.reports.pictures import save_generation
 from vqgen.runtime.collective import Processes
 from vqgen.runtime.compute import Compute
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage

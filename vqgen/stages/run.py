@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 from vqgen.config import AnyRecipe, BaselineRecipe, stage_fields
 from vqgen.errors import CheckpointError
+from vqgen.stages.autoencoder.samples import generate_baseline_samples
+from vqgen.stages.autoencoder.train import train_autoencoder
 from vqgen.stages.bookkeeping import check_unchanged, decide, locked, read_record
 from vqgen.stages.context import RunContext
 from vqgen.stages.extract_codes import extract_codes
-from vqgen.stages.generate_baseline_samples import generate_baseline_samples
 from vqgen.stages.generate_samples import generate_samples
-from vqgen.stages.train_autoencoder import train_autoencoder
 from vqgen.stages.train_classifier import train_classifier
 from vqgen.stages.train_prior import train_prior
 from vqgen.stages.train_vqvae import train_vqvae

@@ -2,10 +2,10 @@
 
 from vqgen.errors import DataError
 from vqgen.models.checkpoint import hash_model, save_model
-from vqgen.report import plot_losses
+from vqgen.reports.pictures import plot_losses
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
-from vqgen.stages.assemble_baseline import write_baseline
+from vqgen.stages.autoencoder.assemble import write_baseline
 from vqgen.stages.bookkeeping import StageRecord, begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.training.classifier import train_on

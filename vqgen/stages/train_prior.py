@@ -12,7 +12,7 @@ from vqgen.data.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast,
 from vqgen.data.wrong_labels import WrongLabels, check_label_contrast
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.report import plot_losses
+from vqgen.reports.pictures import plot_losses
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed

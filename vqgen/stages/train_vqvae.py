@@ -18,7 +18,7 @@ from vqgen.evaluation.pixel_errors import mse_per_image
 from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.vqvae import VQVAE
-from vqgen.report import plot_losses, save_reconstruction_grid
+from vqgen.reports.pictures import plot_losses, save_reconstruction_grid
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline

@@ -18,8 +18,8 @@ from benchmarks.report import Line, fit_line, interleaved_medians, print_table, 
 from benchmarks.sampling import Bench, marks, measure
 from benchmarks.scaling import PARTS, Point, causes, fitted_points, rows_of
 from benchmarks.step_parts import attentions, products
-from vqgen.costs import prior_costs
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.planning.costs import prior_costs
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
 

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.levels import accuracy_scorer, measure, sample_below
 from vqgen import VQGenPipeline
-from vqgen.commands.real_images import open_real_images
 from vqgen.evaluation.features import ClassifierSpace
+from vqgen.evaluation.judge.real_images import open_real_images
 
 SHIPPED = Path(__file__).parents[3] / "checkpoints" / "pretrained" / "digits"
 

@@ -1,8 +1,8 @@
 import torch
 
 from vqgen.commands.compare import Judgement, comparison_table
-from vqgen.commands.contenders import Contender
-from vqgen.commands.judging import Samples
+from vqgen.commands.compared_runs import Contender
+from vqgen.evaluation.judge.judge import Samples
 from vqgen.pipeline import VQGenPipeline
 
 

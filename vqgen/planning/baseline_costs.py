@@ -1,9 +1,9 @@
-"""What a baseline costs, from its configuration alone; see `vqgen.costs`."""
+"""What a baseline costs, from its configuration alone; see `vqgen.planning.costs`."""
 
 from dataclasses import dataclass
 
 from vqgen.config import AutoencoderConfig
-from vqgen.costs import BACKWARD, Cost, decoder_cost, encoder_cost, layer_cost
+from vqgen.planning.costs import BACKWARD, Cost, decoder_cost, encoder_cost, layer_cost
 
 
 @dataclass(frozen=True)

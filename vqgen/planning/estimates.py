@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from vqgen.config import PixelCNNConfig
-from vqgen.costs import prior_costs, sampling_steps
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.planning.costs import prior_costs, sampling_steps
 from vqgen.runtime.machine import Machine
 from vqgen.sampling import weights_read
 

@@ -10,8 +10,8 @@ from vqgen.commands.arguments import sampling_options
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vqgen.commands.judging import Judge
-    from vqgen.commands.real_images import RealImages
+    from vqgen.evaluation.judge.judge import Judge
+    from vqgen.evaluation.judge.real_images import RealImages
     from vqgen.pipeline.base import ImagePipeline
 
 NOT_TRAINING = ("classifier", "samples")
@@ -45,7 +45,7 @@ class Contender:
     @property
     def training_seconds(self) -> float | None:
         """What its stages took, as their records have it; None where one does not say, or where there is no run."""
-        from vqgen.commands.real_images import recipe_of
+        from vqgen.evaluation.judge.real_images import recipe_of
         from vqgen.pipeline.folder import locate_pipeline
         from vqgen.stages.bookkeeping import read_record
         from vqgen.stages.run import stage_names
@@ -106,7 +106,7 @@ def judge_of(judge: "Judge", contender: Contender, arguments: argparse.Namespace
     """
     from dataclasses import replace
 
-    from vqgen.commands.real_images import open_real_images, recipe_of
+    from vqgen.evaluation.judge.real_images import open_real_images, recipe_of
 
     if contender.pipe is judge.pipe:
         return judge

@@ -9,17 +9,13 @@ import pytest
 import torch
 
 from vqgen.config import Recipe, stage_fields
-from vqgen.costs import prior_costs, vqvae_costs
 from vqgen.data import ImageCounts
 from vqgen.models.classifier import Classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.order import CausalOrder
-from vqgen.runtime.compute import Compute
-from vqgen.runtime.machine import Machine
-from vqgen.sampling import weights_read
-from vqgen.stages.bookkeeping import StageRecord
-from vqgen.stages.estimates import (
+from vqgen.planning.costs import prior_costs, vqvae_costs
+from vqgen.planning.estimates import (
     SAMPLING_SHARE,
     SECONDS_PER_SAMPLED_TENSOR,
     SECONDS_PER_TENSOR,
@@ -28,7 +24,11 @@ from vqgen.stages.estimates import (
     sampling_seconds,
     training_seconds,
 )
-from vqgen.stages.planning import Planner, StagePlan
+from vqgen.planning.planner import Planner, StagePlan
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine
+from vqgen.sampling import weights_read
+from vqgen.stages.bookkeeping import StageRecord
 from vqgen.training.losses import nats_per_code
 from vqgen.training.optimization import make_optimizer
 

@@ -2,7 +2,7 @@ import torch
 from PIL import Image
 from scipy.stats import norm
 
-from vqgen.latent_pictures import between, manifold_points, plot_latents, save_manifold
+from vqgen.reports.latent_pictures import between, manifold_points, plot_latents, save_manifold
 
 
 def test_the_manifold_cuts_the_prior_into_equal_shares():

@@ -2,7 +2,7 @@ import torch
 
 from vqgen.config import AutoencoderConfig
 from vqgen.sampling import image_draws
-from vqgen.stages.fit_mixtures import fit_mixtures
+from vqgen.stages.autoencoder.mixtures import fit_mixtures
 
 
 def config(num_classes: int, components: int = 2) -> AutoencoderConfig:

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vqgen.baseline_costs import baseline_costs
 from vqgen.config import AutoencoderConfig, ClassifierConfig, PixelCNNConfig, VQVAEConfig
-from vqgen.costs import BACKWARD, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.models.autoencoders.kinds import build_baseline
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
+from vqgen.planning.baseline_costs import baseline_costs
+from vqgen.planning.costs import BACKWARD, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.training.losses import nats_per_code, vqvae_loss
 
 IMAGES = 3

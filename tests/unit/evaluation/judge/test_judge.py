@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from vqgen.codes import Codes
-from vqgen.commands.judging import Judge, Samples
-from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
+from vqgen.evaluation.judge.judge import Judge, Samples
+from vqgen.evaluation.judge.real_images import RealImages
 
 
 def images_of(codes, labels):

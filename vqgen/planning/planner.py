@@ -3,13 +3,11 @@
 from dataclasses import replace
 
 from vqgen.config import Level, PixelCNNConfig, Recipe, differences, stage_fields
-from vqgen.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
 from vqgen.errors import CheckpointError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.sampling import Filters, bytes_per_image
-from vqgen.stages.bookkeeping import read_record
-from vqgen.stages.estimates import (
+from vqgen.planning.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
+from vqgen.planning.estimates import (
     SECONDS_PER_IMAGE,
     SampleRequest,
     sampling_seconds,
@@ -17,7 +15,9 @@ from vqgen.stages.estimates import (
     tensors_of,
     without_weights,
 )
-from vqgen.stages.plans import RecipePlanner, StagePlan
+from vqgen.planning.plans import RecipePlanner, StagePlan
+from vqgen.sampling import Filters, bytes_per_image
+from vqgen.stages.bookkeeping import read_record
 from vqgen.training.schedule import contrasted_steps
 
 

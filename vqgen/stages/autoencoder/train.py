@@ -18,12 +18,12 @@ from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.randomness import derive_seed
-from vqgen.stages.assemble_baseline import write_baseline
-from vqgen.stages.autoencoder_pictures import save_pictures
+from vqgen.stages.autoencoder.assemble import write_baseline
+from vqgen.stages.autoencoder.latents import encode_images
+from vqgen.stages.autoencoder.mixtures import fit_mixtures
+from vqgen.stages.autoencoder.pictures import save_pictures
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
-from vqgen.stages.fit_mixtures import fit_mixtures
-from vqgen.stages.latents import encode_images
 from vqgen.training.image_objective import ImageObjective
 from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer

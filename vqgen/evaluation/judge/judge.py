@@ -11,14 +11,14 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from vqgen.codes import Codes
-from vqgen.commands.model_judging import ModelJudge
-from vqgen.commands.real_images import RealImages
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
 from vqgen.evaluation.comparison import compare_distributions, inception_scores
 from vqgen.evaluation.features import ClassifierSpace, Features, FeatureSpace, halves, load_features, save_features
 from vqgen.evaluation.figures import Figure, difference, figures_with_floor
+from vqgen.evaluation.judge.model_judge import ModelJudge
+from vqgen.evaluation.judge.real_images import RealImages
 from vqgen.evaluation.manifold import nearest
 from vqgen.evaluation.memorisation import memorisation
 from vqgen.evaluation.scores import accuracy, inception_score

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from vqgen.commands.contenders import Contender, _check_alike, short_names
+from vqgen.commands.compared_runs import Contender, _check_alike, short_names
 from vqgen.errors import ConfigError, DataError
 from vqgen.pipeline import VQGenPipeline
 

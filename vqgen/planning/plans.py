@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 from torch import nn
 
 from vqgen.config import BaselineRecipe, Recipe, TrainConfig
-from vqgen.costs import BACKWARD, Cost, classifier_costs
 from vqgen.data import ImageCounts
 from vqgen.models.classifiers import build_classifier
+from vqgen.planning.costs import BACKWARD, Cost, classifier_costs
+from vqgen.planning.estimates import size_of, tensors_of, training_seconds, without_weights
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
-from vqgen.stages.estimates import size_of, tensors_of, training_seconds, without_weights
 
 AnyOf = TypeVar("AnyOf", Recipe, BaselineRecipe)
 

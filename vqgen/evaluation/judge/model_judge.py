@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from vqgen.codes import Codes
-from vqgen.commands.real_images import RealImages
 from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, latent_likelihood
 from vqgen.evaluation.code_usage import code_usage
 from vqgen.evaluation.features import halves
 from vqgen.evaluation.figures import Figure, difference, figures_with_floor
+from vqgen.evaluation.judge.real_images import RealImages
 from vqgen.evaluation.likelihood import code_likelihood
 from vqgen.evaluation.reconstruction import reconstruction_errors
 from vqgen.models.autoencoders.latent_model import VariationalModel

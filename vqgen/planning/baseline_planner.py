@@ -1,10 +1,10 @@
 """What the run of a baseline will cost, stage by stage, before it begins."""
 
-from vqgen.baseline_costs import baseline_costs
 from vqgen.config import BaselineRecipe
 from vqgen.models.autoencoders.kinds import build_baseline
-from vqgen.stages.estimates import size_of, tensors_of, without_weights
-from vqgen.stages.plans import RecipePlanner, StagePlan
+from vqgen.planning.baseline_costs import baseline_costs
+from vqgen.planning.estimates import size_of, tensors_of, without_weights
+from vqgen.planning.plans import RecipePlanner, StagePlan
 
 
 class BaselinePlanner(RecipePlanner[BaselineRecipe]):

@@ -2,7 +2,7 @@
 
 from vqgen.pipeline import BaselinePipeline
 from vqgen.pipeline.baseline_parts import load_baseline
-from vqgen.report import save_generation
+from vqgen.reports.pictures import save_generation
 from vqgen.runtime.compute import Compute
 from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
 from vqgen.stages.context import RunContext

@@ -8,9 +8,9 @@ from vqgen.commands.arguments import sampling_options
 from vqgen.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from vqgen.commands.judging import Judge, Samples
     from vqgen.config import ClassifierSection
     from vqgen.evaluation.features import FeatureSpace
+    from vqgen.evaluation.judge.judge import Judge, Samples
     from vqgen.pipeline.base import ImagePipeline
     from vqgen.runtime.compute import Compute
 
@@ -31,8 +31,8 @@ def make_judge(
         CheckpointError: The checkpoint cannot be used.
         DataError: The real images are missing, or others than those of the training.
     """
-    from vqgen.commands.judging import Judge
-    from vqgen.commands.real_images import open_real_images
+    from vqgen.evaluation.judge.judge import Judge
+    from vqgen.evaluation.judge.real_images import open_real_images
     from vqgen.pipeline import open_pipeline
     from vqgen.runtime.compute import Compute
     from vqgen.runtime.processes import make_accelerator
@@ -70,8 +70,8 @@ def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object
     """Samples every label of a pipeline as the command line says; `changes` replace single arguments."""
     import torch
 
-    from vqgen.commands.judging import Samples
     from vqgen.data import to_tensor
+    from vqgen.evaluation.judge.judge import Samples
     from vqgen.pipeline import GenerationOutput
 
     wanted = argparse.Namespace(**(vars(arguments) | changes))
@@ -90,7 +90,7 @@ def draw(pipe: "ImagePipeline", arguments: argparse.Namespace, **changes: object
 
 def _section_of_score(pipe: "ImagePipeline", judging: "ImagePipeline | None", steps: int | None) -> "ClassifierSection":
     """The classifiers of the score: those of the recipe of the checkpoint that judges, so that several are alike."""
-    from vqgen.commands.real_images import recipe_of
+    from vqgen.evaluation.judge.real_images import recipe_of
 
     has_recipe = judging if judging is not None and "recipe.toml" in judging.parts.texts else pipe
     section = recipe_of(has_recipe).classifier_or_default

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vqgen.config import AnyRecipe
+    from vqgen.planning.plans import RecipePlanner, StagePlan
     from vqgen.runtime.compute import Compute
-    from vqgen.stages.plans import RecipePlanner, StagePlan
 
 
 def make_planner(recipe: "AnyRecipe", folder: Path, compute: "Compute", *, measure: bool = True) -> "RecipePlanner":
@@ -15,9 +15,9 @@ def make_planner(recipe: "AnyRecipe", folder: Path, compute: "Compute", *, measu
 
     from vqgen.config import BaselineRecipe
     from vqgen.data import count_images
+    from vqgen.planning.baseline_planner import BaselinePlanner
+    from vqgen.planning.planner import Planner
     from vqgen.runtime.machine import measure_machine
-    from vqgen.stages.baseline_planning import BaselinePlanner
-    from vqgen.stages.planning import Planner
 
     machine = measure_machine(compute.device, getattr(torch, compute.dtype)) if measure else None
     counts = count_images(recipe.data)

@@ -9,7 +9,7 @@ from torchvision.utils import make_grid
 from vqgen.codes import Codes
 from vqgen.data import LabelMap
 from vqgen.pipeline import GenerationOutput
-from vqgen.report import (
+from vqgen.reports.pictures import (
     image_grid,
     plot_losses,
     save_generation,

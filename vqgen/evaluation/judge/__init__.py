@@ -1,0 +1,1 @@
+"""The judge: one object that answers every question about a pipeline and its samples."""

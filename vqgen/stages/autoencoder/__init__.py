@@ -1,0 +1,1 @@
+"""The stage of the baselines, and what belongs to it."""
