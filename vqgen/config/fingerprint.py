@@ -7,6 +7,7 @@ from typing import Any
 
 from vqgen.config.base import Config, is_runtime_field, is_unchanged_added_field
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe, require_codes
+from vqgen.config.recipe import PriorSection
 
 _OF_CODES_ALONE = ("data.augmented_copies", "data.mirrored_copies")
 """Fields of [data] that say which copies of the images have codes; whatever trains on images never sees them."""
@@ -32,8 +33,18 @@ def stage_fields(recipe: AnyRecipe, stage: str) -> dict[str, Any]:
 
 
 def own_fields(fields: dict[str, Any], stage: str) -> dict[str, Any]:
-    """Those of the fields that `stage` depends on; records of earlier versions hold further ones."""
-    return {name: value for name, value in fields.items() if stage == "codes" or name not in _OF_CODES_ALONE}
+    """Returns the fields that `stage` depends on, under their present names.
+
+    Records of earlier versions hold further fields, and some under other names.
+    """
+    own = {name: value for name, value in fields.items() if stage == "codes" or name not in _OF_CODES_ALONE}
+    return dict(_present_name(name, value) for name, value in own.items())
+
+
+def _present_name(path: str, value: Any) -> tuple[str, Any]:
+    section, _, name = path.rpartition(".")
+    renamed = PriorSection.old_names.get(name) if section.startswith("priors.") else None
+    return (path, value) if renamed is None else (f"{section}.{renamed.name}", renamed.to_new(value))
 
 
 def _section_fields(recipe: AnyRecipe, stage: str) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 import difflib
 import tomllib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 from pydantic import ValidationError
 
+from vqgen.config.base import Config
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
 from vqgen.config.recipe import Recipe
-from vqgen.errors import ConfigError
+from vqgen.errors import ConfigError, VQGenWarning
 from vqgen.storage.files import write_text
 
 
@@ -62,9 +64,22 @@ def read_recipe(path: Path) -> AnyRecipe:
     return validate_recipe(document, origin=str(path))
 
 
-def validate_recipe(document: dict[str, Any], *, origin: str) -> AnyRecipe:
-    """Turns a parsed document to a recipe, a baseline's where it says [autoencoder]; `origin` names it in the error."""
+def validate_recipe(document: dict[str, Any], *, origin: str, warn: bool = True) -> AnyRecipe:
+    """Turns a parsed document into a recipe: that of a baseline if it has a section [autoencoder].
+
+    Args:
+        document: The recipe, section by section.
+        origin: Name of the recipe in errors and warnings.
+        warn: Warn of fields under their old names; no user can mend those in a folder that vqgen wrote.
+
+    Raises:
+        ConfigError: Fields are wrong: all of them at once, with their paths.
+    """
     kind = BaselineRecipe if "autoencoder" in document else Recipe
+    for path, renamed in _old_names(document, kind) if warn else ():
+        warnings.warn(
+            f"recipe {origin}: {path} is now called {renamed}; the old name will go", VQGenWarning, stacklevel=2
+        )
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -79,6 +94,28 @@ def save_recipe(recipe: AnyRecipe, path: Path) -> None:
     text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+
+
+def _old_names(document: Any, model: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the path and the new name of every field of a document that has an old name."""
+    if not isinstance(document, dict):
+        return
+    for name, value in document.items():
+        if name in model.old_names:
+            yield f"{prefix}{name}", model.old_names[name].name
+        elif name in model.model_fields:
+            section = section_of(model.model_fields[name].annotation)
+            for index, part in enumerate(value if isinstance(value, list | tuple) else []):
+                yield from _old_names(part, section, f"{prefix}{name}.{index}.")
+            if section is not None:
+                yield from _old_names(value, section, f"{prefix}{name}.")
+
+
+def section_of(annotation: Any) -> type[Config] | None:
+    """Returns the class of a section: of the field itself, of its entries, or of what it is unless it is absent."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := section_of(part))), None)
 
 
 def _describe(problem: Any, kind: type[AnyRecipe]) -> str:

@@ -3,12 +3,13 @@
 A model's `config.json` holds the `...Config`, so that the model can be rebuilt from its folder alone.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from vqgen.config.base import Config, added_field
+from vqgen.config.base import Config, Renamed, added_field
 
 Level = Literal["top", "middle", "bottom"]
 
@@ -78,6 +79,15 @@ class VQVAEConfig(VQVAESettings):
 class PriorSettings(Config):
     """The PixelCNN of one level."""
 
+    old_names: ClassVar[Mapping[str, Renamed]] = {
+        "hiding_keeps": Renamed(
+            "rescale",
+            to_new=lambda value: {"mean": True, "size": False}.get(value, value),
+            to_old=lambda value: "mean" if value else "size",
+        ),
+        "hiding_share": Renamed("input_dropout_share"),
+    }
+
     slope: int | Literal["raster"] = 2
     """The causal order: t = column + slope * row, or "raster"."""
     kernel_size: int = 5
@@ -97,12 +107,12 @@ class PriorSettings(Config):
     coarser_dropout: float = added_field(0.0, ge=0, lt=1)
     """Share of the coarser codes that a training step hides: they tell training images apart, so a prior learns by
     heart what follows them. The coarsest level has no use for it."""
-    hiding_keeps: Literal["mean", "size"] = added_field("mean")
-    """What hiding codes keeps: "mean" makes the seen ones larger in training, so that their mean over steps is that of
-    sampling (dropout as usual); "size" leaves them. With "size" a prior takes more notice of what it has drawn: samples
-    are more varied and guidance does more, but unguided more of them are of another label."""
-    hiding_share: float = added_field(1.0, gt=0, le=1)
-    """Share of the training steps, the first ones, that hide codes. The last ones see all, as sampling does."""
+    rescale: bool = added_field(True)
+    """Make the codes that are not dropped larger in training, so that their mean over steps is that of sampling, as
+    dropout usually does. Without it a prior takes more notice of what it has drawn: samples are more varied, guidance
+    does more, and more unguided samples are of another label."""
+    input_dropout_share: float = added_field(1.0, gt=0, le=1)
+    """Share of the training steps, the first ones, that drop codes. The last ones see all codes, as sampling does."""
     label_dropout: float = Field(0.1, ge=0, lt=1)
     """Share of training images whose label becomes the null label."""
     label_contrast: float = added_field(0.0, ge=0)
@@ -165,6 +175,11 @@ class ClassifierConfig(ClassifierSettings):
 class PixelCNNConfig(PriorSettings):
     """A PixelCNN that can be built."""
 
+    old_names: ClassVar[Mapping[str, Renamed]] = {
+        **PriorSettings.old_names,
+        "is_told_mirrored": Renamed("mirror_conditioned"),
+    }
+
     level: Level
     """Name of the level whose codes it models."""
     height: int = Field(gt=0)
@@ -179,8 +194,8 @@ class PixelCNNConfig(PriorSettings):
     """Rows of the coarser codes that condition it; 0 at the coarsest level."""
     coarser_width: int = Field(0, ge=0)
     """Columns of the coarser codes; 0 at the coarsest level."""
-    is_told_mirrored: bool = added_field(False)
-    """Whether it was trained on mirrored images too, and told which."""
+    mirror_conditioned: bool = added_field(False)
+    """Whether it was trained on mirrored images too, with an embedding that marks them."""
 
     @property
     def is_conditioned(self) -> bool:

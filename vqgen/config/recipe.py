@@ -155,5 +155,5 @@ class Recipe(CommonRecipe):
             num_classes=num_classes,
             coarser_height=coarser,
             coarser_width=coarser,
-            is_told_mirrored=self.data.mirrored_copies,
+            mirror_conditioned=self.data.mirrored_copies,
         )

@@ -39,7 +39,7 @@ def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | No
             {
                 "format_version": FORMAT_VERSION,
                 "class": type(model).__name__,
-                "config": CONFIGS[type(model)].model_validate(model.config).model_dump(mode="json"),
+                "config": CONFIGS[type(model)].model_validate(model.config).stored(),
                 "made_from": dict(made_from or {}),
             },
         )

@@ -39,7 +39,8 @@ class PixelCNN(nn.Module):
         config: The same.
         order: The causal order that the model is trained and sampled in.
         null_label: The label that stands for "no label": `config.num_classes`.
-        hides_codes: Whether training hides codes; who trains sets it (`config.hiding_share`).
+        input_dropout: Whether training drops codes from the input; the training loop sets it, see
+            `config.input_dropout_share`.
 
     Raises:
         ValueError: The grid is no whole multiple of the coarser one.
@@ -54,7 +55,7 @@ class PixelCNN(nn.Module):
         self.config = config
         self.order = CausalOrder(config.height, config.width, config.slope)
         self.null_label = config.num_classes
-        self.hides_codes = True
+        self.input_dropout = True
         channels = config.channels
         self.embedding = nn.Embedding(config.codebook_size, channels)
         self.first = self._convolution(channels, strict=True)
@@ -62,7 +63,7 @@ class PixelCNN(nn.Module):
         self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
         self.columns = nn.Parameter(0.5 * torch.randn(config.width, channels))
         self.label_embedding = nn.Embedding(config.num_classes + 1, channels)
-        self.mirrored_embedding = nn.Parameter(torch.zeros(channels)) if config.is_told_mirrored else None
+        self.mirrored_embedding = nn.Parameter(torch.zeros(channels)) if config.mirror_conditioned else None
         self.blocks = nn.ModuleList(
             GatedBlock(self._convolution(2 * channels, strict=False), config.dropout, conditioned=config.is_conditioned)
             for _ in range(config.layers)
@@ -118,7 +119,7 @@ class PixelCNN(nn.Module):
         if coarser is None:
             return None
         _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
-        hidden = self._hide_codes(self.coarser_embedding(coarser), config.coarser_dropout)
+        hidden = self._drop_codes(self.coarser_embedding(coarser), config.coarser_dropout)
         embedded = rearrange(hidden, "b h w c -> b c h w")
         return self.upsample(self.coarser_stack(embedded))
 
@@ -135,7 +136,7 @@ class PixelCNN(nn.Module):
             codes: Codes in [0, K). What stands at a position changes no logits of its own or of smaller times.
             labels: In [0, num_classes]; -1 and `num_classes` both say that there is no label. None for none at all.
             condition: What `encode_condition` returned.
-            mirrored: Which images are mirrored, for a model that is told (`config.is_told_mirrored`); None for none.
+            mirrored: Which images are mirrored, for a model that is told (`config.mirror_conditioned`); None for none.
 
         Returns:
             Unnormalised log probabilities.
@@ -145,7 +146,7 @@ class PixelCNN(nn.Module):
         """
         _check_codes("codes", codes, self.config.height, self.config.width)
         self._check_condition(condition, len(codes))
-        embedded = self._hide_codes(self.embedding(codes), self.config.code_dropout)
+        embedded = self._drop_codes(self.embedding(codes), self.config.code_dropout)
         label = self.embed_labels(labels, len(codes))
         if mirrored is not None:
             label = label + self._embed_mirrored(mirrored)
@@ -222,11 +223,11 @@ class PixelCNN(nn.Module):
         log_probabilities = self(codes, labels, condition).double().log_softmax(dim=1)
         return log_probabilities.gather(1, codes[:, None]).sum(dim=(1, 2, 3))
 
-    def _hide_codes(self, embedded: Float[Tensor, "b h w c"], share: float) -> Float[Tensor, "b h w c"]:
+    def _drop_codes(self, embedded: Float[Tensor, "b h w c"], share: float) -> Float[Tensor, "b h w c"]:
         """Hides whole codes in training, and keeps of the others what the configuration says."""
-        if not (self.training and self.hides_codes) or share == 0:
+        if not (self.training and self.input_dropout) or share == 0:
             return embedded
-        if self.config.hiding_keeps == "mean":
+        if self.config.rescale:
             return F.dropout1d(embedded.flatten(1, 2), share).unflatten(1, embedded.shape[1:3])
         return embedded * (torch.rand_like(embedded[..., :1]) >= share)
 

@@ -23,7 +23,7 @@ from vqgen.stages.gate import check_codes
 from vqgen.training.losses import label_contrast, nats_of_images, nats_per_code
 from vqgen.training.metrics_log import read_metrics
 from vqgen.training.objective import Objective, Session
-from vqgen.training.schedule import contrasted_steps, guide_step, hiding_steps, training_order
+from vqgen.training.schedule import contrasted_steps, guide_step, input_dropout_steps, training_order
 from vqgen.training.trainer import Trainer
 
 _VALIDATION_BATCH = 64
@@ -38,7 +38,7 @@ class PriorObjective(Objective):
         compute: Number format of the computation.
         rank: This process.
         world_size: All processes.
-        hiding_steps: Steps, the first ones, that hide codes; None for all.
+        input_dropout_steps: Steps, the first ones, that drop codes from the input; None for all.
     """
 
     monitor = "nats_per_code"
@@ -50,16 +50,16 @@ class PriorObjective(Objective):
         compute: Compute,
         rank: int,
         world_size: int,
-        hiding_steps: int | None = None,
+        input_dropout_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.model: PixelCNN = model
         self._store, self._compute, self._rank, self._world_size = store, compute, rank, world_size
-        self._hiding_steps = hiding_steps
+        self._input_dropout_steps = input_dropout_steps
 
     def begin_step(self, step: int, seed: int) -> None:
-        """Has the model hide codes, or not any more."""
-        self.model.hides_codes = self._hiding_steps is None or step < self._hiding_steps
+        """Turns the dropout of codes on, or off for the last steps."""
+        self.model.input_dropout = self._input_dropout_steps is None or step < self._input_dropout_steps
 
     def forward(
         self,
@@ -85,7 +85,7 @@ class PriorObjective(Objective):
         return (nats + weighted) * per_code, self._parts(nats * per_code, contrast)
 
     def _logits(self, codes: Tensor, coarser: Tensor | None, labels: Tensor, mirrored: Tensor) -> Tensor:
-        told = mirrored if self.model.config.is_told_mirrored else None
+        told = mirrored if self.model.config.mirror_conditioned else None
         return self.model(codes, labels, self.model.encode_condition(coarser), told)
 
     def _parts(self, nats: Tensor, contrast: Tensor) -> dict[str, Tensor]:
@@ -223,7 +223,7 @@ def fit_prior(
     model = PixelCNN(config)
     num_images = sum(store.info.counts.get(split, 0) for split in TRAINING_SPLITS)
     order = training_order(train, num_images, seed, world_size)
-    objective = PriorObjective(model, store, compute, rank, world_size, hiding_steps(config, order.num_steps))
+    objective = PriorObjective(model, store, compute, rank, world_size, input_dropout_steps(config, order.num_steps))
     contrast = _contrast(config, store, order.num_steps)
     batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
     snapshot_step = guide_step(guide_share, order.num_steps)

@@ -27,9 +27,9 @@ def training_order(train: TrainConfig, num_images: int, seed: int, world_size: i
     return TrainingOrder(num_images, train.batch_size, derive_seed(seed, "order"), max(total, world_size))
 
 
-def hiding_steps(config: PriorSettings, num_steps: int) -> int:
-    """How many steps of a prior's training, the first ones, hide codes from it."""
-    return math.ceil(config.hiding_share * num_steps)
+def input_dropout_steps(config: PriorSettings, num_steps: int) -> int:
+    """Counts the steps of a prior's training, the first ones, that drop codes from its input."""
+    return math.ceil(config.input_dropout_share * num_steps)
 
 
 def guide_step(guide_share: float, num_steps: int) -> int | None:

@@ -186,7 +186,7 @@ def test_labels_and_the_null_label():
 
 
 def test_mirrored_images_are_told_apart_by_a_model_that_is_told_and_by_no_other():
-    model, codes = make(is_told_mirrored=True), draw_codes(make(), 3)
+    model, codes = make(mirror_conditioned=True), draw_codes(make(), 3)
     plain = model(codes, None, None)
     told = model(codes, None, None, torch.tensor([False, True, False]))
     assert torch.equal(told[[0, 2]], plain[[0, 2]])
@@ -199,7 +199,7 @@ def test_mirrored_images_are_told_apart_by_a_model_that_is_told_and_by_no_other(
 
 
 def test_a_model_begins_without_a_difference_for_mirrored_images_and_learns_it():
-    model, codes = make(randomise=False, is_told_mirrored=True), draw_codes(make(), 2)
+    model, codes = make(randomise=False, mirror_conditioned=True), draw_codes(make(), 2)
     mirrored = torch.tensor([True, False])
     with torch.no_grad():
         model.output[-1].weight.normal_()
@@ -248,12 +248,12 @@ def test_dropout_and_modes():
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
-SEEN = pytest.mark.parametrize(("keeps", "factor"), [("mean", 1 / 0.75), ("size", 1.0)])
+SEEN = pytest.mark.parametrize(("rescale", "factor"), [(True, 1 / 0.75), (False, 1.0)])
 
 
 @SEEN
-def test_code_dropout_hides_whole_codes_in_training_only(keeps, factor):
-    model = make(code_dropout=0.25, hiding_keeps=keeps)
+def test_code_dropout_hides_whole_codes_in_training_only(rescale, factor):
+    model = make(code_dropout=0.25, rescale=rescale)
     codes = draw_codes(model, 200)
     shown: list[torch.Tensor] = []
     model.first.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
@@ -267,9 +267,9 @@ def test_code_dropout_hides_whole_codes_in_training_only(keeps, factor):
 
 
 @SEEN
-def test_coarser_dropout_hides_whole_codes_in_training_only(keeps, factor):
+def test_coarser_dropout_hides_whole_codes_in_training_only(rescale, factor):
     changes = {"coarser_height": 4, "coarser_width": 5, "conditioning_layers": 0}
-    model, all_seen = make(coarser_dropout=0.25, hiding_keeps=keeps, **changes), make(**changes)
+    model, all_seen = make(coarser_dropout=0.25, rescale=rescale, **changes), make(**changes)
     coarser = torch.randint(6, (200, 4, 5), generator=torch.Generator().manual_seed(0))
     whole = all_seen.encode_condition(coarser) - all_seen.upsample.bias[:, None, None]
     assert torch.equal(model.encode_condition(coarser), all_seen.encode_condition(coarser))

@@ -81,7 +81,7 @@ def test_a_prior_without_the_contrast_has_no_other_figures():
     assert parts == {}
 
 
-HIDING = {"dropout": 0.0, "code_dropout": 0.5, "coarser_dropout": 0.5, "hiding_keeps": "size"}
+HIDING = {"dropout": 0.0, "code_dropout": 0.5, "coarser_dropout": 0.5, "rescale": False}
 
 
 def test_the_first_steps_hide_codes_and_the_others_see_what_sampling_does():
@@ -108,7 +108,7 @@ def test_hiding_stops_after_its_share_of_a_training(tmp_path):
     finish_store(tmp_path / "codes", info)
 
     def losses(share: float, folder: Path) -> list[float]:
-        config = make_prior("bottom", **HIDING, hiding_share=share).config
+        config = make_prior("bottom", **HIDING, input_dropout_share=share).config
         session = Session("prior-bottom", 0, Accelerator(cpu=True), folder, quiet=True)
         fit_prior(config, TrainConfig(steps=6, batch_size=8), CodeStore(tmp_path / "codes"), session, CPU64)
         return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]

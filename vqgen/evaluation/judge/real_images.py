@@ -51,7 +51,7 @@ def recipe_of(pipe: "ImagePipeline") -> "AnyRecipe":
             f"pipeline {pipe.parts.name!r}: has no recipe.toml, so its held-out images are not known; "
             "give a run folder, or a pipeline folder as a run wrote it"
         )
-    return validate_recipe(tomllib.loads(text), origin=f"of pipeline {pipe.parts.name!r}")
+    return validate_recipe(tomllib.loads(text), origin=f"of pipeline {pipe.parts.name!r}", warn=False)
 
 
 def open_real_images(
