@@ -11,13 +11,14 @@ from vqgen.data.code_store import (
 )
 from vqgen.data.counting import ImageCounts, count_images
 from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
-from vqgen.data.label_map import LabelMap
+from vqgen.data.label_map import Label, LabelMap
 from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
+from vqgen.data.pixels import image_pixels, model_pixels, to_float, to_pil, to_tensor, to_uint8
 from vqgen.data.readable import check_readable
 from vqgen.data.reading import IMAGE_SUFFIXES, find_files, find_images, normalize_mode, read_image
 from vqgen.data.sources import open_images
 from vqgen.data.training_order import TrainingOrder
-from vqgen.data.transforms import evaluation_transform, to_float, to_pil, to_tensor, to_uint8, training_transform
+from vqgen.data.transforms import evaluation_transform, training_transform
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -30,6 +31,7 @@ __all__ = [
     "ImageCounts",
     "ImageSet",
     "ImageSplits",
+    "Label",
     "LabelMap",
     "ShardContent",
     "StoreInfo",
@@ -41,6 +43,8 @@ __all__ = [
     "find_files",
     "find_images",
     "finish_store",
+    "image_pixels",
+    "model_pixels",
     "normalize_mode",
     "open_images",
     "read_image",

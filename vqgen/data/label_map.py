@@ -7,6 +7,9 @@ from difflib import get_close_matches
 
 from vqgen.errors import DataError
 
+Label = str | int
+"""A label: a name, or an index as a number or in digits."""
+
 _NAMES_SHOWN = 5
 
 
@@ -28,7 +31,7 @@ class LabelMap:
     def __len__(self) -> int:
         return len(self.names)
 
-    def index(self, label: str | int) -> int:
+    def index(self, label: Label) -> int:
         """Looks up one label.
 
         Args:
@@ -57,7 +60,7 @@ class LabelMap:
             raise DataError(self._unknown(label))
         return index
 
-    def resolve(self, labels: str | int | Sequence[str | int]) -> list[int]:
+    def resolve(self, labels: Label | Sequence[Label]) -> list[int]:
         """Looks up several labels.
 
         Args:
@@ -73,7 +76,7 @@ class LabelMap:
             return [self.index(labels)]  # pyright: ignore[reportArgumentType]  # a sequence went the other way
         return [self.index(label) for label in labels]  # pyright: ignore[reportGeneralTypeIssues]
 
-    def _unknown(self, label: str | int) -> str:
+    def _unknown(self, label: Label) -> str:
         if not self.names:
             return f"label {label!r} cannot be looked up: these images have no labels"
         near = get_close_matches(str(label).casefold(), [name.casefold() for name in self.names], n=3)

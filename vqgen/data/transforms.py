@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
 from vqgen.config import DataConfig
+from vqgen.data.pixels import to_tensor
 from vqgen.data.reading import normalize_mode
 
 
@@ -126,31 +127,3 @@ def _deform(image: UInt8[Tensor, "c h w"], degrees: float, scale: float, shears:
     # It turns clockwise; degrees count the other way, as those of `rotate` do.
     deformed = F.affine(padded, -degrees, [0, 0], scale, shears, interpolation=InterpolationMode.BILINEAR)
     return F.center_crop(deformed, list(image.shape[-2:]))
-
-
-def to_float(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Scales 0..255 to [-1, 1]: x / 127.5 - 1, in float32."""
-    return images.to(torch.float32) / 127.5 - 1
-
-
-def to_uint8(images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
-    """Scales [-1, 1] to 0..255, rounded; values outside are clamped. The inverse of `to_float`, exactly."""
-    return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def to_tensor(picture: Image.Image) -> UInt8[Tensor, "c h w"]:
-    """Copies the pixels of a picture of mode `L` or `RGB`."""
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels.view(picture.height, picture.width, -1).permute(2, 0, 1)
-
-
-def to_pil(images: UInt8[Tensor, "b c h w"]) -> list[Image.Image]:
-    """Turns a batch into pictures, `L` for one channel and `RGB` for three.
-
-    Raises:
-        ValueError: The batch is not uint8 `(b, 1 or 3, h, w)`.
-    """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(f"images should be uint8 (b, 1 or 3, h, w), found {images.dtype} {tuple(images.shape)}")
-    pixels = images.detach().cpu().permute(0, 2, 3, 1).contiguous().numpy()
-    return [Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture) for picture in pixels]

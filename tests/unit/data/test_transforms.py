@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import CenterCrop, Compose, InterpolationMode, PI
 from torchvision.transforms.v2 import functional as F
 
 from vqgen.config import DataConfig
-from vqgen.data import evaluation_transform, to_float, to_pil, to_tensor, to_uint8, training_transform
+from vqgen.data import evaluation_transform, to_pil, training_transform
 
 
 def config(**fields: Any) -> DataConfig:
@@ -171,42 +171,3 @@ def test_one_option_leaves_the_draws_of_another() -> None:
 def test_transforms_can_be_pickled() -> None:
     image, transform = noise(20, 20), training_transform(config(random_crop=0.5))
     assert torch.equal(pickle.loads(pickle.dumps(transform))(image, 3), transform(image, 3))
-
-
-def test_every_byte_comes_back() -> None:
-    values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    scaled = to_float(values)
-    assert scaled.dtype == torch.float32
-    assert (scaled.min(), scaled.max()) == (-1, 1)
-    assert torch.equal(to_uint8(scaled), values)
-    assert torch.equal(to_uint8(scaled.double()), values)
-
-
-def test_values_outside_are_clamped_and_others_rounded() -> None:
-    values = torch.tensor([-3.0, 3.0, -1 + 0.4 / 127.5, -1 + 0.6 / 127.5]).reshape(1, 1, 1, 4)
-    assert to_uint8(values).flatten().tolist() == [0, 255, 0, 1]
-
-
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_pictures_come_back(channels: int, mode: str) -> None:
-    images = torch.randint(0, 256, (2, channels, 4, 5), dtype=torch.uint8)
-    pictures = to_pil(images)
-    assert [picture.mode for picture in pictures] == [mode, mode]
-    assert torch.equal(torch.stack([F.pil_to_tensor(picture) for picture in pictures]), images)
-
-
-@pytest.mark.parametrize(
-    "images", [torch.zeros(1, 3, 2, 2), torch.zeros(3, 2, 2).byte(), torch.zeros(1, 2, 2, 2).byte()]
-)
-def test_what_is_no_batch_of_pictures_is_refused(images: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"uint8 \(b, 1 or 3, h, w\), found"):
-        to_pil(images)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_picture_becomes_the_tensor_that_torchvision_makes_of_it(mode: str) -> None:
-    picture = Image.effect_noise((7, 5), 100).convert(mode)
-    found = to_tensor(picture)
-    assert torch.equal(found, F.pil_to_tensor(picture))
-    found.zero_()  # a copy: the picture is as it was
-    assert np.asarray(picture).any()
