@@ -62,7 +62,7 @@ def checksums(
                     for row in range(batch):
                         found[name][row] = zlib.crc32(np.ascontiguousarray(frequencies[:, row]), found[name][row])
                 inside = slice(bounds[step], bounds[step + 1])
-                evaluator.put(step, torch.from_numpy(np.ascontiguousarray(codes[:, inside].T)).to(device))
+                evaluator.append(step, torch.from_numpy(np.ascontiguousarray(codes[:, inside].T)).to(device))
         for name in functions:
             results[name] += found[name][: len(tiles.codes) - begin]
     return results, _by_tile(all_logits, prior.order.num_steps)

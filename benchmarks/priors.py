@@ -13,7 +13,7 @@ from vqgen.order import Slope
 from vqgen.planning.costs import prior_costs
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
-from vqgen.sampling import Filters, ImageNoise, LevelSample, Sampler
+from vqgen.sampling import LevelParams, ImageNoise, LevelSample, Sampler
 
 SIZES: dict[str, dict[str, Any]] = {
     "3M": {"channels": 128, "layers": 5, "attention_every": 5},
@@ -53,7 +53,7 @@ class Request:
         """Samples the level, from its coarser codes on."""
         with torch.no_grad(), self.compute.autocast():
             noise = ImageNoise(0, range(self.batch), self.compute.device)
-            return sampler.sample(self.prior, self._labels(), self._condition(), noise, Filters())
+            return sampler.sample(self.prior, self._labels(), self._condition(), noise, LevelParams())
 
     def forward(self) -> Callable[[], Tensor]:
         """Returns a call that evaluates the whole grid once, as the plain sampler does for each step."""

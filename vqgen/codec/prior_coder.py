@@ -109,7 +109,7 @@ class PriorCoder:
 
     def _put(self, evaluator: StepEvaluator, step: int, codes: NDArray[np.int64]) -> None:
         in_step = torch.from_numpy(np.ascontiguousarray(codes.T))
-        evaluator.put(step, in_step.to(self.prior.embedding.weight.device))
+        evaluator.append(step, in_step.to(self.prior.embedding.weight.device))
 
     def _coarser(self, streams: Sequence[TileStream], rows: _Rows) -> NDArray[np.int64] | None:
         config = self.prior.config

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.sampling.filters import Filters
 from vqgen.sampling.guidance import Guide, forward_passes
+from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
 from vqgen.sampling.step_evaluator import StepEvaluator
@@ -18,7 +18,7 @@ from vqgen.sampling.step_evaluator import StepEvaluator
 class CachedSampler:
     """Samples a level from what it keeps of earlier steps: the codes of `PlainSampler`, but for rounding."""
 
-    keeps_levels = False
+    holds_memory = False
 
     def sample(
         self,
@@ -26,7 +26,7 @@ class CachedSampler:
         labels: Int[Tensor, " b"],
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
-        filters: Filters,
+        params: LevelParams,
         guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
@@ -34,7 +34,7 @@ class CachedSampler:
         in_order_time = torch.empty(len(noise), order.num_positions, dtype=torch.int64, device=device)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
         dtype = autocast_dtype(device)
-        passes = forward_passes(prior, labels, condition, filters, guide)
+        passes = forward_passes(prior, labels, condition, params, guide)
         level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
         with (
             evaluation(*(each.prior for each in passes)),
@@ -49,9 +49,9 @@ class CachedSampler:
                     for part in evaluator.logits(step).transpose(0, 1).chunk(each.copies)
                 ]
                 gumbel = level_noise.gumbel(int(end - begin))
-                codes, log_probabilities = choose(logits, gumbel, filters)
+                codes, log_probabilities = choose(logits, gumbel, params)
                 for evaluator, each in zip(evaluators, passes, strict=True):
-                    evaluator.put(step, codes.T.repeat(1, each.copies))
+                    evaluator.append(step, codes.T.repeat(1, each.copies))
                 in_order_time[:, begin:end] = codes
                 log_likelihood += log_probabilities.sum(dim=1)
         return LevelSample(to_grid(prior, in_order_time), log_likelihood)

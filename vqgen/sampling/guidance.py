@@ -1,7 +1,7 @@
 """Guidance: the logits with a label, moved away from those without one, or from those of an earlier prior.
 
     prior, label      -->  logits  --+
-    prior, no label   -->  logits  --+--> guided_logits --> filters
+    prior, no label   -->  logits  --+--> guided_logits --> LevelParams.apply
     guide, label      -->  logits  --+
 
 Legend: `b` images, `c` channels, `h w` grid, `k` codebook entries.
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.sampling.filters import Filters
+from vqgen.sampling.level_params import LevelParams
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,26 @@ def forward_passes(
     prior: PixelCNN,
     labels: Int[Tensor, " b"],
     condition: Float[Tensor, "b c h w"] | None,
-    filters: Filters,
+    params: LevelParams,
     guide: Guide | None,
 ) -> list[ForwardPass]:
     """What a step has to evaluate so that `guided_logits` has its logits, in its order.
 
     Raises:
-        ValueError: The filters ask for a guide, and there is none.
+        ValueError: The parameters ask for a guide, and there is none.
     """
     of_prior = ForwardPass(prior, labels, condition)
-    if filters.is_guided:
+    if params.is_guided:
         both = torch.cat([labels, torch.full_like(labels, prior.null_label)])
         of_prior = ForwardPass(prior, both, None if condition is None else torch.cat([condition, condition]), copies=2)
-    if not filters.is_autoguided:
+    if not params.is_autoguided:
         return [of_prior]
     if guide is None:
-        raise ValueError(f"guide should be given at autoguidance_scale {filters.autoguidance_scale:g}, found None")
+        raise ValueError(f"guide should be given at autoguidance_scale {params.autoguidance_scale:g}, found None")
     return [of_prior, ForwardPass(guide.prior, labels, guide.condition)]
 
 
-def guided_logits(logits: Sequence[Float[Tensor, "*b k"]], filters: Filters) -> Float[Tensor, "*b k"]:
+def guided_logits(logits: Sequence[Float[Tensor, "*b k"]], params: LevelParams) -> Float[Tensor, "*b k"]:
     """Combines logits to those of p(code | label) times two ratios, unnormalised.
 
     The ratios are (p(code | label) / p(code))^(s - 1) and (p(code | label) / g(code | label))^(a - 1) for a guide g. At
@@ -79,18 +79,18 @@ def guided_logits(logits: Sequence[Float[Tensor, "*b k"]], filters: Filters) -> 
     from what the guide would rather draw.
 
     Args:
-        logits: Those given the label; then, where the filters ask for them, those given the null label, and those of
+        logits: Those given the label; then, where the parameters ask for them, those given the null label, and those of
             the guide.
-        filters: The scales: s is `guidance_scale`, a `autoguidance_scale`.
+        params: The scales: s is `guidance_scale`, a `autoguidance_scale`.
 
     Source: classifier-free guidance is equation 6 of Ho and Salimans 2022, arXiv 2207.12598, with s = 1 + w;
     autoguidance is section 4 of Karras et al. 2024, arXiv 2406.02507. Here the scores are logits.
     """
     conditional, *others = logits
     wanted = conditional
-    if filters.is_guided:
+    if params.is_guided:
         unconditional = others.pop(0)
-        wanted = unconditional + filters.guidance_scale * (conditional - unconditional)
-    if filters.is_autoguided:
-        wanted = wanted + (filters.autoguidance_scale - 1) * (conditional - others.pop(0))
+        wanted = unconditional + params.guidance_scale * (conditional - unconditional)
+    if params.is_autoguided:
+        wanted = wanted + (params.autoguidance_scale - 1) * (conditional - others.pop(0))
     return wanted

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vqgen.codes import Codes
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.sampling.filters import Filters
 from vqgen.sampling.guidance import Guide
+from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import Sampler, evaluation
 
@@ -23,7 +23,7 @@ def sample_codes(
     *,
     seed: int,
     image_indices: Sequence[int],
-    filters: Sequence[Filters],
+    params: Sequence[LevelParams],
     sampler: Sampler,
     batch_size: int,
     guides: Mapping[str, PixelCNN] | None = None,
@@ -38,7 +38,7 @@ def sample_codes(
         labels: In [-1, num_classes]; -1 and `prior.null_label` both say that there is no label.
         seed: Seed of the request.
         image_indices: Place of each image in the flattened request, one per label.
-        filters: One per level.
+        params: One per level.
         sampler: How a level is sampled.
         batch_size: Images sampled at once, at least 1.
         guides: Level -> the guide of its prior, for the levels that are autoguided.
@@ -51,7 +51,7 @@ def sample_codes(
     Raises:
         ValueError: The arguments do not fit together.
     """
-    _check_levels(priors, filters)
+    _check_levels(priors, params)
     _check_images(labels, image_indices, batch_size, priors[0].null_label)
     labels = labels.to(priors[0].embedding.weight.device)
     parts: list[Codes] = []
@@ -59,7 +59,7 @@ def sample_codes(
     for begin in range(0, len(labels), batch_size):
         noise = ImageNoise(seed, image_indices[begin : begin + batch_size], labels.device)
         codes, log_likelihood = _sample_batch(
-            priors, labels[begin : begin + batch_size], noise, filters, sampler, guides or {}
+            priors, labels[begin : begin + batch_size], noise, params, sampler, guides or {}
         )
         parts.append(codes)
         log_likelihoods.append(log_likelihood)
@@ -72,18 +72,18 @@ def _sample_batch(
     priors: Sequence[PixelCNN],
     labels: Tensor,
     noise: ImageNoise,
-    filters: Sequence[Filters],
+    params: Sequence[LevelParams],
     sampler: Sampler,
     guides: Mapping[str, PixelCNN],
 ) -> tuple[Codes, Tensor]:
     grids: dict[str, Tensor] = {}
     log_likelihood = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
     coarser = None
-    for prior, level_filters in zip(priors, filters, strict=True):
+    for prior, level_params in zip(priors, params, strict=True):
         with evaluation(prior):
             condition = prior.encode_condition(coarser)
-        guide = _guide_of(guides.get(prior.config.level), coarser) if level_filters.is_autoguided else None
-        sample = sampler.sample(prior, labels, condition, noise, level_filters, guide)
+        guide = _guide_of(guides.get(prior.config.level), coarser) if level_params.is_autoguided else None
+        sample = sampler.sample(prior, labels, condition, noise, level_params, guide)
         grids[prior.config.level] = coarser = sample.codes
         log_likelihood += sample.log_likelihood
     return Codes(grids), log_likelihood
@@ -96,11 +96,11 @@ def _guide_of(prior: PixelCNN | None, coarser: Tensor | None) -> Guide | None:
         return Guide(prior, prior.encode_condition(coarser))
 
 
-def _check_levels(priors: Sequence[PixelCNN], filters: Sequence[Filters]) -> None:
+def _check_levels(priors: Sequence[PixelCNN], params: Sequence[LevelParams]) -> None:
     if not priors:
         raise ValueError("priors should be at least one, found none")
-    if len(filters) != len(priors):
-        raise ValueError(f"filters should be one per level, {len(priors)}, found {len(filters)}")
+    if len(params) != len(priors):
+        raise ValueError(f"params should be one per level, {len(priors)}, found {len(params)}")
     if len({prior.null_label for prior in priors}) > 1:
         raise ValueError(f"priors should share num_classes, found {[prior.null_label for prior in priors]}")
     expected = (0, 0)

@@ -19,7 +19,7 @@ def images_that_fit(
     element_size: int = 4,
     copies: int = 1,
     *,
-    keeps_levels: bool = False,
+    holds_memory: bool = False,
 ) -> int:
     """How many images can be sampled at once.
 
@@ -28,13 +28,13 @@ def images_that_fit(
         max_memory: Bytes that sampling may take.
         element_size: As in `bytes_per_image`.
         copies: How often each image is evaluated: once more with guidance, and once more with autoguidance.
-        keeps_levels: As in `Sampler`.
+        holds_memory: As in `Sampler`.
 
     Raises:
         ConfigError: Not even one image fits.
     """
     of_levels = [copies * bytes_per_image(config, element_size) for config in configs]
-    needed = sum(of_levels) if keeps_levels else max(of_levels)
+    needed = sum(of_levels) if holds_memory else max(of_levels)
     images = int(_SHARE * max_memory) // needed
     if images < 1:
         raise ConfigError(

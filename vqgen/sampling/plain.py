@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.sampling.filters import Filters
 from vqgen.sampling.guidance import Guide, forward_passes
+from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
 from vqgen.sampling.sampler import LevelSample, choose, evaluation
 
@@ -18,7 +18,7 @@ from vqgen.sampling.sampler import LevelSample, choose, evaluation
 class PlainSampler:
     """Samples a level by evaluating the whole grid once per step of the order."""
 
-    keeps_levels = False
+    holds_memory = False
 
     def sample(
         self,
@@ -26,7 +26,7 @@ class PlainSampler:
         labels: Int[Tensor, " b"],
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
-        filters: Filters,
+        params: LevelParams,
         guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
@@ -34,7 +34,7 @@ class PlainSampler:
         codes = torch.zeros(len(noise), order.height, order.width, dtype=torch.int64, device=device)
         flat = codes.view(len(noise), -1)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
-        passes = forward_passes(prior, labels, condition, filters, guide)
+        passes = forward_passes(prior, labels, condition, params, guide)
         level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
         with evaluation(*(each.prior for each in passes)):
             for positions in order.steps():
@@ -43,6 +43,6 @@ class PlainSampler:
                 for each in passes:
                     of_grid = each.prior(codes.repeat(each.copies, 1, 1), each.labels, each.condition)
                     logits += rearrange(of_grid, "b k h w -> b (h w) k")[:, step].chunk(each.copies)
-                flat[:, step], log_probabilities = choose(logits, level_noise.gumbel(len(positions)), filters)
+                flat[:, step], log_probabilities = choose(logits, level_noise.gumbel(len(positions)), params)
                 log_likelihood += log_probabilities.sum(dim=1)
         return LevelSample(codes, log_likelihood)

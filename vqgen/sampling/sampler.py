@@ -13,8 +13,8 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.sampling.filters import Filters
 from vqgen.sampling.guidance import Guide, guided_logits
+from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
 
 
@@ -25,7 +25,7 @@ class LevelSample:
     Attributes:
         codes: int64 `(b, h, w)`, in [0, K).
         log_likelihood: float64 `(b,)`, nats: log p(codes | label, coarser codes) of the model itself, whatever the
-            filters.
+            params.
     """
 
     codes: Int[Tensor, "b h w"]
@@ -36,10 +36,10 @@ class Sampler(Protocol):
     """Draws the codes of one level.
 
     Attributes:
-        keeps_levels: Whether what it takes for a level stays taken while it samples the next one.
+        holds_memory: Whether what it takes for a level stays taken while it samples the next one.
     """
 
-    keeps_levels: bool
+    holds_memory: bool
 
     def sample(
         self,
@@ -47,7 +47,7 @@ class Sampler(Protocol):
         labels: Int[Tensor, " b"],
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
-        filters: Filters,
+        params: LevelParams,
         guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes), one step of the order after the other.
@@ -57,14 +57,14 @@ class Sampler(Protocol):
             labels: As in `PixelCNN.forward`, on the prior's device.
             condition: What `prior.encode_condition` returned.
             noise: Draws of the same images, `b` of them.
-            filters: Applied to the logits of every position.
-            guide: For autoguidance, on the same device; not looked at where the filters ask for none.
+            params: Applied to the logits of every position.
+            guide: For autoguidance, on the same device; not looked at where the parameters ask for none.
 
         Returns:
             Codes on the prior's device, and their likelihood.
 
         Raises:
-            ValueError: The filters ask for a guide, and there is none.
+            ValueError: The parameters ask for a guide, and there is none.
         """
         ...
 
@@ -86,7 +86,7 @@ def evaluation(*models: nn.Module) -> Iterator[None]:
 def choose(
     logits: Sequence[Float[Tensor, "b positions k"]],
     gumbel: Float64[Tensor, "b positions k"],
-    filters: Filters,
+    params: LevelParams,
 ) -> tuple[Int[Tensor, "b positions"], Float64[Tensor, "b positions"]]:
     """Takes the code of the largest filtered logit plus noise, an exact draw from the filtered distribution.
 
@@ -95,7 +95,7 @@ def choose(
             them.
         gumbel: Standard Gumbel draws, on a device that has float64; the choice is made there. At temperature 0 they
             have no effect: one code is open.
-        filters: Guidance, temperature, top-k, top-p.
+        params: Guidance, temperature, top-k, top-p.
 
     Returns:
         The codes, and their log probability under the unguided, unfiltered logits, in nats.
@@ -103,7 +103,7 @@ def choose(
     Source: the Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030, section 3.
     """
     device, exact = logits[0].device, [each.to(gumbel.device).double() for each in logits]
-    codes = (filters.apply(guided_logits(exact, filters)) + gumbel).argmax(dim=-1)
+    codes = (params.apply(guided_logits(exact, params)) + gumbel).argmax(dim=-1)
     log_probabilities = exact[0].log_softmax(dim=-1).gather(-1, codes[..., None])[..., 0]
     return codes.to(device), log_probabilities.to(device)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.sampling.kept_network import Context, KeptNetwork
+from vqgen.sampling.cached_network import CachedNetwork, Conditioning
 from vqgen.sampling.step_tables import StepTables
 
 
@@ -47,8 +47,8 @@ class StepEvaluator:
         weight = prior.embedding.weight
         self.batch_size, self._offsets = len(labels), prior.order.offsets.tolist()
         self._tables = StepTables.build(prior.order, prior.config.kernel_size, len(labels), weight.device)
-        self._network = KeptNetwork(prior, self._tables, dtype or weight.dtype)
-        self._context = Context(prior, labels, condition, self._tables.widest_span, self._network.dtype)
+        self._network = CachedNetwork(prior, self._tables, dtype or weight.dtype)
+        self._conditioning = Conditioning(prior, labels, condition, self._tables.widest_span, self._network.dtype)
         self._span_begin = 0
         self._known: list[Tensor] = []
 
@@ -76,18 +76,18 @@ class StepEvaluator:
         )
         return logits.unflatten(0, (end - begin, self.batch_size))
 
-    def put(self, step: int, codes: Int[Tensor, "m b"]) -> None:
+    def append(self, step: int, codes: Int[Tensor, "m b"]) -> None:
         """Keeps the codes of a step for those that follow."""
         write = self._tables.between(self._tables.write, self._offsets[step], self._offsets[step + 1])
-        self._network.put(write, codes.flatten())
+        self._network.append(write, codes.flatten())
 
     def _look_ahead(self, step: int) -> None:
-        """Adds up what is known for a span that begins with this step: the context, and what far taps read."""
+        """Adds up what is known for a span that begins with this step: the conditioning, and what far taps read."""
         tables, network = self._tables, self._network
         begin, end = self._offsets[step], self._offsets[min(step + tables.span, self.num_steps)]
         strict, later = (tables.between(taps.far_rows, begin, end) for taps in (tables.strict, tables.open))
         where = slice(begin, end)
         self._span_begin = begin
-        self._known = [network.first.add_far(strict, self._context.of_first(where))]
-        for block, context in zip(network.blocks, self._context.of_blocks(where), strict=True):
-            self._known.append(block.convolution.add_far(later, context))
+        self._known = [network.first.add_far(strict, self._conditioning.of_first(where))]
+        for block, conditioning in zip(network.blocks, self._conditioning.of_blocks(where), strict=True):
+            self._known.append(block.convolution.add_far(later, conditioning))

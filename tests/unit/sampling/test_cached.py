@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vqgen.order import CausalOrder
-from vqgen.sampling import CachedSampler, Filters, ImageNoise, PlainSampler, bytes_per_image
-from vqgen.sampling.kept_layers import Output
+from vqgen.sampling import CachedSampler, ImageNoise, LevelParams, PlainSampler, bytes_per_image
+from vqgen.sampling.cached_layers import Output
 from vqgen.sampling.step_evaluator import StepEvaluator
 from vqgen.sampling.step_tables import open_taps, span_of, split_taps
 
@@ -28,7 +28,7 @@ def logits_differ_by(prior, condition):
     for step, positions in enumerate(map(torch.from_numpy, prior.order.steps())):
         found = evaluator.logits(step)
         largest = max(largest, (found - full[:, :, positions].permute(2, 0, 1)).abs().max().item())
-        evaluator.put(step, codes.flatten(1)[:, positions].T)
+        evaluator.append(step, codes.flatten(1)[:, positions].T)
     return largest
 
 
@@ -43,12 +43,12 @@ def test_teacher_forced_logits_are_those_of_a_full_pass_at_every_step(make_prior
 
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("changes", MODELS)
-@pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.7, top_k=3), Filters(temperature=0)])
-def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, changes, filters):
+@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0)])
+def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, changes, params):
     prior = make_prior(slope=slope, **changes)
     condition = conditioned(prior, len(LABELS))
     plain, cached = (
-        sampler.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters)
+        sampler.sample(prior, LABELS, condition, ImageNoise(3, range(3)), params)
         for sampler in (PlainSampler(), CachedSampler())
     )
     assert torch.equal(plain.codes, cached.codes)
@@ -65,24 +65,24 @@ def test_one_evaluation_per_step_and_each_position_once(make_prior, slope, monke
         return compute(self, features)
 
     monkeypatch.setattr(Output, "__call__", count)
-    CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     assert len(positions) == prior.order.num_steps
     assert sum(positions) == 3 * prior.order.num_positions
 
 
 def test_codes_can_be_trained_on(make_prior):
     prior = make_prior()
-    sample = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    sample = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     prior(sample.codes, LABELS, None).sum().backward()
     assert prior.embedding.weight.grad is not None
 
 
 def test_the_batch_changes_no_image(make_prior):
     prior = make_prior()
-    together = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters()).codes
+    together = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams()).codes
     for index in range(3):
         noise = ImageNoise(0, [index])
-        alone = CachedSampler().sample(prior, LABELS[index : index + 1], None, noise, Filters()).codes
+        alone = CachedSampler().sample(prior, LABELS[index : index + 1], None, noise, LevelParams()).codes
         assert torch.equal(alone, together[index : index + 1])
 
 
@@ -96,9 +96,9 @@ def test_under_autocast_weights_and_caches_are_bfloat16_and_logits_float32(make_
             assert other.dtype == torch.float32
             assert 0 < (one - other).abs().max() < 0.2  # eight bits of mantissa, a few layers
             for evaluator in (exact, rounded):
-                evaluator.put(step, codes.flatten(1)[:, positions].T)
+                evaluator.append(step, codes.flatten(1)[:, positions].T)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        sample = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+        sample = CachedSampler().sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     assert sample.log_likelihood.dtype == torch.float64
     assert torch.isfinite(sample.log_likelihood).all()
 
@@ -111,7 +111,7 @@ def test_nothing_that_is_kept_grows_with_the_steps(make_prior, slope):
         evaluator = StepEvaluator(prior, LABELS, None)
         for step, positions in enumerate(prior.order.steps()):
             evaluator.logits(step)
-            evaluator.put(step, torch.zeros(len(positions), 3, dtype=torch.int64))
+            evaluator.append(step, torch.zeros(len(positions), 3, dtype=torch.int64))
             sizes.append(bytes_of(evaluator))
     # What is known ahead belongs to a span; the widest one comes in the first half.
     assert sizes[-1] <= max(sizes[: len(sizes) // 2 + 1])

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from vqgen.errors import ConfigError
-from vqgen.sampling import CachedSampler, Filters, GraphedSampler, Guide, ImageNoise, PlainSampler, guided_logits
-from vqgen.sampling.kept_layers import Output
+from vqgen.sampling import CachedSampler, CudaGraphSampler, Guide, ImageNoise, LevelParams, PlainSampler, guided_logits
+from vqgen.sampling.cached_layers import Output
 from vqgen.sampling.memory import bytes_per_image, images_that_fit
 
 LABELS = torch.tensor([0, 2, -1])
-SAMPLERS = [PlainSampler(), CachedSampler(), GraphedSampler()]
+SAMPLERS = [PlainSampler(), CachedSampler(), CudaGraphSampler()]
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0, 5.0])
@@ -23,9 +23,9 @@ def test_guided_logits_are_the_product_of_powers(scale, auto_scale):
     if auto_scale != 1:
         expected = expected * (given / others.pop(0)) ** (auto_scale - 1)
     expected = expected / expected.sum(-1, keepdim=True)
-    filters = Filters(guidance_scale=scale, autoguidance_scale=auto_scale)
-    assert len(logits) == filters.copies
-    assert torch.allclose(guided_logits(logits, filters).softmax(-1), expected, atol=1e-12)
+    params = LevelParams(guidance_scale=scale, autoguidance_scale=auto_scale)
+    assert len(logits) == params.copies
+    assert torch.allclose(guided_logits(logits, params).softmax(-1), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -39,8 +39,8 @@ def test_scale_1_is_no_guidance_and_evaluates_nothing_twice(make_prior, sampler,
 
     monkeypatch.setattr(Output, "__call__", count)
     one, other = (
-        sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters)
-        for filters in (Filters(), Filters(guidance_scale=1.0))
+        sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), params)
+        for params in (LevelParams(), LevelParams(guidance_scale=1.0))
     )
     assert torch.equal(one.codes, other.codes)
     assert torch.equal(one.log_likelihood, other.log_likelihood)
@@ -52,19 +52,19 @@ def test_scale_1_is_no_guidance_and_evaluates_nothing_twice(make_prior, sampler,
 @pytest.mark.parametrize("slope", [1, 2, "raster"])
 @pytest.mark.parametrize("changes", [{}, {"coarser_height": 3, "coarser_width": 2}])
 @pytest.mark.parametrize(
-    "filters",
+    "params",
     [
-        Filters(guidance_scale=2.5),
-        Filters(0.8, 3, guidance_scale=0.3),
-        Filters(autoguidance_scale=1.5),
-        Filters(1.2, guidance_scale=2.5, autoguidance_scale=2.0),
+        LevelParams(guidance_scale=2.5),
+        LevelParams(0.8, 3, guidance_scale=0.3),
+        LevelParams(autoguidance_scale=1.5),
+        LevelParams(1.2, guidance_scale=2.5, autoguidance_scale=2.0),
     ],
 )
-def test_faster_ones_are_plain(make_prior, make_guide, conditioned, slope, changes, filters):
+def test_faster_ones_are_plain(make_prior, make_guide, conditioned, slope, changes, params):
     prior = make_prior(slope=slope, **changes)
     guide = make_guide(prior, 3)
     condition = conditioned(prior, 3)
-    plain, *others = (s.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters, guide) for s in SAMPLERS)
+    plain, *others = (s.sample(prior, LABELS, condition, ImageNoise(3, range(3)), params, guide) for s in SAMPLERS)
     for other in others:
         assert torch.equal(plain.codes, other.codes)
         assert torch.allclose(plain.log_likelihood, other.log_likelihood, rtol=0, atol=1e-10)
@@ -73,8 +73,8 @@ def test_faster_ones_are_plain(make_prior, make_guide, conditioned, slope, chang
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_scale_0_samples_as_without_a_label(make_prior, sampler):
     prior = make_prior()
-    guided = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters(guidance_scale=0.0)).codes
-    free = sampler.sample(prior, torch.full((3,), -1), None, ImageNoise(0, range(3)), Filters()).codes
+    guided = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams(guidance_scale=0.0)).codes
+    free = sampler.sample(prior, torch.full((3,), -1), None, ImageNoise(0, range(3)), LevelParams()).codes
     assert torch.equal(guided, free)
 
 
@@ -86,9 +86,9 @@ def test_autoguidance_0_samples_the_guide_as_it_sees_the_coarser_codes(
     prior = make_prior(**changes)
     guide = make_guide(prior, 3)
     noise, condition = ImageNoise(0, range(3)), conditioned(prior, 3)
-    guided = sampler.sample(prior, LABELS, condition, noise, Filters(autoguidance_scale=0.0), guide).codes
-    alone = sampler.sample(guide.prior, LABELS, guide.condition, ImageNoise(0, range(3)), Filters()).codes
-    free = sampler.sample(prior, LABELS, condition, ImageNoise(0, range(3)), Filters()).codes
+    guided = sampler.sample(prior, LABELS, condition, noise, LevelParams(autoguidance_scale=0.0), guide).codes
+    alone = sampler.sample(guide.prior, LABELS, guide.condition, ImageNoise(0, range(3)), LevelParams()).codes
+    free = sampler.sample(prior, LABELS, condition, ImageNoise(0, range(3)), LevelParams()).codes
     assert torch.equal(guided, alone)
     assert not torch.equal(guided, free)
 
@@ -96,25 +96,25 @@ def test_autoguidance_0_samples_the_guide_as_it_sees_the_coarser_codes(
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_guide_that_is_the_prior_itself_changes_nothing(make_prior, sampler):
     prior, noises = make_prior(), [ImageNoise(0, range(3)) for _ in range(2)]
-    guided = sampler.sample(prior, LABELS, None, noises[0], Filters(autoguidance_scale=4.0), Guide(prior, None))
-    free = sampler.sample(prior, LABELS, None, noises[1], Filters())
+    guided = sampler.sample(prior, LABELS, None, noises[0], LevelParams(autoguidance_scale=4.0), Guide(prior, None))
+    free = sampler.sample(prior, LABELS, None, noises[1], LevelParams())
     assert torch.equal(guided.codes, free.codes)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_guide_that_is_asked_for_has_to_be_there(make_prior, sampler):
     with pytest.raises(ValueError, match=r"guide should be given at autoguidance_scale 1\.5, found None"):
-        sampler.sample(make_prior(), LABELS, None, ImageNoise(0, range(3)), Filters(autoguidance_scale=1.5))
+        sampler.sample(make_prior(), LABELS, None, ImageNoise(0, range(3)), LevelParams(autoguidance_scale=1.5))
 
 
 def test_a_recorded_step_is_that_of_its_guide(make_prior, make_guide):
     """The graphed sampler keeps its steps: another guide, other labels or the guide's other weights have to show."""
-    prior, sampler = make_prior(), GraphedSampler()
+    prior, sampler = make_prior(), CudaGraphSampler()
     guide = make_guide(prior, 3)
-    filters = Filters(guidance_scale=2.0, autoguidance_scale=3.0)
+    params = LevelParams(guidance_scale=2.0, autoguidance_scale=3.0)
 
     def codes(its_guide, its_sampler=sampler, labels=LABELS):
-        return its_sampler.sample(prior, labels, None, ImageNoise(1, range(3)), filters, its_guide).codes
+        return its_sampler.sample(prior, labels, None, ImageNoise(1, range(3)), params, its_guide).codes
 
     first = codes(guide)
     assert torch.equal(codes(Guide(prior, None)), codes(Guide(prior, None), PlainSampler()))
@@ -132,8 +132,8 @@ def test_both_models_are_evaluated_and_then_as_they_were(make_prior, make_guide,
     prior = make_prior(dropout=0.5).train()
     guide = make_guide(prior, 3)
     guide.prior.eval()
-    filters = Filters(autoguidance_scale=2.0)
-    one, other = (sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters, guide).codes for _ in range(2))
+    params = LevelParams(autoguidance_scale=2.0)
+    one, other = (sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), params, guide).codes for _ in range(2))
     assert torch.equal(one, other)
     assert prior.training
     assert not guide.prior.training
@@ -142,8 +142,8 @@ def test_both_models_are_evaluated_and_then_as_they_were(make_prior, make_guide,
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_likelihood_is_that_of_the_unguided_model(make_prior, make_guide, sampler):
     prior = make_prior().eval()
-    filters = Filters(0.5, guidance_scale=3.0, autoguidance_scale=2.0)
-    sample = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), filters, make_guide(prior, 3))
+    params = LevelParams(0.5, guidance_scale=3.0, autoguidance_scale=2.0)
+    sample = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), params, make_guide(prior, 3))
     with torch.no_grad():
         expected = prior.log_likelihood(sample.codes, LABELS, None)
     assert torch.allclose(sample.log_likelihood, expected, rtol=0, atol=1e-10)
@@ -156,10 +156,12 @@ def test_one_position_is_drawn_from_the_guided_distribution(make_prior):
         prior.label_embedding.weight.mul_(3)
         prior.output[-1].weight.mul_(0.3)
     labels = torch.zeros(2000, dtype=torch.int64)
-    codes = CachedSampler().sample(prior, labels, None, ImageNoise(0, range(2000)), Filters(guidance_scale=2.0)).codes
+    codes = (
+        CachedSampler().sample(prior, labels, None, ImageNoise(0, range(2000)), LevelParams(guidance_scale=2.0)).codes
+    )
     with torch.no_grad():
         given, free = (prior(codes[:1], torch.tensor([label]), None).flatten() for label in (0, prior.null_label))
-    expected = guided_logits([given, free], Filters(guidance_scale=2.0)).softmax(-1)
+    expected = guided_logits([given, free], LevelParams(guidance_scale=2.0)).softmax(-1)
     assert (given.softmax(-1) - expected).abs().max() > 0.05
     shares = codes.flatten().bincount(minlength=5) / 2000
     assert ((shares - expected).abs() < 4 * (expected * (1 - expected) / 2000).sqrt() + 1e-12).all()
@@ -169,7 +171,7 @@ def test_one_position_is_drawn_from_the_guided_distribution(make_prior):
 @pytest.mark.parametrize("name", ["guidance_scale", "autoguidance_scale"])
 def test_refuses_a_scale(scale, name):
     with pytest.raises(ConfigError, match=f"^{name} should be at least 0 and finite"):
-        Filters(**{name: scale})
+        LevelParams(**{name: scale})
 
 
 def test_a_doubled_batch_takes_twice_the_memory(make_prior):

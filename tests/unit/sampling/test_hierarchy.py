@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vqgen.codes import Codes
-from vqgen.sampling import Filters, ImageNoise, PlainSampler, sample_codes
+from vqgen.sampling import ImageNoise, LevelParams, PlainSampler, sample_codes
 
 LABELS = torch.tensor([0, 1, 2, 3, -1, 0, 1])
 
@@ -15,13 +15,13 @@ def priors(make_prior):
     )
 
 
-def sample(priors, labels=LABELS, *, image_indices=None, filters=None, batch_size=100, **options):
+def sample(priors, labels=LABELS, *, image_indices=None, params=None, batch_size=100, **options):
     return sample_codes(
         priors,
         labels,
         seed=9,
         image_indices=range(len(labels)) if image_indices is None else image_indices,
-        filters=filters or [Filters()] * len(priors),
+        params=params or [LevelParams()] * len(priors),
         sampler=PlainSampler(),
         batch_size=batch_size,
         **options,
@@ -32,10 +32,10 @@ def test_samples_each_level_given_the_next_coarser_one(priors):
     codes, log_likelihood = sample(priors)
     top, bottom = priors
     noise = ImageNoise(9, range(7))
-    first = PlainSampler().sample(top, LABELS, None, noise, Filters())
+    first = PlainSampler().sample(top, LABELS, None, noise, LevelParams())
     with torch.no_grad():
         condition = bottom.encode_condition(first.codes)
-    second = PlainSampler().sample(bottom, LABELS, condition, noise, Filters())
+    second = PlainSampler().sample(bottom, LABELS, condition, noise, LevelParams())
     assert isinstance(codes, Codes)
     assert codes.levels == ("top", "bottom")
     assert torch.equal(codes.top, first.codes)
@@ -44,7 +44,7 @@ def test_samples_each_level_given_the_next_coarser_one(priors):
 
 
 def test_likelihood_is_that_of_the_models(priors):
-    codes, log_likelihood = sample(priors, filters=[Filters(temperature=0.5), Filters(top_k=2)])
+    codes, log_likelihood = sample(priors, params=[LevelParams(temperature=0.5), LevelParams(top_k=2)])
     top, bottom = (prior.eval() for prior in priors)
     with torch.no_grad():
         expected = top.log_likelihood(codes.top, LABELS, None)
@@ -69,13 +69,13 @@ def test_any_process_split_gives_the_same_codes_in_float64(priors):
         assert torch.equal(codes.bottom, together[rank::2].bottom)
 
 
-def test_filters_of_one_level_leave_the_other_level_its_draws(make_prior):
+def test_params_of_one_level_leave_the_other_level_its_draws(make_prior):
     top = make_prior(level="top", height=2, width=3)
     bottom = make_prior(level="bottom", height=4, width=6, coarser_height=2, coarser_width=3)
     torch.nn.init.zeros_(bottom.upsample.weight)  # the coarser codes then have no say
     torch.nn.init.zeros_(bottom.upsample.bias)
     one, _ = sample((top, bottom))
-    other, _ = sample((top, bottom), filters=[Filters(temperature=0), Filters()])
+    other, _ = sample((top, bottom), params=[LevelParams(temperature=0), LevelParams()])
     assert not torch.equal(one.top, other.top)
     assert torch.equal(one.bottom, other.bottom)
 
@@ -106,7 +106,7 @@ def test_reports_progress_and_restores_modes(priors):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filters": [Filters()]}, "filters should be one per level, 2, found 1"),
+        ({"params": [LevelParams()]}, "params should be one per level, 2, found 1"),
         ({"image_indices": [0, 1]}, "image_indices should be one per label, 7, found 2"),
         ({"batch_size": 0}, "batch_size should be at least 1, found 0"),
         ({"labels": LABELS.float()}, "labels should be int64 of shape"),

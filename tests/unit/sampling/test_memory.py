@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from vqgen.errors import ConfigError
-from vqgen.sampling import CachedSampler, Filters, ImageNoise, bytes_per_image, images_that_fit, weights_read
-from vqgen.sampling.kept_layers import Linear
-from vqgen.sampling.kept_network import Context
+from vqgen.sampling import CachedSampler, ImageNoise, LevelParams, bytes_per_image, images_that_fit, weights_read
+from vqgen.sampling.cached_layers import Linear
+from vqgen.sampling.cached_network import Conditioning
 from vqgen.sampling.row_product import RowProduct
 
 
@@ -26,7 +26,7 @@ def test_levels_that_are_kept_count_together(make_prior):
     configs = [make_prior(height=side, width=side).config for side in (3, 9)]
     memory, needed = 10**6, [bytes_per_image(config) for config in configs]
     assert images_that_fit(configs, memory) == int(0.8 * memory) // max(needed)
-    assert images_that_fit(configs, memory, keeps_levels=True) == int(0.8 * memory) // sum(needed)
+    assert images_that_fit(configs, memory, holds_memory=True) == int(0.8 * memory) // sum(needed)
 
 
 def test_not_even_one_image(make_prior):
@@ -52,13 +52,13 @@ def test_weights_read_are_those_of_all_products_of_a_sample(make_prior, slope, c
 
     count(RowProduct, lambda product: product._matrix.numel())
     count(Linear, lambda linear: linear.weight.numel())
-    of_blocks = Context.of_blocks
+    of_blocks = Conditioning.of_blocks
 
     def count_condition(self, where):
         read.append(0 if self._matrices is None else self._matrices.numel())
         return of_blocks(self, where)
 
-    monkeypatch.setattr(Context, "of_blocks", count_condition)
+    monkeypatch.setattr(Conditioning, "of_blocks", count_condition)
     condition = prior.encode_condition(torch.zeros(2, 3, 4, dtype=torch.int64)) if conditioned else None
-    CachedSampler().sample(prior, torch.zeros(2, dtype=torch.int64), condition, ImageNoise(0, range(2)), Filters())
+    CachedSampler().sample(prior, torch.zeros(2, dtype=torch.int64), condition, ImageNoise(0, range(2)), LevelParams())
     assert weights_read(prior.config) == sum(read)

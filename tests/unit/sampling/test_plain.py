@@ -5,18 +5,20 @@ import pytest
 import torch
 
 from vqgen.runtime.randomness import derive_seed
-from vqgen.sampling import Filters, ImageNoise, LevelSample, PlainSampler
+from vqgen.sampling import ImageNoise, LevelParams, LevelSample, PlainSampler
 from vqgen.sampling.sampler import choose
 
 SLOPES = [1, 2, 3, "raster"]
 LABELS = torch.tensor([0, 1, 2, 3, -1])
 
 
-def sample(prior, labels=LABELS, filters=None, seed=5, condition=None):
-    return PlainSampler().sample(prior, labels, condition, ImageNoise(seed, range(len(labels))), filters or Filters())
+def sample(prior, labels=LABELS, params=None, seed=5, condition=None):
+    return PlainSampler().sample(
+        prior, labels, condition, ImageNoise(seed, range(len(labels))), params or LevelParams()
+    )
 
 
-def naive_sample(prior, label, filters, generator, condition=None):
+def naive_sample(prior, label, params, generator, condition=None):
     """One image, one position after the other in order of time, each from a full pass in plain arithmetic."""
     times = prior.order.times
     size = prior.config.codebook_size
@@ -25,11 +27,11 @@ def naive_sample(prior, label, filters, generator, condition=None):
     for row, column in sorted(itertools.product(*map(range, times.shape)), key=lambda at: (times[at], at[0])):
         logits = prior(grid, label[None], condition)[0, :, row, column].tolist()
         uniform = torch.rand(size, generator=generator, dtype=torch.float64).tolist()
-        open_codes = sorted(range(size), key=lambda code: (-logits[code], code))[: filters.top_k]
-        if filters.temperature == 0:
+        open_codes = sorted(range(size), key=lambda code: (-logits[code], code))[: params.top_k]
+        if params.temperature == 0:
             code = open_codes[0]
         else:
-            noisy = {c: logits[c] / filters.temperature - math.log(-math.log(uniform[c])) for c in open_codes}
+            noisy = {c: logits[c] / params.temperature - math.log(-math.log(uniform[c])) for c in open_codes}
             code = max(noisy, key=noisy.__getitem__)
         grid[0, row, column] = code
         total += logits[code] - math.log(math.fsum(math.exp(logit) for logit in logits))
@@ -37,26 +39,26 @@ def naive_sample(prior, label, filters, generator, condition=None):
 
 
 @pytest.mark.parametrize("slope", SLOPES)
-@pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0), Filters(temperature=0.7, top_k=3)])
-def test_equals_a_loop_over_images_and_positions(make_prior, slope, filters):
+@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0), LevelParams(temperature=0.7, top_k=3)])
+def test_equals_a_loop_over_images_and_positions(make_prior, slope, params):
     prior = make_prior(slope=slope).eval()
-    result = sample(prior, filters=filters)
+    result = sample(prior, params=params)
     assert isinstance(result, LevelSample)
     with torch.no_grad():
         for index, label in enumerate(LABELS):
             generator = torch.Generator().manual_seed(derive_seed(5, "image", index))
-            codes, log_likelihood = naive_sample(prior, label, filters, generator)
+            codes, log_likelihood = naive_sample(prior, label, params, generator)
             assert torch.equal(result.codes[index], codes)
             assert result.log_likelihood[index].item() == pytest.approx(log_likelihood, abs=1e-10)
 
 
 @pytest.mark.parametrize("slope", SLOPES)
-@pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.5, top_k=2, top_p=0.9)])
-def test_likelihood_is_the_teacher_forced_one_of_the_unfiltered_model(make_prior, slope, filters):
+@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0.5, top_k=2, top_p=0.9)])
+def test_likelihood_is_the_teacher_forced_one_of_the_unfiltered_model(make_prior, slope, params):
     prior = make_prior(slope=slope, coarser_height=3, coarser_width=2).eval()
     with torch.no_grad():
         condition = prior.encode_condition(torch.randint(5, (5, 3, 2)))
-        result = sample(prior, filters=filters, condition=condition)
+        result = sample(prior, params=params, condition=condition)
         expected = prior.log_likelihood(result.codes, LABELS, condition)
     assert result.log_likelihood.dtype == torch.float64
     assert torch.allclose(result.log_likelihood, expected, rtol=0, atol=1e-10)
@@ -67,7 +69,7 @@ def test_temperature_zero_takes_the_most_likely_codes_and_uses_up_the_same_draws
     noise = [ImageNoise(seed, range(2)) for seed in (0, 0, 1)]
     labels = torch.tensor([0, 1])
     greedy = [
-        PlainSampler().sample(prior, labels, None, each, Filters(temperature=temperature))
+        PlainSampler().sample(prior, labels, None, each, LevelParams(temperature=temperature))
         for each, temperature in zip(noise, (0, 1.0, 0), strict=True)
     ]
     assert torch.equal(greedy[0].codes, greedy[2].codes)
@@ -95,13 +97,15 @@ def test_samples_have_the_distribution_of_the_model(make_prior):
     assert ((observed - expected).square() / expected).sum() < freedom + 2 * math.sqrt(freedom * 16) + 2 * 16
 
 
-@pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.5), Filters(top_k=3), Filters(top_p=0.8)])
-def test_gumbel_max_frequencies(filters):
+@pytest.mark.parametrize(
+    "params", [LevelParams(), LevelParams(temperature=0.5), LevelParams(top_k=3), LevelParams(top_p=0.8)]
+)
+def test_gumbel_max_frequencies(params):
     count, logits = 40_000, torch.tensor([0.5, -1.0, 1.5, 0.0, 1.0], dtype=torch.float64)
     gumbel = ImageNoise(1, [0]).of_level(count, 5).gumbel(count)
-    codes, log_likelihood = choose([logits.expand(1, count, 5)], gumbel, filters)
+    codes, log_likelihood = choose([logits.expand(1, count, 5)], gumbel, params)
     observed = torch.bincount(codes.flatten(), minlength=5).double() / count
-    expected = filters.apply(logits).softmax(-1)
+    expected = params.apply(logits).softmax(-1)
     assert (observed[expected == 0] == 0).all()
     # Hoeffding: a frequency is off by 0.015 with probability below 2 exp(-2 x 40,000 x 0.015^2) = 3 x 10^-8, one
     # of five with 2 x 10^-7, over all seeds.

@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from vqgen.sampling import CachedSampler, Filters, GraphedSampler, Guide, ImageNoise, PlainSampler
+from vqgen.sampling import CachedSampler, CudaGraphSampler, Guide, ImageNoise, LevelParams, PlainSampler
 
 LABELS = torch.tensor([0, 2, -1])
 MODELS = [
@@ -24,31 +24,31 @@ def assert_equal(one, other, atol=1e-10):
 
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
 @pytest.mark.parametrize("changes", MODELS)
-@pytest.mark.parametrize("filters", [Filters(), Filters(temperature=0.7, top_k=3), Filters(temperature=0)])
-def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, changes, filters):
+@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0)])
+def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, changes, params):
     prior = make_prior(slope=slope, **changes)
     condition = conditioned(prior, len(LABELS))
     plain, graphed = (
-        sampler.sample(prior, LABELS, condition, ImageNoise(3, range(3)), filters)
-        for sampler in (PlainSampler(), GraphedSampler())
+        sampler.sample(prior, LABELS, condition, ImageNoise(3, range(3)), params)
+        for sampler in (PlainSampler(), CudaGraphSampler())
     )
     assert_equal(plain, graphed)
 
 
-def test_a_second_batch_takes_its_own_labels_condition_noise_size_filters_and_weights(make_prior, conditioned):
-    prior, sampler = make_prior(**MODELS[-1]), GraphedSampler()
+def test_a_second_batch_takes_its_own_labels_condition_noise_size_params_and_weights(make_prior, conditioned):
+    prior, sampler = make_prior(**MODELS[-1]), CudaGraphSampler()
     batches = [
-        (LABELS, 0, Filters()),
-        (LABELS.flip(0), 1, Filters()),
-        (LABELS[:2], 2, Filters()),
-        (LABELS[:2], 3, Filters(temperature=0.5)),
-        (LABELS[:2], 3, Filters(guidance_scale=2.0)),
+        (LABELS, 0, LevelParams()),
+        (LABELS.flip(0), 1, LevelParams()),
+        (LABELS[:2], 2, LevelParams()),
+        (LABELS[:2], 3, LevelParams(temperature=0.5)),
+        (LABELS[:2], 3, LevelParams(guidance_scale=2.0)),
     ]
     for change_weights in (False, True):
-        for labels, seed, filters in batches:
+        for labels, seed, params in batches:
             condition, noise = conditioned(prior, len(labels), seed), range(len(labels))
-            expected = CachedSampler().sample(prior, labels, condition, ImageNoise(seed, noise), filters)
-            found = sampler.sample(prior, labels, condition, ImageNoise(seed, noise), filters)
+            expected = CachedSampler().sample(prior, labels, condition, ImageNoise(seed, noise), params)
+            found = sampler.sample(prior, labels, condition, ImageNoise(seed, noise), params)
             assert_equal(expected, found)
             if change_weights:
                 with torch.no_grad():
@@ -57,24 +57,24 @@ def test_a_second_batch_takes_its_own_labels_condition_noise_size_filters_and_we
 
 
 def test_records_again_only_what_does_not_fit(make_prior, monkeypatch):
-    prior, sampler, recorded = make_prior(), GraphedSampler(), []
+    prior, sampler, recorded = make_prior(), CudaGraphSampler(), []
     record = sampler._steps.__globals__["_PaddedSteps"].__init__
 
     def count(self, *arguments, **options):
         recorded.append(1)
         record(self, *arguments, **options)
 
-    monkeypatch.setattr("vqgen.sampling.graphed._PaddedSteps.__init__", count)
+    monkeypatch.setattr("vqgen.sampling.cuda_graph._PaddedSteps.__init__", count)
     for seed in range(3):
-        sampler.sample(prior, LABELS, None, ImageNoise(seed, range(3)), Filters())
+        sampler.sample(prior, LABELS, None, ImageNoise(seed, range(3)), LevelParams())
     assert len(recorded) == 1
-    sampler.sample(prior, LABELS[:1], None, ImageNoise(0, range(1)), Filters())
+    sampler.sample(prior, LABELS[:1], None, ImageNoise(0, range(1)), LevelParams())
     assert len(recorded) == 2
 
 
 def test_keeps_no_model_alive(make_prior):
-    prior, sampler = make_prior(), GraphedSampler()
-    sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    prior, sampler = make_prior(), CudaGraphSampler()
+    sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     reference = weakref.ref(prior)
     del prior
     gc.collect()
@@ -82,10 +82,10 @@ def test_keeps_no_model_alive(make_prior):
 
 
 def test_codes_are_the_callers_and_can_be_trained_on(make_prior):
-    prior, sampler = make_prior(), GraphedSampler()
-    first = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), Filters())
+    prior, sampler = make_prior(), CudaGraphSampler()
+    first = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     before = first.codes.clone(), first.log_likelihood.clone()
-    sampler.sample(prior, LABELS, None, ImageNoise(1, range(3)), Filters())
+    sampler.sample(prior, LABELS, None, ImageNoise(1, range(3)), LevelParams())
     assert torch.equal(first.codes, before[0])
     assert torch.equal(first.log_likelihood, before[1])
     prior(first.codes, LABELS, None).sum().backward()
@@ -95,8 +95,8 @@ def test_codes_are_the_callers_and_can_be_trained_on(make_prior):
 def test_compiled_steps_give_the_same_codes(make_prior):
     prior = make_prior(slope=2)
     plain, compiled = (
-        sampler.sample(prior, LABELS, None, ImageNoise(3, range(3)), Filters())
-        for sampler in (PlainSampler(), GraphedSampler(compile=True))
+        sampler.sample(prior, LABELS, None, ImageNoise(3, range(3)), LevelParams())
+        for sampler in (PlainSampler(), CudaGraphSampler(compile=True))
     )
     assert_equal(plain, compiled)
 
@@ -105,16 +105,21 @@ def test_compiled_steps_give_the_same_codes(make_prior):
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize(
-    "filters",
-    [Filters(), Filters(0.7, 3, 0.9), Filters(guidance_scale=2.0), Filters(guidance_scale=2.0, autoguidance_scale=1.5)],
+    "params",
+    [
+        LevelParams(),
+        LevelParams(0.7, 3, 0.9),
+        LevelParams(guidance_scale=2.0),
+        LevelParams(guidance_scale=2.0, autoguidance_scale=1.5),
+    ],
 )
-def test_replayed_graphs_give_the_same_codes(make_prior, make_guide, conditioned, slope, changes, filters):
-    prior, labels, sampler = make_prior(slope=slope, **changes).cuda(), LABELS.cuda(), GraphedSampler()
+def test_replayed_graphs_give_the_same_codes(make_prior, make_guide, conditioned, slope, changes, params):
+    prior, labels, sampler = make_prior(slope=slope, **changes).cuda(), LABELS.cuda(), CudaGraphSampler()
     early = make_guide(prior, len(labels)).prior
     for seed in range(2):  # the second one replays what the first recorded
         condition, guide = conditioned(prior, len(labels), seed), Guide(early, conditioned(early, len(labels), seed))
         plain, cached, graphed = (
-            each.sample(prior, labels, condition, ImageNoise(seed, range(3), labels.device), filters, guide)
+            each.sample(prior, labels, condition, ImageNoise(seed, range(3), labels.device), params, guide)
             for each in (PlainSampler(), CachedSampler(), sampler)
         )
         assert_equal(plain, cached)

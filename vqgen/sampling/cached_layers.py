@@ -45,7 +45,7 @@ class Norm:
         return F.layer_norm(features, self.shape, self.weight, self.bias, self.eps).to(self.dtype)
 
 
-class KeptConvolution:
+class CachedConvolution:
     """A masked convolution without its bias, as products of gathered rows, and the features that it has read.
 
     Args:
@@ -77,12 +77,12 @@ class KeptConvolution:
         return self.far(F.embedding(rows, self.features).view(-1, self.far.in_channels), known)
 
 
-class KeptBlock:
+class CachedBlock:
     """A gated block; label, condition and the convolution's bias come with what is known ahead."""
 
     def __init__(self, block: GatedBlock, tables: StepTables, dtype: torch.dtype) -> None:
         self.norm = Norm(block.norm, dtype)
-        self.convolution = KeptConvolution(block.convolution, tables, tables.open, dtype)
+        self.convolution = CachedConvolution(block.convolution, tables, tables.open, dtype)
         self.project = Linear(block.project, dtype)
 
     def add_to(self, features: Float[Tensor, "r c"], write: Tensor, near: Tensor, known: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ class KeptBlock:
         return features.add_(self.project(values.tanh().mul_(gates.sigmoid())))
 
 
-class KeptAttention:
+class CachedAttention:
     """A causal attention, and the keys and values of the positions so far, `(b, heads, n, d)` in order time."""
 
     def __init__(self, attention: CausalAttention, batch_size: int, num_positions: int, dtype: torch.dtype) -> None:

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.nn.causal_attention import CausalAttention
 from vqgen.nn.gated_block import GatedBlock
-from vqgen.sampling.kept_layers import KeptAttention, KeptBlock, KeptConvolution, Output
+from vqgen.sampling.cached_layers import CachedAttention, CachedBlock, CachedConvolution, Output
 from vqgen.sampling.step_tables import StepTables
 
 
-class KeptNetwork:
+class CachedNetwork:
     """All layers of a prior.
 
     Args:
@@ -31,10 +31,10 @@ class KeptNetwork:
     def __init__(self, prior: PixelCNN, tables: StepTables, dtype: torch.dtype) -> None:
         self.dtype, self._dtype_of_sums = dtype, prior.embedding.weight.dtype
         self.embedding = prior.embedding.weight.detach().to(dtype)
-        self.first = KeptConvolution(prior.first, tables, tables.strict, dtype)
-        self.blocks = [KeptBlock(block, tables, dtype) for block in gated_blocks(prior)]
+        self.first = CachedConvolution(prior.first, tables, tables.strict, dtype)
+        self.blocks = [CachedBlock(block, tables, dtype) for block in gated_blocks(prior)]
         self.attentions = {
-            int(index): KeptAttention(attention, tables.batch_size, tables.num_positions, dtype)
+            int(index): CachedAttention(attention, tables.batch_size, tables.num_positions, dtype)
             for index, attention in prior.attentions.items()
             if isinstance(attention, CausalAttention)
         }
@@ -46,7 +46,7 @@ class KeptNetwork:
         strict: Int[Tensor, " r*near"],
         near: Int[Tensor, " r*near"],
         known: Sequence[Float[Tensor, "r _"]],
-        attend: Callable[[KeptAttention, Tensor], Tensor],
+        attend: Callable[[CachedAttention, Tensor], Tensor],
     ) -> Float[Tensor, "r k"]:
         """Computes the logits of a step.
 
@@ -65,12 +65,12 @@ class KeptNetwork:
                 features = attend(self.attentions[index], features)
         return self.output(features)
 
-    def put(self, write: Int[Tensor, " r"], codes: Int[Tensor, " r"]) -> None:
+    def append(self, write: Int[Tensor, " r"], codes: Int[Tensor, " r"]) -> None:
         """Keeps the codes of a step."""
         self.first.keep(write, F.embedding(codes, self.embedding))
 
 
-class Context:
+class Conditioning:
     """What positions, label and coarser codes give to the layers, with the convolutions' biases.
 
     Args:
@@ -113,7 +113,7 @@ class Context:
         condition = self._condition[where].flatten(0, 1)
         return torch.baddbmm(labels, condition.expand(len(labels), -1, -1), self._matrices)
 
-    def copy_(self, other: "Context") -> None:
+    def copy_(self, other: "Conditioning") -> None:
         """Takes over the values of another one of the same model, batch size and number of positions."""
         self._labels.copy_(other._labels)
         if self._matrices is not None:

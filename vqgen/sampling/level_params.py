@@ -1,4 +1,4 @@
-"""Filters: which codes stay open to the sampler, and how sharply it prefers the likely ones.
+"""LevelParams: which codes stay open to the sampler, and how sharply it prefers the likely ones.
 
 Legend: `n` positions (of all images), `k` codebook entries.
 """
@@ -14,7 +14,7 @@ from vqgen.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Filters:
+class LevelParams:
     """Guidance, then temperature, then top-k, then top-p; the default changes nothing.
 
     Attributes:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import CausalOrder
-from vqgen.sampling.filters import Filters
+from vqgen.sampling.cached_network import CachedNetwork, Conditioning
 from vqgen.sampling.guidance import ForwardPass, Guide, forward_passes
-from vqgen.sampling.kept_network import Context, KeptNetwork
+from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise, LevelNoise
 from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
 from vqgen.sampling.step_tables import StepTables
@@ -28,11 +28,11 @@ from vqgen.sampling.step_tables import StepTables
 _WARM_UPS = 2
 
 
-class GraphedSampler:
+class CudaGraphSampler:
     """Samples a level by replaying one recorded step: the codes of `CachedSampler`, but for rounding.
 
     Correct on every device; a graph is recorded on CUDA only. The recorded step of each prior is kept for the next
-    batch of the same size and filters, as long as the weights stay as they are.
+    batch of the same size and params, as long as the weights stay as they are.
 
     Args:
         compile: Compiles the step before it is recorded: fewer kernels, after minutes of compiling.
@@ -40,7 +40,7 @@ class GraphedSampler:
     Source: CUDA graphs as `torch.cuda.CUDAGraph` has them.
     """
 
-    keeps_levels = True
+    holds_memory = True
 
     def __init__(self, *, compile: bool = False) -> None:
         self.compile = compile
@@ -52,31 +52,31 @@ class GraphedSampler:
         labels: Int[Tensor, " b"],
         condition: Float[Tensor, "b c h w"] | None,
         noise: ImageNoise,
-        filters: Filters,
+        params: LevelParams,
         guide: Guide | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
         device = prior.embedding.weight.device
         dtype = autocast_dtype(device)
-        passes = forward_passes(prior, labels, condition, filters, guide)
+        passes = forward_passes(prior, labels, condition, params, guide)
         models = [each.prior for each in passes]
         with evaluation(*models), torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            steps = self._steps(passes, filters, dtype)
+            steps = self._steps(passes, params, dtype)
             level_noise = noise.of_level(prior.order.num_positions, prior.config.codebook_size)
             in_order_time, log_likelihood = steps.run(level_noise)
         return LevelSample(to_grid(prior, in_order_time.clone()), log_likelihood.clone())
 
-    def _steps(self, passes: Sequence[ForwardPass], filters: Filters, dtype: torch.dtype | None) -> "_PaddedSteps":
+    def _steps(self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None) -> "_PaddedSteps":
         """The recorded steps, with this batch's labels and condition; recorded anew where they do not fit."""
         prior, labels = passes[0].prior, passes[0].labels
         versions = tuple(
             (parameter.data_ptr(), parameter._version) for each in passes for parameter in each.prior.parameters()
         )
-        fits_for = (len(labels), filters, dtype, labels.device, versions)
+        fits_for = (len(labels), params, dtype, labels.device, versions)
         found, steps = self._recorded.get(prior, (None, None))
         if steps is None or found != fits_for:
             self._recorded.pop(prior, None)  # before the new one takes its memory
-            steps = _PaddedSteps(passes, filters, dtype, compile=self.compile)
+            steps = _PaddedSteps(passes, params, dtype, compile=self.compile)
             self._recorded[prior] = (fits_for, steps)
         else:
             steps.renew(passes)
@@ -90,12 +90,12 @@ class _PaddedNetwork:
         prior, weight = forward_pass.prior, forward_pass.prior.embedding.weight
         self.copies, images = forward_pass.copies, len(forward_pass.labels)
         self.tables = StepTables.build(prior.order, prior.config.kernel_size, images, weight.device, padded=True)
-        self._network = KeptNetwork(prior, self.tables, dtype or weight.dtype)
-        self._context = self._new_context(forward_pass)
+        self._network = CachedNetwork(prior, self.tables, dtype or weight.dtype)
+        self._conditioning = self._new_conditioning(forward_pass)
 
     def renew(self, forward_pass: ForwardPass) -> None:
         """Takes another batch's labels and coarser codes."""
-        self._context.copy_(self._new_context(forward_pass))
+        self._conditioning.copy_(self._new_conditioning(forward_pass))
 
     def logits(self, places: Tensor, within: Tensor, visible: Tensor) -> tuple[Tensor, ...]:
         """The logits at places in order time, `(b, m, k)` for each copy of the images."""
@@ -104,20 +104,20 @@ class _PaddedNetwork:
             self._rows(self.tables.write, places),
             strict,
             near,
-            [self._context.of_first(within), *self._context.of_blocks(within)],
+            [self._conditioning.of_first(within), *self._conditioning.of_blocks(within)],
             lambda attention, features: attention.add_visible(features, places, visible),
         )
         return logits.unflatten(0, (len(places), -1)).transpose(0, 1).chunk(self.copies)
 
-    def put(self, places: Tensor, codes: Tensor) -> None:
+    def append(self, places: Tensor, codes: Tensor) -> None:
         """Keeps the codes `(b, m)` that were chosen there."""
-        self._network.put(self._rows(self.tables.write, places), codes.T.repeat(1, self.copies).flatten())
+        self._network.append(self._rows(self.tables.write, places), codes.T.repeat(1, self.copies).flatten())
 
     def _rows(self, table: Tensor, places: Tensor) -> Tensor:
         return table.view(self.tables.num_positions, -1).index_select(0, places).flatten()
 
-    def _new_context(self, forward_pass: ForwardPass) -> Context:
-        return Context(
+    def _new_conditioning(self, forward_pass: ForwardPass) -> Conditioning:
+        return Conditioning(
             forward_pass.prior, forward_pass.labels, forward_pass.condition, self.tables.widest, self._network.dtype
         )
 
@@ -126,11 +126,11 @@ class _PaddedSteps:
     """The steps of one level for one batch size: what they keep, and the recorded step."""
 
     def __init__(
-        self, passes: Sequence[ForwardPass], filters: Filters, dtype: torch.dtype | None, *, compile: bool
+        self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None, *, compile: bool
     ) -> None:
         prior = passes[0].prior
         order, weight = prior.order, prior.embedding.weight
-        self._filters = filters
+        self._params = params
         self._networks = [_PaddedNetwork(each, dtype) for each in passes]
         self._sizes = np.diff(order.offsets).tolist()
         widest = self._networks[0].tables.widest
@@ -165,9 +165,9 @@ class _PaddedSteps:
         within = places.clamp(max=n - 1)
         visible = torch.arange(n + 1, device=places.device) < end
         logits = [part for network in self._networks for part in network.logits(places, within, visible)]
-        codes, log_probabilities = choose(logits, self._gumbel, self._filters)
+        codes, log_probabilities = choose(logits, self._gumbel, self._params)
         for network in self._networks:
-            network.put(places, codes)
+            network.append(places, codes)
         self._codes.index_copy_(1, places, codes)
         self._log_likelihood.add_((log_probabilities * (places < n)).sum(dim=1))
         self._step.add_(1)

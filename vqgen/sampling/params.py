@@ -1,0 +1,106 @@
+"""The parameters of a request for samples: made once where the request enters, then passed on as they are."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from vqgen.config import PixelCNNConfig
+from vqgen.errors import ConfigError
+from vqgen.sampling.level_params import LevelParams
+
+PerLevel = float | Sequence[float]
+"""One number for all levels, or one per level, coarse to fine."""
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """The parameters by which samples are drawn; the defaults sample the model as it is.
+
+    Attributes:
+        temperature: At least 0. Below 1 samples are safer and less varied; 0 takes the most likely codes.
+        top_k: Sample among this number of most likely codes; None for no limit.
+        top_p: Sample among the most likely codes that together have this probability; None for no limit.
+        guidance_scale: Classifier-free guidance. Above 1 samples fit their label more surely and are less varied.
+        autoguidance_scale: Autoguidance. Above 1 samples move away from those of the prior early in its training.
+    """
+
+    temperature: PerLevel = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    guidance_scale: PerLevel = 1.0
+    autoguidance_scale: PerLevel = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Sequence):  # frozen means hashable too, so that samplers can compare requests
+                object.__setattr__(self, field.name, tuple(value))
+
+    def as_document(self) -> dict[str, Any]:
+        """Returns the parameters by name, as JSON can hold them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def of_levels(
+        self, priors: Mapping[str, PixelCNNConfig | None], *, guides: Collection[str] = ()
+    ) -> list[LevelParams]:
+        """Returns the parameters of each level, coarse to fine.
+
+        Args:
+            priors: Level -> configuration of its prior, coarse to fine; None if the prior is not trained yet.
+            guides: Levels whose prior has a guide.
+
+        Raises:
+            ConfigError: A number is out of its range, there is not one number per level, or a prior cannot be guided.
+        """
+        levels = list(priors)
+        scales = _per_level("guidance_scale", self.guidance_scale, levels)
+        auto_scales = _per_level("autoguidance_scale", self.autoguidance_scale, levels)
+        temperatures = _per_level("temperature", self.temperature, levels)
+        found = [
+            LevelParams(temperature, self.top_k, self.top_p, scale, auto_scale)
+            for temperature, scale, auto_scale in zip(temperatures, scales, auto_scales, strict=True)
+        ]
+        for prior, level_params in zip(priors.values(), found, strict=True):
+            if prior is not None and level_params.is_guided:
+                _check_can_be_guided(prior, level_params.guidance_scale)
+            if prior is not None and level_params.is_autoguided and prior.level not in guides:
+                raise ConfigError(_lack_of_guide(prior.level, dict(zip(levels, auto_scales, strict=True)), guides))
+        return found
+
+
+def numbers_of(value: PerLevel) -> tuple[float, ...]:
+    """Returns the numbers of a parameter: one, or one per level."""
+    return tuple(float(number) for number in value) if isinstance(value, Sequence) else (float(value),)
+
+
+def _per_level(name: str, value: PerLevel, levels: Sequence[str]) -> tuple[float, ...]:
+    numbers = numbers_of(value)
+    if len(numbers) == 1:
+        numbers = numbers * len(levels)
+    if len(numbers) != len(levels):
+        found = list(numbers)
+        raise ConfigError(f"{name}: should be one number, or one per level ({', '.join(levels)}), found {found}")
+    return numbers
+
+
+def _check_can_be_guided(prior: PixelCNNConfig, scale: float) -> None:
+    """Refuses guidance for a prior that has never seen an image without its label, or has no labels at all."""
+    if prior.num_classes == 0:
+        raise ConfigError(
+            f"guidance_scale: should be 1 for a model without labels, which nothing can guide, found {scale:g}"
+        )
+    if prior.label_dropout == 0:
+        raise ConfigError(
+            f"guidance_scale: should be 1, found {scale:g}: the {prior.level} prior was trained with label_dropout 0 "
+            "and never saw an image without its label; train it with --priors.N.label-dropout 0.1"
+        )
+
+
+def _lack_of_guide(level: str, scales: Mapping[str, float], guides: Collection[str]) -> str:
+    """Returns the message for a level that has no guide."""
+    number = list(scales).index(level)
+    remedy = f"train it with --priors.{number}.guide-share 0.1"
+    if guides:
+        possible = " ".join(f"{scale if each in guides else 1:g}" for each, scale in scales.items())
+        remedy = f"give one scale per level (--autoguidance-scale {possible}), or {remedy}"
+    return f"autoguidance_scale: should be 1, found {scales[level]:g}: the {level} prior has no guide; {remedy}"
