@@ -28,6 +28,10 @@ class Processes:
     world_size: int
     device: torch.device
 
+    def share(self, count: int) -> range:
+        """Returns the part of 0..count-1 that this process does; parts are contiguous and differ by at most one."""
+        return range(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
+
 
 def world_size() -> int:
     """Processes that train together."""
@@ -48,12 +52,22 @@ def all_reduce_max(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def gather_objects(items: list[Item]) -> list[Item]:
-    """Joins the lists of all processes, in order of rank; every process receives all items."""
+def gather_objects(items: list[Item], *, to_main_only: bool = False) -> list[Item]:
+    """Joins the lists of all processes, in order of rank.
+
+    Args:
+        items: The items of this process; they can be pickled.
+        to_main_only: Send all items to the process of rank 0; every other process then receives an empty list.
+    """
     if world_size() == 1:
         return items
     gathered: list[list[Item]] = [[] for _ in range(world_size())]
-    dist.all_gather_object(gathered, items)
+    if not to_main_only:
+        dist.all_gather_object(gathered, items)
+    elif dist.get_rank() == 0:
+        dist.gather_object(items, gathered)
+    else:
+        dist.gather_object(items)
     return [item for part in gathered for item in part]
 
 
