@@ -1,4 +1,4 @@
-"""Codes: the integer grids of a batch of images, coarse to fine, with their names.
+"""The codes of a batch of images: one named grid of integers per level, coarse to fine.
 
 Legend: `b` batch, `h w` grid of a level.
 """
@@ -16,8 +16,13 @@ from torch import Tensor
 class Codes:
     """The codes of `b` images.
 
+    Indexing and iterating select images, not levels.
+
     Attributes:
         grids: Level name -> int64 `(b, h, w)`, coarse to fine. A level is also an attribute: `codes.top`.
+
+    Raises:
+        ValueError: There is no level, a grid is not `(b, h, w)`, or the grids differ in `b`.
     """
 
     grids: Mapping[str, Tensor]
@@ -32,10 +37,11 @@ class Codes:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """Names of the levels, coarse to fine."""
+        """The names of the levels, coarse to fine."""
         return tuple(self.grids)
 
     def __getattr__(self, name: str) -> Tensor:
+        # `copy` and `pickle` ask for attributes before `grids` exists: looking it up here would never end.
         if not name.startswith("_") and name != "grids" and name in self.grids:
             return self.grids[name]
         raise AttributeError(f"codes have no level {name!r}")
@@ -44,16 +50,17 @@ class Codes:
         return next(iter(self.grids.values())).shape[0]
 
     def __iter__(self) -> Iterator[Codes]:
+        # Each image stays a batch of one, so that it goes wherever a batch goes.
         return (self[index : index + 1] for index in range(len(self)))
 
     def __getitem__(self, index: slice | Tensor) -> Codes:
         return Codes({name: grid[index] for name, grid in self.grids.items()})
 
     def to(self, device: torch.device | str) -> Codes:
-        """The same codes on `device`."""
+        """Returns the codes on `device`."""
         return Codes({name: grid.to(device, non_blocking=True) for name, grid in self.grids.items()})
 
     @staticmethod
     def cat(parts: Sequence[Codes]) -> Codes:
-        """Joins batches of codes of the same levels and grids."""
+        """Joins batches of codes that have the same levels and grids."""
         return Codes({name: torch.cat([part.grids[name] for part in parts]) for name in parts[0].levels})

@@ -1,44 +1,47 @@
-"""What a user can cause. Every message says parameter, requirement, value found and remedy.
+"""The errors and warnings that a user can cause.
 
-The command line turns these into a few plain lines on stderr and exit code 2, without a traceback.
+Every message names the parameter, the requirement, the value found and the remedy. The command line prints the message
+on stderr without a traceback and exits with code 2.
 """
 
 
 class VQGenError(Exception):
-    """Base of all errors that a user can cause and mend.
+    """The base of all errors that a user can cause and mend.
 
     Attributes:
-        alike: All processes of a launch raise it alike, so that one may speak for all.
+        alike: True if every process of a launch raises the same error. The first process then prints it for all.
     """
 
     alike = True
 
 
 class ConfigError(VQGenError):
-    """A recipe, an option or an argument is not what it has to be."""
+    """A recipe, an option or an argument that does not meet a requirement."""
 
 
 class DataError(VQGenError):
-    """Images, labels or stored codes are missing, unreadable or not what they have to be."""
+    """Images, labels or stored codes that are missing, unreadable or do not meet a requirement."""
 
 
 class CheckpointError(VQGenError):
-    """A model, a training state or a pipeline folder cannot be used."""
+    """A model, a training state or a pipeline folder that cannot be used."""
 
 
 class BitstreamError(VQGenError):
-    """A compressed file is damaged or was made by something else."""
+    """A compressed file that is damaged or was written by another program or model."""
 
 
 class VQGenWarning(UserWarning):
-    """Something that will work but is probably not meant. The command line prints these, and no other warnings."""
+    """A warning of a setting that works but is probably a mistake. The command line prints no other warnings."""
 
 
 class Interrupted(BaseException):
-    """A signal asked the program to stop; whatever had to be saved has been saved.
+    """A stop on SIGINT or SIGTERM. It is raised when everything that needs saving has been saved.
+
+    The base is not `Exception`, so that a broad `except` does not swallow it.
 
     Attributes:
-        signal_number: The signal received; the exit code is 128 plus this number.
+        signal_number: The number of the signal. The exit code is 128 plus this number.
     """
 
     def __init__(self, signal_number: int) -> None:

@@ -1,1 +1,1 @@
-"""Layers: quantizer, masked convolution, causal attention, residual blocks. They take plain numbers."""
+"""Layers: the quantizer, masked convolution, causal attention and residual blocks."""

@@ -9,26 +9,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _VALUES = 1 << 16
+"""Distinct values of a draw of 16 bits."""
 
 
 class Dropout(nn.Dropout):
-    """In training each feature is zero with probability p, and the others are divided by 1 - p.
+    """Dropout: in training each feature is zero with probability p, and all other features are divided by 1 - p.
 
-    On a CPU torch draws a number of double precision for every feature; 16 random bits do as well, four features to a
-    draw. There p is rounded to a multiple of 2^-16.
+    On a CPU torch draws a double-precision number for every feature. 16 random bits are enough, so one draw of 64 bits
+    serves four features. On a CPU p is therefore rounded to a multiple of 2^-16.
 
-    Source: Srivastava et al. 2014, section 10, which scales in training rather than after it.
+    Source: Srivastava et al. 2014, section 10: the variant that scales in training rather than afterwards.
     """
 
     def forward(self, features: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Drops features in training, and returns them as they are otherwise."""
+        """Drops features in training. In evaluation it returns them unchanged."""
         is_cheap = features.device.type == "cpu" and 0 < self.p < 1
         if not (self.training and is_cheap):
             return F.dropout(features, self.p, self.training)
         return features * torch.ops.vqgen.dropout_mask(features.detach(), self.p)
 
 
-# An operator of its own, which torch.compile takes as a whole: what it would make of the random bits is slower.
+# A custom operator, because torch.compile then calls it as a whole. Its own code for the random bits would be slower.
 torch.library.define(
     "vqgen::dropout_mask", "(Tensor features, float share) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
 )
@@ -36,13 +37,16 @@ torch.library.define(
 
 @torch.library.impl("vqgen::dropout_mask", "cpu")
 def _mask(features: Tensor, share: float) -> Tensor:
-    """Like the features: zeros, and where nothing is dropped what keeps the mean."""
+    """Draws the factor of each feature: 0, or the scale that keeps the mean."""
+    # At least one value stays, so that the scale is finite for a share just below 1.
     dropped = min(round(share * _VALUES), _VALUES - 1)
     draws = torch.empty(-(-features.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    # Seen as int16 the bits are uniform in [-2^15, 2^15), and the lowest `dropped` of these values mean "drop".
     kept = draws.view(torch.int16)[: features.numel()].view(features.shape) >= dropped - _VALUES // 2
     return kept.to(features.dtype).mul_(_VALUES / (_VALUES - dropped))
 
 
+# Gives torch.compile the shape and dtype of the result without computing it.
 @torch.library.register_fake("vqgen::dropout_mask")
 def _(features: Tensor, share: float) -> Tensor:
     return features.new_empty(features.shape)

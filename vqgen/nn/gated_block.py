@@ -1,7 +1,7 @@
 """Gated blocks: the body of a PixelCNN.
 
-Legend: `b` batch, `c` channels, `h w` grid. Features are channels-last, `(b, h, w, c)`: whatever acts on each position
-alone then acts on any subset of positions, `(b, n, c)`, unchanged, which is how a cache samples.
+Legend: `b` batch, `c` channels, `h w` grid, `o` channels out. Features are channels-last, `(b, h, w, c)`, so that a
+layer that acts on each position alone applies to any subset of positions, `(b, n, c)`, too.
 
 Paper: Conditional PixelCNN (van den Oord et al. 2016, arXiv 1606.05328), section 2.
 """
@@ -16,25 +16,26 @@ from vqgen.nn.dropout import Dropout
 from vqgen.nn.masked_conv import MaskedConv2d
 
 
-def convolve(convolution: nn.Module, features: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-    """Applies a convolution to channels-last features; views only, and the layout that is fast on a CPU."""
+def convolve(convolution: nn.Module, features: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w o"]:
+    """Applies a convolution to channels-last features."""
+    # Both rearrangements are views: nothing is copied, and channels-last is the faster layout on a CPU.
     return rearrange(convolution(rearrange(features, "b h w c -> b c h w")), "b c h w -> b h w c")
 
 
 class GatedBlock(nn.Module):
-    """Adds what a gate lets through: x + project(dropout(tanh(a) * sigmoid(b))).
+    """A gated residual block: x + project(dropout(tanh(a) * sigmoid(b))).
 
-    `(a, b)` is the masked convolution of the normalised features, plus linear maps of the label's embedding and of the
-    coarser codes' features.
+        x --> norm --> masked convolution --+--> split into a, b --> gate --> dropout --> project --> + x
+        label, condition --> linear maps ---+
 
     Args:
         convolution: Masked convolution from `c` to `2 c` channels.
         dropout: Share of the gated features that is dropped in training, in [0, 1).
-        conditioned: Whether there are coarser codes.
+        conditioned: True if the block is conditioned on the features of coarser codes.
 
     Source: arXiv 1606.05328, equation 4. Deviations: one stack in a causal order of our own instead of a vertical and a
-    horizontal one; a norm over the channels of each position (a batch norm would leak the future); the last projection
-    starts at zero, so that a deep stack starts as the identity.
+    horizontal stack; a norm over the channels of each position (a batch norm would leak the future); the last
+    projection starts at zero, so that a deep stack starts as the identity.
     """
 
     def __init__(self, convolution: MaskedConv2d, dropout: float, *, conditioned: bool) -> None:
@@ -55,32 +56,30 @@ class GatedBlock(nn.Module):
         label: Float[Tensor, "b c"],
         condition: Float[Tensor, "b h w c"] | None,
     ) -> Float[Tensor, "b h w c"]:
-        """Applies the block to the whole grid."""
+        """Applies the block to the whole grid.
+
+        Args:
+            features: The features of this level.
+            label: The embedding of each image's label.
+            condition: The features of the coarser codes, or None for a block that is not conditioned.
+        """
         convolved = convolve(self.convolution, self.norm(features))
-        return features + self.gate(convolved + self.context(label, condition))
-
-    def context(
-        self, label: Float[Tensor, "b c"], condition: Float[Tensor, "b h w c"] | None
-    ) -> Float[Tensor, "b h_or_1 w_or_1 inner"]:
-        """Maps what no code of this level changes; a sampler computes it once per image."""
-        context = self.label(label)[:, None, None]
-        return context if self.condition is None else context + self.condition(condition)
-
-    def gate(self, inner: Float[Tensor, "*positions inner"]) -> Float[Tensor, "*positions c"]:
-        """Gates and projects each position: project(dropout(tanh(a) * sigmoid(b)))."""
-        values, gates = inner.chunk(2, dim=-1)
-        return self.project(self.dropout(torch.tanh(values) * torch.sigmoid(gates)))
+        conditioning = self.label(label)[:, None, None]  # the same at every position
+        if self.condition is not None:
+            conditioning = conditioning + self.condition(condition)
+        values, gates = (convolved + conditioning).chunk(2, dim=-1)
+        return features + self.project(self.dropout(torch.tanh(values) * torch.sigmoid(gates)))
 
 
 class PointwiseBlock(nn.Module):
-    """Adds a perceptron of each position: x + W2 dropout(gelu(W1 norm(x))).
+    """A residual perceptron of each position: x + W2 dropout(gelu(W1 norm(x))).
 
     Args:
         channels: Channels of the features.
         dropout: Share of the inner features that is dropped in training, in [0, 1).
 
-    Source: the output stack of residual 1 x 1 convolutions of VQ-VAE-2, arXiv 1906.00446, appendix A. Deviation: normed
-    and four times as wide inside, as in Transformers.
+    Source: the output stack of residual 1 x 1 convolutions of VQ-VAE-2, arXiv 1906.00446, appendix A. Deviation: a norm
+    and four times as many inner channels, as in Transformers.
     """
 
     def __init__(self, channels: int, dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""Between an image and one vector: the encoder and the decoder of the baselines.
+"""The encoder and the decoder of the baselines, which map between an image and one vector.
 
 Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the latent vector, `o` outputs of the encoder.
 """
@@ -13,14 +13,14 @@ from vqgen.nn.resizing import decoder_network, encoder_network
 
 
 class ImageEncoder(nn.Module):
-    """Turns an image, and its label where that is told, into a vector.
+    """An encoder that turns an image, and its label for a conditioned model, into a vector.
 
         image --> halved to a small grid --+--> hidden layer --> vector
-        label, one of all -----------------+
+        label as a one-hot vector ---------+
 
     Args:
-        config: Sizes of everything.
-        outputs: Numbers to return for each image.
+        config: Sizes of all layers.
+        outputs: Elements of the vector.
     """
 
     def __init__(self, config: AutoencoderConfig, outputs: int) -> None:
@@ -33,21 +33,27 @@ class ImageEncoder(nn.Module):
         self.output = nn.Linear(config.hidden, outputs)
 
     def forward(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b o"]:
-        """Encodes images with pixels in [-1, 1]; label -1 is none."""
+        """Encodes images.
+
+        Args:
+            images: Pixels in [-1, 1].
+            labels: Label indices. -1 means no label.
+        """
         features = self.body(images).flatten(1)
         return self.output(F.relu(self.hidden(with_labels(features, labels, self.num_classes))))
 
 
 class ImageDecoder(nn.Module):
-    """Turns a latent vector, and a label where that is told, into an image; its numbers are not bounded.
+    """A decoder that turns a latent vector, and a label for a conditioned model, into an image.
 
     Args:
-        config: Sizes of everything.
+        config: Sizes of all layers.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        self.num_classes, self.grid = config.label_features, config.grid
+        self.num_classes = config.label_features
+        self.grid = config.grid
         self.hidden = nn.Linear(config.latent_size + self.num_classes, config.hidden)
         self.features = nn.Linear(config.hidden, config.channels * config.grid**2)
         residual = (config.residual_channels, config.residual_layers)
@@ -55,7 +61,12 @@ class ImageDecoder(nn.Module):
         self.body = decoder_network(c, c, config.image_channels, config.downsample, *residual)
 
     def forward(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b c H W"]:
-        """Decodes latents; label -1 is none."""
+        """Decodes latents to pixels, which are not bounded.
+
+        Args:
+            latents: One vector per image.
+            labels: Label indices. -1 means no label.
+        """
         hidden = F.relu(self.hidden(with_labels(latents, labels, self.num_classes)))
         return self.body(F.relu(self.features(hidden)).unflatten(1, (-1, self.grid, self.grid)))
 
@@ -63,8 +74,15 @@ class ImageDecoder(nn.Module):
 def with_labels(
     vectors: Float[Tensor, "b n"], labels: Int64[Tensor, " b"], num_classes: int
 ) -> Float[Tensor, "b n_and_classes"]:
-    """Appends 1 for an image's label and 0 for the others; for label -1 only zeros."""
+    """Appends the label of each vector, one-hot. Label -1 appends only zeros.
+
+    Args:
+        vectors: One vector per image.
+        labels: Label indices in [-1, num_classes).
+        num_classes: Number of labels. 0 appends nothing, for a model without labels.
+    """
     if not num_classes:
         return vectors
+    # One column more, for -1, which is then cut off: `one_hot` refuses negative indices.
     chosen = F.one_hot(labels + 1, num_classes + 1)[:, 1:]
     return torch.cat([vectors, chosen.to(vectors.dtype)], dim=1)

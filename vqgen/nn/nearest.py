@@ -1,4 +1,4 @@
-"""Nearest codebook entries and what chose them, in parts that stay in the cache.
+"""Nearest codebook entries and the statistics of their latents, computed in parts that fit the cache.
 
 Legend: `n` latents, `d` embedding, `k` codebook entries.
 """
@@ -10,44 +10,67 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _CHUNK_ELEMENTS = 1 << 20
-"""Numbers held at once on a CPU: 4 MiB of float32, so that distances stay in the cache from product to minimum."""
+"""Elements of a part on a CPU: 4 MiB of float32, so that distances stay in the cache from product to minimum."""
 
 _ACCELERATOR_CHUNK_ELEMENTS = 1 << 24
-"""Elsewhere, where a small part would not fill the device: 64 MiB of float32, whatever n and k are."""
+"""Elements of a part on an accelerator, which a small part would not fill: 64 MiB of float32 for any n and k."""
 
 
 @torch.no_grad()
 def nearest_codes(latents: Float[Tensor, "n d"], codebook: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
-    """Finds argmin_j ||z - e_j||^2, tile by tile; of equally near entries the first."""
+    """Finds the nearest entry of each latent, argmin_j ||z - e_j||^2.
+
+    Args:
+        latents: Any number of latents.
+        codebook: The entries, at least one.
+
+    Returns:
+        Indices in [0, k). Of equally near entries the first.
+    """
     elements = _chunk_elements(latents.device)
-    width = min(len(codebook), isqrt(elements))  # a square tile reads least for each of its distances
+    # The n x k distances are computed in tiles. A square tile reads least for each of its distances.
+    width = min(len(codebook), isqrt(elements))
     height = max(1, min(len(latents), elements // width))
     half_norms = codebook.square().sum(dim=1) / 2
     codes = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
-    room = latents.new_empty(height * width)  # the same for all tiles, or the system would map new pages for each
+    # All tiles share this memory. Otherwise the system would map new pages for each tile.
+    room = latents.new_empty(height * width)
     for rows, chosen in zip(latents.split(height), codes.split(height), strict=True):
         smallest = rows.new_full((len(rows),), inf)
         for start in range(0, len(codebook), width):
             entries = codebook[start : start + width]
             tile = room[: len(rows) * len(entries)].view(len(rows), len(entries))
-            # ||z - e||^2 / 2 = ||z||^2 / 2 - z.e + ||e||^2 / 2, and the first term is the same for all entries
+            # ||z - e||^2 / 2 = ||z||^2 / 2 - z.e + ||e||^2 / 2. The first term is the same for all entries, so it
+            # is left out.
             torch.addmm(half_norms[start : start + width], rows, entries.T, alpha=-1, out=tile)
             distances, indices = tile.min(dim=1)
+            # Strictly smaller, so that the first of equal entries wins. A distance of NaN is never smaller, so the
+            # code stays a valid index.
             torch.where(distances < smallest, indices + start, chosen, out=chosen)
             torch.minimum(distances, smallest, out=smallest)
     return codes
 
 
 def sums_and_counts(latents: Float[Tensor, "n d"], codes: Int[Tensor, " n"], size: int) -> Float[Tensor, "k d+1"]:
-    """Per code: the sum of the latents that chose it, and in the last column their number."""
+    """Sums and counts the latents of each code.
+
+    Args:
+        latents: The latents.
+        codes: The code of each latent, in [0, size).
+        size: Entries k of the codebook.
+
+    Returns:
+        The sum of each code's latents, and their number in the last column. One tensor, so that processes exchange it
+        in one message.
+    """
     sums = latents.new_zeros(size, latents.shape[1]).index_add_(0, codes, latents)
-    # not bincount, which on a GPU makes the host wait for the largest code
+    # Not `bincount`: on a GPU it makes the host wait for the largest code.
     counts = torch.zeros(size, dtype=torch.int64, device=codes.device).scatter_add_(0, codes, torch.ones_like(codes))
     return torch.cat([sums, counts[:, None].to(sums.dtype)], dim=1)
 
 
 def mean_square_distance(latents: Float[Tensor, "n d"], quantized: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Mean of (z - e)^2 over all elements, without a tensor of all differences."""
+    """Computes the mean of (z - e)^2 over all elements, without a tensor of all differences."""
     height = max(1, _chunk_elements(latents.device) // latents.shape[1])
     parts = zip(latents.split(height), quantized.split(height), strict=True)
     return torch.stack([(z - e).square().sum() for z, e in parts]).sum() / latents.numel()

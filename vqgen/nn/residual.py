@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class ResidualBlock(nn.Module):
-    """Adds a 3 x 3 and a 1 x 1 convolution to its input: x + conv1(relu(conv3(relu(x)))).
+    """A residual block of a 3 x 3 and a 1 x 1 convolution: x + conv1(relu(conv3(relu(x)))).
 
     Args:
         channels: Channels of input and output.
@@ -29,7 +29,13 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStack(nn.Sequential):
-    """Several residual blocks, then a ReLU."""
+    """A sequence of residual blocks and a ReLU.
+
+    Args:
+        channels: Channels of input and output.
+        residual_channels: Channels inside each block.
+        layers: Number of blocks. 0 leaves the ReLU alone.
+    """
 
     def __init__(self, channels: int, residual_channels: int, layers: int) -> None:
         super().__init__(*(ResidualBlock(channels, residual_channels) for _ in range(layers)), nn.ReLU())

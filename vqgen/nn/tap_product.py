@@ -1,10 +1,12 @@
-"""Convolutions with few taps as matrix products over gathered neighbours: on a CPU as fast as a product can be.
+"""Convolutions with few taps as matrix products over gathered neighbours, at the speed of a matrix product on a CPU.
 
-A library's convolution computes closed taps as well, and those that fall outside a small grid. Here the features that
-the taps of a position read are laid side by side, and one matrix multiplies them; rows of the grid for which whole
-rows of the kernel fall outside go without these.
+    features (n, c) --> gather, per position, the c features of each tap --> (n, taps * c) @ (taps * c, o) --> (n, o)
 
-Legend: `b` batch, `c` channels in, `o` channels out, `h w` grid, `n` its positions (row-major), `taps` of the kernel.
+A library's convolution also computes closed taps, and taps that fall outside a small grid. The gathered rows contain
+open taps only. A row of the grid whose kernel rows fall outside the grid skips these kernel rows, too.
+
+Legend: `b` batch, `c` channels in, `o` channels out, `h w` grid, `n` flattened positions (row-major), `taps` taps of
+the kernel.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,34 +18,39 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _GATHERED_ELEMENTS = 1 << 21
-"""Gathered features held at once: 8 MiB of float32, so that they stay in the cache until they are multiplied."""
+"""Gathered features at a time: 8 MiB of float32, so that they stay in the cache until they are multiplied."""
 
 
 @dataclass(frozen=True)
 class RowBand:
-    """Rows of the grid that read the same taps.
+    """A band of neighbouring grid rows that read the same taps.
 
     Attributes:
-        positions: Their flat positions, `[begin, end)`.
-        taps: The taps that fall inside the grid for at least one column, `[begin, end)`.
-        neighbours: `(positions, taps)` flat: what each tap of each position reads; `n` stands for a zero outside.
+        positions: The flat positions of the band, `[begin, end)`.
+        taps: The taps whose row lies inside the grid, `[begin, end)`.
+        neighbours: `(positions, taps)`, flattened: the flat position that each tap of each position reads. `n` stands
+            for a zero outside the grid.
     """
 
     positions: slice
     taps: slice
-    neighbours: Int[Tensor, " positions*taps"]
+    neighbours: Int[Tensor, " positions_x_taps"]
 
 
 def row_bands(offsets: Sequence[tuple[int, int]], height: int, width: int) -> list[RowBand]:
     """Groups the rows of a grid by the taps that they read.
 
     Args:
-        offsets: `(dr, dc)` of every tap, in order of dr, upwards or downwards.
+        offsets: `(dr, dc)` of every tap, sorted by dr, upwards or downwards.
         height: Rows of the grid.
         width: Columns of the grid.
+
+    Returns:
+        Bands that cover the grid from top to bottom.
     """
 
     def taps_of(row: int) -> tuple[int, int]:
+        # Sorted by dr, the taps inside the grid form one slice of the weights, which needs no copy.
         inside = [tap for tap, (dr, _) in enumerate(offsets) if 0 <= row + dr < height]
         return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
@@ -62,12 +69,16 @@ def row_bands(offsets: Sequence[tuple[int, int]], height: int, width: int) -> li
 
 
 def _flat(row: int, column: int, height: int, width: int) -> int:
+    """Returns the flat position of a row and a column, or `n` outside the grid."""
     inside = 0 <= row < height and 0 <= column < width
     return row * width + column if inside else height * width
 
 
 class TapProduct(torch.autograd.Function):
-    """out[p] = sum_i in[p + offset_i] W_i; gathers anew in the backward pass rather than keep what it gathered."""
+    """The sum over taps out[p] = sum_i in[p + offset_i] W_i, with its gradient.
+
+    The backward pass gathers the neighbours again: keeping them would take `taps` times the memory of the features.
+    """
 
     @staticmethod
     def forward(
@@ -77,19 +88,29 @@ class TapProduct(torch.autograd.Function):
         bands: Sequence[RowBand],
         reversed_bands: Sequence[RowBand],
     ) -> Float[Tensor, "b n o"]:
-        """Args: `bands` of the offsets, `reversed_bands` of the negated offsets in the same order."""
+        """Computes the sum.
+
+        Args:
+            ctx: Carries the inputs to the backward pass.
+            features: The input.
+            weight: One matrix per tap.
+            bands: `row_bands` of the offsets of the taps.
+            reversed_bands: `row_bands` of the negated offsets, in the same order.
+        """
         ctx.save_for_backward(features, weight)
-        ctx.bands, ctx.reversed_bands = bands, reversed_bands
+        ctx.bands = bands
+        ctx.reversed_bands = reversed_bands
         return _product(features, weight, bands)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Float[Tensor, "b n o"]) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """To the features by the same product with reversed taps, to the weights by the gathered features."""
+        """Computes the gradients of the features and of the weights."""
         features, weight = ctx.saved_tensors
         gradient = gradient.contiguous()
         to_features = to_weight = None
         if ctx.needs_input_grad[0]:
+            # Position q feeds the outputs at q - offset_i, so this is the same sum with reversed taps and W_i^T.
             to_features = _product(gradient, weight.transpose(1, 2).contiguous(), ctx.reversed_bands)
         if ctx.needs_input_grad[1]:
             to_weight = _weight_gradient(features, gradient, weight, ctx.bands)
@@ -97,6 +118,7 @@ class TapProduct(torch.autograd.Function):
 
 
 def _product(features: Tensor, weight: Tensor, bands: Sequence[RowBand]) -> Tensor:
+    """Computes the sum over taps, `(b, n, o)`, band by band."""
     result = features.new_empty(*features.shape[:2], weight.shape[2])
     for band in bands:
         matrix = weight[band.taps].flatten(0, 1)
@@ -106,10 +128,11 @@ def _product(features: Tensor, weight: Tensor, bands: Sequence[RowBand]) -> Tens
 
 
 def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, bands: Sequence[RowBand]) -> Tensor:
-    # half precision would lose in the sum of the chunks what one product keeps
+    """Computes dW_i = sum_p in[p + offset_i]^T dout[p] over all images."""
+    # At least float32: one product in half precision accumulates in float32, so the sum over chunks must, too.
     total = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
     for band in bands:
-        part = total[band.taps].flatten(0, 1)
+        part = total[band.taps].flatten(0, 1)  # a view: adding to it adds to `total`
         for images, gathered in _gather(features, band):
             rows = gradient[images, band.positions].flatten(0, 1)
             if rows.dtype == part.dtype:
@@ -120,10 +143,14 @@ def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, bands: 
 
 
 def _gather(features: Tensor, band: RowBand) -> Iterator[tuple[slice, Tensor]]:
-    """Some images at a time: which, and what the taps of the band read there, `(images*positions, taps*c)`."""
+    """Yields some images at a time, with the features that the taps of the band read, `(images * positions, taps * c)`.
+
+    All chunks share one buffer: the caller is done with a chunk before it takes the next.
+    """
     images, n, channels = features.shape
     chunk = max(1, _GATHERED_ELEMENTS // max(1, len(band.neighbours) * channels))
     chunk = min(chunk, images)
+    # Position n of each image is a zero, which taps outside the grid read. So no tap needs a mask.
     zeros = features.new_zeros(images, 1, channels)
     padded = torch.cat([features, zeros], dim=1).flatten(0, 1)
     indices = torch.arange(chunk)[:, None] * (n + 1) + band.neighbours

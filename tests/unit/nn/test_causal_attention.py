@@ -20,7 +20,7 @@ def make(slope, grid, channels=8, heads=2):
 
 
 @pytest.mark.parametrize(("slope", "grid"), CASES)
-def test_jacobian_is_open_exactly_where_the_order_says(slope, grid):
+def test_jacobian_is_open_exactly_for_times_that_are_not_later(slope, grid):
     attention, order = make(slope, grid)
     n = order.num_positions
     features = torch.randn(n, *grid, 8, dtype=torch.float64, requires_grad=True)
@@ -31,7 +31,7 @@ def test_jacobian_is_open_exactly_where_the_order_says(slope, grid):
 
 
 @pytest.mark.parametrize(("slope", "grid"), CASES)
-def test_equals_a_loop_over_queries_and_heads(slope, grid):
+def test_attention_equals_a_loop_over_queries_and_heads(slope, grid):
     attention, order = make(slope, grid)
     features = torch.randn(2, *grid, 8, dtype=torch.float64)
     flat = attention.norm(features).flatten(1, 2)
@@ -47,7 +47,7 @@ def test_equals_a_loop_over_queries_and_heads(slope, grid):
     assert torch.allclose(attention(features).flatten(1, 2), attention.project(expected), atol=1e-10)
 
 
-def test_training_in_bfloat16_agrees_and_sees_no_more():
+def test_training_in_bfloat16_agrees_and_sees_the_same_positions():
     attention, order = make(2, (4, 4))
     for parameter in attention.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -64,24 +64,23 @@ def test_training_in_bfloat16_agrees_and_sees_no_more():
     assert torch.equal(found.abs().sum(-1).flatten(1) != 0, torch.from_numpy(order.attention_mask()))
 
 
-def test_a_prefix_is_enough_for_a_step():
+def test_prefix_in_order_time_is_enough_for_a_step():
     attention, order = make(2, (4, 4))
     features = torch.randn(2, 4, 4, 8, dtype=torch.float64)
-    full = attention(features).flatten(1, 2)
-    queries, keys, values = attention.split(features.flatten(1, 2)[:, order.positions])
-    for begin, end in zip(order.offsets[:-1], order.offsets[1:], strict=True):
-        step = torch.nn.functional.scaled_dot_product_attention(
-            queries[:, :, begin:end], keys[:, :, :end], values[:, :, :end]
-        )
-        assert torch.allclose(attention.merge(step), full[:, order.positions[begin:end]], atol=1e-10)
+    full = attention(features)
+    for step, positions in enumerate(order.steps()):
+        later = torch.from_numpy(order.times > step)
+        prefix = features.masked_fill(later[..., None], 100.0)
+        found = attention(prefix).flatten(1, 2)[:, positions]
+        assert torch.allclose(found, full.flatten(1, 2)[:, positions], atol=1e-10)
 
 
-def test_starts_at_zero_and_stores_no_mask():
+def test_new_attention_returns_zero_and_stores_no_mask():
     attention = CausalAttention(8, 2, CausalOrder(3, 3))
     assert attention(torch.randn(2, 3, 3, 8)).abs().max() == 0
     assert "mask" not in attention.state_dict()
 
 
-def test_raises():
+def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match="heads should divide channels = 8, found 3"):
         CausalAttention(8, 3, CausalOrder(3, 3))

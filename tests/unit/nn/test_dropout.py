@@ -6,7 +6,7 @@ from vqgen.nn.dropout import Dropout
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.7])
-def test_drops_its_share_and_keeps_the_mean(share, dtype):
+def test_dropped_share_is_as_asked_and_the_mean_stays(share, dtype):
     torch.manual_seed(0)
     features = torch.ones(1001, 333, dtype=dtype)
     dropped = Dropout(share)(features)
@@ -18,7 +18,7 @@ def test_drops_its_share_and_keeps_the_mean(share, dtype):
 
 
 def test_neighbours_of_one_draw_are_dropped_independently():
-    """Four features share a draw: every pair of them is dropped together as often as two that share none."""
+    """Four features share a draw. Every pair is dropped together as often as two features of different draws."""
     torch.manual_seed(0)
     dropped = (Dropout(0.5)(torch.ones(200_000, 8)) == 0).double()
     together = dropped.T @ dropped / len(dropped)
@@ -26,7 +26,7 @@ def test_neighbours_of_one_draw_are_dropped_independently():
     assert (pairs - 0.25).abs().max() < 5 * (0.25 * 0.75 / len(dropped)) ** 0.5
 
 
-def test_the_generator_decides():
+def test_seed_decides_the_mask():
     dropout, features = Dropout(0.5), torch.ones(64, 64)
     torch.manual_seed(0)
     first, second = dropout(features), dropout(features)
@@ -35,7 +35,7 @@ def test_the_generator_decides():
     assert not torch.equal(first, second)
 
 
-def test_the_gradient_passes_where_features_do():
+def test_gradient_passes_exactly_through_the_features_that_stay():
     features = torch.randn(32, 48, dtype=torch.float64, requires_grad=True)
     dropped = Dropout(0.3)(features)
     dropped.sum().backward()
@@ -43,7 +43,7 @@ def test_the_gradient_passes_where_features_do():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_outside_of_training_and_at_no_share_features_stay(share):
+def test_features_stay_in_evaluation_and_at_share_0(share):
     features = torch.randn(5, 7)
     assert torch.equal(Dropout(share).eval()(features), features)
     if share in (0, 1):
@@ -51,7 +51,7 @@ def test_outside_of_training_and_at_no_share_features_stay(share):
 
 
 @pytest.mark.slow
-def test_compiled_layers_draw_each_their_own_and_the_gradient_has_the_same():
+def test_compiled_layers_draw_their_own_masks_and_use_them_in_the_gradient():
     first, second = Dropout(0.5), Dropout(0.5)
 
     def both(features):

@@ -21,7 +21,7 @@ def make(slope, kernel_size=5, *, strict, height=5, width=7, channels=(3, 4)):
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("kernel_size", [3, 5, 7])
 @pytest.mark.parametrize("strict", [True, False])
-def test_equals_a_loop_over_the_open_taps(slope, kernel_size, strict):
+def test_convolution_equals_a_loop_over_the_open_taps(slope, kernel_size, strict):
     convolution, order = make(slope, kernel_size, strict=strict)
     features = torch.randn(2, 3, 5, 7, dtype=torch.float64)
     expected = convolution.bias.expand(2, 5, 7, 4).clone()
@@ -38,7 +38,7 @@ def test_equals_a_loop_over_the_open_taps(slope, kernel_size, strict):
 
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("strict", [True, False])
-def test_equals_a_dense_convolution_with_a_masked_kernel(slope, strict):
+def test_convolution_equals_a_dense_convolution_with_a_masked_kernel(slope, strict):
     convolution, order = make(slope, strict=strict)
     dense = torch.zeros(4, 3, 5, 5, dtype=torch.float64)
     dense[:, :, torch.from_numpy(order.kernel_mask(5, strict=strict))] = convolution.weight.detach()
@@ -49,7 +49,7 @@ def test_equals_a_dense_convolution_with_a_masked_kernel(slope, strict):
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(5, 7), (4, 3)])
-def test_jacobian_is_open_exactly_where_the_order_says(slope, strict, height, width):
+def test_jacobian_is_open_exactly_for_near_positions_of_earlier_times(slope, strict, height, width):
     convolution, order = make(slope, strict=strict, height=height, width=width)
     n = height * width
     features = torch.randn(n, 3, height, width, dtype=torch.float64, requires_grad=True)
@@ -61,11 +61,11 @@ def test_jacobian_is_open_exactly_where_the_order_says(slope, strict, height, wi
     near = ((rows[:, None] - rows).abs() <= 2) & ((columns[:, None] - columns).abs() <= 2)
     times = torch.from_numpy(order.times).flatten()
     earlier = times[None] < times[:, None] if strict else times[None] <= times[:, None]
-    # A kernel cannot know of the grid's edge: across it, positions near in space keep their order in time.
+    # The mask is the same at the edge of the grid, because near positions keep their order in time there, too.
     assert torch.equal(seen, near & earlier)
 
 
-def test_variance_is_that_of_the_open_taps():
+def test_initial_variance_counts_the_open_taps_only():
     convolution, _ = make(2, strict=False, channels=(32, 64))
     assert convolution.weight.shape == (64, 32, 14)
     # 28,672 draws: the relative error of the variance has standard deviation sqrt(0.8 / 28,672) = 0.5 %.
@@ -75,7 +75,7 @@ def test_variance_is_that_of_the_open_taps():
     assert convolution.weight.abs().max() <= math.sqrt(3 / (32 * 14))
 
 
-def test_forward_changes_no_state_and_closed_taps_have_no_weights():
+def test_closed_taps_have_no_weights_and_forward_changes_no_state():
     convolution, _ = make(2, strict=True)
     assert set(convolution.state_dict()) == {"weight", "bias"}
     before = {name: value.clone() for name, value in convolution.state_dict().items()}
@@ -86,14 +86,14 @@ def test_forward_changes_no_state_and_closed_taps_have_no_weights():
 
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("strict", [True, False])
-def test_gradients(slope, strict):
+def test_gradients_equal_finite_differences(slope, strict):
     convolution, _ = make(slope, strict=strict)
     features = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
     parameters = (features, convolution.weight, convolution.bias)
     assert torch.autograd.gradcheck(lambda features, *_: convolution(features), parameters)
 
 
-def test_the_way_of_accelerators_gives_the_same_and_the_same_gradients():
+def test_dense_and_sparse_ways_give_the_same_results_and_gradients():
     convolution, _ = make(2, strict=False)
     features = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
     inputs = (features, convolution.weight, convolution.bias)
@@ -103,25 +103,14 @@ def test_the_way_of_accelerators_gives_the_same_and_the_same_gradients():
     assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*gradients, strict=True))
 
 
-def test_chunks_of_images_give_the_same(monkeypatch):
-    convolution, _ = make(2, strict=False)
-    features = torch.randn(7, 3, 5, 7, dtype=torch.float64, requires_grad=True)
-    inputs = (features, convolution.weight)
-
-    def results():
-        result = convolution(features)
-        return result, *torch.autograd.grad(result.square().sum(), inputs)
-
-    whole = results()
-    monkeypatch.setattr("vqgen.nn.tap_product._GATHERED_ELEMENTS", 3 * 3 * 7 * 14 * 3)  # three images of widest bands
-    assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(whole, results(), strict=True))
-
-
-def test_raises_and_prints():
+def test_wrong_kernel_and_wrong_grid_are_refused():
     with pytest.raises(ValueError, match="kernel_size should be at least 3 for a strict convolution, found 1"):
         MaskedConv2d(1, 1, CausalOrder(3, 3), 1, strict=True)
     with pytest.raises(ValueError, match=r"features should have the order's grid \(3, 3\), found \(3, 4\)"):
         MaskedConv2d(1, 1, CausalOrder(3, 3), 3, strict=True)(torch.zeros(1, 1, 3, 4))
     with pytest.raises(ValueError, match="kernel_size should be odd"):
         MaskedConv2d(1, 1, CausalOrder(3, 3), 4, strict=True)
+
+
+def test_repr_shows_channels_and_taps():
     assert repr(MaskedConv2d(2, 3, CausalOrder(3, 3, 2), 3, strict=True)) == "MaskedConv2d(2, 3, taps=4)"

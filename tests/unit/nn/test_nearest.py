@@ -12,7 +12,7 @@ def test_codes_are_the_nearest_of_all(n, k, d):
     assert torch.equal(nearest_codes(points, codebook), torch.cdist(points, codebook).argmin(dim=1))
 
 
-def test_no_entry_is_nearer_in_float32_but_for_rounding():
+def test_chosen_entry_in_float32_is_the_nearest_up_to_rounding():
     points, codebook = torch.randn(2000, 16), torch.randn(256, 16)
     chosen = nearest_codes(points, codebook)
     distances = torch.cdist(points.double(), codebook.double())
@@ -20,8 +20,8 @@ def test_no_entry_is_nearer_in_float32_but_for_rounding():
 
 
 @pytest.mark.parametrize("elements", [1, 4, 10**9])
-def test_of_equally_near_entries_the_first(monkeypatch, elements):
-    monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", elements)  # equal ones in one tile, and in two
+def test_first_of_equally_near_entries_wins(monkeypatch, elements):
+    monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", elements)  # equal entries in one tile, and in two
     codebook = torch.tensor([[2.0], [-1.0], [1.0], [-1.0]])
     assert nearest_codes(torch.tensor([[0.0], [-5.0], [1.5]]), codebook).tolist() == [1, 1, 0]
 
@@ -34,7 +34,7 @@ def test_chunks_change_nothing(monkeypatch, elements):
 
 
 @pytest.mark.parametrize(("n", "k", "largest"), [(50, 8, 36), (50, 4, 40), (50, 1000, 36), (2, 1000, 12)])
-def test_there_is_never_a_matrix_of_all_distances(monkeypatch, n, k, largest):
+def test_tiles_never_form_a_matrix_of_all_distances(monkeypatch, n, k, largest):
     monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", 40)  # tiles of 6 x 6, or narrower and higher
     sizes, real = [], torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda *a, **k: sizes.append(real(*a, **k).numel()))
@@ -43,7 +43,7 @@ def test_there_is_never_a_matrix_of_all_distances(monkeypatch, n, k, largest):
     assert sum(sizes) == n * k
 
 
-def test_latents_that_are_no_numbers_get_a_code_that_exists():
+def test_latents_that_are_not_finite_get_valid_codes():
     points = torch.tensor([[float("nan")], [float("inf")], [3.0]])
     codes = nearest_codes(points, torch.tensor([[0.0], [3.0]]))
     assert ((codes >= 0) & (codes < 2)).all()
@@ -54,9 +54,9 @@ def test_latents_that_are_no_numbers_get_a_code_that_exists():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_sums_and_counts_are_those_of_a_loop(dtype):
+def test_sums_and_counts_equal_a_loop(dtype):
     latents, codes = torch.randn(200, 3, dtype=dtype), torch.randint(0, 7, (200,))
-    statistics = sums_and_counts(latents, codes, 9)  # two codes that nothing chose
+    statistics = sums_and_counts(latents, codes, 9)  # two codes without a latent
     assert statistics.dtype == dtype
     for code in range(9):
         own = latents[codes == code]
@@ -65,7 +65,7 @@ def test_sums_and_counts_are_those_of_a_loop(dtype):
 
 
 @pytest.mark.parametrize("elements", [1, 7, 10**9])
-def test_the_mean_square_distance_is_that_of_all_differences(monkeypatch, elements):
+def test_mean_square_distance_equals_that_of_all_differences(monkeypatch, elements):
     monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", elements)
     latents, quantized = torch.randn(2, 31, 3, dtype=torch.float64).unbind()
     expected = ((latents - quantized) ** 2).mean()
