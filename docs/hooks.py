@@ -1,0 +1,227 @@
+"""Hooks of mkdocs: the generated references, files of the repository inside pages, links that leave the pages.
+
+A page asks for generated text by a comment on a line of its own:
+
+    <!-- commands -->           a section for each command, from its argument parser
+    <!-- recipe -->             a table for each section of a recipe, from its pydantic model
+    <!-- include: PATH -->      a Markdown file of the repository, without its title
+
+Readers of the repository see the comments' surroundings, so a page also links to its source.
+"""
+
+import argparse
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PICTURES = {"images/digits-samples.png": "checkpoints/pretrained/digits/samples.png"}
+"""Address in the site -> file of the repository that is shown there."""
+
+_COMMENT = re.compile(r"^<!-- (?P<name>[a-z]+)(?:: (?P<path>\S+))? -->$", re.MULTILINE)
+_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Adds the pictures that lie outside docs/ to the site."""
+    from mkdocs.structure.files import File
+
+    for address, source in PICTURES.items():
+        files.append(File.generated(config, address, abs_src_path=str(ROOT / source)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Fills in what the page's comments ask for, and mends links that leave docs/."""
+    return mend_links(fill(markdown), page.file.src_uri)
+
+
+def fill(markdown: str) -> str:
+    """Replaces the comments of a page by generated text."""
+    makers: dict[str, Callable[[str], str]] = {"commands": _commands, "recipe": _recipe, "include": _included}
+
+    def replace(found: re.Match[str]) -> str:
+        maker = makers.get(found["name"])
+        return found[0] if maker is None else maker(found["path"] or "")
+
+    return _COMMENT.sub(replace, markdown)
+
+
+def mend_links(markdown: str, page: str) -> str:
+    """Rewrites links to files of the repository: pictures to their address in the site, others to plain text.
+
+    Args:
+        markdown: Text of the page.
+        page: Path of the page below docs/.
+    """
+    folder = posixpath.dirname(page)
+
+    def replace(found: re.Match[str]) -> str:
+        if ":" in found["target"]:
+            return found[0]
+        inside_docs = posixpath.normpath(posixpath.join(folder, found["target"]))
+        if not inside_docs.startswith("../"):
+            return found[0]
+        source = inside_docs.removeprefix("../")
+        for address, picture in PICTURES.items():
+            if source == picture:
+                return f"![{found['text']}]({posixpath.relpath(address, folder or '.')})"
+        return found["text"]
+
+    return _LINK.sub(replace, markdown)
+
+
+def _included(path: str) -> str:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return text.partition("\n")[2] if text.startswith("# ") else text
+
+
+# Commands
+
+
+def _commands(_: str) -> str:
+    from vqgen.cli import COMMANDS
+
+    return "\n".join(_command(name, text) for name, text in COMMANDS.items())
+
+
+def _command(name: str, text: str) -> str:
+    """The section of one command; its parser is built as `vqgen.cli` builds it."""
+    module = import_module(f"vqgen.commands.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"vqgen {name}", description=f"{text}.", allow_abbrev=False)
+    module.add_arguments(parser)
+    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    positionals = [_value(action) for action in actions if not action.option_strings]
+    options = any(action.option_strings for action in actions)
+    usage = " ".join([parser.prog, *positionals, *(["[options]"] if options else [])])
+    lines = [f"## vqgen {name}", "", f"{text[0].upper()}{text[1:]}.", "", f"    {usage}", ""]
+    if actions:
+        lines += ["| argument | meaning |", "|---|---|"]
+        lines += [f"| {_shown(action)} | {_cell(_help(action))} |" for action in actions]
+    return "\n".join([*lines, "", parser.epilog or "", ""])
+
+
+def _shown(action: argparse.Action) -> str:
+    """An argument as a user types it."""
+    value = _value(action)
+    if not action.option_strings:
+        return f"`{value}`"
+    names = ", ".join(f"`{name}`" for name in action.option_strings)
+    return f"{names} `{value}`" if value else names
+
+
+def _value(action: argparse.Action) -> str:
+    """The placeholder of an argument's value; empty for a flag."""
+    if action.nargs == 0:
+        return ""
+    name = action.metavar or (_choices(action) if action.choices else action.dest.upper())
+    return f"{name} ..." if action.nargs in ("+", "*") else str(name)
+
+
+def _choices(action: argparse.Action) -> str:
+    return "{" + ",".join(str(choice) for choice in action.choices or ()) + "}"
+
+
+def _help(action: argparse.Action) -> str:
+    text = (action.help or "") % {**vars(action), "prog": "vqgen"}
+    needed = " Required." if action.required and action.option_strings else ""
+    return f"{text[:1].upper()}{text[1:]}.{needed}"
+
+
+# Recipe
+
+
+def _recipe(_: str) -> str:
+    from vqgen import config
+
+    sections: dict[str, tuple[str, type]] = {
+        "The top of the file": ("name", config.Recipe),
+        "`[data]`": ("data", config.DataConfig),
+        "`[vqvae]`": ("vqvae", config.VQVAESection),
+        "`[[priors]]`": ("priors.0", config.PriorSection),
+        "`[classifier]`": ("classifier", config.ClassifierSection),
+        "`[autoencoder]`": ("autoencoder", config.AutoencoderSection),
+        "`[generate]`": ("generate", config.GenerateConfig),
+        "`[vqvae.train]`, `[priors.train]`, `[classifier.train]`, `[autoencoder.train]`": (
+            "vqvae.train",
+            config.TrainConfig,
+        ),
+    }
+    return "\n".join(_section(title, prefix, model) for title, (prefix, model) in sections.items())
+
+
+def _section(title: str, prefix: str, model: Any) -> str:
+    lines = [f"## {title}", "", _first_line(model), "", "| field | default | allowed | meaning |", "|---|---|---|---|"]
+    for name, info in model.model_fields.items():
+        if _is_section(info.annotation):
+            continue
+        runtime = isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("runtime")
+        meaning = f"{info.description or ''}{' Changes no result.' if runtime else ''}"
+        lines.append(f"| `{name}` | {_default(info)} | {_allowed(info)} | {_cell(meaning)} |")
+    example = next(iter(model.model_fields)) if prefix == "name" else f"{prefix}.{_example(model)}"
+    return "\n".join([*lines, "", f"On the command line: `--{example.replace('_', '-')} VALUE`.", ""])
+
+
+def _example(model: Any) -> str:
+    """A field of a section that is given by a value, for the example."""
+    return next(name for name, info in model.model_fields.items() if info.annotation in (int, float))
+
+
+def _first_line(model: Any) -> str:
+    return (model.__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")
+
+
+def _is_section(annotation: Any) -> bool:
+    from vqgen.config.base import Config
+
+    parts = (annotation, *get_args(annotation))
+    return any(isinstance(part, type) and issubclass(part, Config) for part in parts)
+
+
+def _default(info: Any) -> str:
+    if info.is_required():
+        return "required"
+    return "none" if info.default is None else f"`{_toml(info.default)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(part) for part in value)}]"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _allowed(info: Any) -> str:
+    """The values that a field takes, in words."""
+    words = list(_kinds(info.annotation))
+    signs = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most", "multiple_of": "a multiple of"}
+    for constraint in info.metadata:
+        for attribute, sign in signs.items():
+            bound = getattr(constraint, attribute, None)
+            if bound is not None:
+                words.append(f"{sign} {bound:g}")
+    return ", ".join(words)
+
+
+def _kinds(annotation: Any) -> Iterator[str]:
+    names = {int: "integer", float: "number", str: "text", bool: "`true` or `false`"}
+    origin = get_origin(annotation)
+    if origin is Literal:
+        yield " or ".join(f"`{_toml(choice)}`" for choice in get_args(annotation))
+    elif origin is tuple:
+        yield "list of integers"
+    elif annotation in names:
+        yield names[annotation]
+    else:
+        kinds = [kind for part in get_args(annotation) if part is not type(None) for kind in _kinds(part)]
+        yield " or ".join(kinds)
+
+
+def _cell(text: str) -> str:
+    """Text of a table's cell: one line, without what ends a cell."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
