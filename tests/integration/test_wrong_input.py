@@ -46,7 +46,7 @@ def copied(trained, tmp_path) -> Path:
     ("words", "parts"),
     [
         ([], ["required: COMMAND", "vqgen --help"]),
-        (["trian"], ["none called 'trian'", "train-vqvae"]),
+        (["trian"], ["found 'trian'", "train-vqvae"]),
         (["run"], ["required: RECIPE", "vqgen run --help"]),
         (["run", "digit"], ["none called 'digit'", "digits"]),
         (["run", "nowhere/x.toml"], ["no file 'nowhere/x.toml'", "vqgen recipes"]),
@@ -285,7 +285,7 @@ def test_a_truncated_code_store(vqgen, trained, pictures, tmp_path, shard):
 
 def test_a_folder_that_is_no_code_store(vqgen, trained, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert_refused(vqgen("decode", trained, tmp_path / "empty", "-o", tmp_path / "out"), "no whole code store")
+    assert_refused(vqgen("decode", trained, tmp_path / "empty", "-o", tmp_path / "out"), "a complete code store")
     assert_refused(vqgen("decode", trained, tmp_path / "nowhere", "-o", tmp_path / "out"), "nowhere")
 
 

@@ -1,21 +1,15 @@
-"""Images: sources and splits, reading, transforms, labels, and the order in which training sees them."""
+"""Images and their codes: sources, splits, reading, transforms, labels, and the order of training."""
 
-from vqgen.data.code_store import (
-    SHARD_SIZE,
-    CodeStore,
-    ShardContent,
-    StoreInfo,
-    finish_store,
-    write_shard,
-    write_store,
-)
+from vqgen.data.code_shards import ShardContent, write_shard
+from vqgen.data.code_store import SHARD_SIZE, CodeStore, StoreInfo, finish_store, write_store
 from vqgen.data.counting import ImageCounts, count_images
+from vqgen.data.finding import IMAGE_SUFFIXES, find_files, find_images
 from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import Label, LabelMap
 from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
 from vqgen.data.pixels import image_pixels, model_pixels, to_float, to_pil, to_tensor, to_uint8
 from vqgen.data.readable import check_readable
-from vqgen.data.reading import IMAGE_SUFFIXES, find_files, find_images, normalize_mode, read_image
+from vqgen.data.reading import normalize_mode, read_image
 from vqgen.data.sources import open_images
 from vqgen.data.training_order import TrainingOrder
 from vqgen.data.transforms import evaluation_transform, training_transform

@@ -20,20 +20,21 @@ MIRRORED = "train-mirrored"
 """Name of the split of mirrored training images."""
 
 TRAINING_SPLITS = ("train", AUGMENTED, MIRRORED)
-"""Splits that priors are trained on, where they exist."""
+"""Splits that priors are trained on, if the store has them. Their images are numbered in this order."""
 
 
 @dataclass(frozen=True)
 class CodeBatch:
-    """Codes of one level for training.
+    """Codes of one level to train on.
 
     Attributes:
         codes: `(b, h, w)` int64.
-        coarser: `(b, h', w')` int64, the codes that condition them; None at the coarsest level.
-        labels: `(b,)` int64, -1 without a label.
-        uniforms: `(b,)` in [0, 1), from which label dropout decides.
-        mirrored: `(b,)` bool, whether the codes are of a mirrored image.
-        wrong_labels: `(b,)` int64, labels to tell the true ones from, -1 for an image without a label; None for none.
+        coarser: `(b, h', w')` int64, the codes of the coarser level that condition them; None at the coarsest level.
+        labels: `(b,)` int64, -1 for an image without a label.
+        uniforms: `(b,)` in [0, 1), draws that decide about label dropout.
+        mirrored: `(b,)` bool, True for the codes of a mirrored image.
+        wrong_labels: `(b,)` int64, labels that the contrast compares with the true ones, -1 for an image without a
+            label; None in a step without contrast.
     """
 
     codes: Tensor
@@ -46,10 +47,10 @@ class CodeBatch:
 
 @dataclass(frozen=True)
 class LabelContrast:
-    """From which step on batches have wrong labels, and which.
+    """The steps with wrong labels, and the source of these labels.
 
     Attributes:
-        first_step: The first step with wrong labels.
+        first_step: The first step with wrong labels; all later steps have them too.
         wrong_labels: Draws them.
     """
 
@@ -58,16 +59,16 @@ class LabelContrast:
 
 
 class CodeBatches:
-    """One process's training batches from a code store: its training images, their augmented and mirrored versions.
+    """The training batches of one process: codes of training images, and of their augmented and mirrored versions.
 
     Args:
         store: The codes.
-        level: Level to learn.
-        order: Which images each step sees.
+        level: The level to learn.
+        order: The images of each step, over all `TRAINING_SPLITS`.
         seed: The stage's seed.
-        rank: This process.
-        world_size: All processes.
-        contrast: Adds wrong labels; None for none.
+        rank: This process, in [0, world_size).
+        world_size: Number of processes.
+        contrast: Adds wrong labels; None adds none.
     """
 
     def __init__(
@@ -80,14 +81,20 @@ class CodeBatches:
         world_size: int,
         contrast: LabelContrast | None = None,
     ) -> None:
-        self.store, self.level, self.order, self.seed = store, level, order, seed
-        self.rank, self.world_size, self.contrast = rank, world_size, contrast
+        self.store = store
+        self.level = level
+        self.order = order
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.contrast = contrast
 
     def steps(self, start: int) -> Iterator[CodeBatch]:
-        """This process's share of each step's batch from `start` on."""
+        """Yields this process's share of each step's batch, from step `start` on."""
         for step in range(start, self.order.num_steps):
             positions, indices = self.order.share(step, self.rank, self.world_size)
             by_split = list(self._by_split(indices))
+            # A draw belongs to a position in the stream: it survives a restart and any number of processes.
             uniforms = [derive_seed(self.seed, "label", position) / 2**63 for position in positions]
             parts = [
                 read_batch(
@@ -96,17 +103,18 @@ class CodeBatches:
                 for split, first, rows in by_split
             ]
             batch = parts[0] if len(parts) == 1 else join_batches(parts)
+            # The images of a batch are sorted by split now; their positions follow them.
             yield self._contrasted(step, batch, [positions[i] for _, _, rows in by_split for i in rows])
 
     def _contrasted(self, step: int, batch: CodeBatch, positions: list[int]) -> CodeBatch:
-        """The batch with wrong labels, where its step has them; `positions` in the stream are its images'."""
+        """Returns the batch with wrong labels, if its step has them; `positions` places its images in the stream."""
         if self.contrast is None or step < self.contrast.first_step:
             return batch
         uniforms = torch.tensor([derive_seed(self.seed, "wrong label", p) / 2**63 for p in positions])
         return replace(batch, wrong_labels=self.contrast.wrong_labels.draw(batch.codes, batch.labels, uniforms))
 
     def _by_split(self, indices: list[int]) -> Iterator[tuple[str, int, list[int]]]:
-        """Split, index of its first image, and places in the batch, for each split that occurs."""
+        """Yields each split that occurs in a batch: its name, the index of its first image, its rows of the batch."""
         first = 0
         for split in TRAINING_SPLITS:
             count = self.store.info.counts.get(split, 0)
@@ -116,12 +124,12 @@ class CodeBatches:
             first += count
 
     def global_size(self, step: int) -> int:
-        """Images of a step's batch over all processes."""
+        """Returns the number of images in a step's batch, over all processes."""
         return self.order.size(step)
 
 
 def join_batches(parts: Sequence[CodeBatch]) -> CodeBatch:
-    """Puts batches of one level together."""
+    """Concatenates batches of one level, before they have wrong labels."""
     coarser = [part.coarser for part in parts if part.coarser is not None]
     return CodeBatch(
         codes=torch.cat([part.codes for part in parts]),
@@ -133,9 +141,9 @@ def join_batches(parts: Sequence[CodeBatch]) -> CodeBatch:
 
 
 def read_batch(store: CodeStore, split: str, level: str, indices: list[int], uniforms: list[float]) -> CodeBatch:
-    """Reads a level's codes, those that condition it, and labels."""
+    """Reads the codes of a level, the codes that condition them, and the labels."""
     codes, labels = store.batch(split, indices)
     place = codes.levels.index(level)
-    coarser = codes.grids[codes.levels[place - 1]] if place else None
+    coarser = codes.grids[codes.levels[place - 1]] if place else None  # levels run from coarse to fine
     mirrored = torch.full((len(indices),), split == MIRRORED)
     return CodeBatch(codes.grids[level], coarser, labels, torch.tensor(uniforms), mirrored)

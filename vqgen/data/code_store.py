@@ -1,11 +1,11 @@
 """The code store: the codes of a data set on disk, in shards that are read when they are needed.
 
-    manifest.json              what made it, label map, splits, counts; written last, so a store that has one is whole
-    train-00000.safetensors    level -> (n, h, w) uint8 or uint16; labels (n,) int64; names as UTF-8 lines
+    manifest.json              VQ-VAE, label map, splits, counts, hashes; written last, it marks a complete store
+    train-00000.safetensors    a shard, see `code_shards`
 
 A shard holds a fixed range of a split's images, so any number of processes writes the same files.
 
-Legend: `n` images of a shard, `b` batch, `h w` grid of a level.
+Legend: `b` batch, `h w` grid of a level.
 """
 
 import json
@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vqgen.codes import Codes
+from vqgen.data.code_shards import ShardContent, is_complete_shard, read_shard, shard_path, widen, write_shard
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import DataError
-from vqgen.storage.files import atomic_path, sha256_of_file, write_json
+from vqgen.storage.files import sha256_of_file, write_json
 
 SHARD_SIZE = 1024
 """Images per shard."""
@@ -34,23 +33,8 @@ _FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class ShardContent:
-    """The images of one shard.
-
-    Attributes:
-        codes: Their codes.
-        labels: `(n,)` int64, -1 without a label.
-        names: Their names in the source.
-    """
-
-    codes: Codes
-    labels: Tensor
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class StoreInfo:
-    """What a store knows of itself, beside its shards.
+    """The description of a store: everything in its manifest but the shards.
 
     Attributes:
         vqvae_hash: SHA-256 of the VQ-VAE that made the codes.
@@ -76,20 +60,20 @@ def write_store(
     world_size: int = 1,
     on_shard: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Writes this process's share of the shards, each in a thread while the next one is encoded.
+    """Writes this process's share of the shards. A thread writes a shard while the next one is encoded.
 
-    Shards that are there already and whole are kept.
+    Complete shards from an earlier call are not written again.
 
     Args:
         folder: The store's folder.
-        info: What the store is; its counts say which shards there are.
-        encode: Computes the shard of a split's images in a range.
+        info: The description of the store; its counts define the shards.
+        encode: Computes the shard of a range of a split's images.
         rank: This process, in [0, world_size).
         world_size: Processes that write together.
-        on_shard: Called with the number of images whenever a shard is encoded, or was there.
+        on_shard: Called with the number of images of each shard that is encoded or already there.
 
     Raises:
-        DataError: A file cannot be written, because the disk is full for instance.
+        DataError: A file cannot be written, for instance because the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
@@ -97,44 +81,28 @@ def write_store(
         for number, (split, shard, span) in enumerate(_shards(info.counts)):
             if number % world_size != rank:
                 continue
-            if not _is_whole(_shard_path(folder, split, shard), len(span)):
+            if not is_complete_shard(shard_path(folder, split, shard), len(span)):
                 content = encode(split, span)
                 if write is not None:
-                    write.result()  # memory holds two shards, no more
+                    write.result()  # so that memory holds two shards at most
                 write = writer.submit(write_shard, folder, split, shard, content, info.codebook_size)
             on_shard(len(span))
         if write is not None:
             write.result()
 
 
-def write_shard(folder: Path, split: str, shard: int, content: ShardContent, codebook_size: int) -> None:
-    """Writes one shard, all or nothing; each but a split's last has `SHARD_SIZE` images.
-
-    Raises:
-        DataError: The file cannot be written, because the disk is full for instance.
-    """
-    path = _shard_path(folder, split, shard)
-    dtype = torch.uint8 if codebook_size <= 256 else torch.uint16
-    tensors = {level: grid.to(dtype).cpu().contiguous() for level, grid in content.codes.grids.items()}
-    tensors["labels"] = content.labels.cpu()
-    names = "\n".join(json.dumps(name) for name in content.names).encode()
-    tensors["names"] = torch.frombuffer(bytearray(names), dtype=torch.uint8)
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"levels": ",".join(content.codes.levels)})
-        except SafetensorError as error:
-            raise DataError(f"{path}: could not be written: {error}") from error
-
-
 def finish_store(folder: Path, info: StoreInfo) -> str:
-    """Writes the manifest, when all shards are there, and returns its SHA-256; call it in one process.
+    """Writes the manifest of a store with all its shards. Only one process should call it.
+
+    Returns:
+        The manifest's SHA-256.
 
     Raises:
         DataError: A shard is missing.
     """
     shards = {}
     for split, shard, _ in _shards(info.counts):
-        path = _shard_path(folder, split, shard)
+        path = shard_path(folder, split, shard)
         if not path.is_file():
             raise DataError(f"{path}: should have been written, but is missing; extract the codes again")
         shards[path.name] = sha256_of_file(path)
@@ -149,18 +117,19 @@ def finish_store(folder: Path, info: StoreInfo) -> str:
         "indices": info.indices,
     }
     write_json(folder / "manifest.json", manifest)
+    # The manifest contains the shards' hashes, so its own hash stands for the whole store.
     return sha256_of_file(folder / "manifest.json")
 
 
 class CodeStore:
-    """A code store opened for reading. Opening reads the manifest; shards are read when they are first used.
+    """A code store opened for reading. Opening it reads the manifest; a shard is read at its first use and cached.
 
     Args:
         folder: The store's folder.
-        vqvae_hash: The VQ-VAE that the codes are to be used with; None accepts any.
+        vqvae_hash: SHA-256 of the VQ-VAE that will use the codes; None accepts the codes of any VQ-VAE.
 
     Raises:
-        DataError: There is no whole store in `folder`, or another VQ-VAE made it.
+        DataError: `folder` contains no complete store, or the store of another VQ-VAE.
     """
 
     def __init__(self, folder: Path, vqvae_hash: str | None = None) -> None:
@@ -174,15 +143,16 @@ class CodeStore:
                 counts=manifest["counts"],
                 indices=manifest["indices"],
             )
+            # The store's own size: `SHARD_SIZE` may differ in another version of this program.
             self._shard_size: int = manifest["shard_size"]
             self._hashes: dict[str, str] = manifest["sha256"]
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(_no_manifest(folder / "manifest.json", error)) from error
+            raise DataError(_bad_manifest(folder / "manifest.json", error)) from error
         self._shards: dict[Path, ShardContent] = {}
         if vqvae_hash is not None and vqvae_hash != self.info.vqvae_hash:
             raise DataError(
-                f"code store {folder}: was made by another VQ-VAE ({self.info.vqvae_hash}) "
-                f"than the one to be used ({vqvae_hash}); encode the images again with this one"
+                f"code store {folder}: should hold codes of the VQ-VAE {vqvae_hash}, found codes of another VQ-VAE "
+                f"({self.info.vqvae_hash}); encode the images again"
             )
 
     @property
@@ -198,31 +168,36 @@ class CodeStore:
     @cached_property
     def levels(self) -> tuple[str, ...]:
         """Names of the levels, coarse to fine."""
+        # The manifest does not list them; all shards have the same.
         split = next(name for name, count in self.info.counts.items() if count)
         return self._read(split, 0).codes.levels
 
     def batch(self, split: str, indices: Sequence[int]) -> tuple[Codes, Tensor]:
-        """Codes and labels `(b,)` of the images at `indices` of a split."""
+        """Returns the codes and the labels `(b,)` of the images at `indices` of a split, in that order."""
         places = np.asarray(indices, dtype=np.int64)
-        shards, rows = places // self._shard_size, places % self._shard_size
-        parts, order = [], []
+        shards = places // self._shard_size
+        rows = places % self._shard_size
+        parts = []
+        origins = []
         for shard in np.unique(shards):
-            where = np.flatnonzero(shards == shard)
+            origin = np.flatnonzero(shards == shard)
             content = self._read(split, int(shard))
-            chosen = torch.from_numpy(rows[where])
+            chosen = torch.from_numpy(rows[origin])
             parts.append((content.codes[chosen], content.labels[chosen]))
-            order.append(where)
-        back = torch.from_numpy(np.argsort(np.concatenate(order), kind="stable"))
-        return _widen(Codes.cat([codes for codes, _ in parts])[back]), torch.cat([labels for _, labels in parts])[back]
+            origins.append(origin)
+        # The parts are grouped by shard: a permutation of `indices`. argsort inverts it, which restores the order.
+        back = torch.from_numpy(np.argsort(np.concatenate(origins), kind="stable"))
+        codes = widen(Codes.cat([codes for codes, _ in parts])[back])
+        return codes, torch.cat([labels for _, labels in parts])[back]
 
     def contents(self, split: str) -> Iterator[ShardContent]:
-        """The shards of a split, in order."""
+        """Yields the shards of a split, in order, with int64 codes."""
         for shard in range(-(-self.info.counts[split] // self._shard_size)):
             content = self._read(split, shard)
-            yield ShardContent(_widen(content.codes), content.labels, content.names)
+            yield ShardContent(widen(content.codes), content.labels, content.names)
 
     def histogram(self, split: str) -> dict[str, Tensor]:
-        """Level -> how often each code occurs in a split, `(codebook_size,)` int64."""
+        """Counts the occurrences of each code in a split: level -> `(codebook_size,)` int64."""
         counts: dict[str, Tensor] = {}
         for content in self.contents(split):
             for level, grid in content.codes.grids.items():
@@ -230,52 +205,21 @@ class CodeStore:
         return counts
 
     def _read(self, split: str, shard: int) -> ShardContent:
-        path = _shard_path(self.folder, split, shard)
+        path = shard_path(self.folder, split, shard)
         if path not in self._shards:
-            content = _read_shard(path)
+            content = read_shard(path)
+            # A readable shard may still belong to another store, or differ in a bit of its codes.
             if sha256_of_file(path) != self._hashes.get(path.name):
-                raise DataError(f"code store shard {path}: is not the one that the manifest names; encode again")
+                raise DataError(f"code store shard {path}: is not the one that the manifest lists; encode again")
             self._shards[path] = content
         return self._shards[path]
 
 
 def _shards(counts: dict[str, int]) -> Iterator[tuple[str, int, range]]:
-    """Split, number and range of images of every shard of a store."""
+    """Yields the split, the number and the range of images of each shard of a store."""
     for split, count in counts.items():
         for shard, begin in enumerate(range(0, count, SHARD_SIZE)):
             yield split, shard, range(begin, min(begin + SHARD_SIZE, count))
-
-
-def _shard_path(folder: Path, split: str, shard: int) -> Path:
-    return folder / f"{split}-{shard:05d}.safetensors"
-
-
-def _read_shard(path: Path) -> ShardContent:
-    try:
-        with safe_open(path, framework="pt") as file:
-            levels = (file.metadata() or {})["levels"].split(",")
-            grids = {level: _as_indexable(file.get_tensor(level)) for level in levels}
-            names = bytes(file.get_tensor("names").numpy()).decode().split("\n")
-            return ShardContent(Codes(grids), file.get_tensor("labels"), tuple(json.loads(name) for name in names))
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise DataError(f"code store shard {path}: is missing, damaged or cut short ({error}); encode again") from error
-
-
-def _as_indexable(grid: Tensor) -> Tensor:
-    """The same memory in a type that torch can index: it has few operations on uint16."""
-    return grid.view(torch.int16) if grid.dtype == torch.uint16 else grid
-
-
-def _widen(codes: Codes) -> Codes:
-    """Stored codes as int64; negative int16 stand for the upper half of uint16."""
-    return Codes({level: grid.to(torch.int64) & 0xFFFF for level, grid in codes.grids.items()})
-
-
-def _is_whole(path: Path, count: int) -> bool:
-    try:
-        return len(_read_shard(path).names) == count
-    except DataError:
-        return False
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -285,10 +229,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         version = manifest["format_version"]
     except FileNotFoundError as error:
         raise DataError(
-            f"{folder}: holds no whole code store (manifest.json is missing); make one with vqgen encode"
+            f"{folder}: should contain a complete code store, found no manifest.json; make one with vqgen encode"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(_no_manifest(path, error)) from error
+        raise DataError(_bad_manifest(path, error)) from error
     if version != _FORMAT_VERSION:
         raise DataError(
             f"{path}: should have format_version {_FORMAT_VERSION}, found {version}; use the vqgen that wrote it"
@@ -296,6 +240,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _no_manifest(path: Path, error: Exception) -> str:
+def _bad_manifest(path: Path, error: Exception) -> str:
     reason = f"lacks {error}" if isinstance(error, KeyError) else error
-    return f"{path}: is no manifest of a code store ({reason}); encode the images again"
+    return f"{path}: is not the manifest of a code store ({reason}); encode the images again"

@@ -1,4 +1,4 @@
-"""How many images a source has, without opening it: what a plan needs to know."""
+"""The number of images of a source, counted without opening it, for plans."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,15 @@ from vqgen.data.folder import count_folder
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """Images of each split; a class may round its share of the held-out ones the other way.
+    """The number of images of each split, up to rounding.
+
+    Opening a source rounds the held-out share of each label; here the share of the whole is rounded.
 
     Attributes:
-        train: To train on.
-        validation: Held out.
-        test: Of the source's own test split.
-        classes: Labels; 0 for images without.
+        train: Images to train on.
+        validation: Held-out images.
+        test: Images of the source's own test split.
+        classes: Labels; 0 for images without labels.
     """
 
     train: int
@@ -37,13 +39,16 @@ _KNOWN = {
     "cifar10": (50_000, 10_000, 10),
     "cifar100": (50_000, 10_000, 100),
 }
-"""Source -> images to split into training and validation, test images, classes."""
+"""Source -> number of images to split into training and validation, of test images, of labels."""
 
 
 def count_images(config: DataConfig) -> ImageCounts | None:
-    """Counts the images of a source; None for a folder that is not here.
+    """Counts the images of a source.
 
-    Folders are listed, not read: files that turn out to be unreadable are counted too.
+    A folder is listed, not read: unreadable files are counted too.
+
+    Returns:
+        The counts; None for a folder that does not exist on this machine.
 
     Raises:
         DataError: The folder is ambiguous or holds no images.

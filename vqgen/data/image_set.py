@@ -1,4 +1,4 @@
-"""What a source of images hands out: sets of images with names and labels, and their split."""
+"""Sets of images with names and labels, and the splits of a source."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ class ImageSet:
 
     Attributes:
         names: One name per image, all different: the relative path with `/`, or for example `train/00017`.
-        labels: `(n,)`, the index of the class; -1 = no label.
+        labels: `(n,)`, an index into the label map for each image; -1 without a label.
         read: Index -> picture in mode `L` or `RGB`; may raise `DataError`. It can be pickled, for worker processes.
     """
 
@@ -38,7 +38,7 @@ class ImageSet:
         return len(self.names)
 
     def subset(self, indices: Sequence[int]) -> "ImageSet":
-        """The images at `indices`, in that order."""
+        """Returns the images at `indices`, in that order."""
         picked = np.asarray(indices, dtype=np.int64)
         return ImageSet(
             tuple(self.names[index] for index in picked), self.labels[picked], SubsetReader(self.read, picked)
@@ -47,17 +47,17 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False)
 class ImageSplits:
-    """The sets of a source, and what identifies them.
+    """The sets of a source, and their identity.
 
     Attributes:
         train: Images to train on.
-        validation: Images held out; at least one.
-        test: The source's own test images, where it has some.
-        label_map: Names of the labels; empty where training is without labels.
-        indices: Split -> where its images stand in the source's own order: of torchvision's train or test set, of the
-            sorted files of the split's folder, or of the whole source where it has no splits.
-        fingerprint: SHA-256, in hex, of what the images are: names, labels and pixels, or sizes of files for folders.
-            Neither the place of the folder nor the seed of the split changes it.
+        validation: Held-out images; at least one.
+        test: The source's own test images, if it has some.
+        label_map: Names of the labels; empty if training is without labels.
+        indices: Split -> indices of its images in the source's own order. They count torchvision's train or test set,
+            the sorted files of the split's folder, or the whole source if it has no splits.
+        fingerprint: SHA-256, in hex, of the images: names, labels and pixels, or file sizes for folders. Neither the
+            place of the folder nor the seed of the split changes it.
         unreadable: Names of files that are left out because they cannot be read.
     """
 
@@ -81,7 +81,7 @@ class ArrayReader:
     pixels: NDArray[np.uint8]
 
     def __call__(self, index: int) -> Image.Image:
-        """Copies one picture out of the array."""
+        """Returns one picture, a copy of its pixels."""
         return Image.fromarray(self.pixels[index])
 
 
@@ -120,17 +120,18 @@ class SubsetReader:
 
 
 def fingerprint(label_map: LabelMap, parts: Sequence[tuple[ImageSet, NDArray]]) -> str:
-    """Hashes what the images are.
+    """Hashes the names, labels and contents of images.
 
     Args:
         label_map: Names of the labels.
-        parts: Sets of images, each with an array that stands for their contents: the pixels, or sizes of the files.
+        parts: Sets of images, each with an array that stands for their contents: pixels, or sizes of files.
 
     Returns:
         A SHA-256, in hex.
     """
     digest = hashlib.sha256(json.dumps(label_map.names).encode())
     for images, contents in parts:
+        # dtype and shape: the same bytes in another form are other images, and no part runs into the next.
         header = [images.names, images.labels.tolist(), contents.dtype.str, contents.shape]
         digest.update(json.dumps(header).encode())
         digest.update(np.ascontiguousarray(contents).data)

@@ -20,7 +20,7 @@ _TORCHVISION = {
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
 }
-"""Source -> name of its class in `torchvision.datasets`."""
+"""Source -> name of its Python class in `torchvision.datasets`."""
 
 _DEFAULT_ROOT = "data"
 
@@ -36,9 +36,9 @@ def open_digits(config: DataConfig, seed: int) -> ImageSplits:
 
 
 def open_torchvision(config: DataConfig, seed: int) -> ImageSplits:
-    """Opens one of torchvision's sets, downloading it where that is allowed and needed.
+    """Opens one of torchvision's data sets, and downloads it if that is allowed and needed.
 
-    In a distributed run all processes must call this; one of each machine downloads, the others wait.
+    In a distributed run all processes must call this; one process of each machine downloads while the rest wait.
 
     Raises:
         DataError: The files are missing or damaged, or cannot be downloaded.
@@ -47,32 +47,34 @@ def open_torchvision(config: DataConfig, seed: int) -> ImageSplits:
     (pixels, targets), (test_pixels, test_targets), names = in_turn(
         lambda may_download: _load(config.source, root, config.download and may_download, config.download)
     )
-    whole, test = _image_set("train/", pixels, targets), _image_set("test/", test_pixels, test_targets)
+    whole = _image_set("train/", pixels, targets)
+    test = _image_set("test/", test_pixels, test_targets)
     return _splits(config, seed, whole, pixels, test, test_pixels, LabelMap(names))
 
 
 def _load(source: str, root: Path, download: bool, allowed: bool) -> tuple:
-    import torchvision  # here, because it takes longer than torch itself and generating images needs none of it
+    """Loads training pixels and labels, test pixels and labels, and names; `allowed` only words the error's remedy."""
+    import torchvision  # here, because it loads more slowly than torch, and generating images does not need it
 
     kind = getattr(torchvision.datasets, _TORCHVISION[source])
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old pickles and read-only buffers; nothing a user could mend
+            warnings.simplefilter("ignore")  # about old pickles and read-only buffers: nothing a user can mend
             parts = [kind(str(root), train=train, download=download) for train in (True, False)]
-    except Exception as error:  # network, disk, damaged files: torchvision lets all kinds through
-        held = f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else kind.base_folder
+    except Exception as error:  # network, disk, damaged files: torchvision passes on errors of every kind
+        subfolder = f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else kind.base_folder
         remedy = "Check the network and try again" if allowed else "Allow the download with --data.download"
         raise DataError(
-            f"{source} cannot be opened in {str(root / held)!r}: {' '.join(str(error).split()) or error!r}. "
-            f"{remedy}, or let --data.root name the folder that holds {held!r} (now {str(root)!r})"
+            f"{source} cannot be opened in {str(root / subfolder)!r}: {' '.join(str(error).split()) or error!r}. "
+            f"{remedy}, or set --data.root to the folder that contains {subfolder!r} (now {str(root)!r})"
         ) from error
     arrays = [(np.asarray(part.data), np.asarray(part.targets, dtype=np.int64)) for part in parts]
     names = tuple(parts[0].classes)
     for pixels, targets in arrays:
         if len(pixels) != len(targets) or not np.isin(targets, np.arange(len(names))).all():
             raise DataError(
-                f"{source} in {str(root)!r} is damaged: {len(pixels)} images should have as many labels "
-                f"below {len(names)}, found {len(targets)}. Delete its folder and download it again"
+                f"{source} in {str(root)!r} is damaged: {len(pixels)} images should have {len(pixels)} labels "
+                f"below {len(names)}, found {len(targets)} labels. Delete its folder and download it again"
             )
     return *arrays, names
 

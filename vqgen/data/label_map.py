@@ -1,4 +1,4 @@
-"""Labels: the names of the classes, in the order of their indices."""
+"""Labels and their names, in the order of their indices."""
 
 import operator
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ _NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Maps names of classes to indices 0, 1, ... and back.
+    """A map from names of labels to indices 0, 1, ... and back.
 
     Attributes:
-        names: One name per class, all different. Empty for a model without labels.
+        names: One name per label, all different. Empty for images or a model without labels.
     """
 
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names):
-            twice = sorted({name for name in self.names if self.names.count(name) > 1})
-            raise ValueError(f"names of labels should all be different, found more than once: {twice}")
+            repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise ValueError(f"names of labels should all be different, found more than once: {repeated}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -35,8 +35,8 @@ class LabelMap:
         """Looks up one label.
 
         Args:
-            label: A name, or an index as a number or in digits. A name goes first: where the names are "0", "10"
-                and "20", the string "10" is the class of that name and the number 10 is out of range.
+            label: A name, or an index as a number or in digits. A name goes first: with the names "0", "10" and "20",
+                the string "10" is the label of that name, and the number 10 is out of range.
 
         Returns:
             The index, in [0, len(self)).
@@ -53,7 +53,7 @@ class LabelMap:
                 raise DataError(self._unknown(label)) from None
         else:
             try:
-                index = operator.index(label)
+                index = operator.index(label)  # accepts NumPy's and torch's integers too, and no float
             except TypeError:
                 raise DataError(f"a label should be a name or an index, found {label!r}") from None
         if not 0 <= index < len(self):
@@ -64,21 +64,22 @@ class LabelMap:
         """Looks up several labels.
 
         Args:
-            labels: Names and indices, mixed as you like. One string or number is one label, never its letters.
+            labels: Names and indices in any mixture. One string or number is one label, never a sequence of letters.
 
         Returns:
             One index per label.
 
         Raises:
-            DataError: One of them is unknown.
+            DataError: A name or index is unknown.
         """
         if isinstance(labels, str) or not hasattr(labels, "__iter__"):
-            return [self.index(labels)]  # pyright: ignore[reportArgumentType]  # a sequence went the other way
+            return [self.index(labels)]  # pyright: ignore[reportArgumentType]  # not a sequence
         return [self.index(label) for label in labels]  # pyright: ignore[reportGeneralTypeIssues]
 
     def _unknown(self, label: Label) -> str:
         if not self.names:
-            return f"label {label!r} cannot be looked up: these images have no labels"
+            return f"label {label!r} cannot be looked up: these images have no labels; leave it out"
+        # Case is ignored here only: as a label, "horse" is not "Horse", but it was probably meant.
         near = get_close_matches(str(label).casefold(), [name.casefold() for name in self.names], n=3)
         found = [name for name in self.names if name.casefold() in near] if isinstance(label, str) else []
         if found:

@@ -1,4 +1,4 @@
-"""Batches of images, for training in a resumable order and for evaluation in the order of the set.
+"""Batches of images: for training in a resumable order, for evaluation in the order of the set.
 
 Legend: `b` batch, `c` channels, `h w` pixels.
 """
@@ -22,7 +22,7 @@ from vqgen.errors import DataError
 from vqgen.runtime.randomness import derive_seed
 
 CACHE_LIMIT = 2**30
-"""Bytes that a set of transformed images may take to be kept in memory."""
+"""Most bytes of transformed images that are cached in memory; a larger set is not cached at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ class ImageBatch:
 
     Attributes:
         images: The pixels.
-        labels: The index of the class; -1 = no label.
-        positions: Where each image stands: in the stream of a training order, or in the set for evaluation.
+        labels: The index of each image's label; -1 without a label.
+        positions: Each image's position: in the stream of a training order, or in the set for evaluation.
     """
 
     images: UInt8[Tensor, "b c h w"]
@@ -46,12 +46,13 @@ class ImageBatches:
     Args:
         images: The set.
         transform: (Picture, seed) -> uint8 `(c, h, w)`; see `training_transform`. It can be pickled.
-        order: Which images a step sees; made for `len(images)` images.
+        order: The images of each step; made for `len(images)` images.
         rank: This process, in [0, world_size).
         world_size: Number of processes.
-        seed: The run's seed; an image's own is derived from it and the image's position in the stream.
-        workers: Processes that read ahead; with a cache, threads that fill it. 0 reads here.
-        cache: The transform does not use its seed: keep its results, if all together fit in `CACHE_LIMIT`.
+        seed: The run's seed. The seed of an image derives from it and from the image's position in the stream.
+        workers: Processes that read ahead; with a cache, threads that fill it. 0 reads in this thread.
+        cache: Caches transformed images, if all of them fit into `CACHE_LIMIT` together. The transform must not use
+            its seed then.
 
     Raises:
         ValueError: `order` was made for another number of images.
@@ -74,7 +75,8 @@ class ImageBatches:
         self._images = images
         self._transform = transform
         self.order = order
-        self._rank, self._world_size = rank, world_size
+        self._rank = rank
+        self._world_size = world_size
         self._seed = seed
         self._workers = workers
         self._cache = cache
@@ -83,10 +85,10 @@ class ImageBatches:
         """Yields one batch per step, from `start` to the end of the order.
 
         Args:
-            start: First step: the number of steps that are done.
+            start: The first step, which is the number of finished steps.
 
         Yields:
-            This process's share of each step's batch, with b = 0 where the last batch has fewer images than processes.
+            This process's share of each step's batch; b = 0 if the last batch has fewer images than processes.
 
         Raises:
             DataError: An image cannot be read.
@@ -95,14 +97,16 @@ class ImageBatches:
         if self._cached is None:
             yield from _in_order(self._transformed, keys, self._workers)
         else:
-            yield from _in_order(self._remembered, keys, 0)
+            # Worker processes would each fill a cache of their own.
+            yield from _in_order(self._from_cache, keys, 0)
 
     def global_size(self, step: int) -> int:
-        """Images of a step's batch over all processes."""
+        """Returns the number of images in a step's batch, over all processes."""
         return self.order.size(step)
 
     def _transformed(self, step: int) -> ImageBatch:
         positions, indices = self.order.share(step, self._rank, self._world_size)
+        # An image's seed is its position's, so that a resumed run, or another number of processes, draws the same.
         pictures = [
             self._transform(self._images.read(index), derive_seed(self._seed, "augment", position))
             for position, index in zip(positions, indices, strict=True)
@@ -110,10 +114,10 @@ class ImageBatches:
         pixels = _stacked(pictures) if pictures else torch.empty((0, *self._shape), dtype=torch.uint8)
         return self._batch(pixels, positions, indices)
 
-    def _remembered(self, step: int) -> ImageBatch:
+    def _from_cache(self, step: int) -> ImageBatch:
         positions, indices = self.order.share(step, self._rank, self._world_size)
         assert self._cached is not None
-        self._remember([index for index in dict.fromkeys(indices) if not self._is_cached[index]], self._cached)
+        self._fill_cache([index for index in dict.fromkeys(indices) if not self._is_cached[index]], self._cached)
         pixels = self._cached[np.array(indices, dtype=np.int64)]
         return self._batch(torch.from_numpy(pixels), positions, indices)
 
@@ -121,7 +125,7 @@ class ImageBatches:
         labels = torch.from_numpy(self._images.labels[np.array(indices, dtype=np.int64)])
         return ImageBatch(pixels, labels, torch.tensor(positions, dtype=torch.int64))
 
-    def _remember(self, missing: list[int], cached: NDArray[np.uint8]) -> None:
+    def _fill_cache(self, missing: list[int], cached: NDArray[np.uint8]) -> None:
         def load(index: int) -> None:
             cached[index] = self._transform(self._images.read(index), 0).numpy()
             self._is_cached[index] = True
@@ -139,7 +143,7 @@ class ImageBatches:
 
     @cached_property
     def _cached(self) -> NDArray[np.uint8] | None:
-        """Room for all transformed images, `(n, c, h, w)`, or None where they are not to be kept."""
+        """The cache, with room for all transformed images `(n, c, h, w)`; None without a cache."""
         fits = self._cache and len(self._images) * int(np.prod(self._shape)) <= CACHE_LIMIT
         return np.empty((len(self._images), *self._shape), dtype=np.uint8) if fits else None
 
@@ -162,13 +166,13 @@ def evaluation_batches(
     Args:
         images: The set.
         transform: See `evaluation_transform`. It can be pickled.
-        batch_size: Images per batch of this process; the last may be smaller.
+        batch_size: Images per batch of this process; the last batch may be smaller.
         rank: This process, in [0, world_size).
-        world_size: Number of processes; each has a contiguous share, sizes differ by at most one.
-        workers: Processes that read ahead; 0 reads here.
+        world_size: Number of processes. Each has a contiguous share, and their sizes differ by at most one.
+        workers: Processes that read ahead; 0 reads in this thread.
 
     Yields:
-        Batches; none where the share is empty.
+        Batches; none if the share is empty.
 
     Raises:
         ValueError: `batch_size` is smaller than 1.
@@ -184,7 +188,7 @@ def evaluation_batches(
 
 @dataclass(frozen=True)
 class _EvaluationBatch:
-    """Loads the batch that begins at an index; a class, so that worker processes can receive it."""
+    """A loader of the batch that begins at an index; a class, because worker processes cannot receive a closure."""
 
     images: ImageSet
     transform: Callable[[Image.Image], Tensor]
@@ -199,7 +203,7 @@ class _EvaluationBatch:
 
 
 def _stacked(pictures: Sequence[UInt8[Tensor, "c h w"]]) -> UInt8[Tensor, "b c h w"]:
-    # NumPy: torch would wake all its threads, which costs milliseconds where cores are busy.
+    # NumPy: torch would wake all its threads, which costs milliseconds on busy cores.
     return torch.from_numpy(np.stack([picture.numpy() for picture in pictures]))
 
 
@@ -210,10 +214,10 @@ def _in_order(load: Callable[[int], ImageBatch], keys: Sequence[int], workers: i
         return
     loader = DataLoader(
         _WholeBatches(load, keys),
-        batch_size=None,  # an item is a batch already
+        batch_size=None,  # because an item is a batch already
         num_workers=min(workers, len(keys)),
         collate_fn=_unchanged,
-        generator=torch.Generator(),  # or the loader would draw from the global one
+        generator=torch.Generator(),  # so that the loader does not draw from the global generator
     )
     for item in loader:
         if isinstance(item, DataError):
@@ -222,7 +226,10 @@ def _in_order(load: Callable[[int], ImageBatch], keys: Sequence[int], workers: i
 
 
 class _WholeBatches(Dataset):
-    """Loads batches in worker processes; hands errors over as values, or torch would put a traceback in the message."""
+    """A data set of whole batches, for worker processes.
+
+    It returns errors as values: torch would add a worker's traceback to the message of a raised one.
+    """
 
     def __init__(self, load: Callable[[int], ImageBatch], keys: Sequence[int]) -> None:
         self._load = load

@@ -1,4 +1,4 @@
-"""The check, before training starts, that every image file can be decoded."""
+"""The check before training that every image file can be decoded."""
 
 import logging
 import os
@@ -12,28 +12,29 @@ _logger = logging.getLogger("vqgen.data")
 _NAMES_LOGGED = 20
 _NAMES_IN_ERROR = 5
 _BLOCK = 64
-"""Images that a thread takes at a time."""
+"""Images that a thread decodes per task."""
 
 
 def check_readable(images: ImageSet, max_unreadable: float, threads: int | None = None) -> tuple[ImageSet, list[str]]:
-    """Decodes every image once and leaves out those that cannot be read.
+    """Decodes every image once and leaves out the unreadable ones.
 
-    It decodes for good, because a look at the headers misses files that were cut off. For a large folder this costs
+    It decodes whole images, because their headers do not show that a file was cut short. For a large folder this costs
     minutes, once, and saves a run that dies after hours. In a distributed run each process decodes its share, and
-    all of them must call this.
+    all processes must call this.
 
     Args:
         images: Images to check.
-        max_unreadable: Share of unreadable images, in [0, 1], that is put up with.
-        threads: Threads to decode with; None takes the processors this process may use.
+        max_unreadable: Largest accepted share of unreadable images, in [0, 1].
+        threads: Threads that decode; None takes one for each processor that this process may use.
 
     Returns:
-        The readable images, in order, and the names of the others.
+        The readable images, in order, and the names of the unreadable ones.
 
     Raises:
-        DataError: More than `max_unreadable` of the images, or all, cannot be read.
+        DataError: More than `max_unreadable` of the images cannot be read, or none can.
     """
     threads = threads or max(1, _processors() // processes_here())
+    # Every process receives the failures of all: they must agree on the images that are left.
     failures = dict(shared_out(lambda indices: _failures(images, indices, threads), len(images)))
     names = [images.names[index] for index in failures]
     if not names:
@@ -69,5 +70,5 @@ def _try(images: ImageSet, indices: range) -> list[tuple[int, str]]:
 
 
 def _processors() -> int:
-    # Not every system can tell which processors this process may use.
+    # Not every system has sched_getaffinity, the count that respects a limit on this process.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

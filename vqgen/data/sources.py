@@ -1,4 +1,4 @@
-"""Where images come from: the one function that opens any source."""
+"""The function that opens any source of images."""
 
 from vqgen.config import DataConfig
 from vqgen.data.folder import open_folder
@@ -12,14 +12,14 @@ def open_images(config: DataConfig, seed: int) -> ImageSplits:
     In a distributed run all processes must call this.
 
     Args:
-        config: `source` says which; `root` where they lie.
-        seed: The run's seed, for the split of sources that have no validation split of their own.
+        config: `source` names the source, `root` its folder.
+        seed: The run's seed. It draws the validation split of a source without one.
 
     Returns:
-        The splits; the same on every machine that has the same images.
+        The splits, equal on all machines with the same images.
 
     Raises:
-        DataError: The images are missing, damaged or ambiguous; the message says what to change.
+        DataError: The images are missing, damaged or ambiguous; the message contains the remedy.
     """
     if config.source == "digits":
         return open_digits(config, seed)

@@ -1,4 +1,4 @@
-"""Which images a training step sees: a function of the seed and the step, and of nothing that was done before."""
+"""The order of training images: a function of the seed and the step, and of nothing that happened before."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,18 +7,18 @@ from vqgen.runtime.randomness import derive_seed
 
 
 class TrainingOrder:
-    """Lays seeded permutations of the images end to end and cuts the stream into batches.
+    """A stream of images, cut into batches: seeded permutations of all images, end to end.
 
         stream     | permutation of epoch 0 | permutation of epoch 1 | ...      position p: epoch p // num_images
         steps      | 0 | 1 | 2 | 3 | 4 | 5 | 6 | ...                            step s: from s * batch_size on
 
-    A run that is resumed, or split over other numbers of processes, sees the same images at the same positions.
+    A resumed run sees the same images at the same positions, and so does a run with another number of processes.
 
     Args:
         num_images: Images in the set.
-        batch_size: Images per step, of all processes together.
+        batch_size: Images per step, over all processes.
         seed: The run's seed.
-        total_images: Length of the stream; the last batch is smaller where `batch_size` does not divide it.
+        total_images: Length of the stream; the last batch is smaller if `batch_size` does not divide it.
 
     Raises:
         ValueError: A number is smaller than 1.
@@ -41,11 +41,11 @@ class TrainingOrder:
         return -(-self.total_images // self.batch_size)
 
     def size(self, step: int) -> int:
-        """Images of a step over all processes; the last step may have fewer than `batch_size`."""
+        """Returns the number of images of a step over all processes; the last step may have fewer than `batch_size`."""
         return min(self.batch_size, self.total_images - step * self.batch_size)
 
     def batch(self, step: int) -> tuple[list[int], list[int]]:
-        """The batch of all processes together.
+        """Returns the batch of all processes together.
 
         Args:
             step: In [0, num_steps).
@@ -59,12 +59,14 @@ class TrainingOrder:
         return self.share(step, rank=0, world_size=1)
 
     def share(self, step: int, rank: int, world_size: int) -> tuple[list[int], list[int]]:
-        """The part of a batch that one process has: contiguous, sizes differ by at most one, all in order.
+        """Returns one process's share of a batch.
+
+        Shares are contiguous, in the order of the processes, and their sizes differ by at most one.
 
         Args:
             step: In [0, num_steps).
             rank: The process, in [0, world_size).
-            world_size: Number of processes. Where it exceeds the batch, some shares are empty.
+            world_size: Number of processes. If it exceeds the size of the batch, some shares are empty.
 
         Returns:
             As `batch`.
@@ -83,8 +85,9 @@ class TrainingOrder:
         if not positions:
             return []
         epochs = range(positions[0] // self.num_images, positions[-1] // self.num_images + 1)
-        # Only the epochs of this batch are kept: a batch never goes back, and a permutation may be large.
+        # Only the epochs of this batch stay cached: training never goes back, and a permutation may be large.
         self._permutations = {epoch: self._permutation(epoch) for epoch in epochs}
+        # A batch may cross the border of two epochs, or of more if it is larger than the set.
         parts = []
         for epoch, permutation in self._permutations.items():
             first = epoch * self.num_images
@@ -98,5 +101,6 @@ class TrainingOrder:
 
 
 def contiguous_share(count: int, rank: int, world_size: int) -> range:
-    """Cuts 0..count-1 into `world_size` runs whose lengths differ by at most one, and returns that of `rank`."""
+    """Cuts 0..count-1 into `world_size` spans whose lengths differ by at most one, and returns the span of `rank`."""
+    # Integer division places the borders: neighbours share a border, so no index is lost or taken twice.
     return range(rank * count // world_size, (rank + 1) * count // world_size)

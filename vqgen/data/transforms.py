@@ -1,6 +1,6 @@
-"""Pictures to square uint8 tensors, with and without augmentation, and back.
+"""Transforms from pictures to square uint8 tensors, with and without augmentation.
 
-Legend: `b` batch, `c` channels, `h w` pixels.
+Legend: `c` channels, `h w` pixels.
 """
 
 import math
@@ -24,13 +24,13 @@ def evaluation_transform(config: DataConfig) -> Callable[[Image.Image], UInt8[Te
 
 
 def training_transform(config: DataConfig) -> Callable[[Image.Image, int], UInt8[Tensor, "c h w"]]:
-    """Builds the transform of training, whose draws come from the seed it is given and from nothing else."""
+    """Builds the transform of training; its draws depend on the seed of each call and on nothing else."""
     return RandomSquare(config)
 
 
 @dataclass(frozen=True)
 class CentreSquare:
-    """Cuts the centre square of a picture and scales it; small pictures are enlarged.
+    """The transform to the centre square of a picture, scaled; small pictures are enlarged.
 
     Attributes:
         image_size: Height and width of the result, in pixels.
@@ -43,17 +43,18 @@ class CentreSquare:
     def __call__(self, image: Image.Image) -> UInt8[Tensor, "c h w"]:
         """Applies the transform to a picture of any mode."""
         side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
+        left = (image.width - side) // 2
+        top = (image.height - side) // 2
         return _square(image, left, top, side, self.image_size, self.channels)
 
 
 @dataclass(frozen=True)
 class RandomSquare:
-    """Cuts a random square of a picture, deforms, shifts and mirrors it, as far as the configuration says so.
+    """The transform to a random square of a picture, deformed, shifted and mirrored as the configuration asks.
 
     Attributes:
         config: `random_crop`, `random_rotation`, `random_scale`, `random_shear`, `random_shift` and `horizontal_flip`
-            say what is drawn.
+            define the draws.
     """
 
     config: DataConfig
@@ -63,7 +64,7 @@ class RandomSquare:
         config = self.config
         if not config.is_augmented:
             return CentreSquare(config.image_size, config.channels)(image)
-        # All draws are made always, so that switching one option leaves the draws of the others as they were.
+        # All draws are made in every case: an option then leaves the draws of every other option as they were.
         draws = torch.rand(10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
         size, left, top, down, right, mirror, *deformation = draws
         shifts = 2 * config.random_shift + 1
@@ -95,10 +96,10 @@ class RandomSquare:
 
 
 def _square(
-    image: Image.Image, left: float, top: float, side: float, size: int, channels: int
+    image: Image.Image, left: int | float, top: int | float, side: int | float, size: int, channels: int
 ) -> UInt8[Tensor, "c h w"]:
     image = normalize_mode(image).convert("L" if channels == 1 else "RGB")
-    # Bicubic: sharper than bilinear where photographs shrink, smooth where digits of 8 x 8 grow. Pillow's filter widens
+    # Bicubic: sharper than bilinear when photographs shrink, smooth when digits of 8 x 8 grow. Pillow's filter widens
     # when it shrinks (antialias) and computes in integers, so results agree between machines. Cropping and scaling are
     # one step, so that a long, narrow picture is never enlarged as a whole.
     box = (left, top, min(left + side, image.width), min(top + side, image.height))
@@ -109,21 +110,25 @@ def _shift(image: UInt8[Tensor, "c h w"], down: int, right: int, mirror: bool) -
     if not (down or right or mirror):
         return image
     height, width = image.shape[-2:]
+    # A shift repeats the edge: a black border would teach the model a pattern that no image has.
     rows = np.clip(np.arange(height) - down, 0, height - 1)
     columns = np.clip(np.arange(width) - right, 0, width - 1)
-    # NumPy: torch would wake all its threads for one small picture, which costs milliseconds where cores are busy.
+    # NumPy: torch would wake all its threads for one small picture, which costs milliseconds on busy cores.
     return torch.from_numpy(image.numpy()[:, rows[:, None], columns[::-1] if mirror else columns])
 
 
 def _deform(image: UInt8[Tensor, "c h w"], degrees: float, scale: float, shears: list[float]) -> UInt8[Tensor, "c h w"]:
-    """Turns, scales and shears a picture around its centre; what comes in from outside repeats the edge."""
-    from torchvision.transforms.v2 import InterpolationMode  # here: torchvision takes longer to load than torch
+    """Turns, scales and shears a picture around its centre; pixels from outside repeat the edge."""
+    from torchvision.transforms.v2 import InterpolationMode  # here, because torchvision loads more slowly than torch
     from torchvision.transforms.v2 import functional as F
 
-    # From the centre to a corner are 0.71 sides; from so far, and as much farther as the rest stretches, pixels come.
+    # A corner lies 0.71 sides from the centre. A rotation keeps this distance, a shear lengthens it by up to
+    # 1 + tan(shear), a scale by 1 / scale. So the farthest pixel comes from 0.71 * stretch sides away: 0.5 of them lie
+    # in the picture, the rest in the margin. The margin is at least half a side, because stored codes of rotated copies
+    # were made with that width.
     stretch = math.prod(1 + math.tan(math.radians(abs(shear))) for shear in shears) / scale
     margin = math.ceil(image.shape[-1] * max(0.5, 0.71 * stretch - 0.5))
     padded = F.pad(image, [margin] * 4, padding_mode="edge")
-    # It turns clockwise; degrees count the other way, as those of `rotate` do.
+    # `affine` turns clockwise, but positive degrees mean counterclockwise here, as in `rotate`.
     deformed = F.affine(padded, -degrees, [0, 0], scale, shears, interpolation=InterpolationMode.BILINEAR)
     return F.center_crop(deformed, list(image.shape[-2:]))

@@ -1,4 +1,4 @@
-"""Wrong labels to tell the true one from: for each image one that its codes might have had.
+"""Wrong labels for the label contrast: for each image a label that its codes might have had.
 
 Legend: `b` images, `h w` grid, `k` codebook entries, `y` labels.
 """
@@ -12,36 +12,38 @@ from vqgen.data import CodeStore
 from vqgen.errors import ConfigError
 
 _UNIFORM_SHARE = 0.1
+"""Share of the draws that ignores the codes."""
 
 
 def check_label_contrast(recipe: Recipe, num_labels: int) -> None:
-    """Refuses a prior that should tell labels apart where there are none.
+    """Refuses the label contrast of a prior for images with fewer than two labels.
 
     Raises:
-        ConfigError: There are fewer than two labels.
+        ConfigError: A prior has a label contrast, but there are fewer than two labels.
     """
     for index, prior in enumerate(recipe.priors):
         if prior.label_contrast and num_labels < 2:
             raise ConfigError(
-                f"priors.{index}.label_contrast: should be 0 for images without two labels to tell apart, "
-                f"found {prior.label_contrast:g} and {num_labels} labels; give the images labels (a folder for each)"
+                f"priors.{index}.label_contrast: should be 0 for images with fewer than two labels, "
+                f"found {prior.label_contrast:g} and {num_labels} labels; sort the images into a folder for each label"
             )
 
 
 class WrongLabels:
-    """Draws a label other than an image's own, the likelier the better the image's codes fit it.
+    """A distribution over the labels that are not an image's own; the better its codes fit a label, the likelier it is.
 
-    How well they fit is told by how often each code occurs in the training images of each label, wherever it stands
-    (naive Bayes); a tenth of the draws ignores it.
+    The fit is the likelihood of the codes under naive Bayes: the frequency of each code in the training images of a
+    label, at any position. A tenth of the draws is uniform and ignores the fit.
 
     Args:
         store: The codes of the training images.
-        level: Whose codes.
+        level: The level of the codes.
         num_labels: Labels of the label map, at least 2.
     """
 
     def __init__(self, store: CodeStore, level: str, num_labels: int) -> None:
         self._num_codes = store.info.codebook_size
+        # Counts start at one: a code that a label never showed makes the label unlikely, not impossible.
         counts = torch.ones(num_labels, self._num_codes, dtype=torch.float64)
         for content in store.contents("train"):
             known = content.labels >= 0
@@ -49,22 +51,25 @@ class WrongLabels:
         self._log_frequencies = (counts / counts.sum(dim=1, keepdim=True)).log()
 
     def _histograms(self, codes: Int64[Tensor, "b h w"]) -> Float[Tensor, "b k"]:
+        """Counts each code of each image."""
         flat = codes.flatten(1)
         return torch.zeros(len(flat), self._num_codes, dtype=torch.float64).scatter_add_(
             1, flat, torch.ones(flat.shape, dtype=torch.float64)
         )
 
     def probabilities(self, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b y"]:
-        """How likely each label is to be drawn; 0 for an image's own.
+        """Computes the probability of each label; 0 for an image's own.
 
         Args:
             codes: In [0, K).
             labels: In [0, y).
         """
+        # The sum over positions of log p(code | label), as a product of matrices; -inf excludes the own label.
         fit = self._histograms(codes) @ self._log_frequencies.mT
         fit = fit.scatter(1, labels[:, None], -torch.inf).softmax(dim=1)
-        others = torch.full_like(fit, 1 / (fit.shape[1] - 1)).scatter(1, labels[:, None], 0)
-        return (1 - _UNIFORM_SHARE) * fit + _UNIFORM_SHARE * others
+        # Of many codes the best fit takes nearly all; a uniform share lets every label be contrasted now and then.
+        uniform = torch.full_like(fit, 1 / (fit.shape[1] - 1)).scatter(1, labels[:, None], 0)
+        return (1 - _UNIFORM_SHARE) * fit + _UNIFORM_SHARE * uniform
 
     def draw(
         self, codes: Int64[Tensor, "b h w"], labels: Int64[Tensor, " b"], uniforms: Float[Tensor, " b"]
@@ -76,7 +81,9 @@ class WrongLabels:
             labels: In [0, y), or -1 without a label.
             uniforms: In [0, 1), a draw for each image.
         """
+        # Inversion: the label drawn is the first whose cumulative probability exceeds the uniform. Its own share is 0.
         cumulative = self.probabilities(codes, labels.clamp(min=0)).cumsum(dim=1)
-        below_one = uniforms.double().clamp(max=1 - 2**-24)  # so that the label drawn has a probability
+        # A draw that float32 rounded to 1 would lead past the last label.
+        below_one = uniforms.double().clamp(max=1 - 2**-24)
         drawn = (cumulative <= below_one[:, None] * cumulative[:, -1:]).sum(dim=1)
         return torch.where(labels < 0, -1, drawn)

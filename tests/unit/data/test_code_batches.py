@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> CodeStore:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_an_epoch_has_every_training_image_and_its_versions_once(store: CodeStore, world_size: int) -> None:
+def test_epoch_has_every_training_image_and_its_versions_once(store: CodeStore, world_size: int) -> None:
     order = TrainingOrder(40, batch_size=9, seed=0, total_images=40)
     seen = []
     for rank in range(world_size):
@@ -59,7 +59,7 @@ def test_draws_belong_to_the_position_in_the_stream(store: CodeStore) -> None:
             assert all(draws[k] == u for k, u in zip(shared.labels.tolist(), shared.uniforms.tolist(), strict=True))
 
 
-def test_wrong_labels_come_from_the_first_step_on_and_belong_to_the_position(store: CodeStore) -> None:
+def test_wrong_labels_start_at_the_first_step_and_belong_to_the_position(store: CodeStore) -> None:
     order = TrainingOrder(40, batch_size=8, seed=0, total_images=80)
     contrast = LabelContrast(3, WrongLabels(store, "bottom", 40))
     whole = list(CodeBatches(store, "bottom", order, 0, 0, 1, contrast).steps(0))

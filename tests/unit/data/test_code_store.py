@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+import vqgen.data.code_shards as code_shards
 import vqgen.data.code_store as code_store
 from vqgen.codes import Codes
 from vqgen.data import CodeStore, LabelMap, ShardContent, StoreInfo, finish_store, write_store
@@ -17,11 +18,12 @@ def small_shards(monkeypatch):
 
 
 class Source:
-    """Codes of a data set, and which shards were asked for."""
+    """The codes of a data set, and the shards that were asked for."""
 
     def __init__(self, codebook_size=256, seed=0):
         draws = torch.Generator().manual_seed(seed)
-        self.codebook_size, self.calls = codebook_size, []
+        self.codebook_size = codebook_size
+        self.calls = []
         self.codes = {
             split: Codes(
                 {
@@ -32,7 +34,8 @@ class Source:
             for split, count in COUNTS.items()
         }
         for codes in self.codes.values():  # the ends of the range are there for certain
-            codes.bottom[0, 0, 0], codes.bottom[0, 0, 1] = 0, codebook_size - 1
+            codes.bottom[0, 0, 0] = 0
+            codes.bottom[0, 0, 1] = codebook_size - 1
         self.labels = {split: torch.arange(count) % 4 - 1 for split, count in COUNTS.items()}
         self.names = {
             split: tuple(f'{split}/ä "{i}"\n{i % 3}.png' for i in range(count)) for split, count in COUNTS.items()
@@ -74,7 +77,7 @@ def contents(folder):
     ("codebook_size", "dtype"),
     [(2, torch.uint8), (256, torch.uint8), (257, torch.uint16), (32769, torch.uint16), (65536, torch.uint16)],
 )
-def test_round_trip_in_the_smallest_type(tmp_path, codebook_size, dtype):
+def test_codes_come_back_from_the_smallest_dtype(tmp_path, codebook_size, dtype):
     source = Source(codebook_size)
     write(tmp_path, source)
     from safetensors.torch import load_file
@@ -100,7 +103,7 @@ def test_round_trip_in_the_smallest_type(tmp_path, codebook_size, dtype):
     assert source.codes["train"].bottom.max() == codebook_size - 1
 
 
-def test_a_batch_in_any_order_with_duplicates_across_shards(folder, source):
+def test_batch_follows_its_indices_in_any_order_with_duplicates_across_shards(folder, source):
     store = CodeStore(folder)
     for indices in ([22, 0, 9, 10, 0, 19, 20, 22], [5], list(range(22, -1, -1)), torch.randint(23, (200,)).tolist()):
         codes, labels = store.batch("train", indices)
@@ -110,8 +113,8 @@ def test_a_batch_in_any_order_with_duplicates_across_shards(folder, source):
 
 
 def test_opening_reads_no_shard_and_each_is_read_once(folder, monkeypatch):
-    read, real = [], code_store._read_shard
-    monkeypatch.setattr(code_store, "_read_shard", lambda path: read.append(path.name) or real(path))
+    read, real = [], code_store.read_shard
+    monkeypatch.setattr(code_store, "read_shard", lambda path: read.append(path.name) or real(path))
     store = CodeStore(folder)
     assert store.splits == tuple(COUNTS)
     assert read == []
@@ -132,13 +135,13 @@ def test_any_number_of_processes_writes_the_same_bytes(tmp_path, folder, world_s
     assert sorted(source.calls) == sorted(spans), "every image once"
 
 
-def test_what_is_done_is_told(tmp_path, source):
+def test_counts_of_finished_shards_are_reported(tmp_path, source):
     done = []
     write_store(tmp_path, source.info(), source, rank=1, world_size=2, on_shard=done.append)
     assert done == [10, 5]
 
 
-def test_the_hash_is_that_of_all_the_store_holds(tmp_path, folder, source):
+def test_hash_covers_the_content_of_all_shards(tmp_path, folder, source):
     first = write(tmp_path / "a", source)
     assert write(tmp_path / "b", Source()) == first
     other = Source()
@@ -146,7 +149,7 @@ def test_the_hash_is_that_of_all_the_store_holds(tmp_path, folder, source):
     assert write(tmp_path / "c", other) != first
 
 
-def test_a_cut_write_is_completed_and_whole_shards_are_not_written_again(tmp_path, folder):
+def test_cut_write_is_completed_and_complete_shards_are_not_written_again(tmp_path, folder):
     class Cut(Exception):
         pass
 
@@ -160,7 +163,7 @@ def test_a_cut_write_is_completed_and_whole_shards_are_not_written_again(tmp_pat
     target = tmp_path / "cut"
     with pytest.raises(Cut):
         write_store(target, source.info(), cut)
-    with pytest.raises(DataError, match=r"cut: holds no whole code store \(manifest\.json is missing\)"):
+    with pytest.raises(DataError, match=r"cut: should contain a complete code store, found no manifest\.json"):
         CodeStore(target)
     (target / "train-00001.safetensors").write_bytes(b"half of it")
     kept = target / "train-00000.safetensors"
@@ -172,41 +175,43 @@ def test_a_cut_write_is_completed_and_whole_shards_are_not_written_again(tmp_pat
     assert contents(target) == contents(folder)
 
 
-def test_a_shard_of_another_length_is_written_again(tmp_path, folder):
+def test_shard_of_another_length_is_written_again(tmp_path, folder):
     source = Source()
     folder.joinpath("train-00001.safetensors").write_bytes(folder.joinpath("train-00002.safetensors").read_bytes())
     write(folder, source)
     assert source.calls == [("train", 10, 20)]
 
 
-def test_a_store_is_not_finished_while_a_shard_is_missing(tmp_path, source):
+def test_store_with_a_missing_shard_cannot_be_finished(tmp_path, source):
     write_store(tmp_path, source.info(), source, rank=0, world_size=2)
     with pytest.raises(DataError, match=r"train-00001\.safetensors: should have been written, but is missing"):
         finish_store(tmp_path, source.info())
     assert not (tmp_path / "manifest.json").exists()
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, source, monkeypatch):
+def test_full_disk_leaves_nothing_half_written(tmp_path, source, monkeypatch):
     from safetensors import SafetensorError
 
     def full(tensors, path, metadata):
         path.write_bytes(b"half")
         raise SafetensorError("No space left on device")
 
-    monkeypatch.setattr(code_store, "save_file", full)
+    monkeypatch.setattr(code_shards, "save_file", full)
     with pytest.raises(DataError, match=r"train-00000\.safetensors: could not be written: No space left"):
         write_store(tmp_path / "codes", source.info(), source)
     assert list((tmp_path / "codes").iterdir()) == []
 
 
-def test_another_vqvae_is_refused_by_name(folder):
+def test_store_of_another_vqvae_is_refused_by_hash(folder):
     CodeStore(folder, "a" * 64)
-    with pytest.raises(DataError, match=rf"codes: was made by another VQ-VAE \({'a' * 64}\) than the one .*{'b' * 64}"):
+    with pytest.raises(
+        DataError, match=rf"codes: should hold .* {'b' * 64}, found codes of another VQ-VAE \({'a' * 64}\)"
+    ):
         CodeStore(folder, "b" * 64)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing", "bit", "swapped"])
-def test_a_damaged_shard_is_refused_by_name(folder, damage):
+def test_damaged_shard_is_refused_by_name(folder, damage):
     path = folder / "train-00001.safetensors"
     content = path.read_bytes()
     if damage == "missing":
@@ -223,35 +228,35 @@ def test_a_damaged_shard_is_refused_by_name(folder, damage):
         store.batch("train", [10])
 
 
-def test_a_folder_without_a_store_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no whole code store \(manifest\.json is missing\); make one with"):
+def test_folder_without_a_store_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"a complete code store, found no manifest\.json; make one with vqgen encode"):
         CodeStore(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"null", b"{}"])
-def test_a_damaged_manifest_is_refused_by_name(folder, content):
+def test_damaged_manifest_is_refused_by_name(folder, content):
     (folder / "manifest.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"manifest\.json: is no manifest of a code store"):
+    with pytest.raises(DataError, match=r"manifest\.json: is not the manifest of a code store"):
         CodeStore(folder)
 
 
 @pytest.mark.parametrize("key", ["vqvae", "codebook_size", "labels", "counts", "indices", "shard_size", "sha256"])
-def test_a_manifest_that_lacks_something_is_refused_by_name(folder, key):
+def test_manifest_without_a_key_is_refused_by_name(folder, key):
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest[key]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=rf"manifest\.json: is no manifest of a code store \(.*{key}"):
+    with pytest.raises(DataError, match=rf"manifest\.json: is not the manifest of a code store \(.*{key}"):
         CodeStore(folder)
 
 
-def test_a_newer_store_is_refused(folder):
+def test_store_of_a_newer_format_is_refused(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"format_version": 2}))
     with pytest.raises(DataError, match="should have format_version 1, found 2; use the vqgen that wrote it"):
         CodeStore(folder)
 
 
-def test_the_size_of_shards_is_the_stores_own(folder, source, monkeypatch):
+def test_store_is_read_with_its_own_shard_size(folder, source, monkeypatch):
     monkeypatch.setattr(code_store, "SHARD_SIZE", 3)
     codes, _ = CodeStore(folder).batch("train", [4, 22])
     assert torch.equal(codes.bottom, source.codes["train"].bottom[[4, 22]])

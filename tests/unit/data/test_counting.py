@@ -26,7 +26,7 @@ def opened(data: DataConfig) -> ImageCounts:
     return ImageCounts(len(splits.train), len(splits.validation), test, len(splits.label_map))
 
 
-def test_digits_but_for_one_image_of_each_class():
+def test_counts_of_digits_differ_by_at_most_one_image_of_each_label():
     data = config(source="digits", validation_fraction=0.15)
     counted, found = count_images(data), opened(data)
     assert counted.total == found.total == 1797
@@ -35,22 +35,22 @@ def test_digits_but_for_one_image_of_each_class():
 
 
 @pytest.mark.parametrize("count", [9, 10])
-def test_folders_of_classes(tmp_path, count):
+def test_folders_of_labels_are_counted(tmp_path, count):
     data = config(root=str(write(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(10 * count)))))
     assert count_images(data) == opened(data) == ImageCounts(18 * count, 2 * count, 0, 2)
 
 
-def test_folders_of_splits(tmp_path):
+def test_folders_of_splits_are_counted(tmp_path):
     names = ["train/a/1.png", "train/a/2.png", "train/b/1.png", "val/b/1.png", "test/a/1.png", "test/b/2.png"]
     data = config(root=str(write(tmp_path, *names)))
     assert count_images(data) == opened(data) == ImageCounts(3, 1, 2, 2)
 
 
-def test_a_folder_that_is_not_here(tmp_path):
+def test_missing_folder_has_no_counts(tmp_path):
     assert count_images(config()) is None
     assert count_images(config(root=str(tmp_path / "nowhere"))) is None
 
 
-def test_a_folder_without_images_is_refused(tmp_path):
+def test_folder_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="found none"):
         count_images(config(root=str(tmp_path)))

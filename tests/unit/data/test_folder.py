@@ -26,12 +26,12 @@ def opened(root: Path | None, seed: int = 0, **fields: Any) -> ImageSplits:
     return open_images(DataConfig(**fields), seed)
 
 
-def classes(root: Path, *names: str, count: int = 10) -> Path:
+def labelled(root: Path, *names: str, count: int = 10) -> Path:
     return write(root, *(f"{name}/{number}.png" for name in names for number in range(count)))
 
 
-def test_class_folders_are_split_by_class(tmp_path: Path) -> None:
-    splits = opened(classes(tmp_path, "dog", "cat"), validation_fraction=0.2)
+def test_label_folders_are_split_by_label(tmp_path: Path) -> None:
+    splits = opened(labelled(tmp_path, "dog", "cat"), validation_fraction=0.2)
     assert splits.label_map.names == ("cat", "dog")
     assert np.bincount(splits.train.labels).tolist() == [8, 8]
     assert np.bincount(splits.validation.labels).tolist() == [2, 2]
@@ -40,12 +40,12 @@ def test_class_folders_are_split_by_class(tmp_path: Path) -> None:
     for split, images in (("train", splits.train), ("validation", splits.validation)):
         assert images.names == tuple(order[index] for index in splits.indices[split])
         assert [splits.label_map.names[label] for label in images.labels] == [name[:3] for name in images.names]
-    # `write` gives the images values in the order of its arguments: the dogs came first, so theirs are their names.
+    # `write` fills image number i with i. The dogs came first, so the values of their pixels equal their names.
     last = len(splits.train) - 1
     assert (np.asarray(splits.train.read(last)) == int(splits.train.names[last][len("dog/") : -len(".png")])).all()
 
 
-def test_images_deep_in_a_class_folder_belong_to_it(tmp_path: Path) -> None:
+def test_images_deep_in_a_label_folder_belong_to_it(tmp_path: Path) -> None:
     splits = opened(write(tmp_path, "a/x/1.png", "a/2.png", "b/y/z/3.png", "b/4.jpg", "b/notes.png/5.png"))
     assert {*splits.train.names, *splits.validation.names} == {
         "a/x/1.png", "a/2.png", "b/y/z/3.png", "b/4.jpg", "b/notes.png/5.png"
@@ -54,10 +54,10 @@ def test_images_deep_in_a_class_folder_belong_to_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
-def test_split_folders(tmp_path: Path, validation: str) -> None:
-    classes(tmp_path / "Train", "cat", "dog")
-    classes(tmp_path / validation, "dog", count=3)
-    classes(tmp_path / "test", "cat", "dog", count=2)
+def test_split_folders_become_splits(tmp_path: Path, validation: str) -> None:
+    labelled(tmp_path / "Train", "cat", "dog")
+    labelled(tmp_path / validation, "dog", count=3)
+    labelled(tmp_path / "test", "cat", "dog", count=2)
     splits = opened(tmp_path)
     assert splits.test is not None
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [20, 3, 4]
@@ -66,9 +66,9 @@ def test_split_folders(tmp_path: Path, validation: str) -> None:
     assert splits.indices == {"train": list(range(20)), "validation": [0, 1, 2], "test": [0, 1, 2, 3]}
 
 
-def test_validation_is_carved_from_train_where_there_is_none(tmp_path: Path) -> None:
-    classes(tmp_path / "train", "cat", "dog")
-    classes(tmp_path / "test", "cat", "dog", count=2)
+def test_validation_is_drawn_from_train_if_it_has_no_folder(tmp_path: Path) -> None:
+    labelled(tmp_path / "train", "cat", "dog")
+    labelled(tmp_path / "test", "cat", "dog", count=2)
     splits = opened(tmp_path)
     assert (len(splits.train), len(splits.validation)) == (18, 2)
     assert sorted(splits.indices["train"] + splits.indices["validation"]) == list(range(20))
@@ -76,8 +76,8 @@ def test_validation_is_carved_from_train_where_there_is_none(tmp_path: Path) -> 
 
 
 def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
-    assert opened(classes(tmp_path, "10", "2", "1")).label_map.names == ("1", "2", "10")
-    assert opened(classes(tmp_path, "x")).label_map.names == ("1", "10", "2", "x")
+    assert opened(labelled(tmp_path, "10", "2", "1")).label_map.names == ("1", "2", "10")
+    assert opened(labelled(tmp_path, "x")).label_map.names == ("1", "10", "2", "x")
 
 
 @pytest.mark.parametrize("prefix", ["", "only/", "train/", "train/only/"])
@@ -88,8 +88,8 @@ def test_one_folder_or_none_trains_without_labels(tmp_path: Path, prefix: str) -
     assert (len(splits.train), len(splits.validation)) == (9, 1)
 
 
-def test_the_fingerprint_follows_the_files_and_not_the_place(tmp_path: Path) -> None:
-    first = opened(classes(tmp_path / "a", "cat", "dog")).fingerprint
+def test_fingerprint_follows_the_files_and_not_the_place(tmp_path: Path) -> None:
+    first = opened(labelled(tmp_path / "a", "cat", "dog")).fingerprint
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert opened(tmp_path / "b", seed=3, validation_fraction=0.5).fingerprint == first
     (tmp_path / "b" / "cat" / "0.png").rename(tmp_path / "b" / "cat" / "new.png")
@@ -99,15 +99,15 @@ def test_the_fingerprint_follows_the_files_and_not_the_place(tmp_path: Path) -> 
     assert len({first, renamed, opened(tmp_path / "b").fingerprint}) == 3
 
 
-def test_linked_classes_are_read(tmp_path: Path) -> None:
-    classes(tmp_path / "elsewhere", "c")
-    classes(tmp_path / "root", "cat")
+def test_linked_label_folders_are_read(tmp_path: Path) -> None:
+    labelled(tmp_path / "elsewhere", "c")
+    labelled(tmp_path / "root", "cat")
     os.symlink(tmp_path / "elsewhere" / "c", tmp_path / "root" / "linked")
     assert opened(tmp_path / "root").label_map.names == ("cat", "linked")
 
 
-def test_empty_class_folders_are_ignored_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    classes(tmp_path, "cat", "dog")
+def test_empty_label_folders_are_ignored_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labelled(tmp_path, "cat", "dog")
     (tmp_path / "empty").mkdir()
     (tmp_path / ".cache").mkdir()
     with caplog.at_level(logging.WARNING, "vqgen.data"):
@@ -118,7 +118,7 @@ def test_empty_class_folders_are_ignored_and_named(tmp_path: Path, caplog: pytes
 
 
 def test_unreadable_images_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    classes(tmp_path, "cat", "dog")
+    labelled(tmp_path, "cat", "dog")
     sound = opened(tmp_path)
     (tmp_path / "cat" / "3.png").write_bytes((tmp_path / "cat" / "3.png").read_bytes()[:40])
     (tmp_path / "dog" / "5.png").unlink()
@@ -136,7 +136,7 @@ def test_unreadable_images_are_named_and_left_out(tmp_path: Path, caplog: pytest
 
 
 def test_too_many_unreadable_images_are_refused(tmp_path: Path) -> None:
-    classes(tmp_path, "cat", "dog")
+    labelled(tmp_path, "cat", "dog")
     (tmp_path / "cat" / "3.png").write_text("no image")
     with pytest.raises(
         DataError,
@@ -151,21 +151,23 @@ def spoil(folder: Path) -> None:
         path.write_text("no image")
 
 
-def test_a_class_or_split_without_any_readable_image_is_refused(tmp_path: Path) -> None:
-    classes(tmp_path / "train", "cat", "dog")
-    classes(tmp_path / "val", "cat")
+def test_label_or_split_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    labelled(tmp_path / "train", "cat", "dog")
+    labelled(tmp_path / "val", "cat")
     spoil(tmp_path / "train" / "dog")
-    with pytest.raises(DataError, match="classes should have images to train on, found none that can be read of 'dog'"):
+    with pytest.raises(
+        DataError, match="every label should have images to train on, found none that can be read of 'dog'"
+    ):
         opened(tmp_path, max_unreadable=1)
     spoil(tmp_path / "val")
-    with pytest.raises(DataError, match=r"split 'validation' of .* has no image that can be read"):
+    with pytest.raises(DataError, match=r"split 'validation' of .* should have images, found none that can be read"):
         opened(tmp_path, max_unreadable=1)
     spoil(tmp_path)
     with pytest.raises(DataError, match="30 of 30 images"):
         opened(tmp_path, max_unreadable=1)
 
 
-def test_a_root_that_is_none_missing_or_a_file_is_refused(tmp_path: Path) -> None:
+def test_root_that_is_absent_missing_or_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"found none\. Give --data\.root"):
         opened(None)
     with pytest.raises(DataError, match=r"found nothing at '.*missing'\. Correct --data\.root"):
@@ -175,10 +177,10 @@ def test_a_root_that_is_none_missing_or_a_file_is_refused(tmp_path: Path) -> Non
         opened(tmp_path / "file")
 
 
-def test_a_root_without_images_is_refused(tmp_path: Path) -> None:
+def test_root_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"should hold images, found none\. Let --data\.root"):
+    with pytest.raises(DataError, match=r"should contain images, found none\. Set --data\.root"):
         opened(tmp_path)
 
 
@@ -187,42 +189,42 @@ def test_one_image_is_refused(tmp_path: Path) -> None:
         opened(write(tmp_path, "a.png"))
 
 
-def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
-    write(classes(tmp_path, "cat", "dog"), "stray.png")
+def test_images_beside_label_folders_are_refused(tmp_path: Path) -> None:
+    write(labelled(tmp_path, "cat", "dog"), "stray.png")
     with pytest.raises(DataError, match=r"found both: images 'stray\.png' beside folders 'cat', 'dog'"):
         opened(tmp_path)
 
 
-def test_a_class_that_train_does_not_have_is_refused(tmp_path: Path) -> None:
-    classes(tmp_path / "train", "cat", "dog")
-    classes(tmp_path / "val", "cat", "horse")
-    with pytest.raises(DataError, match=r"val' should all be in '.*train', found 'horse' only in the former"):
+def test_label_that_train_lacks_is_refused(tmp_path: Path) -> None:
+    labelled(tmp_path / "train", "cat", "dog")
+    labelled(tmp_path / "val", "cat", "horse")
+    with pytest.raises(DataError, match=r"val' should all be in '.*train' too, found 'horse' only in the first"):
         opened(tmp_path)
 
 
-def test_a_split_without_class_folders_beside_train_with_is_refused(tmp_path: Path) -> None:
-    classes(tmp_path / "train", "cat", "dog")
+def test_split_without_label_folders_is_refused_if_train_has_them(tmp_path: Path) -> None:
+    labelled(tmp_path / "train", "cat", "dog")
     write(tmp_path / "val", "1.png")
-    with pytest.raises(DataError, match="val' should have folders of classes"):
+    with pytest.raises(DataError, match=r"val' should have label folders like '.*train', found images outside"):
         opened(tmp_path)
 
 
-def test_a_split_twice_is_refused(tmp_path: Path) -> None:
+def test_two_folders_of_one_split_are_refused(tmp_path: Path) -> None:
     for split in ("train", "val", "valid"):
-        classes(tmp_path / split, "cat", "dog")
+        labelled(tmp_path / split, "cat", "dog")
     with pytest.raises(DataError, match="one validation folder, found 'val' and 'valid'"):
         opened(tmp_path)
 
 
 def test_splits_without_train_are_refused(tmp_path: Path) -> None:
-    classes(tmp_path, "cat", "test")
-    with pytest.raises(DataError, match="has 'test' but no folder 'train'"):
+    labelled(tmp_path, "cat", "test")
+    with pytest.raises(DataError, match="should have a folder 'train' beside 'test', found none"):
         opened(tmp_path)
 
 
-def test_a_class_named_train_is_refused_not_guessed(tmp_path: Path) -> None:
-    classes(tmp_path, "bus", "car", "train")
-    with pytest.raises(DataError, match=r"found also 'bus', 'car'.*rename 'train' if it is a class"):
+def test_label_named_train_is_refused_not_guessed(tmp_path: Path) -> None:
+    labelled(tmp_path, "bus", "car", "train")
+    with pytest.raises(DataError, match=r"found also 'bus', 'car'.*rename 'train' if it is a label"):
         opened(tmp_path)
     (tmp_path / "docs").mkdir()
     for name in ("bus", "car"):

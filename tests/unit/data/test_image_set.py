@@ -13,7 +13,7 @@ def image_set(names: str = "abcd", labels: tuple[int, ...] = (0, 1, 1, 0)) -> Im
     return ImageSet(tuple(names), np.array(labels), ArrayReader(PIXELS))
 
 
-def test_a_subset_keeps_names_labels_and_pixels_together() -> None:
+def test_subset_keeps_names_labels_and_pixels_together() -> None:
     picked = image_set().subset([3, 1, 2]).subset([1, 0])
     assert len(picked) == 2
     assert picked.names == ("b", "d")
@@ -22,22 +22,22 @@ def test_a_subset_keeps_names_labels_and_pixels_together() -> None:
     assert len(image_set().subset([])) == 0
 
 
-def test_a_set_can_be_pickled() -> None:
+def test_set_can_be_pickled() -> None:
     again = pickle.loads(pickle.dumps(image_set().subset([2])))
     assert (np.asarray(again.read(0)) == PIXELS[2]).all()
 
 
-def test_names_are_unique() -> None:
+def test_repeated_names_are_refused() -> None:
     with pytest.raises(ValueError, match="all be different"):
         image_set("abca")
 
 
-def test_there_is_a_label_per_name() -> None:
+def test_another_number_of_labels_than_names_is_refused() -> None:
     with pytest.raises(ValueError, match=r"one per name \(4\), found shape \(3,\)"):
         image_set(labels=(0, 1, 1))
 
 
-def test_the_fingerprint_covers_names_labels_and_contents() -> None:
+def test_fingerprint_covers_names_labels_and_contents() -> None:
     prints = [
         fingerprint(LabelMap(("x", "y")), [(image_set(), PIXELS)]),
         fingerprint(LabelMap(("x", "z")), [(image_set(), PIXELS)]),

@@ -47,7 +47,7 @@ def forbid_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_digits() -> None:
+def test_digits_are_scaled_named_and_split() -> None:
     splits = open_images(config("digits"), seed=0)
     assert (len(splits.train), len(splits.validation), splits.test) == (1618, 179, None)
     assert splits.label_map.names == tuple("0123456789")
@@ -63,7 +63,7 @@ def test_digits() -> None:
     assert splits.validation.names[5] == f"{index:05d}"
 
 
-def test_the_seed_moves_the_split_but_not_the_fingerprint() -> None:
+def test_seed_moves_the_split_but_not_the_fingerprint() -> None:
     first, same, other = (open_images(config("digits"), seed) for seed in (0, 0, 1))
     assert first.indices == same.indices
     assert first.indices != other.indices
@@ -74,7 +74,9 @@ def test_the_seed_moves_the_split_but_not_the_fingerprint() -> None:
     ("source", "folder", "label"),
     [("mnist", "MNIST", "3 - three"), ("fashion-mnist", "FashionMNIST", "Dress"), ("kmnist", "KMNIST", "tsu")],
 )
-def test_sets_like_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, folder: str, label: str) -> None:
+def test_sets_like_mnist_are_read_and_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, folder: str, label: str
+) -> None:
     asked = forbid_network(monkeypatch)
     write_mnist_like(tmp_path, folder)
     splits = open_images(config(source, tmp_path, validation_fraction=0.5), seed=0)
@@ -98,7 +100,7 @@ def test_root_defaults_to_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(open_images(config("fashion-mnist"), seed=0).train) == 50
 
 
-def test_the_fingerprint_follows_the_pixels_and_not_the_place(tmp_path: Path) -> None:
+def test_fingerprint_follows_the_pixels_and_not_the_place(tmp_path: Path) -> None:
     raw = write_mnist_like(tmp_path / "a")
     write_mnist_like(tmp_path / "b")
     prints = [open_images(config("fashion-mnist", tmp_path / place), seed=0).fingerprint for place in "ab"]
@@ -128,7 +130,7 @@ def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     return pixels.reshape(20, 3, 32, 32).transpose(0, 2, 3, 1)
 
 
-def test_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_and_names_of_cifar_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = forbid_network(monkeypatch)
     pixels = write_cifar10(tmp_path, monkeypatch)
     splits = open_images(config("cifar10", tmp_path, validation_fraction=0.5), seed=0)
@@ -150,7 +152,9 @@ def test_missing_files_name_folder_and_options(
 
 
 @pytest.mark.parametrize("source", ["kmnist", "cifar100"])
-def test_a_failed_download_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+def test_error_of_a_failed_download_names_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
     asked = forbid_network(monkeypatch)
     with pytest.raises(DataError, match=r"network is unreachable.*Check the network.*--data\.root"):
         open_images(config(source, tmp_path), seed=0)
@@ -165,8 +169,8 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         open_images(config("fashion-mnist", tmp_path), seed=0)
 
 
-def test_other_numbers_of_images_and_labels_are_refused(tmp_path: Path) -> None:
+def test_different_numbers_of_images_and_labels_are_refused(tmp_path: Path) -> None:
     raw = write_mnist_like(tmp_path)
     write_idx(raw / "train-labels-idx1-ubyte", np.zeros(59, dtype=np.uint8))
-    with pytest.raises(DataError, match="60 images should have as many labels below 10, found 59"):
+    with pytest.raises(DataError, match="60 images should have 60 labels below 10, found 59 labels"):
         open_images(config("fashion-mnist", tmp_path), seed=0)

@@ -8,7 +8,7 @@ from vqgen.errors import DataError
 ANIMALS = LabelMap(("cat", "dog", "Horse"))
 
 
-def test_a_name_an_index_and_digits_find_the_class() -> None:
+def test_name_index_and_digits_find_the_label() -> None:
     assert ANIMALS.index("dog") == 1
     assert ANIMALS.index(1) == 1
     assert ANIMALS.index("1") == 1
@@ -16,7 +16,7 @@ def test_a_name_an_index_and_digits_find_the_class() -> None:
     assert len(ANIMALS) == 3
 
 
-def test_a_name_goes_before_an_index() -> None:
+def test_name_goes_before_an_index() -> None:
     numbers = LabelMap(("0", "10", "20"))
     assert numbers.index("10") == 1
     assert numbers.index("2") == 2
@@ -34,31 +34,31 @@ def test_one_string_is_one_label() -> None:
 
 
 @pytest.mark.parametrize("label", [3, -1, "3", "-1"])
-def test_an_index_out_of_range_names_value_and_range(label: str | int) -> None:
+def test_index_out_of_range_is_refused_with_value_and_range(label: str | int) -> None:
     with pytest.raises(DataError, match=rf"index from 0 to 2, found {label!r}"):
         ANIMALS.index(label)
 
 
-def test_an_unknown_name_suggests_the_nearest() -> None:
+def test_error_of_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(DataError, match=r"found 'hrse'; did you mean 'Horse'\?"):
         ANIMALS.index("hrse")
 
 
-def test_an_unknown_name_lists_the_first_names() -> None:
+def test_error_of_an_unknown_name_lists_the_first_names() -> None:
     with pytest.raises(DataError, match="names are 'n0', 'n1', 'n2', 'n3', 'n4' and 2 more"):
         LabelMap(tuple(f"n{i}" for i in range(7))).index("zebra")
 
 
-def test_what_is_neither_name_nor_index_is_refused() -> None:
+def test_value_that_is_neither_name_nor_index_is_refused() -> None:
     with pytest.raises(DataError, match=r"name or an index, found 1\.5"):
         ANIMALS.index(1.5)  # pyright: ignore[reportArgumentType]
 
 
-def test_no_labels_are_said_so() -> None:
+def test_lookup_without_labels_is_refused() -> None:
     with pytest.raises(DataError, match="have no labels"):
         LabelMap().index(0)
 
 
-def test_names_are_unique() -> None:
+def test_repeated_names_are_refused() -> None:
     with pytest.raises(ValueError, match=r"more than once: \['a'\]"):
         LabelMap(("a", "b", "a"))

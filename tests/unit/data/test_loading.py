@@ -63,7 +63,7 @@ def joined(parts: list[ImageBatch]) -> ImageBatch:
     return ImageBatch(*(torch.cat([getattr(part, field) for part in parts]) for field in fields))
 
 
-def test_a_batch_is_what_order_and_transform_say() -> None:
+def test_batch_follows_order_and_transform() -> None:
     order = TrainingOrder(11, 4, 0, 30)
     transform = training_transform(AUGMENTED)
     for step, batch in enumerate(batches().steps()):
@@ -78,7 +78,7 @@ def test_a_batch_is_what_order_and_transform_say() -> None:
 
 
 @pytest.mark.parametrize(("config", "cache"), [(AUGMENTED, False), (PLAIN, False), (PLAIN, True)])
-def test_a_resumed_run_sees_the_rest(config: DataConfig, cache: bool) -> None:
+def test_resumed_run_sees_the_rest(config: DataConfig, cache: bool) -> None:
     whole = list(batches(config, cache=cache).steps())
     assert len(whole) == 8
     assert_same(list(batches(config, cache=cache).steps(3)), whole[3:])
@@ -92,7 +92,7 @@ def test_shares_joined_are_the_batch(config: DataConfig, cache: bool, world_size
     assert_same([joined(list(parts)) for parts in zip(*shares, strict=True)], list(batches(config).steps()))
 
 
-def test_an_empty_share_has_the_shape_of_a_batch() -> None:
+def test_empty_share_has_the_shape_of_a_batch() -> None:
     for config, cache in ((AUGMENTED, False), (PLAIN, True)):
         batch = next(batches(config, cache=cache, rank=0, world_size=9).steps())
         assert batch.images.shape == (0, 1, 8, 8)
@@ -100,7 +100,7 @@ def test_an_empty_share_has_the_shape_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("cache_workers", [0, 2])
-def test_a_cache_changes_nothing_and_reads_once(cache_workers: int) -> None:
+def test_cache_changes_nothing_and_reads_each_image_once(cache_workers: int) -> None:
     reader = Counting()
     counted = ImageSet(IMAGES.names, IMAGES.labels, reader)
     cached = batches(PLAIN, counted, cache=True, workers=cache_workers)
@@ -111,7 +111,7 @@ def test_a_cache_changes_nothing_and_reads_once(cache_workers: int) -> None:
     assert len(reader.reads) == first_reads
 
 
-def test_a_set_that_does_not_fit_is_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_that_does_not_fit_is_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "CACHE_LIMIT", 11 * 64 - 1)
     reader = Counting()
     list(batches(PLAIN, ImageSet(IMAGES.names, IMAGES.labels, reader), cache=True).steps())
@@ -127,13 +127,13 @@ def test_workers_change_nothing() -> None:
 
 @forks
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_image_is_named_without_a_traceback(workers: int) -> None:
+def test_unreadable_image_is_named_without_a_traceback(workers: int) -> None:
     broken = ImageSet(IMAGES.names, IMAGES.labels, Broken())
     with pytest.raises(DataError, match=r"^cannot read image '4'$"):
         list(batches(images=broken, workers=workers).steps())
 
 
-def test_the_order_is_for_the_set() -> None:
+def test_order_for_another_number_of_images_is_refused() -> None:
     with pytest.raises(ValueError, match="order should be for 11 images, found one for 10"):
         ImageBatches(
             IMAGES, training_transform(PLAIN), TrainingOrder(10, 2, 0, 4), rank=0, world_size=1, seed=0, cache=False
@@ -162,6 +162,6 @@ def test_workers_change_nothing_in_evaluation() -> None:
     assert_same(list(evaluation_batches(IMAGES, transform, 4, workers=2)), expected)
 
 
-def test_the_batch_size_is_positive() -> None:
+def test_batch_size_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size should be at least 1, found 0"):
         next(evaluation_batches(IMAGES, evaluation_transform(PLAIN), 0))

@@ -35,13 +35,13 @@ def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
     assert (pixels(save(Image.fromarray(GREY > 120), tmp_path / "a.png")) == np.where(GREY > 120, 255, 0)).all()
 
 
-def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+def test_colours_come_from_the_palette(tmp_path: Path) -> None:
     image = Image.fromarray(COLOUR).quantize(6)
     assert image.mode == "P"
     assert np.abs(pixels(save(image, tmp_path / "a.png")).astype(int) - COLOUR).max() <= 2
 
 
-def test_the_transparent_colour_of_a_palette_becomes_white(tmp_path: Path) -> None:
+def test_transparent_colour_of_a_palette_becomes_white(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putdata([0, 1])
@@ -71,7 +71,7 @@ def test_alpha_is_laid_on_white(tmp_path: Path) -> None:
     assert (pixels(save(Image.fromarray(colour), tmp_path / "b.png")) == 255).all()
 
 
-def test_a_transparent_colour_key_becomes_white(tmp_path: Path) -> None:
+def test_transparent_colour_key_becomes_white(tmp_path: Path) -> None:
     grey = pixels(save(Image.fromarray(GREY), tmp_path / "a.png", transparency=50))
     assert grey.tolist() == [[0, 255, 100], [150, 200, 255]]
     key = tuple(COLOUR[1, 0].tolist())
@@ -99,31 +99,31 @@ def test_16_bits_are_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L"])
-def test_16_bits_in_either_byte_order(mode: str) -> None:
+def test_16_bits_are_read_in_either_byte_order(mode: str) -> None:
     dtype = ">u2" if mode.endswith("B") else "<u2"
     data = np.array([[257, 514], [771, 65535]], dtype=dtype)
     image = Image.frombytes(mode, (2, 2), data.tobytes())
     assert np.asarray(normalize_mode(image)).tolist() == [[1, 2], [3, 255]]
 
 
-def test_a_dark_16_bit_image_stays_dark(tmp_path: Path) -> None:
+def test_dark_16_bit_image_stays_dark(tmp_path: Path) -> None:
     found = pixels(save(Image.fromarray(np.full((2, 2), 200, dtype=np.uint16)), tmp_path / "a.png"))
     assert (found == 1).all()
 
 
-def test_i_of_a_png_is_16_bits_as_older_pillow_opens_it() -> None:
+def test_png_in_mode_i_has_16_bits() -> None:
     image = Image.fromarray(np.full((2, 2), 200, dtype=np.int32))
     image.format = "PNG"
     assert (np.asarray(normalize_mode(image)) == 1).all()
 
 
-def test_integers_say_their_range_by_their_values() -> None:
+def test_range_of_integers_follows_from_their_values() -> None:
     small, large = np.array([[0, 7, 255]], np.int32), np.array([[0, 257, 65535]], np.int32)
     assert np.asarray(normalize_mode(Image.fromarray(small))).tolist() == [[0, 7, 255]]
     assert np.asarray(normalize_mode(Image.fromarray(large))).tolist() == [[0, 1, 255]]
 
 
-def test_floats_say_their_range_by_their_values(tmp_path: Path) -> None:
+def test_range_of_floats_follows_from_their_values(tmp_path: Path) -> None:
     def found(*values: float) -> list[int]:
         return np.asarray(normalize_mode(Image.fromarray(np.array([values], np.float32))))[0].tolist()
 
@@ -140,14 +140,14 @@ def test_values_of_unknown_range_are_refused(values: list[float]) -> None:
         normalize_mode(Image.fromarray(np.array([values], np.float32)))
 
 
-def test_cmyk_and_ycbcr_files(tmp_path: Path) -> None:
+def test_files_in_cmyk_and_ycbcr_keep_their_colours(tmp_path: Path) -> None:
     flat = np.broadcast_to(np.array([200, 100, 50], np.uint8), (16, 16, 3))
     for name, mode in (("a.jpg", "CMYK"), ("b.tif", "CMYK"), ("c.jpg", "RGB"), ("d.tif", "YCbCr")):
         found = pixels(save(Image.fromarray(flat).convert(mode), tmp_path / name))
         assert np.abs(found.astype(int) - flat).max() <= 4, name
 
 
-def test_lab(tmp_path: Path) -> None:
+def test_lab_pictures_and_files_keep_their_colours(tmp_path: Path) -> None:
     flat = Image.new("RGB", (4, 4), (200, 100, 50))
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     lab = ImageCms.applyTransform(flat, to_lab)
@@ -182,14 +182,14 @@ def test_orientation_is_applied_once(tmp_path: Path, orientation: int, suffix: s
     assert normalize_mode(image).size == image.size
 
 
-def test_a_tiff_that_is_not_loaded_yet_is_turned_once(tmp_path: Path) -> None:
+def test_tiff_that_is_not_loaded_yet_is_turned_once(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(save(Image.fromarray(GREY), tmp_path / "a.tif", exif=exif, compression="tiff_lzw")) as opened:
         assert (np.asarray(normalize_mode(opened)) == np.rot90(GREY, -1)).all()
 
 
-def test_orientation_of_a_jpeg(tmp_path: Path) -> None:
+def test_orientation_of_a_jpeg_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(Image.new("RGB", (32, 16), "red"), tmp_path / "a.jpg", exif=exif)
@@ -212,14 +212,14 @@ def test_damaged_metadata_do_not_matter(tmp_path: Path) -> None:
     assert read_image(path).size == (8, 8)
 
 
-def test_the_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
+def test_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
     frames = [Image.new("L", (4, 4), value) for value in (10, 200)]
     path = save(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert (pixels(path) == 10).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp"])
-def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
+def test_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     path = save(Image.fromarray(noise), tmp_path / f"cut.{suffix}")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -227,7 +227,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
         read_image(path)
 
 
-def test_what_is_no_image_is_named(tmp_path: Path) -> None:
+def test_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "empty.png").touch()
     (tmp_path / "folder.png").mkdir()
@@ -242,7 +242,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "missing.png")
 
 
-def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(Image.new("L", (30, 30)), tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     assert read_image(path).size == (30, 30)  # within twice the limit Pillow only warns
@@ -251,7 +251,7 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         read_image(path)
 
 
-def test_an_image_without_pixels_is_refused() -> None:
+def test_image_without_pixels_is_refused() -> None:
     with pytest.raises(DataError, match="at least one pixel, found 0 x 5"):
         normalize_mode(Image.new("L", (0, 5)))
 
@@ -268,7 +268,7 @@ def test_threads_leave_the_warning_filters_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("LA", "LA"), ("RGBA", "RGBA"), ("L", "L"), ("RGB", "RGB"), ("La", "LA")])
-def test_the_alpha_plane_is_kept_where_it_is_asked_for(mode, kept):
+def test_alpha_plane_is_kept_on_request(mode, kept):
     bands = {"L": 1, "LA": 2, "La": 2, "RGB": 3, "RGBA": 4}[mode]
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, bands), dtype=np.uint8)
     image = Image.fromarray(pixels[..., 0] if bands == 1 else pixels).convert(mode)
@@ -278,7 +278,7 @@ def test_the_alpha_plane_is_kept_where_it_is_asked_for(mode, kept):
         assert found.tobytes() == image.tobytes()
 
 
-def test_a_palette_with_transparency_keeps_it(tmp_path):
+def test_palette_with_transparency_keeps_its_alpha_plane(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.putpixel((1, 0), 1)

@@ -13,7 +13,7 @@ def split(counts: dict[int, int], fraction: float = 0.2, seed: int = 0) -> tuple
     return labels, *stratified_split(labels, NAMES, fraction, seed)
 
 
-def test_each_class_gives_its_share_and_the_parts_are_a_partition() -> None:
+def test_each_label_gives_its_share_and_the_parts_are_a_partition() -> None:
     labels, train, validation = split({0: 50, 1: 20, 2: 7})
     assert np.bincount(labels[validation]).tolist() == [10, 4, 1]
     assert sorted(train + validation) == list(range(77))
@@ -21,13 +21,13 @@ def test_each_class_gives_its_share_and_the_parts_are_a_partition() -> None:
     assert validation == sorted(validation)
 
 
-def test_the_seed_decides() -> None:
+def test_split_follows_the_seed() -> None:
     counts = {0: 50, 1: 20, 2: 7}
     assert split(counts, seed=1)[1:] == split(counts, seed=1)[1:]
     assert split(counts, seed=1)[2] != split(counts, seed=2)[2]
 
 
-def test_the_draw_of_a_class_does_not_depend_on_the_others() -> None:
+def test_draw_of_a_label_does_not_depend_on_other_labels() -> None:
     alone = np.zeros(30, dtype=np.int64)
     beside = np.concatenate([alone, np.ones(9, dtype=np.int64)])
     _, few = stratified_split(alone, ("a",), 0.3, 0)
@@ -37,18 +37,18 @@ def test_the_draw_of_a_class_does_not_depend_on_the_others() -> None:
 
 @pytest.mark.parametrize("fraction", [0.001, 0.5, 0.999])
 @pytest.mark.parametrize("counts", [{0: 2, 1: 1}, {0: 2, 1: 2, 2: 1}, {0: 100, 1: 3, 2: 1}])
-def test_every_class_trains_and_something_is_held_out(counts: dict[int, int], fraction: float) -> None:
+def test_every_label_trains_and_an_image_is_held_out(counts: dict[int, int], fraction: float) -> None:
     labels, train, validation = split(counts, fraction)
     assert set(labels[train]) == set(counts)
     assert len(validation) >= 1
 
 
-def test_two_images_of_two_classes_are_one_and_one() -> None:
+def test_two_images_of_two_labels_are_split_into_one_and_one() -> None:
     _, train, validation = split({0: 1, 1: 1})
     assert (len(train), len(validation)) == (1, 1)
 
 
-def test_without_names_all_images_are_one_class() -> None:
+def test_images_without_names_are_one_group() -> None:
     train, validation = stratified_split(np.full(10, -1), (), 0.3, 0)
     assert (len(train), len(validation)) == (7, 3)
 

@@ -36,16 +36,16 @@ def test_epochs_and_seeds_differ() -> None:
     assert first != other
 
 
-def test_the_stream_does_not_depend_on_the_batch_size() -> None:
+def test_stream_does_not_depend_on_the_batch_size() -> None:
     assert stream(TrainingOrder(50, 7, 0, 120)) == stream(TrainingOrder(50, 64, 0, 120))
 
 
-def test_the_last_batch_is_partial() -> None:
+def test_last_batch_is_partial() -> None:
     order = TrainingOrder(10, 4, 0, 10)
     assert [len(order.batch(step)[0]) for step in range(order.num_steps)] == [4, 4, 2]
 
 
-def test_a_step_is_the_same_after_a_restart_and_in_any_sequence() -> None:
+def test_step_is_the_same_after_a_restart_and_in_any_sequence() -> None:
     order = TrainingOrder(13, 5, 3, 100)
     forward = [order.batch(step) for step in range(order.num_steps)]
     assert [TrainingOrder(13, 5, 3, 100).batch(step) for step in range(order.num_steps)] == forward
@@ -70,7 +70,7 @@ def test_results_are_plain_integers() -> None:
     assert {type(value) for value in positions + indices} == {int}
 
 
-def test_a_permutation_is_kept_while_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permutation_is_cached_while_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     make = np.random.default_rng
     monkeypatch.setattr(np.random, "default_rng", lambda seed: made.append(seed) or make(seed))
@@ -79,13 +79,13 @@ def test_a_permutation_is_kept_while_it_is_needed(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("step", [-1, 3])
-def test_a_step_outside_is_refused(step: int) -> None:
+def test_step_out_of_range_is_refused(step: int) -> None:
     with pytest.raises(IndexError, match=rf"in \[0, 3\), found {step}"):
         TrainingOrder(10, 4, 0, 10).batch(step)
 
 
 @pytest.mark.parametrize("name", ["num_images", "batch_size", "total_images"])
-def test_sizes_are_positive(name: str) -> None:
+def test_size_of_zero_is_refused(name: str) -> None:
     sizes = {"num_images": 3, "batch_size": 3, "total_images": 3, name: 0}
     with pytest.raises(ValueError, match=f"{name} should be at least 1, found 0"):
         TrainingOrder(**sizes, seed=0)

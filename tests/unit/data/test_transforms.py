@@ -30,7 +30,7 @@ def test_results_are_square_uint8(size: tuple[int, int], channels: int) -> None:
         assert result.dtype == torch.uint8
 
 
-def test_the_right_size_is_only_cropped() -> None:
+def test_picture_of_the_right_size_is_only_cropped() -> None:
     image = noise(16, 31)
     found = evaluation_transform(config())(image)
     assert torch.equal(found, F.pil_to_tensor(image)[:, :, 7:23])
@@ -51,7 +51,7 @@ def test_grey_becomes_rgb_and_rgb_grey() -> None:
     assert torch.equal(back, F.pil_to_tensor(image))
 
 
-def test_without_augmentation_training_is_evaluation() -> None:
+def test_training_without_augmentation_equals_evaluation() -> None:
     image = noise(20, 33)
     assert not config().is_augmented
     assert torch.equal(training_transform(config())(image, 7), evaluation_transform(config())(image))
@@ -107,7 +107,7 @@ def test_shearing_keeps_the_area_and_the_centre() -> None:
         assert float(rows) == pytest.approx(31.5, abs=0.6)
 
 
-def test_a_rotation_alone_is_what_it_was_before_there_were_other_deformations() -> None:
+def test_rotation_alone_equals_the_one_of_earlier_versions() -> None:
     """Codes of augmented copies that runs hold were made by it."""
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as F
@@ -120,7 +120,7 @@ def test_a_rotation_alone_is_what_it_was_before_there_were_other_deformations() 
     assert torch.equal(transform(image, 5), F.center_crop(turned, [16, 16]))
 
 
-def test_half_are_mirrored() -> None:
+def test_half_of_the_images_are_mirrored() -> None:
     image, transform = noise(16, 16), training_transform(config(horizontal_flip=True))
     plain = evaluation_transform(config())(image)
     mirrored = 0

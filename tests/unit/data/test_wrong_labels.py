@@ -39,7 +39,7 @@ def pairs(make_store: MakeStore) -> WrongLabels:
     return WrongLabels(make_store(grids, torch.cat([labels, torch.full((50,), -1)])), "top", 4)
 
 
-def test_probabilities_are_those_of_naive_bayes_among_other_labels_and_a_tenth_is_uniform(make_store):
+def test_probabilities_are_naive_bayes_over_wrong_labels_with_a_uniform_tenth(make_store):
     labels = torch.arange(60) % 4
     grids = torch.randint(16, (60, 2, 2))
     wrong = WrongLabels(make_store(grids, labels), "top", 4)
@@ -57,12 +57,12 @@ def test_probabilities_are_those_of_naive_bayes_among_other_labels_and_a_tenth_i
         assert found[image].tolist() == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_label_that_the_codes_fit_is_drawn_most(pairs):
+def test_label_that_the_codes_fit_is_drawn_most(pairs):
     codes, own = torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor([1])
     assert pairs.probabilities(codes, own)[0, 0] > 0.9
 
 
-def test_images_without_a_label_tell_nothing(pairs):
+def test_images_without_a_label_do_not_count(pairs):
     """Fifty of them hold nothing but code 3; counted with any label they would make it rare or frequent there."""
     codes, own = torch.full((1, 2, 2), 3), torch.tensor([2])
     found = pairs.probabilities(codes, own)[0]
@@ -79,14 +79,14 @@ def test_draws_occur_as_often_as_their_probability(pairs):
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1e-30, 1 - 2**-24, 1.0])  # 1.0: what a draw just below it is in float32
-def test_an_image_never_gets_its_own_label(pairs, uniform):
+def test_image_never_gets_its_own_label(pairs, uniform):
     own = torch.arange(4)
     drawn = pairs.draw(torch.randint(16, (4, 2, 2)), own, torch.full((4,), uniform))
     assert bool((drawn != own).all())
     assert bool(((drawn >= 0) & (drawn < 4)).all())
 
 
-def test_an_image_without_a_label_gets_none(pairs):
+def test_image_without_a_label_gets_no_wrong_label(pairs):
     drawn = pairs.draw(torch.zeros(2, 2, 2, dtype=torch.int64), torch.tensor([-1, 0]), torch.tensor([0.5, 0.5]))
     assert drawn[0] == -1 and drawn[1] > 0
 
@@ -94,7 +94,7 @@ def test_an_image_without_a_label_gets_none(pairs):
 @pytest.mark.parametrize(
     ("contrast", "num_labels", "refused"), [(2.0, 0, True), (2.0, 1, True), (2.0, 2, False), (0, 0, False)]
 )
-def test_one_label_cannot_be_told_from_another(tiny_recipe, contrast, num_labels, refused):
+def test_label_contrast_with_fewer_than_two_labels_is_refused(tiny_recipe, contrast, num_labels, refused):
     recipe = tiny_recipe(priors=[{"layers": 1}, {"layers": 1, "label_contrast": contrast}])
     expectation = pytest.raises(ConfigError, match=f"priors.1.label_contrast: should be 0 .* and {num_labels} labels")
     with expectation if refused else nullcontext():

@@ -17,14 +17,14 @@ def found(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in find_images(root)]
 
 
-def test_images_are_found_in_order_and_others_passed_over(tmp_path: Path) -> None:
+def test_images_are_found_in_order_and_other_files_skipped(tmp_path: Path) -> None:
     touch(
         tmp_path, "b/2.PNG", "b/10.jpg", "a.jpeg", "b/c/d.webp", "a/z.tif", ".hidden/x.png", "b/._x.png", "b/n.txt", "x"
     )
     assert found(tmp_path) == ["a.jpeg", "a/z.tif", "b/10.jpg", "b/2.PNG", "b/c/d.webp"]
 
 
-def test_links_are_followed_and_loops_cut(tmp_path: Path) -> None:
+def test_links_are_followed_and_loops_are_cut(tmp_path: Path) -> None:
     root = tmp_path / "root"
     touch(tmp_path, "root/cat/1.png", "root/dog/2.png", "elsewhere/3.png", "elsewhere/4.png")
     os.symlink(tmp_path / "elsewhere" / "3.png", root / "cat" / "linked.png")
@@ -37,11 +37,11 @@ def test_links_are_followed_and_loops_cut(tmp_path: Path) -> None:
     assert found(root / "cat") == ["1.png", "broken.png", "linked.png"]
 
 
-def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
+def test_pipe_is_skipped(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert found(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot list the folder '.*none': No such file"):
         find_images(tmp_path / "none")
