@@ -1,4 +1,4 @@
-"""vqgen: hierarchical VQ-VAE image generation. The public names load when they are first used (PEP 562)."""
+"""vqgen: hierarchical VQ-VAE image generation. Each public name is imported when it is first used (PEP 562)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ _HOMES = {
     "open_pipeline": "vqgen.pipeline",
     "VQVAE": "vqgen.models.vqvae",
 }
+"""Public name -> its module."""
 
 
 def __getattr__(name: str) -> Any:

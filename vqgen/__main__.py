@@ -1,4 +1,4 @@
-"""`python -m vqgen`, `torchrun ... -m vqgen` and `accelerate launch -m vqgen` are the same program as `vqgen`."""
+"""The program `vqgen` as a module, for `python -m vqgen`, `torchrun ... -m vqgen` and `accelerate launch -m vqgen`."""
 
 import sys
 

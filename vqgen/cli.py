@@ -1,4 +1,7 @@
-"""The command line: the list of subcommands. Heavy imports wait inside them, so that --help answers at once."""
+"""The command line: the list of commands, and the exit code and the message of every failure.
+
+Commands import torch and the rest of vqgen when they run, so that --help answers at once.
+"""
 
 import argparse
 import difflib
@@ -26,33 +29,39 @@ COMMANDS = {
     "decode": "turn a code store into images",
     "compress": "turn images into small files",
     "decompress": "turn compressed files back into images",
-    "inspect": "tell what a compressed file holds: header, bytes per level, bits per pixel",
+    "inspect": "show the content of a compressed file: header, bytes per level, bits per pixel",
     "evaluate-codec": "measure compressed images beside JPEG, WebP and AVIF",
     "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",
     "sweep": "draw the trade-off of quality and diversity over guidance, temperature or rejection",
-    "compare": "judge several runs alike: one table, one picture of their samples",
+    "compare": "judge several runs by the same measure: one table, one picture of their samples",
     "interpolate": "mix the latents of two images, step by step",
     "attribute": "move images along a direction: the difference of the means of two labels or folders",
-    "plan": "tell what a run will cost: FLOPs, memory, bits per pixel, time",
+    "plan": "estimate the cost of a run: FLOPs, memory, bits per pixel, time",
     "recipes": "list the recipes that ship",
-    "info": "tell what a checkpoint is",
+    "info": "describe a checkpoint",
     "train-vqvae": "one stage of a run: train the VQ-VAE",
     "train-autoencoder": "one stage of a baseline's run: train its autoencoder",
     "extract-codes": "one stage of a run: turn the images into codes",
     "train-prior": "one stage of a run: train the priors, or one of them",
     "train-classifier": "one stage of a run: train the classifier of real images",
     "generate-samples": "one stage of a run: generate its samples",
+    "doctor": "describe this machine and this installation, for a report of an error",
+    "completion": "print a script that completes commands in a shell",
 }
-"""Name -> what it does. The module is `vqgen.commands.<name>`, with `add_arguments(parser)` and `run(arguments)`."""
+"""Command -> its description.
+
+The module `vqgen.commands.<name>` has `add_arguments(parser)` and `run(arguments)`, which returns the exit code. It
+sets TAKES_OVERRIDES if the fields of the recipe are options too.
+"""
 
 _WRONG_USE = 2
 
-_LAST_WORDS = 1.0
-"""Seconds that the other processes wait before they fail: launchers stop all when one is gone, and the first speaks."""
+_HEAD_START = 1.0
+"""Seconds that other processes give the first one to print its error: a launcher stops all as soon as one ends."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line and how to see the usage."""
+    """A parser that reports an error in one line, with the command that shows the usage."""
 
     def error(self, message: str) -> NoReturn:
         _complain(f"{message}\n`{self.prog} --help` shows the usage")
@@ -66,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `vqgen`; those of the command line when None.
 
     Returns:
-        The exit code: 0, or 1 when some of the files could not be read, 2 for what the user can mend, and
-        130 or 143 after SIGINT or SIGTERM.
+        The exit code: 0 on success, 1 if some files could not be read, 2 for an error that the user can mend, 130 or
+        143 after SIGINT or SIGTERM, and 141 if the reader of the output has gone.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = _command_name(words)
@@ -83,11 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logging.getLogger("vqgen").handlers = [_LoggedWarnings(logging.WARNING)]
             return module.run(_parse(parser, module, words[1:]))
     except Interrupted as stop:
-        _complain("stopped; the same command goes on")
+        _complain("stopped; run the same command again to go on")
         return 128 + stop.signal_number
     except VQGenError as error:
         _complain(str(error), everywhere=not error.alike)
-    except BrokenPipeError:  # whoever read the output, `head` for instance, has seen enough
+    except BrokenPipeError:  # the reader of the output, `head` for instance, has ended
+        # Python flushes stdout once more at its end, which must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
@@ -95,66 +105,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if not _is_lost_process(error):
             raise
-        _complain("another process of this launch has stopped, and so does this one")
+        _complain("another process of this launch has stopped, so this one stops too")
     return _WRONG_USE
 
 
 def _command_name(words: list[str]) -> str:
-    """The first word; --help, --version and a wrong word end the program here."""
+    """Returns the first word; --help, --version and an unknown command end the program here."""
     width = max(map(len, COMMANDS)) + 2
     listing = "\n".join(f"  {name:<{width}}{text}" for name, text in COMMANDS.items())
     parser = _Parser(
         prog="vqgen",
         description="Hierarchical VQ-VAE image generation: train in stages, generate, encode.",
-        epilog=f"commands:\n{listing}\n\n`vqgen COMMAND --help` tells more of each.",
+        epilog=f"commands:\n{listing}\n\n`vqgen COMMAND --help` shows the arguments of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vqgen {__version__}")
-    parser.add_argument("command", metavar="COMMAND", help="one of those below")
+    parser.add_argument("command", metavar="COMMAND", help="one of the commands below")
     name = parser.parse_args(words[:1]).command
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.4) or list(COMMANDS)
-        parser.error(f"command: there is none called {name!r}; the nearest are: {', '.join(nearest)}")
+        parser.error(
+            f"command: should be one of the commands of vqgen, found {name!r}; the nearest are: {', '.join(nearest)}"
+        )
     return name
 
 
 def _parse(parser: argparse.ArgumentParser, module: object, words: list[str]) -> argparse.Namespace:
-    """Parses a command's words; commands that take a recipe keep unknown ones as overrides of its fields."""
+    """Parses the words of a command. A command that takes a recipe gets the unknown options as overrides."""
     if not getattr(module, "TAKES_OVERRIDES", False):
         return parser.parse_args(words)
     parsed, parsed.overrides = parser.parse_known_args(words)
     early = [word for word in words[: words.index(parsed.recipe)] if word in parsed.overrides]
-    if early:  # what follows it was taken for the recipe, and is more likely its value
+    if early:  # the word after an early option was parsed as the recipe, and is more likely the option's value
         parser.error(f"RECIPE: should come before {early[0]}; `{parser.prog} RECIPE {early[0]} ...`")
     return parsed
 
 
 def _describe(error: OSError) -> str:
-    """A line for what the file system refused: full disks, missing rights."""
+    """Returns one line for an error of the file system, for example a full disk."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; what was there before is as it was"
+    return f"{where}{error.strerror or error}; nothing that was there before has changed"
 
 
 def _is_lost_process(error: RuntimeError) -> bool:
-    """Whether a collective operation failed because another process of the launch is gone."""
+    """Returns True if a collective operation failed because another process of the launch has ended."""
     return "RANK" in os.environ and (type(error).__name__ == "DistBackendError" or "by peer" in str(error))
 
 
 def _complain(text: str, *, everywhere: bool = False) -> None:
-    """Prints to stderr: in the first process of a launch, or in whichever one it happened."""
+    """Prints to stderr in the first process of a launch; in other processes only if `everywhere`."""
     rank = os.environ.get("RANK", "0")
     if rank == "0":
         print(f"vqgen: {text}", file=sys.stderr, flush=True)
     elif everywhere:
         print(f"vqgen, process {rank}: {text}", file=sys.stderr, flush=True)
     else:
-        with suppress(Interrupted):  # the launcher's SIGTERM is what it waits for
-            time.sleep(_LAST_WORDS)
+        with suppress(Interrupted):  # the launcher's SIGTERM ends the wait early
+            time.sleep(_HEAD_START)
 
 
 class _LoggedWarnings(logging.Handler):
-    """Prints warnings that are logged like all others."""
+    """A handler that prints logged warnings like raised ones."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _complain(f"warning: {record.getMessage()}")

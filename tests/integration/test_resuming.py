@@ -130,7 +130,7 @@ def test_a_signal_saves_first(whole, tmp_path, number, code):
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
         assert process.returncode == code, out + err
-        assert err == "vqgen: stopped; the same command goes on\n"
+        assert err == "vqgen: stopped; run the same command again to go on\n"
         assert (tmp_path / "tiny" / stage / "state" / "training.safetensors").is_file()
         assert metrics(tmp_path / "tiny" / stage)
     finished = run_installed("run", recipe, "--checkpoints", tmp_path, *never)
@@ -146,7 +146,7 @@ def test_a_signal_to_torchrun_saves_first(tmp_path):
     wait_for(tmp_path / "tiny" / "vqvae" / "metrics.jsonl", process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert err.count("vqgen: stopped; the same command goes on") == 1
+    assert err.count("vqgen: stopped; run the same command again to go on") == 1
     assert (tmp_path / "tiny" / "vqvae" / "state" / "training.safetensors").is_file()
     assert not record(tmp_path / "tiny" / "vqvae")["complete"]
 

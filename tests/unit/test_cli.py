@@ -1,0 +1,223 @@
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from vqgen import __version__, cli
+from vqgen.errors import ConfigError, DataError, Interrupted, VQGenError, VQGenWarning
+
+
+@pytest.fixture(autouse=True)
+def restored_process(monkeypatch):
+    """Undoes what `main` changes in the process: handlers of signals and of the logger."""
+    monkeypatch.delenv("RANK", raising=False)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = logging.getLogger("vqgen").handlers
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    logging.getLogger("vqgen").handlers = handlers
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Registers a command `try` that calls a function, and returns the arguments to run it with."""
+
+    def register(act, **attributes) -> list[str]:
+        module = ModuleType("vqgen.commands.try")
+        module.add_arguments = lambda parser: parser.add_argument("recipe", nargs="?")
+        module.run = act
+        vars(module).update(attributes)
+        monkeypatch.setitem(sys.modules, "vqgen.commands.try", module)
+        monkeypatch.setitem(cli.COMMANDS, "try", "try something")
+        return ["try"]
+
+    return register
+
+
+def raising(error: BaseException):
+    def act(arguments: argparse.Namespace) -> int:
+        raise error
+
+    return act
+
+
+# the list of commands
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_module_that_declares_and_runs_it(name):
+    module = import_module(f"vqgen.commands.{name.replace('-', '_')}")
+    assert module.__doc__.startswith(f"`vqgen {name}`:")
+    parser = argparse.ArgumentParser(prog=f"vqgen {name}", allow_abbrev=False)
+    module.add_arguments(parser)
+    assert f"vqgen {name}" in parser.format_help()
+    assert callable(module.run)
+
+
+def test_every_module_with_a_run_is_a_command():
+    folder = Path(cli.__file__).parent / "commands"
+    names = {path.stem.replace("_", "-") for path in folder.glob("*.py") if path.stem != "__init__"}
+    runs = {name for name in names if hasattr(import_module(f"vqgen.commands.{name.replace('-', '_')}"), "run")}
+    assert runs == set(cli.COMMANDS)
+
+
+def test_help_lists_every_command_with_its_description(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for name, text in cli.COMMANDS.items():
+        assert any(line.split(maxsplit=1) == [name, text] for line in out.splitlines())
+
+
+def test_version_is_the_package_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"vqgen {__version__}\n"
+
+
+def test_unknown_command_is_refused_with_the_nearest_ones(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["genrate"])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("vqgen: command: should be one of the commands of vqgen, found 'genrate'; the nearest are:")
+    assert "generate" in err.splitlines()[0]
+
+
+def test_unknown_option_is_refused_with_the_way_to_the_usage(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["recipes", "--nonsense"])
+    assert stop.value.code == 2
+    assert "`vqgen recipes --help` shows the usage" in capsys.readouterr().err
+
+
+# exit codes
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_exit_code_of_a_command_is_passed_on(command, code):
+    assert cli.main(command(lambda arguments: code)) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ConfigError("seed: should be at least 0, found -1"), "seed: should be at least 0, found -1"),
+        (DataError("x.png: is damaged"), "x.png: is damaged"),
+        (PermissionError(13, "Permission denied", "/x/y"), "/x/y: Permission denied; nothing that was there before"),
+        (OSError("no space"), "no space; nothing that was there before has changed"),
+    ],
+)
+def test_error_that_a_user_can_mend_is_code_2_without_a_traceback(command, capsys, error, message):
+    assert cli.main(command(raising(error))) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"vqgen: {message}")
+    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_is_128_and_its_number(command, capsys, number):
+    assert cli.main(command(lambda arguments: os.kill(os.getpid(), number) or 0)) == 128 + number
+    assert capsys.readouterr().err == "vqgen: stopped; run the same command again to go on\n"
+
+
+def test_error_of_vqgen_itself_keeps_its_traceback(command):
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        cli.main(command(raising(RuntimeError("shapes differ"))))
+
+
+def test_closed_pipe_ends_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "vqgen", "completion", "bash"]  # more than the buffer of stdout holds
+    finished = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write)
+    assert (finished.returncode, finished.stderr) == (128 + signal.SIGPIPE, "")
+
+
+# processes of a launch
+
+
+def test_error_that_all_processes_raise_is_printed_by_the_first_one(command, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "_HEAD_START", 0.0)
+    for rank, printed in (("0", "vqgen: seed: wrong\n"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(command(raising(ConfigError("seed: wrong")))) == 2
+        assert capsys.readouterr().err == printed
+
+
+def test_error_of_one_process_is_printed_with_its_number(command, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    error = VQGenError("x.png: is damaged")
+    error.alike = False
+    assert cli.main(command(raising(error))) == 2
+    assert capsys.readouterr().err == "vqgen, process 3: x.png: is damaged\n"
+
+
+def test_lost_process_is_named_and_code_2(command, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(command(raising(RuntimeError("Connection closed by peer")))) == 2
+    assert "another process of this launch has stopped" in capsys.readouterr().err
+
+
+def test_closed_connection_without_a_launch_keeps_its_traceback(command):
+    with pytest.raises(RuntimeError, match="by peer"):
+        cli.main(command(raising(RuntimeError("Connection closed by peer"))))
+
+
+# warnings and options
+
+
+@pytest.mark.filterwarnings("default")  # pytest turns warnings into errors
+def test_warnings_of_vqgen_are_printed_and_others_are_not(command, capsys):
+    def act(arguments: argparse.Namespace) -> int:
+        warnings.warn("hiding_keeps is now called rescale", VQGenWarning, stacklevel=2)
+        warnings.warn("something about an internal", UserWarning, stacklevel=2)
+        logging.getLogger("vqgen").warning("the disk is slow")
+        return 0
+
+    assert cli.main(command(act)) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "vqgen: warning: hiding_keeps is now called rescale",
+        "vqgen: warning: the disk is slow",
+    ]
+
+
+def test_unknown_options_become_overrides_of_a_command_that_takes_a_recipe(command):
+    seen = []
+    words = command(lambda arguments: seen.append(arguments) or 0, TAKES_OVERRIDES=True)
+    assert cli.main([*words, "digits", "--vqvae.codebook-size", "3"]) == 0
+    assert seen[0].overrides == ["--vqvae.codebook-size", "3"]
+
+
+def test_override_before_the_recipe_is_refused(command, capsys):
+    words = command(lambda arguments: 0, TAKES_OVERRIDES=True)
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--seed", "7", "digits"])
+    assert stop.value.code == 2
+    assert "RECIPE: should come before --seed" in capsys.readouterr().err
+
+
+def test_interrupt_is_no_exception_that_a_command_catches_by_accident():
+    assert not issubclass(Interrupted, Exception)
+
+
+def test_command_line_only_parses_and_prints():
+    """Neither torch nor a room that computes is imported before a command runs."""
+    program = (
+        "import sys, vqgen.cli; print(*sorted(name for name in sys.modules if name.startswith(('torch', 'vqgen'))))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.split() == ["vqgen", "vqgen.cli", "vqgen.errors", "vqgen.runtime", "vqgen.runtime.signals"]
