@@ -14,14 +14,14 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Every test draws the same, whichever ran before it."""
+    """Seeds all generators, so that a test draws the same numbers whatever ran before it."""
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
 
 
 def merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`into` with `changes`, dictionaries merged key by key; nothing given is touched."""
+    """Returns a copy of `into` with `changes`. Dictionaries are merged key by key."""
     merged = dict(into)
     for key, value in changes.items():
         merged[key] = merge(merged[key], value) if isinstance(value, dict) and key in merged else value
@@ -30,7 +30,7 @@ def merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def tiny_document() -> Callable[..., dict[str, Any]]:
-    """Builds the document of a recipe that trains in a second; sections given replace single keys."""
+    """Builds the document of a recipe that trains in a second. Given sections replace single keys."""
 
     def build(**changes: Any) -> dict[str, Any]:
         train = {"steps": 4, "batch_size": 8, "validate_every": 2, "save_every": 2, "log_every": 1}
@@ -56,13 +56,13 @@ def tiny_document() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def tiny_recipe(tiny_document: Callable[..., dict[str, Any]]) -> Callable[..., Recipe]:
-    """Builds that recipe."""
+    """Builds the recipe of `tiny_document`."""
     return lambda **changes: validate_recipe(tiny_document(**changes), origin="tiny")
 
 
 @pytest.fixture
 def tiny_vqvae_config() -> Callable[..., VQVAEConfig]:
-    """Builds the configuration of a VQ-VAE of 8 x 8 pixels, or with other settings."""
+    """Builds the configuration of a VQ-VAE of 8 x 8 grey pixels. Given settings replace its own."""
 
     def build(**changes: Any) -> VQVAEConfig:
         settings = {

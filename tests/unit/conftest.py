@@ -14,12 +14,13 @@ from vqgen.pipeline.parts import PipelineParts
 
 @pytest.fixture
 def make_parts(tiny_vqvae_config: Callable[..., VQVAEConfig]) -> Callable[..., PipelineParts]:
-    """Builds what a pipeline of 8 x 8 grey pixels holds, from a seed."""
+    """Builds the parts of a pipeline of 8 x 8 grey pixels, from a seed."""
 
     def build(seed: int = 0, labels: tuple[str, ...] = ("cat", "dog", "10"), **changes: Any) -> PipelineParts:
         torch.manual_seed(seed)
         vqvae = VQVAE(tiny_vqvae_config(**changes))
         channels, size = vqvae.config.image_channels, vqvae.config.image_size
+        # One training step starts the codebooks at latents, so that codes differ.
         vqvae(torch.rand(16, channels, size, size) * 2 - 1)
         vqvae.update_codebooks()
         return PipelineParts(
@@ -37,7 +38,7 @@ def make_parts(tiny_vqvae_config: Callable[..., VQVAEConfig]) -> Callable[..., P
 
 @pytest.fixture
 def make_classifier() -> Callable[..., Classifier]:
-    """Builds a classifier of 8 x 8 grey pixels, or with other settings."""
+    """Builds a classifier of 8 x 8 grey pixels. Given settings replace its own."""
 
     def build(**changes: Any) -> Classifier:
         torch.manual_seed(0)

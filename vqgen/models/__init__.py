@@ -1,1 +1,1 @@
-"""Models: each is built from one frozen configuration."""
+"""Models, each built from one frozen configuration."""

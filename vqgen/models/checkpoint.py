@@ -1,7 +1,12 @@
 """Models on disk: a folder of JSON and safetensors, never a pickle.
 
-<model>/config.json          class, configuration, hashes of what it was made from
-<model>/model.safetensors    weights
+<model>/config.json          format_version, class, config, made_from
+<model>/model.safetensors    the state dict
+
+`class` is the name of the Python class. `config` has the fields of the configuration, under the names that they had
+first (`Config.stored`). `made_from` has the SHA-256 of everything that the model was trained on, by name.
+
+A pickle could run code when it is opened, so a model of a stranger could not be opened safely.
 """
 
 from collections.abc import Mapping
@@ -22,15 +27,15 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
-    """Writes a model's portable folder, all or nothing.
+    """Writes the portable folder of a model, all or nothing.
 
     Args:
-        model: The model; its weights keep their dtype.
+        model: The model. Its weights keep their dtype.
         folder: Folder to write or replace.
-        made_from: What it was trained on, name -> SHA-256.
+        made_from: Name -> SHA-256 of everything that the model was trained on.
 
     Returns:
-        The model's hash, see `hash_model`.
+        The hash of the model; see `hash_model`.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -39,6 +44,7 @@ def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | No
             {
                 "format_version": FORMAT_VERSION,
                 "class": type(model).__name__,
+                # Validated again, so that nothing is written that could not be read.
                 "config": CONFIGS[type(model)].model_validate(model.config).stored(),
                 "made_from": dict(made_from or {}),
             },
@@ -48,7 +54,10 @@ def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | No
 
 
 def hash_model(folder: Path) -> str:
-    """The SHA-256 over a model's class, configuration and weights, in hex.
+    """Computes the SHA-256 over the class, the configuration and the weights of a model, in hex.
+
+    `made_from` is not covered: the same weights are the same model. The configuration is hashed as it stands in the
+    file, so an old model keeps its hash when configurations gain fields.
 
     Raises:
         CheckpointError: A file is missing.
@@ -56,15 +65,25 @@ def hash_model(folder: Path) -> str:
     weights = folder / "model.safetensors"
     document = read_json(folder / "config.json")
     if not weights.is_file():
-        raise CheckpointError(f"{weights}: there is no such file, so {folder} holds no model")
+        raise CheckpointError(
+            f"{weights}: there is no such file, so {folder} is not a complete model; restore the file"
+        )
     return sha256_of_json([document.get("class"), document.get("config"), sha256_of_file(weights)])
 
 
 def load_model(folder: Path, model_class: type[Model], device: torch.device | str = "cpu") -> Model:
     """Rebuilds a model from its portable folder, in evaluation mode.
 
+    Args:
+        folder: Folder that `save_model` wrote.
+        model_class: Class that the model should have.
+        device: Device to put the weights on.
+
+    Returns:
+        The model, with weights of the stored dtype.
+
     Raises:
-        CheckpointError: Files are missing or damaged, of another class, or the weights do not fit.
+        CheckpointError: A file is missing or damaged, the model has another class, or the weights do not fit.
     """
     document = read_json(folder / "config.json")
     check_format(document, folder / "config.json")
@@ -74,10 +93,11 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
         config = CONFIGS[model_class].model_validate(document.get("config"))
     except ValidationError as error:
         raise CheckpointError(
-            f"{folder / 'config.json'}: is no configuration of a {model_class.__name__}: {error}"
+            f"{folder / 'config.json'}: is not a configuration of a {model_class.__name__}: {error}"
         ) from error
     weights, _ = load_tensors(folder / "model.safetensors", device)
     model = model_class(config)
+    # Copying the weights would round them to the dtype of the new model, which is float32.
     if any(tensor.dtype == torch.float64 for tensor in weights.values()):
         model = model.double()
     load_weights(model, weights, origin=folder / "model.safetensors")
@@ -87,12 +107,17 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: Path) -> None:
     """Copies weights into a model.
 
+    Args:
+        model: The model. It keeps its dtype and device.
+        weights: Name -> tensor, as in the model's state dict.
+        origin: File that the weights come from, for the message.
+
     Raises:
-        CheckpointError: Names or shapes differ; the message names each leaf and both shapes.
+        CheckpointError: Names or shapes differ. The message lists the first eight, with both shapes.
     """
     expected = model.state_dict()
     problems = [f"{name}: is missing" for name in expected.keys() - weights.keys()]
-    problems += [f"{name}: is no part of this model" for name in weights.keys() - expected.keys()]
+    problems += [f"{name}: is not a part of this model" for name in weights.keys() - expected.keys()]
     problems += [
         f"{name}: should have shape {tuple(expected[name].shape)}, found {tuple(weights[name].shape)}"
         for name in expected.keys() & weights.keys()
@@ -105,5 +130,5 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: Pat
 
 
 def made_from(folder: Path) -> dict[str, str]:
-    """What the model in `folder` was trained on, name -> SHA-256."""
+    """Reads the SHA-256 of everything that the model in `folder` was trained on, by name."""
     return read_json(folder / "config.json").get("made_from", {})

@@ -1,6 +1,9 @@
-"""The classifier: a small residual network that names images, and whose features tell samples from real ones.
+"""The residual classifier: a small network that labels images.
 
-Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the features, `y` labels.
+Its features also measure the distance between samples and real images.
+
+Legend: `b` batch, `c` channels, `H W` image, `h w` grid of a stage, `i o` channels in and out of a block,
+`d` dimensions of the features.
 """
 
 from jaxtyping import Float
@@ -11,21 +14,23 @@ from vqgen.config import ClassifierConfig
 from vqgen.models.image_classifier import ImageClassifier
 
 LARGEST_GRID = 32
-"""Side of the first stage, at most: larger images are halved before it."""
+"""Largest side of the first stage's grid. Larger images are halved before it."""
 
 _GROUPS = 8
+"""Groups of each norm; they divide the channels of every stage."""
 
 
 class Classifier(ImageClassifier):
-    """Names images: residual stages, each of half the grid and twice the channels, then the mean over the grid.
+    """Labels images with residual stages and a mean over the grid.
 
         image --> stem --> stage --> stage --> stage --> mean over the grid --> features --> dropout --> logits
 
-    Group norm, not batch norm: an image's features do not depend on the images beside it, and several processes need
-    not agree on anything but gradients.
+    Each stage after the first has half the grid and twice the channels of the one before. The norm is a group norm, not
+    a batch norm: the features of an image do not depend on the other images of the batch, and several processes need to
+    agree on gradients only.
 
     Args:
-        config: Sizes of everything.
+        config: Sizes of the layers.
 
     Source: residual blocks in their pre-activation form, He et al. 2016, arXiv 1603.05027; group norm, Wu and He 2018,
     arXiv 1803.08494.
@@ -35,34 +40,42 @@ class Classifier(ImageClassifier):
         super().__init__()
         self.config = config
         stem: list[nn.Module] = []
-        side, channels = config.image_size, config.image_channels
+        side = config.image_size
+        channels = config.image_channels
         while side > LARGEST_GRID:
             stem += [nn.Conv2d(channels, config.channels, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-            side, channels = side // 2, config.channels
+            side //= 2
+            channels = config.channels
         stem.append(nn.Conv2d(channels, config.channels, kernel_size=3, padding=1))
         widths = [config.channels, *(config.channels * 2**stage for stage in range(config.stages))]
         blocks = [
-            PreActivationBlock(widths[stage] if block == 0 else widths[stage + 1], widths[stage + 1], stride)
+            PreActivationBlock(
+                in_channels=widths[stage] if block == 0 else widths[stage + 1],
+                channels=widths[stage + 1],
+                # The first stage keeps the grid: the stem has brought it to a size that the network can afford.
+                stride=2 if stage > 0 and block == 0 else 1,
+            )
             for stage in range(config.stages)
             for block in range(config.blocks)
-            for stride in [2 if stage and block == 0 else 1]
         ]
         self.body = nn.Sequential(*stem, *blocks, nn.GroupNorm(_GROUPS, widths[-1]), nn.ReLU())
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(widths[-1], config.num_classes)
 
     def features(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d"]:
-        """Computes the penultimate layer of images with pixels in [-1, 1]."""
+        """Computes the mean of the last stage over the grid, for images with pixels in [-1, 1]."""
         return self.body(images).mean(dim=(2, 3))
 
 
 class PreActivationBlock(nn.Module):
-    """Adds two convolutions to its input, each after norm and ReLU; the input is projected where its shape changes.
+    """Adds two convolutions to its input, each after a norm and a ReLU.
+
+    If the shape changes, the input is projected by a 1 x 1 convolution before the sum.
 
     Args:
         in_channels: Channels of the input, a multiple of 8.
         channels: Channels of the output, a multiple of 8.
-        stride: 2 halves the grid.
+        stride: 1, or 2 to halve the grid.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -74,7 +87,8 @@ class PreActivationBlock(nn.Module):
         is_changed = stride > 1 or in_channels != channels
         self.shortcut = nn.Conv2d(in_channels, channels, kernel_size=1, stride=stride) if is_changed else nn.Identity()
 
-    def forward(self, features: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
-        """Applies the block."""
+    def forward(self, features: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o _h _w"]:
+        """Computes shortcut(x) + conv(relu(norm(conv(relu(norm(x))))))."""
         active = F.relu(self.first_norm(features))
+        # The shortcut starts at the raw input: no activation stands in the way of its gradient.
         return self.shortcut(features) + self.second(F.relu(self.second_norm(self.first(active))))

@@ -1,4 +1,4 @@
-"""The classifiers by their kind."""
+"""The kinds of classifiers."""
 
 from vqgen.config import ClassifierConfig, ClassifierKind
 from vqgen.models.classifier import Classifier
@@ -9,8 +9,9 @@ CLASSIFIERS: dict[ClassifierKind, type[Classifier] | type[HiddenLayerClassifier]
     "residual": Classifier,
     "hidden-layer": HiddenLayerClassifier,
 }
+"""Kind, as in a recipe -> class of the classifier."""
 
 
 def build_classifier(config: ClassifierConfig) -> ImageClassifier:
-    """Builds the classifier that a configuration asks for."""
+    """Builds a classifier of the kind that the configuration names, with random weights."""
     return CLASSIFIERS[config.kind](config)

@@ -12,10 +12,12 @@ from vqgen.models.image_classifier import ImageClassifier
 
 
 class HiddenLayerClassifier(ImageClassifier):
-    """Names images: pixels --> hidden layer --> features --> dropout --> logits.
+    """Labels images with one hidden layer.
+
+        pixels --> hidden layer --> features --> dropout --> logits
 
     Args:
-        config: Sizes of everything.
+        config: Sizes of the layers.
 
     Source: dropout, Srivastava et al. 2014, Journal of Machine Learning Research 15.
     """
@@ -28,5 +30,5 @@ class HiddenLayerClassifier(ImageClassifier):
         self.head = nn.Linear(config.hidden, config.num_classes)
 
     def features(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d"]:
-        """Computes the hidden layer of images with pixels in [-1, 1]."""
+        """Computes the units of the hidden layer for images with pixels in [-1, 1]."""
         return F.relu(self.hidden(images.flatten(1)))

@@ -1,4 +1,4 @@
-"""What all classifiers are: features of an image, dropout, and a last layer that names it.
+"""The interface of all classifiers: features of an image, dropout, and a last layer that labels it.
 
 Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the features, `y` labels.
 """
@@ -12,12 +12,12 @@ from vqgen.config import ClassifierConfig
 
 
 class ImageClassifier(nn.Module, ABC):
-    """Names images.
+    """Labels images.
 
     Attributes:
-        config: Sizes of everything.
-        dropout: Between features and last layer.
-        head: The last layer.
+        config: Kind and sizes of the layers.
+        dropout: Dropout between the features and the last layer.
+        head: The last layer: from the features to the logits.
     """
 
     config: ClassifierConfig
@@ -26,8 +26,8 @@ class ImageClassifier(nn.Module, ABC):
 
     @abstractmethod
     def features(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d"]:
-        """Computes the penultimate layer of images with pixels in [-1, 1]."""
+        """Computes the features of images with pixels in [-1, 1]: the layer before the last one."""
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b y"]:
-        """Computes the logits of every label for images with pixels in [-1, 1]."""
+        """Computes the logits of all labels for images with pixels in [-1, 1]."""
         return self.head(self.dropout(self.features(images)))

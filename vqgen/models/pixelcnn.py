@@ -1,4 +1,4 @@
-"""PixelCNN: the prior over the codes of one level, p(codes | label, coarser codes), one step of the order at a time.
+"""The PixelCNN: a prior over the codes of one level, p(codes | label, coarser codes).
 
 Legend: `b` batch, `c` channels, `k` codebook entries, `h w` grid of this level, `hc wc` grid of the coarser level.
 
@@ -21,7 +21,7 @@ from vqgen.order import CausalOrder
 
 
 class PixelCNN(nn.Module):
-    """Factorises the codes of a level over the steps of a causal order: prod_t p(codes at t | codes before t, context).
+    """Factorises p(codes | label, coarser codes) over a causal order: prod_t p(codes at t | codes before t, ...).
 
     ```
     codes -> embedding -> first (strict) -> + positions -> blocks, attentions -> output -> logits
@@ -29,24 +29,25 @@ class PixelCNN(nn.Module):
     coarser codes -> coarser_embedding -> coarser_stack -> upsample
     ```
 
-    Inside, features are channels-last, and everything but masked convolutions and attentions acts on each position
-    alone. The logits of a position depend on the codes of smaller times only.
+    The logits of a position depend on the codes of smaller times only. Features are channels-last. Masked convolutions
+    and attentions mix positions; all other layers act on each position alone, so a cached sampler can run them on the
+    positions of one step.
 
     Args:
         config: The level, its grid and the sizes of the layers.
 
     Attributes:
         config: The same.
-        order: The causal order that the model is trained and sampled in.
+        order: The causal order of training and sampling.
         null_label: The label that stands for "no label": `config.num_classes`.
-        input_dropout: Whether training drops codes from the input; the training loop sets it, see
+        input_dropout: True if training drops codes from the input. The training objective sets it at each step; see
             `config.input_dropout_share`.
 
     Raises:
-        ValueError: The grid is no whole multiple of the coarser one.
+        ValueError: The grid is not a whole multiple of the coarser grid.
 
     Source: arXiv 1906.00446, section 3.2. Deviations: the causal order; positions are embedded; a null label, trained
-    by dropping labels; no horizontal and vertical stacks; may be told in training which images are mirrored
+    by dropping labels; no horizontal and vertical stacks; optional conditioning on mirrored training images
     (distribution augmentation, Jun et al. 2020, ICML).
     """
 
@@ -58,17 +59,21 @@ class PixelCNN(nn.Module):
         self.input_dropout = True
         channels = config.channels
         self.embedding = nn.Embedding(config.codebook_size, channels)
+        # Strict: the only layer that reads the codes does not see its own position. The features after it hold earlier
+        # codes only, so later layers may see the features of their own time too.
         self.first = self._convolution(channels, strict=True)
-        # About as large as what they are added to: a tenth of it learns measurably more slowly.
+        # A convolution cannot tell where it is, and the first position sees no code at all: its row and its column are
+        # the learned start. At 0.5 they are about as large as the features; a tenth of it learns measurably slower.
         self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
         self.columns = nn.Parameter(0.5 * torch.randn(config.width, channels))
         self.label_embedding = nn.Embedding(config.num_classes + 1, channels)
+        # Zero at the start: mirrored images are like the others until training finds a difference.
         self.mirrored_embedding = nn.Parameter(torch.zeros(channels)) if config.mirror_conditioned else None
         self.blocks = nn.ModuleList(
             GatedBlock(self._convolution(2 * channels, strict=False), config.dropout, conditioned=config.is_conditioned)
             for _ in range(config.layers)
         )
-        # Keyed by the block that each follows.
+        # The key is the index of the block before the attention.
         self.attentions = nn.ModuleDict(
             {
                 str(index): CausalAttention(channels, config.attention_heads, self.order)
@@ -89,7 +94,9 @@ class PixelCNN(nn.Module):
         return MaskedConv2d(config.channels, out_channels, self.order, config.kernel_size, strict=strict)
 
     def _build_conditioning(self, config: PixelCNNConfig) -> None:
-        grid, coarser = (config.height, config.width), (config.coarser_height, config.coarser_width)
+        """Adds the layers that read the coarser codes. They need no mask: all coarser codes are drawn before."""
+        grid = (config.height, config.width)
+        coarser = (config.coarser_height, config.coarser_width)
         if 0 in coarser or grid[0] % coarser[0] or grid[1] % coarser[1]:
             raise ValueError(
                 f"height x width should be a whole multiple of coarser_height x coarser_width = "
@@ -98,19 +105,20 @@ class PixelCNN(nn.Module):
         ratio = (grid[0] // coarser[0], grid[1] // coarser[1])
         self.coarser_embedding = nn.Embedding(config.codebook_size, config.channels)
         self.coarser_stack = ResidualStack(config.channels, config.channels, config.conditioning_layers)
+        # Kernel and stride are equal, so each coarser position fills a patch of its own.
         self.upsample = nn.ConvTranspose2d(config.channels, config.channels, kernel_size=ratio, stride=ratio)
 
     def encode_condition(self, coarser: Int[Tensor, "b hc wc"] | None) -> Float[Tensor, "b c h w"] | None:
-        """Maps the coarser codes to features of this level's grid; once per image when sampling.
+        """Maps the coarser codes to features on this level's grid. A sampler does so once per image.
 
         Args:
-            coarser: Codes of the next coarser level, in [0, K); None for the coarsest level.
+            coarser: Codes of the next coarser level, in [0, K). None for the coarsest level.
 
         Returns:
-            What `forward` takes as `condition`.
+            The argument `condition` of `forward`.
 
         Raises:
-            ValueError: The codes have the wrong shape or type, or are missing or superfluous.
+            ValueError: The codes have the wrong shape or dtype, or are missing or superfluous.
         """
         config = self.config
         if (coarser is not None) != config.is_conditioned:
@@ -119,9 +127,8 @@ class PixelCNN(nn.Module):
         if coarser is None:
             return None
         _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
-        hidden = self._drop_codes(self.coarser_embedding(coarser), config.coarser_dropout)
-        embedded = rearrange(hidden, "b h w c -> b c h w")
-        return self.upsample(self.coarser_stack(embedded))
+        embedded = self._drop_codes(self.coarser_embedding(coarser), config.coarser_dropout)
+        return self.upsample(self.coarser_stack(rearrange(embedded, "b h w c -> b c h w")))
 
     def forward(
         self,
@@ -133,28 +140,30 @@ class PixelCNN(nn.Module):
         """Computes the logits of every code given the codes of smaller times.
 
         Args:
-            codes: Codes in [0, K). What stands at a position changes no logits of its own or of smaller times.
-            labels: In [0, num_classes]; -1 and `num_classes` both say that there is no label. None for none at all.
-            condition: What `encode_condition` returned.
-            mirrored: Which images are mirrored, for a model that is told (`config.mirror_conditioned`); None for none.
+            codes: Codes in [0, K). The code at a position changes only the logits of larger times.
+            labels: Labels in [0, num_classes]. Both -1 and `num_classes` mean no label. None if no image has a label.
+            condition: The result of `encode_condition`.
+            mirrored: True for each mirrored image; only for a model with `config.mirror_conditioned`. None if no image
+                is mirrored.
 
         Returns:
             Unnormalised log probabilities.
 
         Raises:
-            ValueError: An input has the wrong shape or type, or is missing or superfluous.
+            ValueError: An input has the wrong shape or dtype, or is missing or superfluous.
         """
         _check_codes("codes", codes, self.config.height, self.config.width)
         self._check_condition(condition, len(codes))
         embedded = self._drop_codes(self.embedding(codes), self.config.code_dropout)
         label = self.embed_labels(labels, len(codes))
         if mirrored is not None:
+            # As a second label: the blocks then need no further input.
             label = label + self._embed_mirrored(mirrored)
         return self.forward_embedded(embedded, label, condition)
 
     def _embed_mirrored(self, mirrored: Bool[Tensor, " b"]) -> Float[Tensor, "b c"]:
         if self.mirrored_embedding is None:
-            raise ValueError("mirrored should be None for a model that is not told of it, found a tensor")
+            raise ValueError("mirrored should be None for a model without mirror_conditioned, found a tensor")
         if mirrored.ndim != 1 or mirrored.dtype != torch.bool:
             raise ValueError(f"mirrored should be bool of shape (b,), found {_describe(mirrored)}")
         return mirrored[:, None] * self.mirrored_embedding
@@ -165,9 +174,19 @@ class PixelCNN(nn.Module):
         label: Float[Tensor, "b c"],
         condition: Float[Tensor, "b c h w"] | None,
     ) -> Float[Tensor, "b k h w"]:
-        """Computes the logits from embedded codes and labels; the differentiable part of `forward`."""
+        """Computes the logits from embedded codes and labels: the part of `forward` with a gradient to its inputs.
+
+        Args:
+            embedded: Embedded codes.
+            label: Embedded labels.
+            condition: As in `forward`.
+
+        Returns:
+            As in `forward`.
+        """
         if condition is not None:
             condition = rearrange(condition, "b c h w -> b h w c")
+        # Positions are added after the strict layer. Before it, the first position would see nothing of them.
         features = convolve(self.first, embedded) + (self.rows + self.columns)
         for index, block in enumerate(self.blocks):
             features = block(features, label, condition)
@@ -178,8 +197,12 @@ class PixelCNN(nn.Module):
     def embed_labels(self, labels: Int[Tensor, " b"] | None, batch_size: int) -> Float[Tensor, "b c"]:
         """Embeds the labels, with the null label for -1 and for None.
 
+        Args:
+            labels: As in `forward`.
+            batch_size: Number of images, b.
+
         Raises:
-            ValueError: The labels have the wrong shape or type.
+            ValueError: The labels have the wrong shape or dtype.
         """
         if labels is None:
             return self.label_embedding.weight[-1].expand(batch_size, -1)
@@ -192,7 +215,8 @@ class PixelCNN(nn.Module):
 
         Args:
             labels: Labels of training images.
-            uniform: A uniform draw in [0, 1) for each; the caller derives it from the sample's index.
+            uniform: A uniform draw in [0, 1) for each image. The caller derives it from the image's index, so that it
+                does not depend on the batch.
 
         Returns:
             Labels to train with.
@@ -220,14 +244,25 @@ class PixelCNN(nn.Module):
         Raises:
             ValueError: As in `forward`.
         """
+        # In float64: thousands of terms are summed.
         log_probabilities = self(codes, labels, condition).double().log_softmax(dim=1)
         return log_probabilities.gather(1, codes[:, None]).sum(dim=(1, 2, 3))
 
     def _drop_codes(self, embedded: Float[Tensor, "b h w c"], share: float) -> Float[Tensor, "b h w c"]:
-        """Hides whole codes in training, and keeps of the others what the configuration says."""
+        """Drops whole codes in training, so that the model does not learn the training images by heart.
+
+        Args:
+            embedded: Embedded codes.
+            share: Share of the codes to drop, in [0, 1).
+
+        Returns:
+            The embedded codes, with zeros for the dropped ones. With `config.rescale` the other codes are divided by
+            1 - share, as in usual dropout: their mean over steps is then the one of sampling.
+        """
         if not (self.training and self.input_dropout) or share == 0:
             return embedded
         if self.config.rescale:
+            # dropout1d draws once for each channel, and takes the flattened positions as channels: one draw per code.
             return F.dropout1d(embedded.flatten(1, 2), share).unflatten(1, embedded.shape[1:3])
         return embedded * (torch.rand_like(embedded[..., :1]) >= share)
 
@@ -241,7 +276,7 @@ class PixelCNN(nn.Module):
 
 
 def _check_codes(name: str, codes: Tensor, height: int, width: int) -> None:
-    # Not their range: reading it back would wait for the device. The embedding refuses what is out of it.
+    # The range is not checked: reading it back would wait for the device. The embedding refuses codes out of range.
     if codes.ndim != 3 or codes.shape[1:] != (height, width) or codes.dtype != torch.int64:
         raise ValueError(f"{name} should be int64 of shape (b, {height}, {width}), found {_describe(codes)}")
 

@@ -1,4 +1,4 @@
-"""Which configuration a model is built from; models on disk are found by the name of their class."""
+"""The configurations of the models. A model on disk is found by the name of its class."""
 
 from torch import nn
 
@@ -20,4 +20,4 @@ CONFIGS: dict[type[nn.Module], type[Config]] = {
     VAE: AutoencoderConfig,
     BinaryVAE: AutoencoderConfig,
 }
-"""Class -> its configuration."""
+"""Class of a model -> class of its configuration."""

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vqgen.codes import Codes
-from vqgen.models.vqvae import VQVAE
+from vqgen.errors import DataError
+from vqgen.models.vqvae import VQVAE, check_codes
 from vqgen.training.losses import vqvae_loss
 
 LEVELS = {
@@ -19,7 +20,7 @@ def images(b=2, side=16, channels=1, dtype=torch.float64):
 
 @pytest.fixture
 def make(tiny_vqvae_config):
-    """Builds a small VQ-VAE in float64, its codebooks at latents of a batch so that codes differ."""
+    """Builds a small VQ-VAE in float64. Its codebooks start at latents of a batch, so that codes differ."""
 
     def build(started=True, **changes):
         model = VQVAE(tiny_vqvae_config(**({"image_size": 16} | changes))).double()
@@ -56,7 +57,39 @@ def test_decoding_the_codes_gives_the_reconstruction(make, downsample):
 
 
 @pytest.mark.parametrize("downsample", LEVELS)
-def test_every_level_tells_the_decoder_something(make, downsample):
+def test_encoding_leaves_out_the_last_upsampler_and_the_decoder(make, downsample):
+    model, x = make(downsample=downsample).eval(), images()
+    expected = model(x).codes
+    called = []
+    for name, part in [("decoder", model.decoder), *enumerate(model.upsamplers)]:
+        part.register_forward_hook(lambda *_, name=name: called.append(name))
+    codes = model.encode(x)
+    assert called == list(range(len(downsample) - 2))
+    for level in model.levels:
+        assert torch.equal(codes.grids[level], expected.grids[level])
+
+
+@pytest.mark.parametrize("downsample", LEVELS)
+def test_forward_pass_upsamples_each_level_once(make, downsample):
+    model, x = make(downsample=downsample), images()
+    called = []
+    for index, part in enumerate(model.upsamplers):
+        part.register_forward_hook(lambda *_, index=index: called.append(index))
+    model(x)
+    assert called == list(range(len(downsample) - 1))
+
+
+def test_maps_between_two_images_decode(make):
+    model = make().eval()
+    codes = model.encode(images())
+    one, other = model.embed(codes[:1]), model.embed(codes[1:])
+    assert torch.equal(model.decode_maps(one), model.decode(codes[:1]))
+    between = [(a + b) / 2 for a, b in zip(one, other, strict=True)]
+    assert model.decode_maps(between).shape == (1, 1, 16, 16)
+
+
+@pytest.mark.parametrize("downsample", LEVELS)
+def test_codes_of_every_level_change_the_image(make, downsample):
     model, x = make(downsample=downsample).eval(), images()
     codes = model.encode(x)
     for level in model.levels:
@@ -64,7 +97,7 @@ def test_every_level_tells_the_decoder_something(make, downsample):
         assert not torch.equal(model.decode(other), model.decode(codes)), level
 
 
-def test_a_finer_level_is_conditioned_on_the_coarser_quantized_map(make):
+def test_finer_level_is_conditioned_on_the_coarser_quantized_map(make):
     model, x = make(downsample=(8, 4, 2)).eval(), images()
     before = model.encode(x)
     model.quantizers[0].codebook.mul_(-3)
@@ -86,7 +119,7 @@ def test_gradients_reach_every_parameter(make, downsample):
     assert not any("codebook" in name for name, _ in model.named_parameters())
 
 
-def test_images_of_a_batch_do_not_touch_each_other(make):
+def test_images_of_a_batch_do_not_change_each_other(make):
     model, x = make().eval(), images(b=5)
     whole = model(x)
     for index in range(5):
@@ -95,7 +128,7 @@ def test_images_of_a_batch_do_not_touch_each_other(make):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_everything_is_in_the_format_of_the_weights(make, dtype):
+def test_results_have_the_dtype_of_the_weights(make, dtype):
     model = make().to(dtype)
     out = model(images(dtype=dtype))
     assert out.reconstruction.dtype == dtype
@@ -110,7 +143,7 @@ def test_float32_agrees_with_float64(make):
     torch.testing.assert_close(single.decode(codes).double(), double.decode(codes), rtol=0, atol=1e-5)
 
 
-def test_other_sizes_than_the_trained_one_work_when_they_divide(make):
+def test_images_of_other_sizes_have_codes_of_other_sizes(make):
     model = make(downsample=(8, 4)).eval()
     x = torch.rand(1, 1, 24, 40, dtype=torch.float64)
     codes = model.encode(x)
@@ -119,24 +152,55 @@ def test_other_sizes_than_the_trained_one_work_when_they_divide(make):
 
 
 @pytest.mark.parametrize("shape", [(20, 16), (16, 20), (4, 4), (15, 15)])
-def test_sizes_that_do_not_divide_are_refused(make, shape):
+def test_images_that_are_not_multiples_of_the_downsampling_are_refused(make, shape):
     model = make(downsample=(8, 4))
-    with pytest.raises(ValueError, match=rf"sides that divide by 8, found \({shape[0]}, {shape[1]}\)"):
+    with pytest.raises(ValueError, match=rf"sides that are multiples of 8, found \({shape[0]}, {shape[1]}\)"):
         model(torch.zeros(1, 1, *shape, dtype=torch.float64))
 
 
-def test_codes_of_other_levels_or_grids_are_refused(make):
+def codes_of(dtype=torch.int64, fill=0, **shapes):
+    """Codes of the VQ-VAE with downsampling (8, 4), of one image, with other grids where they are given."""
+    shapes = {"top": (1, 2, 2), "bottom": (1, 4, 4)} | shapes
+    return Codes({level: torch.full(shape, fill, dtype=dtype) for level, shape in shapes.items() if shape})
+
+
+WRONG_LEVELS = [
+    (codes_of(top=None), "codes: should have the levels top, bottom, found bottom"),
+    (Codes(dict(reversed(codes_of().grids.items()))), "codes: should have the levels top, bottom, found bottom, top"),
+    (codes_of(bottom=(1, 5, 5)), "codes: bottom should be 4 x 4, found 5 x 5"),
+    (codes_of(top=(1, 3, 2)), "codes: bottom should be 6 x 4, found 4 x 4"),
+]
+
+
+@pytest.mark.parametrize(("codes", "message"), WRONG_LEVELS)
+def test_codes_of_other_levels_or_grids_are_refused(make, codes, message):
     model = make(downsample=(8, 4))
-    top, bottom = torch.zeros(1, 2, 2, dtype=torch.int64), torch.zeros(1, 4, 4, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"should have the levels \('top', 'bottom'\), found \('bottom',\)"):
-        model.decode(Codes({"bottom": bottom}))
-    with pytest.raises(ValueError, match=r"should have the levels .*found \('bottom', 'top'\)"):
-        model.decode(Codes({"bottom": bottom, "top": top}))
-    with pytest.raises(ValueError, match=r"level bottom should be \(4, 4\), found \(5, 5\)"):
-        model.decode(Codes({"top": top, "bottom": torch.zeros(1, 5, 5, dtype=torch.int64)}))
+    with pytest.raises(ValueError, match=message + "$"):
+        model.decode(codes)
+    with pytest.raises(DataError, match=message + "$"):
+        check_codes(codes, model.config)
 
 
-def test_the_codebooks_move_in_training_and_not_in_evaluation(make):
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        (codes_of(top=(0, 2, 2), bottom=(0, 4, 4)), "codes: should be those of at least one image, found none"),
+        (codes_of(dtype=torch.uint8), "codes: top should be int64, found uint8"),
+        (codes_of(fill=16), r"codes: top should be in \[0, 16\), found 16 to 16"),
+        (codes_of(fill=-1), r"codes: top should be in \[0, 16\), found -1 to -1"),
+    ],
+)
+def test_codes_that_the_model_cannot_have_made_are_refused(tiny_vqvae_config, codes, message):
+    with pytest.raises(DataError, match=message):
+        check_codes(codes, tiny_vqvae_config(downsample=(8, 4)))
+
+
+def test_codes_of_any_size_are_accepted(tiny_vqvae_config):
+    check_codes(codes_of(), tiny_vqvae_config(downsample=(8, 4)))
+    check_codes(codes_of(top=(3, 1, 5), bottom=(3, 2, 10)), tiny_vqvae_config(downsample=(8, 4)))
+
+
+def test_codebooks_move_in_training_and_not_in_evaluation(make):
     model, x = make(), images()
     codebooks = [quantizer.codebook.clone() for quantizer in model.quantizers]
     model.eval()
@@ -149,13 +213,13 @@ def test_the_codebooks_move_in_training_and_not_in_evaluation(make):
     assert not any(torch.equal(a, b.codebook) for a, b in zip(codebooks, model.quantizers, strict=True))
 
 
-def test_levels_draw_apart(make):
+def test_levels_draw_with_different_seeds(make):
     model = make()
     model.seed_step(5)
     assert len({quantizer.step_seed for quantizer in model.quantizers}) == 2
 
 
-def test_eight_images_can_be_learned_by_heart(tiny_vqvae_config):
+def test_eight_images_are_learned_by_heart(tiny_vqvae_config):
     model = VQVAE(tiny_vqvae_config(channels=16, residual_channels=8, codebook_size=64, embedding_dim=8))
     coarse = torch.rand(8, 1, 4, 4) * 2 - 1
     x = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)

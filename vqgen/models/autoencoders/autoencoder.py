@@ -1,6 +1,6 @@
 """The plain autoencoder, and the Gaussian mixtures of its latents that make it a generator.
 
-Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the latent vector, `y` classes, `k` components.
+Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the latent vector, `y` labels, `k` components.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from vqgen.models.autoencoders.latent_model import LatentDraws, LatentModel
 
 @dataclass(frozen=True)
 class LatentMixtures:
-    """A Gaussian mixture for each class; images without labels are one class.
+    """A Gaussian mixture of latents for each label. Images without labels share one mixture.
 
     Attributes:
-        weights: `(y, k)`, rows that sum to 1.
-        means: `(y, k, d)`.
-        factors: `(y, k, d, d)`, lower Cholesky factors of the covariances.
+        weights: `(y, k)`, probabilities of the components; each row sums to 1.
+        means: `(y, k, d)`, means of the components.
+        factors: `(y, k, d, d)`, lower Cholesky factors L of the covariances L L^T.
     """
 
     weights: Tensor
@@ -29,19 +29,27 @@ class LatentMixtures:
     factors: Tensor
 
     def sample(self, draws: LatentDraws, labels: Int64[Tensor, " b"], temperature: float = 1.0) -> Float[Tensor, "b d"]:
-        """Chooses a component by the first draw, then z = mean + temperature * L epsilon."""
+        """Draws latents: a component of the label's mixture, then z = mean + temperature * L epsilon.
+
+        Args:
+            draws: One for each image.
+            labels: Labels in [0, y).
+            temperature: Factor of the deviations. At 0 a latent is the mean of its component.
+        """
+        # By inversion: the component is the number of cumulated weights that the draw has passed. Rounding may leave
+        # their sum beside 1, so the draw is scaled to the sum; the clamp is for a draw that rounds up to the sum.
         cumulated = self.weights[labels].cumsum(dim=1)
         passed = (draws.choice[:, None] * cumulated[:, -1:] >= cumulated).sum(dim=1)
         component = passed.clamp(max=self.weights.shape[1] - 1)
-        spread = torch.einsum("bij,bj->bi", self.factors[labels, component], draws.normal)
-        return self.means[labels, component] + temperature * spread
+        deviation = torch.einsum("bij,bj->bi", self.factors[labels, component], draws.normal)
+        return self.means[labels, component] + temperature * deviation
 
 
 class Autoencoder(LatentModel):
-    """Encodes to a vector and back, trained by the squared error; the mixtures are fitted afterwards.
+    """An autoencoder trained by the squared error. The mixtures are fitted to its latents after the training.
 
     Args:
-        config: Sizes of everything.
+        config: Kind and sizes of the model.
     """
 
     mixture_weights: Tensor
@@ -50,39 +58,43 @@ class Autoencoder(LatentModel):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__(config, outputs=config.latent_size)
-        classes, components, size = max(1, config.num_classes), config.mixture_components, config.latent_size
-        self.register_buffer("mixture_weights", torch.full((classes, components), 1 / components))
-        self.register_buffer("mixture_means", torch.zeros(classes, components, size))
-        self.register_buffer("mixture_factors", torch.eye(size).repeat(classes, components, 1, 1))
+        labels = max(1, config.num_classes)
+        components = config.mixture_components
+        size = config.latent_size
+        # Buffers, so that they are saved with the weights but have no gradient.
+        self.register_buffer("mixture_weights", torch.full((labels, components), 1 / components))
+        self.register_buffer("mixture_means", torch.zeros(labels, components, size))
+        self.register_buffer("mixture_factors", torch.eye(size).repeat(labels, components, 1, 1))
 
     @property
     def mixtures(self) -> LatentMixtures:
-        """What latents are sampled from; standard Gaussians until they have been fitted."""
+        """The distribution of latents to sample from: standard Gaussians until mixtures have been fitted."""
         return LatentMixtures(self.mixture_weights, self.mixture_means, self.mixture_factors)
 
     def set_mixtures(self, mixtures: LatentMixtures) -> None:
-        """Copies fitted mixtures into the model, with which they are saved."""
+        """Copies fitted mixtures into the model, so that they are saved with it."""
         self.mixture_weights.copy_(mixtures.weights)
         self.mixture_means.copy_(mixtures.means)
         self.mixture_factors.copy_(mixtures.factors)
 
     def encode(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
-        """The latents of images with pixels in [-1, 1]."""
+        """Computes the latents of images with pixels in [-1, 1]."""
         return self.encoder(images, labels)
 
     def decode(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b c H W"]:
-        """Images of latents, with pixels in [-1, 1]."""
+        """Turns latents into images with pixels in [-1, 1], clamped."""
         return self.decoder(latents, labels).clamp(-1, 1)
 
     def from_prior(
         self, draws: LatentDraws, labels: Int64[Tensor, " b"], temperature: float = 1.0
     ) -> Float[Tensor, "b d"]:
-        """Latents of the mixture of each label."""
+        """Draws latents from the mixture of each label."""
+        # Label -1 of images without labels: their mixture is the first.
         return self.mixtures.sample(draws, labels.clamp(min=0), temperature)
 
     def loss(
         self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Mean squared error of pixels in [-1, 1]."""
+        """Computes the mean squared error of pixels in [-1, 1]; the loss has no parts."""
         reconstruction = self.decoder(self.encoder(images, labels), labels)
         return F.mse_loss(reconstruction.to(images.dtype), images), {}

@@ -1,4 +1,4 @@
-"""The baselines by their kind."""
+"""The kinds of baselines."""
 
 from vqgen.config import AutoencoderConfig, BaselineKind
 from vqgen.models.autoencoders.autoencoder import Autoencoder
@@ -11,8 +11,9 @@ BASELINES: dict[BaselineKind, type[Autoencoder] | type[VAE] | type[BinaryVAE]] =
     "vae": VAE,
     "binary-vae": BinaryVAE,
 }
+"""Kind, as in a recipe -> class of the baseline."""
 
 
 def build_baseline(config: AutoencoderConfig) -> LatentModel:
-    """Builds the model that a configuration asks for."""
+    """Builds a baseline of the kind that the configuration names, with random weights."""
     return BASELINES[config.kind](config)

@@ -1,11 +1,11 @@
-"""What all baselines are: an encoder to one vector of latents, a decoder, and a prior to sample latents from.
+"""The interface of all baselines: an encoder to one vector of latents, a decoder, and a prior of the latents.
 
 Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the latent vector, `s` draws for each image.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,10 +18,10 @@ from vqgen.nn.image_networks import ImageDecoder, ImageEncoder
 
 @dataclass(frozen=True)
 class LatentDraws:
-    """Standard draws that latents are made of.
+    """Standard draws for latents. Each kind of baseline takes the ones that it needs.
 
     Attributes:
-        choice: `(...)` in [0, 1), for what is chosen once for each vector.
+        choice: `(...)` in [0, 1), one draw for each vector: it chooses the component of a mixture.
         uniform: `(..., d)` in [0, 1).
         normal: `(..., d)`, mean 0 and variance 1.
     """
@@ -32,23 +32,23 @@ class LatentDraws:
 
     @staticmethod
     def like(latents: Float[Tensor, "*shape d"]) -> "LatentDraws":
-        """As many as `latents` has vectors, from torch's own generator."""
+        """Draws one vector for each vector of `latents`, from the global generator of torch."""
         choice = torch.rand(latents.shape[:-1], dtype=latents.dtype, device=latents.device)
         return LatentDraws(choice, torch.rand_like(latents), torch.randn_like(latents))
 
     def to(self, like: Tensor) -> "LatentDraws":
-        """The same draws where `like` is, and in its number format."""
+        """Returns the same draws with the device and dtype of `like`."""
         return LatentDraws(self.choice.to(like), self.uniform.to(like), self.normal.to(like))
 
 
 class LatentModel(nn.Module, ABC):
-    """An image as one vector.
+    """A model that turns an image into one vector, and back.
 
         image --> encoder --> latents --> decoder --> image
                   prior ------^
 
     Args:
-        config: Sizes of everything.
+        config: Kind and sizes of the model.
         outputs: Numbers that the encoder returns for each image.
     """
 
@@ -60,11 +60,11 @@ class LatentModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
-        """The latents of images with pixels in [-1, 1]; of a posterior its most likely ones."""
+        """Computes the latents of images with pixels in [-1, 1]; with a posterior, its most likely latents."""
 
     @abstractmethod
     def decode(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b c H W"]:
-        """Images of latents, with pixels in [-1, 1]: means, not draws."""
+        """Turns latents into images with pixels in [-1, 1]: the mean of p(image | latents), not a draw."""
 
     @abstractmethod
     def from_prior(
@@ -74,24 +74,25 @@ class LatentModel(nn.Module, ABC):
 
         Args:
             draws: One for each image.
-            labels: What to sample.
-            temperature: Factor of the deviations; 1 is the prior itself.
+            labels: Labels of the images to sample; -1 for no label.
+            temperature: Factor of the deviations; 1 samples the prior itself.
         """
 
     @abstractmethod
     def loss(
         self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """The loss to minimise, and its parts by name, detached."""
+        """Computes the loss to minimise, and its parts by name, detached."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
+        """The dtype of the weights."""
         return self.encoder.output.weight.dtype
 
 
+@runtime_checkable
 class Posterior(Protocol):
-    """q(latents | image) of a batch."""
+    """A posterior q(latents | image) for each image of a batch."""
 
     def sample(self, draws: LatentDraws) -> Float[Tensor, "*s b d"]:
         """Turns draws into latents; gradients reach the posterior's parameters."""
@@ -113,7 +114,7 @@ class Posterior(Protocol):
 
 @dataclass(frozen=True)
 class Bound:
-    """The evidence lower bound, ELBO = -distortion - rate, image by image.
+    """The evidence lower bound of each image, ELBO = -distortion - rate.
 
     Attributes:
         distortion: `(b,)`, E_q[-log p(image | latents)], in nats.
@@ -130,27 +131,28 @@ class Bound:
 
 
 class VariationalModel(LatentModel):
-    """A latent model trained by the evidence lower bound; its classes choose posterior and prior.
+    """A latent model trained by the evidence lower bound. Subclasses choose the posterior and the prior.
 
-    Source: Kingma and Welling 2013, arXiv 1312.6114, equation 10; with a weight beta, Higgins et al. 2017; told the
-    label, Sohn et al. 2015.
+    Source: Kingma and Welling 2013, arXiv 1312.6114, equation 10; with a weight beta, Higgins et al. 2017; conditioned
+    on the label, Sohn et al. 2015.
     """
 
     def __init__(self, config: AutoencoderConfig, outputs: int) -> None:
         super().__init__(config, outputs)
         if config.likelihood == "gaussian":
+            # One deviation for all pixels, learned: it balances distortion and rate without a hand-set weight.
             self.log_deviation = nn.Parameter(torch.zeros(1))
 
     @abstractmethod
     def posterior(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Posterior:
-        """q(latents | image, label)."""
+        """Computes q(latents | image, label)."""
 
     def encode(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
-        """The most likely latents of images with pixels in [-1, 1]."""
+        """Computes the most likely latents of images with pixels in [-1, 1]."""
         return self.posterior(images, labels).mode
 
     def decode(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b c H W"]:
-        """The mean of p(image | latents, label), pixels in [-1, 1]."""
+        """Computes the mean of p(image | latents, label), with pixels in [-1, 1]."""
         output = self.decoder(latents, labels)
         return (2 * output.sigmoid() - 1) if self.config.likelihood == "bernoulli" else output.clamp(-1, 1)
 
@@ -159,7 +161,8 @@ class VariationalModel(LatentModel):
     ) -> Float[Tensor, " b"]:
         """Computes log p(image | latents, label), in nats, summed over pixels and channels.
 
-        Bernoulli: intensities in [0, 1] as the share of white; Gaussian: the density of pixels in [-1, 1].
+        A Bernoulli likelihood takes an intensity in [0, 1] as the share of white. A Gaussian one is the density of
+        pixels in [-1, 1].
         """
         output = at_least_float32(self.decoder(latents, labels))
         pixels = images.to(output.dtype)
@@ -173,8 +176,9 @@ class VariationalModel(LatentModel):
     def log_likelihoods(
         self, images: Float[Tensor, "b c H W"], latents: Float[Tensor, "s b d"], labels: Int64[Tensor, " b"]
     ) -> Float[Tensor, "s b"]:
-        """Computes log p(image | latents, label) of each image for several latents."""
+        """Computes log p(image | latents, label) of each image, for each of several latents."""
         draws = len(latents)
+        # One batch of s * b images, draw by draw: the order in which `flatten` lays the latents out.
         flat = self.log_likelihood(images.repeat(draws, 1, 1, 1), latents.flatten(0, 1), labels.repeat(draws))
         return flat.unflatten(0, (draws, -1))
 
@@ -183,27 +187,28 @@ class VariationalModel(LatentModel):
 
         Args:
             images: Pixels in [-1, 1].
-            labels: -1 for none.
+            labels: Labels of the images; -1 for no label.
             draws: Latents drawn for each image, L in the paper.
         """
         posterior = self.posterior(images, labels)
-        several = posterior.mode.detach().expand(draws, -1, -1)
+        several = posterior.mode.detach().expand(draws, -1, -1)  # only its shape, dtype and device count
         likelihood = self.log_likelihoods(images, posterior.sample(LatentDraws.like(several)), labels)
         return Bound(-likelihood.mean(dim=0), posterior.divergence())
 
     def likeliest_labels(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, " b"]:
-        """The label under which each image's bound is largest, taken at the most likely latents instead of draws."""
+        """Chooses the label with the largest lower bound for each image."""
         bounds = []
         for label in range(self.config.label_features):
             labels = torch.full((len(images),), label, device=images.device)
             posterior = self.posterior(images, labels)
+            # At the most likely latents, not at draws: the same image then always has the same label.
             bounds.append(self.log_likelihood(images, posterior.mode, labels) - posterior.divergence())
         return torch.stack(bounds).argmax(dim=0)
 
     def loss(
         self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Distortion plus beta times rate, for each number of the image so that its size does not change the scale."""
+        """Computes distortion + beta * rate, per number of the image, so that the scale does not depend on the size."""
         bound = self.bound(images, labels, self.config.monte_carlo_samples)
         distortion, rate = bound.distortion.mean(), bound.rate.mean()
         loss = (distortion + self.config.beta * rate) / images[0].numel()
@@ -211,5 +216,5 @@ class VariationalModel(LatentModel):
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Widens 16-bit numbers, in which sums over pixels lose too much."""
+    """Widens 16-bit numbers to float32: sums over pixels lose too much in 16 bits."""
     return values.float() if values.element_size() < 4 else values

@@ -1,4 +1,4 @@
-"""The variational autoencoder: Gaussian latents.
+"""The variational autoencoder with Gaussian latents.
 
 Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the latent vector, `s` draws for each image.
 """
@@ -14,11 +14,11 @@ from vqgen.models.autoencoders.latent_model import LatentDraws, VariationalModel
 
 @dataclass(frozen=True)
 class GaussianPosterior:
-    """Gaussians with a diagonal covariance; the prior is the standard Gaussian.
+    """Gaussians with a diagonal covariance, with the standard Gaussian as prior.
 
     Attributes:
-        mean: `(b, d)`.
-        log_variance: `(b, d)`.
+        mean: `(b, d)`, mu.
+        log_variance: `(b, d)`, log sigma^2: any real number is a valid output of the encoder.
 
     Source: Kingma and Welling 2013, arXiv 1312.6114, section 2.4 and appendix B.
     """
@@ -28,11 +28,11 @@ class GaussianPosterior:
 
     @property
     def mode(self) -> Float[Tensor, "b d"]:
-        """The mean."""
+        """The mean, which is the most likely point of a Gaussian."""
         return self.mean
 
     def sample(self, draws: LatentDraws) -> Float[Tensor, "*s b d"]:
-        """Reparameterizes: z = mu + sigma * epsilon."""
+        """Draws z = mu + sigma * epsilon, so that gradients reach mu and sigma (reparameterization)."""
         return self.mean + (self.log_variance / 2).exp() * draws.normal
 
     def divergence(self) -> Float[Tensor, " b"]:
@@ -40,16 +40,17 @@ class GaussianPosterior:
         return 0.5 * (self.log_variance.exp() + self.mean.square() - self.log_variance - 1).sum(dim=-1)
 
     def log_ratio(self, latents: Float[Tensor, "*s b d"]) -> Float[Tensor, "*s b"]:
-        """Computes log p(z) - log q(z | x), in nats; the constants of both are the same."""
+        """Computes log p(z) - log q(z | x), in nats: the latents' share of an importance weight."""
+        # Both densities have the factor (2 pi)^(-d/2), which cancels.
         standardized = (latents - self.mean).square() / self.log_variance.exp()
         return 0.5 * (standardized + self.log_variance - latents.square()).sum(dim=-1)
 
 
 class VAE(VariationalModel):
-    """Images from standard Gaussian latents.
+    """A variational autoencoder whose prior is the standard Gaussian.
 
     Args:
-        config: Sizes of everything.
+        config: Kind and sizes of the model.
 
     Source: Kingma and Welling 2013, arXiv 1312.6114.
     """
@@ -58,12 +59,12 @@ class VAE(VariationalModel):
         super().__init__(config, outputs=2 * config.latent_size)
 
     def posterior(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> GaussianPosterior:
-        """q(latents | image, label)."""
+        """Computes q(latents | image, label)."""
         mean, log_variance = at_least_float32(self.encoder(images, labels)).chunk(2, dim=-1)
         return GaussianPosterior(mean, log_variance)
 
     def from_prior(
         self, draws: LatentDraws, labels: Int64[Tensor, " b"], temperature: float = 1.0
     ) -> Float[Tensor, "b d"]:
-        """Standard Gaussian latents, whatever the label."""
+        """Draws standard Gaussian latents for every label, with deviations multiplied by `temperature`."""
         return temperature * draws.normal

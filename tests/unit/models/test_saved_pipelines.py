@@ -1,0 +1,147 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from vqgen.errors import CheckpointError
+from vqgen.models.checkpoint import hash_model
+from vqgen.pipeline.parts import load_pipeline, save_pipeline
+from vqgen.storage.documents import read_json
+from vqgen.storage.tensors import load_tensors, save_tensors
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def tree(folder):
+    """Every file of a folder with its bytes."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def saved(tmp_path, make_parts):
+    save_pipeline(make_parts(), tmp_path / "pipeline")
+    return tmp_path / "pipeline"
+
+
+def test_pipeline_comes_back_whole(saved, make_parts):
+    parts, found = make_parts(), load_pipeline(saved)
+    assert (found.name, found.data, found.label_map) == (parts.name, parts.data, parts.label_map)
+    assert (found.split, found.texts) == (parts.split, parts.texts)
+    assert list(found.priors) == ["top", "bottom"]
+    for one, other in [(parts.vqvae, found.vqvae), *zip(parts.priors.values(), found.priors.values(), strict=True)]:
+        assert all(
+            torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        )
+    assert found.vqvae_hash == hash_model(saved / "vqvae")
+    assert found.trained_on == {"top": found.vqvae_hash, "bottom": found.vqvae_hash}
+
+
+def test_pipeline_does_not_name_the_folder_of_its_images(tmp_path, make_parts):
+    parts = make_parts()
+    parts.data = parts.data.model_copy(update={"root": "/home/somebody/secret", "workers": 3})
+    save_pipeline(parts, tmp_path / "pipeline")
+    assert not [name for name, content in tree(tmp_path).items() if b"somebody" in content]
+    assert load_pipeline(tmp_path / "pipeline").data.root is None
+
+
+def test_pipeline_opens_while_priors_are_missing(tmp_path, make_parts):
+    parts = make_parts()
+    del parts.priors["bottom"]
+    save_pipeline(parts, tmp_path / "pipeline")
+    assert list(load_pipeline(tmp_path / "pipeline").priors) == ["top"]
+
+
+def test_same_parts_make_the_same_bytes(tmp_path, saved, make_parts):
+    save_pipeline(make_parts(), tmp_path / "again")
+    assert tree(tmp_path / "again") == tree(saved)
+    save_pipeline(load_pipeline(saved), tmp_path / "loaded")
+    assert tree(tmp_path / "loaded") == tree(saved)
+
+
+def test_prior_of_another_vqvae_is_refused_by_name(tmp_path, saved, make_parts):
+    save_pipeline(make_parts(seed=1), tmp_path / "other")
+    shutil.rmtree(saved / "prior-bottom")
+    shutil.copytree(tmp_path / "other" / "prior-bottom", saved / "prior-bottom")
+    with pytest.raises(CheckpointError, match=r"prior-bottom: was trained on codes of another VQ-VAE \([0-9a-f]{64}\)"):
+        load_pipeline(saved)
+
+
+def test_recorded_hash_of_the_vqvae_is_compared_with_the_vqvae(tmp_path, make_parts):
+    parts = make_parts()
+    parts.trained_on = {"top": "0" * 64}
+    save_pipeline(parts, tmp_path / "pipeline")
+    with pytest.raises(CheckpointError, match=rf"prior-top: was trained on codes of another VQ-VAE \({'0' * 64}\)"):
+        load_pipeline(tmp_path / "pipeline")
+
+
+@pytest.mark.parametrize("part", ["vqvae", "prior-top"])
+def test_exchanged_model_is_refused_by_name(saved, part):
+    weights, _ = load_tensors(saved / part / "model.safetensors")
+    name = sorted(weights)[0]
+    weights[name] = weights[name] + 1
+    save_tensors(saved / part / "model.safetensors", weights)
+    with pytest.raises(CheckpointError, match=f"{part}: is not the model that pipeline.json names: should be"):
+        load_pipeline(saved)
+
+
+def test_exchanged_configuration_is_refused_by_name(saved):
+    document = read_json(saved / "prior-top" / "config.json")
+    edit_json(saved / "prior-top" / "config.json", config=document["config"] | {"dropout": 0.75})
+    with pytest.raises(CheckpointError, match=r"prior-top: is not the model that pipeline\.json names"):
+        load_pipeline(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"format_version": 2}, r"pipeline\.json: should have format_version 1, found 2"),
+        ({"data": {"source": "nowhere"}}, r"pipeline\.json: is not what it has to be"),
+        ({"labels": ["a", "a", "b"]}, r"pipeline\.json: is not what it has to be"),
+        ({"labels": None}, r"pipeline\.json: is not what it has to be"),
+        ({"sha256": "abc"}, r"pipeline\.json: is not what it has to be"),
+        ({"sha256": {}}, r"vqvae: is not the model that pipeline\.json names: should be None"),
+    ],
+)
+def test_damaged_manifest_is_refused(saved, changes, match):
+    edit_json(saved / "pipeline.json", **changes)
+    with pytest.raises(CheckpointError, match=match):
+        load_pipeline(saved)
+
+
+@pytest.mark.parametrize("key", ["data", "labels", "levels", "sha256"])
+def test_manifest_without_a_key_is_refused(saved, key):
+    document = read_json(saved / "pipeline.json")
+    del document[key]
+    (saved / "pipeline.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=rf"pipeline\.json: is not what it has to be: '{key}'"):
+        load_pipeline(saved)
+
+
+@pytest.mark.parametrize("name", ["vqvae/model.safetensors", "prior-bottom/config.json", "pipeline.json"])
+def test_missing_file_of_a_pipeline_is_named(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{re.escape(name)}: there is no such file"):
+        load_pipeline(saved)
+
+
+def test_full_disk_leaves_the_old_pipeline(saved, make_parts, monkeypatch):
+    before = tree(saved.parent)
+    calls = []
+
+    def full(tensors, filename, metadata):
+        calls.append(filename)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        Path(filename).write_bytes(b"")
+
+    monkeypatch.setattr("vqgen.storage.tensors.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_pipeline(make_parts(seed=1), saved)
+    assert tree(saved.parent) == before
+    monkeypatch.undo()
+    assert load_pipeline(saved).name == "tiny"
