@@ -13,17 +13,18 @@ from torch import distributed
 
 _SECONDS = 60
 
-_CONTEXT = multiprocessing.get_context("forkserver")  # forked from a server that has imported torch, and no threads
+# The processes are forked from a server that has imported torch, which is fast, and has no threads, which is safe.
+_CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["vqgen.stages.run"])
 
 
 def run_processes(world_size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Runs `work(*arguments)` in `world_size` processes and returns what each gave, by rank.
+    """Runs `work(*arguments)` in `world_size` processes and returns the results, by rank.
 
     Args:
-        world_size: Number of processes, 1 included.
-        work: A function of a module; what it returns can be pickled and holds no tensor.
-        arguments: What it is called with.
+        world_size: Number of processes, at least 1.
+        work: A function at the top of a module. Its result can be pickled and contains no tensor.
+        arguments: The arguments of `work`.
     """
     answers = _CONTEXT.Queue()
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +37,7 @@ def run_processes(world_size: int, work: Callable[..., Any], *arguments: Any) ->
         try:
             found = dict(answers.get(timeout=_SECONDS) for _ in processes)
         except queue.Empty:
-            found = {0: _Failed(f"no answer in {_SECONDS} seconds: processes wait for each other")}
+            found = {0: _Failed(f"no answer in {_SECONDS} seconds: the processes wait for each other")}
         for process in processes:
             process.join(_SECONDS if len(found) == world_size else 0)
             process.kill()
@@ -55,7 +56,7 @@ def _enter(
 ) -> None:
     torch.set_num_threads(1)
     launcher = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-    # An address as a launcher gives it; the processes meet by the file.
+    # A launcher gives an address, too. The processes do not use it: they meet through the file.
     os.environ |= {
         name: str(value) for name, value in (launcher | {"MASTER_ADDR": "localhost", "MASTER_PORT": 1}).items()
     }

@@ -11,19 +11,19 @@ def make(b=3):
     return Codes({"top": torch.arange(b * 4).view(b, 2, 2), "bottom": torch.arange(b * 16).view(b, 4, 4)})
 
 
-def test_levels_are_names_coarse_to_fine_and_attributes():
+def test_levels_are_names_from_coarse_to_fine_and_attributes():
     codes = make()
     assert codes.levels == ("top", "bottom")
     assert codes.bottom is codes.grids["bottom"]
     assert len(codes) == 3
 
 
-def test_an_unknown_level_is_an_attribute_error():
+def test_unknown_level_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no level 'middle'"):
         _ = make().middle
 
 
-def test_parts_joined_are_the_whole():
+def test_joined_parts_are_the_whole():
     codes = make()
     for parts in ([codes[:1], codes[1:]], list(codes)):
         whole = Codes.cat(parts)
@@ -32,13 +32,13 @@ def test_parts_joined_are_the_whole():
     assert len(list(codes)) == 3
 
 
-def test_an_index_tensor_picks_and_orders():
+def test_index_tensor_selects_images_in_its_order():
     picked = make()[torch.tensor([2, 0, 2])]
     assert torch.equal(picked.top, make().top[[2, 0, 2]])
     assert torch.equal(picked.bottom, make().bottom[[2, 0, 2]])
 
 
-def test_copies_and_moves_keep_everything():
+def test_copies_keep_all_levels():
     for other in (copy.deepcopy(make()), pickle.loads(pickle.dumps(make())), make().to("cpu")):
         assert other.levels == ("top", "bottom")
         assert torch.equal(other.bottom, make().bottom)
@@ -52,6 +52,6 @@ def test_copies_and_moves_keep_everything():
         ({"top": torch.zeros(2, 1, 1), "bottom": torch.zeros(3, 2, 2)}, r"with one b, found .*\(3, 2, 2\)"),
     ],
 )
-def test_what_is_no_batch_of_grids_is_refused(grids, match):
+def test_grids_that_are_not_one_batch_are_refused(grids, match):
     with pytest.raises(ValueError, match=match):
         Codes(grids)

@@ -18,7 +18,7 @@ def naive_times(height, width, slope):
 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
 @pytest.mark.parametrize("slope", SLOPES)
-def test_order_is_its_definition(height, width, slope):
+def test_times_and_steps_follow_their_definition(height, width, slope):
     order = CausalOrder(height, width, slope)
     times = np.array(naive_times(height, width, slope))
     assert np.array_equal(order.times, times)
@@ -40,7 +40,7 @@ def test_no_step_is_empty(height, width, slope):
     assert all(len(step) for step in steps)
 
 
-def test_steps_of_the_design():
+def test_numbers_of_steps_are_those_of_the_documentation():
     assert CausalOrder(32, 32, 2).num_steps == 94
     assert CausalOrder(64, 64, 2).num_steps == 190
     assert CausalOrder(32, 32, "raster").num_steps == 1024
@@ -48,7 +48,7 @@ def test_steps_of_the_design():
     assert [CausalOrder(16, 16, slope).num_steps for slope in ("raster", 2, 3, 1)] == [256, 46, 61, 31]
 
 
-def test_a_slope_of_the_width_or_more_is_raster_order():
+def test_slope_of_at_least_the_width_is_raster_order():
     raster = np.arange(12).reshape(3, 4)
     for slope in (4, 5, 100, "raster"):
         assert np.array_equal(CausalOrder(3, 4, slope).times, raster)
@@ -58,7 +58,7 @@ def test_a_slope_of_the_width_or_more_is_raster_order():
 @pytest.mark.parametrize("strict", [True, False])
 def test_kernel_mask_opens_exactly_the_earlier_taps(slope, strict):
     times = np.array(naive_times(9, 9, slope))
-    lag = times[2:7, 2:7] - times[4, 4]  # a 5 x 5 window around the centre of a grid that holds it
+    lag = times[2:7, 2:7] - times[4, 4]  # a 5 x 5 window around the centre of a larger grid
     expected = lag < 0 if strict else lag <= 0
     assert np.array_equal(CausalOrder(9, 9, slope).kernel_mask(5, strict=strict), expected)
 
@@ -105,7 +105,7 @@ def naive_blind_fraction(order, kernel_size, layers):
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("kernel_size", [3, 5])
 @pytest.mark.parametrize("layers", [0, 2])
-def test_blind_fraction_is_that_of_a_walk(height, width, slope, kernel_size, layers):
+def test_blind_fraction_equals_a_walk_through_open_taps(height, width, slope, kernel_size, layers):
     order = CausalOrder(height, width, slope)
     expected = naive_blind_fraction(order, kernel_size, layers)
     assert order.blind_fraction(kernel_size, layers) == pytest.approx(expected, abs=1e-12)
@@ -114,19 +114,19 @@ def test_blind_fraction_is_that_of_a_walk(height, width, slope, kernel_size, lay
 @pytest.mark.parametrize(
     ("slope", "kernel_size", "percent"), [("raster", 5, 11), (3, 5, 9), (2, 3, 18), (2, 5, 0), (1, 5, 0)]
 )
-def test_blind_spots_of_the_design_at_16_x_16(slope, kernel_size, percent):
+def test_blind_spots_at_16_x_16_are_those_of_the_documentation(slope, kernel_size, percent):
     assert round(100 * CausalOrder(16, 16, slope).blind_fraction(kernel_size, layers=40)) == percent
 
 
 @pytest.mark.parametrize(("height", "width", "layers"), [(16, 16, 7), (8, 8, 3), (4, 4, 1), (12, 6, 5), (6, 12, 5)])
-def test_slope_2_needs_half_the_grid_in_layers(height, width, layers):
+def test_slope_2_needs_as_many_layers_as_half_the_grid(height, width, layers):
     order = CausalOrder(height, width, 2)
     assert layers == -(-(max(height, width) - 2) // 2)
     assert order.blind_fraction(5, layers) == 0
     assert order.blind_fraction(5, layers - 1) > 0
 
 
-def test_a_64_x_64_grid_needs_31_layers():
+def test_grid_of_64_x_64_needs_31_layers():
     order = CausalOrder(64, 64, 2)
     assert order.blind_fraction(5, 31) == 0
     assert order.blind_fraction(5, 30) > 0
@@ -147,7 +147,7 @@ def test_recipe_warnings_agree_with_blind_fraction(side, slope):
         assert any("blind spot" in warning for warning in check_recipe(recipe)) == is_blind
 
 
-def test_raises():
+def test_wrong_sides_slopes_and_kernels_are_refused():
     with pytest.raises(ValueError, match="height and width should be at least 1, found 0 x 3"):
         CausalOrder(0, 3)
     with pytest.raises(ValueError, match="height and width should be at least 1, found 3 x -1"):

@@ -1,1 +1,1 @@
-"""The place where vqgen runs: device and number format, memory, processes, signals, progress, seeds."""
+"""The run time: device and dtype, memory, processes, signals, progress and seeds."""

@@ -1,6 +1,6 @@
-"""Sums and offsets over the processes of a run; with one process they do nothing.
+"""Sums and gathers over the processes of a run. With one process they return their input.
 
-Legend: `n` rows held by this process, `d` their dimensions.
+Legend: `n` rows of this process, `d` dimensions of a row, `m` rows to fetch.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Processes:
     """The processes of a launch.
 
     Attributes:
-        rank: This one, in [0, world_size).
-        world_size: All of them.
-        device: This one's device.
+        rank: The index of this process, in [0, world_size).
+        world_size: The number of processes, at least 1.
+        device: The device of this process.
     """
 
     rank: int
@@ -29,12 +29,12 @@ class Processes:
     device: torch.device
 
     def share(self, count: int) -> range:
-        """Returns the part of 0..count-1 that this process does; parts are contiguous and differ by at most one."""
+        """Returns the part of 0..count-1 that this process does. Parts are contiguous and differ by at most one."""
         return range(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
 
 
 def world_size() -> int:
-    """Processes that train together."""
+    """Returns the number of processes that train together, at least 1."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -46,7 +46,7 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 
 
 def all_reduce_max(tensor: Tensor) -> Tensor:
-    """Takes the largest `tensor` of all processes in place and returns it."""
+    """Takes the maximum of `tensor` over all processes, in place and element by element, and returns it."""
     if world_size() > 1:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return tensor
@@ -56,8 +56,8 @@ def gather_objects(items: list[Item], *, to_main_only: bool = False) -> list[Ite
     """Joins the lists of all processes, in order of rank.
 
     Args:
-        items: The items of this process; they can be pickled.
-        to_main_only: Send all items to the process of rank 0; every other process then receives an empty list.
+        items: The items of this process, which can be pickled.
+        to_main_only: Send all items to the process of rank 0 only. Every other process then receives an empty list.
     """
     if world_size() == 1:
         return items
@@ -72,16 +72,17 @@ def gather_objects(items: list[Item], *, to_main_only: bool = False) -> list[Ite
 
 
 def row_span(num_rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where this process's rows lie when the rows of all processes are put in a line, in order of rank.
+    """Computes the global index of the rows of this process, if all rows stand in a line in order of rank.
 
     Args:
         num_rows: Rows of this process.
-        device: Where the processes exchange their counts, and where the results stay: the host need not wait for them.
+        device: The device for the exchange and for the results. The results stay there, so that the host does not wait.
 
     Returns:
-        The global index of this process's first row, and the number of all rows, both int64 scalars.
+        The global index of the first row of this process and the number of all rows, both int64 scalars.
     """
     rank = dist.get_rank() if world_size() > 1 else 0
+    # A sum of vectors with one entry each gathers the counts.
     counts = torch.zeros(world_size(), dtype=torch.int64, device=device)
     counts[rank].fill_(num_rows)
     all_reduce_sum(counts)
@@ -89,15 +90,20 @@ def row_span(num_rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def gather_rows(
-    rows: Float[Tensor, "n d"], indices: Int[Tensor, " k"], span: tuple[Tensor, Tensor]
-) -> Float[Tensor, "k d"]:
-    """Fetches rows by their global index: every process receives the same rows, whoever holds them.
+    rows: Float[Tensor, "n d"], indices: Int[Tensor, " m"], span: tuple[Tensor, Tensor]
+) -> Float[Tensor, "m d"]:
+    """Fetches rows by their global index from the processes that hold them.
 
     Args:
         rows: The rows of this process.
-        indices: Global indices, the same on every process, in [0, span[1]).
-        span: What `row_span` returned.
+        indices: Global indices, the same in every process, in [0, span[1]).
+        span: The result of `row_span`.
+
+    Returns:
+        The rows, the same in every process.
     """
+    # Each row is in one process, and all other processes add zeros to it. Unlike a broadcast from the owner, a sum
+    # works without the host knowing the owner.
     if not rows.shape[0]:
         return all_reduce_sum(rows.new_zeros(indices.shape[0], rows.shape[1]))
     local = indices - span[0]

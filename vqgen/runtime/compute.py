@@ -1,4 +1,4 @@
-"""Where and in what to compute: `--device` and `--dtype` of every command."""
+"""The device and the dtype of a computation: `--device` and `--dtype` of every command."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -19,11 +19,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and a number format.
+    """A device and a dtype.
 
     Attributes:
-        device: Where tensors live.
-        dtype: float64 converts the weights; bfloat16 and float16 keep float32 weights and use autocast.
+        device: The device of all tensors.
+        dtype: float64 converts the weights. bfloat16 and float16 keep float32 weights and use autocast.
     """
 
     device: torch.device
@@ -31,14 +31,14 @@ class Compute:
 
     @staticmethod
     def resolve(device: str = "auto", dtype: str = "float32") -> "Compute":
-        """Turns the names that a user gives into a device and a number format.
+        """Turns the names that a user gives into a device and a dtype.
 
         Args:
-            device: auto, cpu, cuda, cuda:N or mps; auto takes the accelerator where there is one.
+            device: auto, cpu, cuda, cuda:N or mps. auto takes the accelerator, or the CPU if there is none.
             dtype: float32, bfloat16, float16 or float64.
 
         Raises:
-            ConfigError: There is no such device or number format here.
+            ConfigError: The machine has no such device, or the device does not support the dtype.
         """
         if dtype not in get_args(DType):
             raise ConfigError(f"dtype: should be one of {', '.join(get_args(DType))}, found {dtype!r}")
@@ -61,19 +61,22 @@ class Compute:
 
     @property
     def float_dtype(self) -> torch.dtype:
-        """Number format of inputs: that of the weights."""
+        """The dtype of weights and inputs."""
         return torch.float64 if self.dtype == "float64" else torch.float32
 
     @property
     def free_memory(self) -> int:
-        """Bytes that one process may take on the device now; processes of one machine share its memory."""
+        """The bytes that one process may take on the device now. The processes of a machine share its memory."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        free, allowed = psutil.virtual_memory().available, free_in_group()
-        return (free if allowed is None else min(free, allowed)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        free = psutil.virtual_memory().available
+        allowed = free_in_group()
+        if allowed is not None:
+            free = min(free, allowed)  # in a container, the rest of the machine's memory is out of reach
+        return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
     def autocast(self) -> AbstractContextManager[object]:
-        """A context in which matrix products run in bfloat16 or float16, if that is the number format."""
+        """Returns a context manager for matrix products in bfloat16 or float16, if `dtype` is one of the two."""
         if self.dtype in ("bfloat16", "float16"):
             return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
         return nullcontext()

@@ -1,4 +1,4 @@
-"""The memory that a container or a batch system allows this process: limits of its Linux control groups.
+"""The memory that a container or a batch system allows this process, from the limits of its Linux control groups.
 
 Sources: kernel documentation, "Control Group v2" (memory.max, memory.current, memory.stat) and "Memory Resource
 Controller" (version 1: memory.limit_in_bytes, memory.usage_in_bytes).
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class _Files:
-    """Names of the files of one version of control groups."""
+    """The file names of one version of control groups."""
 
     limit: str
     usage: str
@@ -23,36 +23,40 @@ _V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_f
 
 
 def free_in_group(mounts: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Computes what the control groups of this process leave it: the least over the groups around it.
+    """Computes the free memory in the control groups of this process: the minimum over the groups around it.
 
-    Cached file pages count as free where the kernel gives them up on demand, as they do in what the machine has free.
+    Cached file pages that the kernel gives up on demand count as free. The free memory of the machine counts them, too.
 
     Args:
-        mounts: Where control groups are mounted.
-        membership: The groups of the process, a line for each hierarchy: `number:controllers:path`.
+        mounts: The folder that control groups are mounted in.
+        membership: The groups of the process, one line per hierarchy: `number:controllers:path`.
 
     Returns:
-        Bytes, at least 0; None where no group limits the memory.
+        Bytes, at least 0, or None if no group limits the memory.
     """
     free = [room for folder, files in _memory_folders(mounts, membership) if (room := _free(folder, files)) is not None]
     return min(free, default=None)
 
 
 def _memory_folders(mounts: Path, membership: Path) -> Iterator[tuple[Path, _Files]]:
-    """The folder of every group around this process, innermost first, in both versions."""
+    """Yields the folder of every group around this process, innermost first, in both versions."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:  # not Linux
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
+        # Version 2 has one hierarchy, whose line names no controller. Version 1 has a hierarchy per controller.
         if controllers == "":
-            mount, files = mounts, _V2
+            mount = mounts
+            files = _V2
         elif "memory" in controllers.split(","):
-            mount, files = mounts / "memory", _V1
+            mount = mounts / "memory"
+            files = _V1
         else:
             continue
-        # in a container the path is often that of the host, and what is mounted is the container's own group
+        # In a container, the path is often a path of the host, and the container's own group is the mounted folder.
+        # So folders that do not exist are tried, too, and the mounted folder comes last.
         group = mount / path.lstrip("/")
         while group != mount:
             yield group, files
@@ -61,11 +65,11 @@ def _memory_folders(mounts: Path, membership: Path) -> Iterator[tuple[Path, _Fil
 
 
 def _free(folder: Path, files: _Files) -> int | None:
-    """What one group leaves; None where it has no limit, or no such files."""
+    """Returns the free bytes of one group, or None if it has no limit or does not exist."""
     try:
         limit = int((folder / files.limit).read_text())
         used = int((folder / files.usage).read_text())
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # "max" is no number
+    except (OSError, ValueError):  # a group without a limit has the word "max" for it
         return None
     return max(0, limit - used + int(statistics.get(files.reclaimable, 0)))

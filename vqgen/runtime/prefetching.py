@@ -1,4 +1,4 @@
-"""Work done by threads beside the one that computes."""
+"""Threads that work beside the main thread."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,27 +12,32 @@ _END = object()
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yields `items`, the next one being made in a thread while the caller works on the one before.
+    """Yields `items`, and prepares the next item in a thread while the caller works on the current item.
 
     Args:
-        items: Advanced by one thread only, and by one item more than the caller has taken. It must not draw from the
-            global random generators, which the caller uses at the same time.
+        items: The iterable. One thread advances it, at most one item ahead of the caller. It must not draw from the
+            global random generators, because the caller uses them at the same time.
 
     Raises:
-        Exception: What `items` raises, in its place.
+        Exception: An exception of `items`, raised at its place in the sequence.
     """
     source = iter(items)
     with helping_threads(1) as pool:
         upcoming = pool.submit(next, source, _END)
         while (item := upcoming.result()) is not _END:
+            # Submitted before the caller gets its item, so that both work at the same time.
             upcoming = pool.submit(next, source, _END)
             yield item  # pyright: ignore[reportReturnType]  # no item is _END
 
 
 def helping_threads(count: int) -> ThreadPoolExecutor:
-    """Threads in which a torch operation uses one core: with all of them it would slow down who computes.
+    """Makes a pool of threads in which a torch operation uses one core.
 
-    The setting is a thread's own. Without it, reading small rotated images ahead more than halves the speed of
-    encoding them on two cores.
+    On all cores, the operations would slow down the main thread: without this limit, reading small rotated images ahead
+    more than halves the speed of encoding them on two cores. The limit belongs to each thread and leaves the main
+    thread alone.
+
+    Args:
+        count: Number of threads.
     """
     return ThreadPoolExecutor(count, thread_name_prefix="vqgen", initializer=torch.set_num_threads, initargs=(1,))

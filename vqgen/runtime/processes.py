@@ -1,4 +1,4 @@
-"""The processes of a launch, joined through Hugging Face Accelerate. The only module of the room that imports it."""
+"""The processes of a launch, joined by Hugging Face Accelerate. No other module of this package imports it."""
 
 import os
 from datetime import timedelta
@@ -11,11 +11,12 @@ from torch import distributed
 from vqgen.errors import ConfigError
 from vqgen.runtime.compute import Compute
 
-_HOW = "start on CPUs with `torchrun --nproc_per_node N -m vqgen`, on GPUs with `accelerate launch -m vqgen`"
+_START = "start on CPUs with `torchrun --nproc_per_node N -m vqgen`, on GPUs with `accelerate launch -m vqgen`"
 
 _LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 _MEETING_SECONDS = 60.0
+"""Time that processes started by hand wait for each other."""
 
 _MIXED_PRECISION = {"float32": "no", "float64": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -23,51 +24,66 @@ _MIXED_PRECISION = {"float32": "no", "float64": "no", "bfloat16": "bf16", "float
 def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: str = "none") -> Accelerator:
     """Joins the processes that the launcher started.
 
+    Args:
+        compute: The device and the dtype.
+        folder: The folder that the tracker writes to.
+        tracker: tensorboard or none.
+
     Raises:
-        ConfigError: The launcher promised another number of processes, or they did not come; or the tracker is not
+        ConfigError: The launcher promised another number of processes, they did not meet, or the tracker is not
             installed.
     """
     if tracker == "tensorboard":
         _require_tensorboard()
     promised = _promised_processes()
-    on_their_own = "TORCHELASTIC_RUN_ID" not in os.environ and not distributed.is_initialized()
-    if promised > 1 and compute.device.type == "cpu" and on_their_own:
+    # torchrun joins its processes itself. Processes started by hand may wait for one that never comes, so their wait
+    # has to be short.
+    is_by_hand = "TORCHELASTIC_RUN_ID" not in os.environ and not distributed.is_initialized()
+    if promised > 1 and compute.device.type == "cpu" and is_by_hand:
         _meet(promised)
     accelerator = Accelerator(
         cpu=compute.device.type == "cpu",
         mixed_precision=_MIXED_PRECISION[compute.dtype],
         log_with=None if tracker == "none" else tracker,
         project_dir=folder,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # all processes move codebooks alike
+        # Codebooks are buffers, and every process moves them by the same sums: a broadcast would be in vain.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.num_processes != promised:
         raise ConfigError(
-            f"WORLD_SIZE: the launcher promised {promised} processes, found {accelerator.num_processes} joined; {_HOW}"
+            f"WORLD_SIZE: the launcher promised {promised} processes, "
+            f"found {accelerator.num_processes} joined; {_START}"
         )
     return accelerator
 
 
 def _promised_processes() -> int:
-    """How many processes the launcher says there are; without a launcher one.
+    """Reads the number of processes from the launcher's variables. Without a launcher it is one.
 
     Raises:
-        ConfigError: What the launcher says is not complete: joining would wait for ever.
+        ConfigError: The variables are not complete, so that joining would wait for ever.
     """
     text = os.environ.get("WORLD_SIZE", "1")
     if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"WORLD_SIZE: should be a number of processes, found {text!r}; {_HOW}")
+        raise ConfigError(f"WORLD_SIZE: should be a number of processes, at least 1, found {text!r}; {_START}")
     missing = [name for name in _LAUNCHER_VARIABLES if name not in os.environ]
     if int(text) > 1 and missing:
         raise ConfigError(
-            f"WORLD_SIZE: promises {text} processes, but {', '.join(missing)} is not set, so no launcher made them; "
-            f"unset WORLD_SIZE for one process, or {_HOW}"
+            f"WORLD_SIZE: promises {text} processes, but {', '.join(missing)} is not set, so no launcher started them; "
+            f"unset WORLD_SIZE for one process, or {_START}"
         )
     return int(text)
 
 
 def _meet(promised: int) -> None:
-    """Joins processes that were started by hand, and does not wait for half an hour for those that never come."""
-    host, port, rank = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], os.environ["RANK"]
+    """Joins processes that were started by hand, and waits a minute for them instead of torch's half an hour.
+
+    Raises:
+        ConfigError: A process did not come.
+    """
+    host = os.environ["MASTER_ADDR"]
+    port = os.environ["MASTER_PORT"]
+    rank = os.environ["RANK"]
     patience = timedelta(seconds=_MEETING_SECONDS)
     try:
         store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage]  # documented, if not exported
@@ -76,9 +92,9 @@ def _meet(promised: int) -> None:
     except (distributed.DistError, ValueError) as error:
         raise ConfigError(
             f"WORLD_SIZE: promises {promised} processes, but they did not meet at {host}:{port} "
-            f"within {_MEETING_SECONDS:.0f} s; {_HOW}"
+            f"within {_MEETING_SECONDS:.0f} s; {_START}"
         ) from error
-    store.set_timeout(timedelta(minutes=30))  # from here on as torch has it
+    store.set_timeout(timedelta(minutes=30))  # torch's own, because a step may take long
     distributed.init_process_group("gloo", store=store, rank=int(rank), world_size=promised)
 
 

@@ -1,7 +1,7 @@
-"""Seeds for everything that is random, derived from what it is for.
+"""The seed of every random draw, derived from the purpose of the draw.
 
-No generator is ever carried from one step to the next: a draw's seed names its purpose, such as
-(seed, stage, step, rank) or (seed, image). What resumes, and what is split over processes, draws the same.
+No generator lives from one step to the next. The seed of a draw names its purpose, such as (seed, stage, step, rank) or
+(seed, image). So a resumed run draws the same numbers as an uninterrupted run, and two processes the same as one.
 """
 
 import hashlib
@@ -11,10 +11,11 @@ def derive_seed(*purpose: int | str) -> int:
     """Hashes a purpose to a seed in [0, 2**63).
 
     Args:
-        purpose: What the draw is for, for example `(seed, "vqvae", step, rank)`.
+        purpose: Numbers and words that name the draw, for example `(seed, "vqvae", step, rank)`.
 
     Returns:
-        A seed that is the same on every machine and, for other purposes, independent for all practical ends.
+        A seed that is the same on every machine. Seeds of different purposes are as good as independent.
     """
+    # Types and a separator are hashed, too, so that (1, 23) differs from (12, 3), and 1 differs from "1".
     digest = hashlib.sha256("\x1f".join(f"{type(part).__name__}:{part}" for part in purpose).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: at once where nothing can be lost, at the end of a step where something could."""
+"""SIGINT and SIGTERM: they stop the program immediately, or at the end of a step if work could be lost."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def raise_on_signals() -> None:
-    """From here on SIGINT and SIGTERM raise `Interrupted`, so that files are cleaned up on the way out."""
+    """Makes SIGINT and SIGTERM raise `Interrupted` from now on, so that `finally` blocks clean up files."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
@@ -21,12 +21,12 @@ def raise_on_signals() -> None:
 
 
 class PendingSignal:
-    """Inside its block signals only set `number`; the block looks at it where stopping is safe.
+    """A context manager in which a signal only sets `number`. The block checks it at points where stopping is safe.
 
-    A second signal ends the process at once, as a user who presses Ctrl-C twice expects.
+    A second signal ends the process immediately, as a user who presses Ctrl-C twice expects.
 
     Attributes:
-        number: The signal received, 0 for none.
+        number: The number of the signal received, or 0.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class PendingSignal:
     def __enter__(self) -> "PendingSignal":
         try:
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
-        except ValueError:  # not the main thread: whoever runs the thread has the signals
+        except ValueError:  # only the main thread may set handlers; in any other thread signals are not ours
             self._before = {}
         return self
 
@@ -45,6 +45,7 @@ class PendingSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        # The step that the first signal waits for may hang. `os._exit` ends it without waiting for any thread.
         if self.number:
             os._exit(128 + number)
         self.number = number

@@ -1,1 +1,1 @@
-"""Files on disk: writes that are all or nothing, JSON, tensors, and the lock of a folder."""
+"""Files on disk: atomic writes, JSON documents, tensors and the lock of a folder."""

@@ -1,4 +1,7 @@
-"""Writes that are all or nothing: a temporary name beside the target, flushed, then renamed."""
+"""Atomic writes: to a temporary path beside the target, flushed to the disk, then renamed.
+
+A write is all or nothing: a reader, or a run after a kill, sees the old file or the new file and never half of it.
+"""
 
 import hashlib
 import json
@@ -10,30 +13,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# The mask can only be read by setting it.
 _UMASK = os.umask(0o077)
-os.umask(_UMASK)  # it can only be read by setting it
+os.umask(_UMASK)
 
-_FILES_AT_ONCE = 16
+_FILES_AT_A_TIME = 16
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yields a temporary path beside `target` that becomes `target` when the block ends well.
 
-    The temporary keeps the target's suffix, because image writers choose their format by it. When the
-    block raises, the temporary is removed and `target` is as it was.
+    The temporary path keeps the suffix of the target, because image writers choose their format by it. If the block
+    raises, the temporary is removed and `target` stays as it was.
 
     Args:
-        target: File or folder to write. A folder that exists is replaced as a whole.
+        target: File or folder to write. An existing folder is replaced as a whole.
 
     Yields:
-        The temporary path; nothing exists there yet. Its parent folder does.
+        The temporary path, which does not exist yet. Its parent folder exists.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
     _remove(temporary)
     try:
         yield temporary
+        # A rename cannot replace a folder that has files, so the old folder is moved aside first. After a kill between
+        # the two renames, `remove_leftovers` moves it back.
         if temporary.is_dir() and target.is_dir():
             replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
             _remove(replaced)
@@ -48,39 +54,41 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def write_each(writers: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Writes many files, each all or nothing, some at a time: what waits for the disk then waits together.
+    """Writes many files, each atomically and some at a time, so that they wait for the disk together.
 
     Args:
-        writers: Target -> what writes it to the path that it is given. After a failure no further ones are begun.
+        writers: Target -> the function that writes its content to a given path. After a failure no further file is
+            begun.
     """
 
     def write(target: Path) -> None:
         with atomic_path(target) as temporary:
             writers[target](temporary)
 
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
+        # The results are taken one by one: the first error ends the loop, and `map` cancels what has not begun.
         for _ in pool.map(write, writers):
             pass
 
 
 def write_text(target: Path, text: str) -> None:
-    """Writes a UTF-8 text file, all or nothing."""
+    """Writes a UTF-8 text file atomically."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Writes an indented JSON file, all or nothing."""
+    """Writes an indented JSON file atomically."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def sha256_of_json(value: Any) -> str:
-    """The SHA-256 of a JSON value in canonical form (sorted keys, no white space), in hex."""
+    """Computes the SHA-256 of a JSON value in canonical form (sorted keys, no white space), in hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
+    """Computes the SHA-256 of the bytes of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -95,24 +103,29 @@ def move_aside(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporaries that killed processes left in `folder`; the caller holds its lock.
+    """Removes the temporary files that killed processes left in `folder`.
 
-    A folder that was moved out of the way and whose replacement never came goes back to its place.
+    A folder that was moved aside for a replacement that never came goes back to its place.
+
+    Args:
+        folder: The folder. The caller holds its lock, so that no other process is writing to it.
     """
     for replaced in list(folder.rglob(".*.old")):
+        # ".<name>.<process>.old" -> "<name>"
         target = replaced.with_name(replaced.name[1:].rsplit(".", 2)[0])
         if target.exists():
             _remove(replaced)
         else:
             replaced.rename(target)
-    for pattern in (".*.tmp*", ".tmp*"):  # ours, and those that safetensors makes beside the file it writes
+    for pattern in (".*.tmp*", ".tmp*"):  # our own, and the ones that safetensors makes beside its files
         for temporary in list(folder.rglob(pattern)):
             _remove(temporary)
 
 
 def _flush(path: Path) -> None:
-    """Puts a file's bytes on the disk, and gives it the usual rights: some writers make theirs private."""
+    """Flushes a file to the disk, and gives it the usual permissions."""
     if path.is_file():
+        # Some writers create private files, which a group that shares the folder could not read.
         path.chmod(0o666 & ~_UMASK)
         with path.open("rb") as file:
             os.fsync(file.fileno())

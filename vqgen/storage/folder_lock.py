@@ -1,4 +1,4 @@
-"""The lock of a folder: one launch writes to it at a time, and a kill frees it."""
+"""The lock of a folder. One launch at a time writes to the folder, and a kill frees the lock."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,15 +13,15 @@ _LOCK = ".lock"
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process as long as the block or the process lives; makes the folder if it is missing.
+    """Locks a folder for this process until the block or the process ends.
 
-    A folder that is still empty at the end, and parents that were made for it, are removed again.
+    A missing folder is made, with its parents. If it is still empty at the end, they are removed again.
 
     Args:
-        folder: The folder to hold.
+        folder: The folder to lock.
 
     Raises:
-        CheckpointError: Another process holds it.
+        CheckpointError: Another process holds the lock.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     lock = _acquire(folder)
@@ -33,6 +33,11 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def _acquire(folder: Path) -> FileLock:
+    """Takes the lock, and makes the folder.
+
+    Raises:
+        CheckpointError: Another process holds the lock.
+    """
     path = folder / _LOCK
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,15 +46,18 @@ def _acquire(folder: Path) -> FileLock:
             lock.acquire(blocking=False)
         except Timeout as error:
             raise CheckpointError(
-                f"run folder {folder}: another process is working in it; wait for it, or choose --run-name"
+                f"run folder {folder}: another process is working in it; "
+                f"wait for it to end, or choose another --run-name"
             ) from error
         if path.exists():
             return lock
-        lock.release()  # the process that held it before found nothing to keep, and removed the file
+        # The previous holder removed the unused folder between our opening the file and locking it. The lock of a
+        # removed file locks nobody out, so try again.
+        lock.release()
 
 
 def _remove_if_unused(folder: Path, made: Sequence[Path]) -> None:
-    """Removes the lock, and the folders made for it, if nothing else lies in the folder."""
+    """Removes the lock file, and the folders made for it, if the folder contains nothing else."""
     with suppress(OSError):
         if [path.name for path in folder.iterdir()] == [_LOCK]:
             (folder / _LOCK).unlink()

@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors files with one text beside the tensors, never a pickle."""
+"""Tensors on disk: safetensors files with one text as metadata, never a pickle."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +15,15 @@ from vqgen.storage.files import atomic_path
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: str = "") -> None:
-    """Writes tensors and one text to a safetensors file, all or nothing.
+    """Writes tensors and one text to a safetensors file, atomically.
+
+    Args:
+        path: The file.
+        tensors: Name -> tensor, on any device.
+        metadata: The text.
 
     Raises:
-        CheckpointError: The file cannot be written, because the disk is full for instance.
+        CheckpointError: The file cannot be written, for instance because the disk is full.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
@@ -29,7 +34,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: str = "") 
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], str]:
-    """Reads what `save_tensors` wrote.
+    """Reads a file of `save_tensors`.
+
+    Args:
+        path: The file.
+        device: The device to load the tensors to.
+
+    Returns:
+        The tensors by name, and the text.
 
     Raises:
         CheckpointError: The file is missing, cut or damaged.
@@ -40,7 +52,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
 
 
 def load_text(path: Path) -> str:
-    """Reads the text that `save_tensors` wrote, and no tensor.
+    """Reads the text of a file of `save_tensors`, and none of its tensors.
 
     Raises:
         CheckpointError: The file is missing, cut or damaged.
@@ -51,6 +63,7 @@ def load_text(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
+    """Opens a file, and turns every error of reading it into a `CheckpointError` with a remedy."""
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             yield file

@@ -3,10 +3,18 @@ import torch
 from process_group import run_processes
 from torch import distributed
 
-from vqgen.runtime.collective import all_reduce_max, all_reduce_sum, gather_rows, row_span, world_size
+from vqgen.runtime.collective import (
+    Processes,
+    all_reduce_max,
+    all_reduce_sum,
+    gather_objects,
+    gather_rows,
+    row_span,
+    world_size,
+)
 
 ROWS = [0, 1, 4]
-"""Rows that each process holds; one has none."""
+"""Rows of each process. One process has none."""
 
 
 def work(count):
@@ -24,11 +32,13 @@ def work(count):
         "expected": everything[indices].tolist(),
         "sum": all_reduce_sum(torch.tensor([1.0, float(rank)])).tolist(),
         "max": all_reduce_max(torch.tensor(10 * rank)).item(),
+        "objects": gather_objects([str(rank)] * sizes[rank]),
+        "objects of main": gather_objects([str(rank)] * sizes[rank], to_main_only=True),
     }
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_all_processes_get_the_same(count):
+def test_all_processes_receive_the_same_rows_sums_and_maxima(count):
     found = run_processes(count, work, count)
     for rank, result in enumerate(found):
         assert result["world_size"] == count
@@ -36,9 +46,12 @@ def test_all_processes_get_the_same(count):
         assert result["gathered"] == result["expected"]
         assert result["sum"] == [count, count * (count - 1) / 2]
         assert result["max"] == 10 * (count - 1)
+        objects = [str(other) for other, size in enumerate(ROWS[-count:]) for _ in range(size)]
+        assert result["objects"] == objects
+        assert result["objects of main"] == (objects if rank == 0 else [])
 
 
-def test_without_a_group_nothing_is_exchanged():
+def test_single_process_exchanges_nothing():
     tensor, rows = torch.tensor([1.0, 2.0]), torch.randn(5, 3)
     assert world_size() == 1
     assert all_reduce_sum(tensor) is tensor
@@ -48,3 +61,14 @@ def test_without_a_group_nothing_is_exchanged():
     assert span == (0, 5)
     indices = torch.tensor([4, 0, 4])
     assert torch.equal(gather_rows(rows, indices, span), rows[indices])
+    items = ["a", "b"]
+    assert gather_objects(items) is items
+    assert gather_objects(items, to_main_only=True) is items
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 12])
+@pytest.mark.parametrize("world_size", [1, 3, 8])
+def test_shares_are_contiguous_and_differ_by_at_most_one(count, world_size):
+    shares = [Processes(rank, world_size, torch.device("cpu")).share(count) for rank in range(world_size)]
+    assert [index for share in shares for index in share] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1

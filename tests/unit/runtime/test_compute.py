@@ -8,14 +8,14 @@ from vqgen.errors import ConfigError
 from vqgen.runtime.compute import Compute
 
 
-def test_names_become_a_device_and_a_format():
+def test_names_become_a_device_and_a_dtype():
     assert Compute.resolve("cpu") == Compute(torch.device("cpu"), "float32")
     assert Compute.resolve("cpu", "float64").float_dtype == torch.float64
     assert Compute.resolve("cpu", "bfloat16").float_dtype == torch.float32
 
 
 @pytest.mark.parametrize(("cuda", "mps", "device"), [(False, False, "cpu"), (False, True, "mps"), (True, True, "cuda")])
-def test_auto_takes_the_accelerator_where_there_is_one(monkeypatch, cuda, mps, device):
+def test_auto_takes_the_accelerator_if_there_is_one(monkeypatch, cuda, mps, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
@@ -34,7 +34,7 @@ def test_auto_takes_the_accelerator_where_there_is_one(monkeypatch, cuda, mps, d
         ("mps", "float64", "on mps, found float64; try --device cpu"),
     ],
 )
-def test_what_is_not_here_is_refused_with_a_remedy(monkeypatch, device, dtype, match):
+def test_missing_device_or_dtype_is_refused_with_a_remedy(monkeypatch, device, dtype, match):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
@@ -43,7 +43,7 @@ def test_what_is_not_here_is_refused_with_a_remedy(monkeypatch, device, dtype, m
 
 
 @pytest.mark.parametrize(("device", "match"), [("cuda", "of the 0 CUDA devices"), ("mps", "available here")])
-def test_accelerators_that_are_missing(monkeypatch, device, match):
+def test_missing_accelerator_is_refused(monkeypatch, device, match):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=match):
@@ -55,7 +55,7 @@ def test_accelerators_that_are_missing(monkeypatch, device, match):
     ("float64", torch.float64, torch.float64),
     ("bfloat16", torch.float32, torch.bfloat16),
 ])  # fmt: skip
-def test_weights_are_placed_and_products_run_in_the_format(dtype, weights, product):
+def test_weights_are_placed_and_products_run_in_the_dtype(dtype, weights, product):
     compute = Compute.resolve("cpu", dtype)
     layer = compute.place(nn.Linear(2, 2))
     assert layer.weight.dtype == weights
@@ -66,7 +66,7 @@ def test_weights_are_placed_and_products_run_in_the_format(dtype, weights, produ
 @pytest.mark.parametrize(
     ("allowed", "processes", "free"), [(None, 1, 1000), (400, 1, 400), (4000, 1, 1000), (400, 2, 200)]
 )
-def test_free_memory_is_what_machine_and_control_group_leave(monkeypatch, allowed, processes, free):
+def test_free_memory_is_the_least_of_machine_and_control_group_per_process(monkeypatch, allowed, processes, free):
     monkeypatch.setattr("vqgen.runtime.compute.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
     monkeypatch.setattr("vqgen.runtime.compute.free_in_group", lambda: allowed)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))

@@ -26,12 +26,12 @@ def test_version_2_counts_cached_pages_as_free(tmp_path):
     assert free(tmp_path, "0::/job\n") == 1000 - 700 + 150
 
 
-def test_version_1_is_read_where_the_memory_controller_is(tmp_path):
+def test_version_1_is_read_in_the_folder_of_the_memory_controller(tmp_path):
     make_group(tmp_path / "mounts" / "memory" / "job", V1, 1000, 700, 150)
     assert free(tmp_path, "3:cpuset:/other\n4:cpu,memory:/job\n0::/\n") == 450
 
 
-def test_the_tightest_group_around_counts(tmp_path):
+def test_tightest_group_around_the_process_counts(tmp_path):
     make_group(tmp_path / "mounts" / "slice", V2, 500, 400, 0)
     make_group(tmp_path / "mounts" / "slice" / "job", V2, 1000, 300, 0)
     assert free(tmp_path, "0::/slice/job\n") == 100
@@ -39,26 +39,26 @@ def test_the_tightest_group_around_counts(tmp_path):
     assert free(tmp_path, "0::/slice/job\n") == 100
 
 
-def test_in_a_container_the_path_is_the_hosts(tmp_path):
+def test_group_of_a_container_is_found_under_a_path_of_the_host(tmp_path):
     make_group(tmp_path / "mounts", V2, 1000, 300, 0)
     assert free(tmp_path, "0::/docker/4f5e\n") == 700
 
 
-def test_a_group_over_its_limit_leaves_nothing(tmp_path):
+def test_group_over_its_limit_leaves_nothing(tmp_path):
     make_group(tmp_path / "mounts" / "job", V2, 1000, 1200, 100)
     assert free(tmp_path, "0::/job\n") == 0
 
 
 @pytest.mark.parametrize("membership", ["0::/job\n", "0::/\n", "5:devices:/job\n", ""])
-def test_without_a_limit_there_is_none(tmp_path, membership):
+def test_group_without_a_limit_returns_none(tmp_path, membership):
     make_group(tmp_path / "mounts" / "job", V2, "max", 700, 150)
     assert free(tmp_path, membership) is None
 
 
-def test_a_limit_of_version_1_that_is_none_hinders_nobody(tmp_path):
+def test_unlimited_group_of_version_1_leaves_more_than_any_machine_has(tmp_path):
     make_group(tmp_path / "mounts" / "memory", V1, UNLIMITED, 700, 150)
     assert free(tmp_path, "4:memory:/\n") > 2**60
 
 
-def test_where_there_are_no_control_groups_nothing_is_limited(tmp_path):
+def test_system_without_control_groups_has_no_limit(tmp_path):
     assert free_in_group(tmp_path / "mounts", tmp_path / "missing") is None

@@ -7,11 +7,11 @@ from vqgen.runtime.prefetching import one_ahead
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_the_items_come_in_order(count):
+def test_items_come_in_order(count):
     assert list(one_ahead(range(count))) == list(range(count))
 
 
-def test_the_next_item_is_made_elsewhere_while_this_one_is_used():
+def test_next_item_is_made_in_a_thread_while_the_current_item_is_used():
     made, is_made = [], threading.Event()
 
     def items():
@@ -23,7 +23,7 @@ def test_the_next_item_is_made_elsewhere_while_this_one_is_used():
 
     ahead = one_ahead(items())
     assert [next(ahead), next(ahead)] == [0, 1]
-    assert is_made.wait(10)  # though nobody asked for it yet
+    assert is_made.wait(10)  # before it is asked for
     assert next(ahead) == 2
     ahead.close()
     assert [number for number, _ in made] in ([0, 1, 2], [0, 1, 2, 3])  # at most one more than was taken
@@ -31,7 +31,7 @@ def test_the_next_item_is_made_elsewhere_while_this_one_is_used():
     assert len({thread for _, thread in made}) == 1
 
 
-def test_operations_in_the_thread_use_one_core_and_others_as_many_as_before():
+def test_operations_in_the_thread_use_one_core_and_the_caller_as_many_as_before():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -41,7 +41,7 @@ def test_operations_in_the_thread_use_one_core_and_others_as_many_as_before():
         torch.set_num_threads(before)
 
 
-def test_an_error_comes_in_its_place():
+def test_error_is_raised_at_its_place():
     def items():
         yield 1
         raise OSError("gone")

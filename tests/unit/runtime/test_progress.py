@@ -7,13 +7,13 @@ from vqgen.runtime.progress import ProgressBar
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time that passes only when the test says so."""
+    """A clock that only the test moves."""
     now = [0.0]
     monkeypatch.setattr("vqgen.runtime.progress.time.monotonic", lambda: now[0])
     return now
 
 
-def test_without_a_terminal_a_plain_line_comes_now_and_then(clock, capsys):
+def test_log_receives_a_plain_line_now_and_then(clock, capsys):
     with ProgressBar(1000, "vqvae", "step", done=100) as bar:
         for step in range(100):
             clock[0] += 1
@@ -24,7 +24,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(clock, capsys):
     assert lines[0] == "vqvae: 120/1000 steps, loss 0.05, 1 steps/s, about 880 s left"
 
 
-def test_long_work_takes_at_most_fifty_lines(clock, capsys):
+def test_long_work_prints_at_most_fifty_lines(clock, capsys):
     with ProgressBar(10_000, "codes", "image") as bar:
         for _ in range(10_000):
             clock[0] += 60
@@ -32,7 +32,7 @@ def test_long_work_takes_at_most_fifty_lines(clock, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 50
 
 
-def test_short_work_says_nothing_and_neither_does_hidden_work(clock, capsys):
+def test_short_and_hidden_work_print_nothing(clock, capsys):
     with ProgressBar(100, "codes", "image") as bar:
         bar.update(100)
     with ProgressBar(100, "codes", "image", show=False) as bar:
@@ -41,7 +41,7 @@ def test_short_work_says_nothing_and_neither_does_hidden_work(clock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_on_a_terminal_there_is_a_bar(capsys, monkeypatch):
+def test_terminal_shows_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with ProgressBar(10, "vqvae", "step") as bar:
         bar.note({"loss": 0.5})

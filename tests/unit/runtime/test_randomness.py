@@ -6,7 +6,7 @@ import torch
 from vqgen.runtime.randomness import derive_seed
 
 
-def test_a_seed_is_the_same_on_every_machine():
+def test_seed_is_the_same_on_every_machine():
     # Golden: a change would change every run and every generated picture.
     assert derive_seed(0, "vqvae", 1, 2) == 3301535536425796287
     digest = hashlib.sha256(b"int:0\x1fstr:vqvae\x1fint:1\x1fint:2").digest()

@@ -11,7 +11,7 @@ from vqgen.runtime.signals import PendingSignal, raise_on_signals
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Whatever a test does, the handlers are as before afterwards."""
+    """Restores the handlers after each test."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield before
     for number, handler in before.items():
@@ -23,7 +23,7 @@ def send(number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_inside_the_block_a_signal_is_only_noted(handlers, number):
+def test_signal_inside_the_block_is_only_noted(handlers, number):
     with PendingSignal() as pending:
         assert pending.number == 0
         send(number)
@@ -31,7 +31,7 @@ def test_inside_the_block_a_signal_is_only_noted(handlers, number):
     assert {n: signal.getsignal(n) for n in handlers} == handlers
 
 
-def test_a_second_signal_ends_at_once(monkeypatch):
+def test_second_signal_ends_the_process_immediately(monkeypatch):
     codes = []
     monkeypatch.setattr(os, "_exit", codes.append)
     with PendingSignal():
@@ -42,7 +42,7 @@ def test_a_second_signal_ends_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_outside_of_blocks_a_signal_raises(number):
+def test_signal_outside_of_blocks_raises(number):
     raise_on_signals()
     with pytest.raises(Interrupted) as caught:
         send(number)
@@ -50,7 +50,7 @@ def test_outside_of_blocks_a_signal_raises(number):
     assert not isinstance(caught.value, Exception), "a broad except would swallow it"
 
 
-def test_a_thread_that_may_not_handle_signals_does_without():
+def test_block_in_another_thread_handles_no_signals():
     found = []
 
     def work():
@@ -63,7 +63,9 @@ def test_a_thread_that_may_not_handle_signals_does_without():
     assert found == [0]
 
 
-def test_a_process_that_lets_the_first_speak_says_nothing_when_the_launcher_stops_it(monkeypatch, capsys, tmp_path):
+def test_process_that_leaves_the_error_to_the_first_prints_nothing_when_the_launcher_stops_it(
+    monkeypatch, capsys, tmp_path
+):
     monkeypatch.setenv("RANK", "1")
     waits = []
 

@@ -11,12 +11,12 @@ from vqgen.errors import CheckpointError
 from vqgen.storage.folder_lock import locked_folder
 
 
-def test_held_folder_is_refused_to_another(tmp_path):
+def test_locked_folder_is_refused_to_another_process(tmp_path):
     with FileLock(tmp_path / ".lock"), pytest.raises(CheckpointError, match=r"another process .* --run-name"):
         locked_folder(tmp_path).__enter__()
 
 
-def test_folder_is_free_after_the_block(tmp_path):
+def test_lock_ends_with_the_block(tmp_path):
     (tmp_path / "kept").touch()
     for _ in range(2):
         with locked_folder(tmp_path):

@@ -1,0 +1,78 @@
+import socket
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from process_group import run_processes
+
+from vqgen.errors import ConfigError
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.processes import make_accelerator
+
+LAUNCHER = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Sets the variables of a launcher, and no others."""
+
+    def launch(**variables: str) -> None:
+        for name in (*LAUNCHER, "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return launch
+
+
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-2", "1.5", ""])
+def test_wrong_number_of_processes_is_refused(launched, text):
+    launched(**LAUNCHER, WORLD_SIZE=text)
+    with pytest.raises(ConfigError, match=rf"WORLD_SIZE: should be a number of .* found '{text}'; start on CPUs with"):
+        make_accelerator(Compute.resolve("cpu"))
+
+
+@pytest.mark.parametrize("missing", [("RANK",), ("MASTER_ADDR", "MASTER_PORT"), tuple(LAUNCHER)])
+def test_incomplete_variables_are_refused_by_name(launched, missing):
+    launched(**{name: value for name, value in LAUNCHER.items() if name not in missing}, WORLD_SIZE="2")
+    match = rf"WORLD_SIZE: promises 2 processes, but {', '.join(missing)} is not set, .*; unset WORLD_SIZE"
+    with pytest.raises(ConfigError, match=match):
+        make_accelerator(Compute.resolve("cpu"))
+
+
+@pytest.mark.parametrize("port", ["free", "none"])
+def test_processes_that_never_meet_are_refused(launched, monkeypatch, port):
+    launched(**LAUNCHER | {"MASTER_PORT": free_port() if port == "free" else port}, WORLD_SIZE="2")
+    monkeypatch.setattr("vqgen.runtime.processes._MEETING_SECONDS", 0.3)
+    with pytest.raises(ConfigError, match=r"promises 2 processes, but they did not meet at 127\.0\.0\.1:"):
+        make_accelerator(Compute.resolve("cpu"))
+
+
+def test_fewer_joined_than_promised_processes_are_refused(launched, monkeypatch):
+    launched(**LAUNCHER, WORLD_SIZE="2", TORCHELASTIC_RUN_ID="run")
+    monkeypatch.setattr("vqgen.runtime.processes.Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    with pytest.raises(ConfigError, match="the launcher promised 2 processes, found 1 joined"):
+        make_accelerator(Compute.resolve("cpu"))
+
+
+def test_missing_tracker_is_refused_with_a_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ConfigError, match="tracker: tensorboard is not installed; `pip install"):
+        make_accelerator(Compute.resolve("cpu"), tracker="tensorboard")
+
+
+def join():
+    accelerator = make_accelerator(Compute(torch.device("cpu"), "bfloat16"))
+    return accelerator.process_index, accelerator.num_processes, accelerator.mixed_precision
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_joined_processes_have_their_ranks_and_the_precision(count):
+    assert run_processes(count, join) == [(rank, count, "bf16") for rank in range(count)]
