@@ -129,6 +129,9 @@ class VQVAE(nn.Module):
     def decode(self, codes: Codes) -> Float[Tensor, "b c H W"]:
         """Turns codes into images with pixels in [-1, 1], clamped.
 
+        Args:
+            codes: Codes of this model, of images of any size.
+
         Raises:
             ValueError: The levels are not this model's, or the grids do not fit each other.
         """
@@ -159,7 +162,7 @@ class VQVAE(nn.Module):
         Args:
             seed: The same in all processes.
         """
-        # With one seed for all, the levels would choose the same places of a batch for their restarts.
+        # With one seed for all levels, their starts and restarts would draw the same numbers.
         for index in range(len(self.levels)):
             self._quantizer(index).step_seed = seed + index
 
@@ -223,7 +226,7 @@ def check_codes(codes: Codes, config: VQVAEConfig) -> None:
     if misfit := _misfit(codes, config):
         raise DataError(f"codes: {misfit}")
     if not len(codes):
-        raise DataError("codes: should be those of at least one image, found none")
+        raise DataError("codes: should belong to at least one image, found none")
     for level, grid in codes.grids.items():
         if grid.dtype != torch.int64:
             raise DataError(f"codes: {level} should be int64, found {str(grid.dtype).removeprefix('torch.')}")

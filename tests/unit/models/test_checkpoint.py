@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,21 @@ def test_damaged_configuration_is_refused(tmp_path, vqvae, changes, match):
     save_model(vqvae, tmp_path / "a")
     edit_json(tmp_path / "a" / "config.json", **changes)
     with pytest.raises(CheckpointError, match=match):
+        load_model(tmp_path / "a", VQVAE)
+
+
+def test_model_files_have_the_usual_rights(tmp_path, vqvae):
+    (tmp_path / "usual").write_text("")
+    save_model(vqvae, tmp_path / "a")
+    paths = [tmp_path / "usual", tmp_path / "a" / "config.json", tmp_path / "a" / "model.safetensors"]
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in paths}) == 1
+
+
+def test_folder_in_place_of_the_weights_is_refused(tmp_path, vqvae):
+    save_model(vqvae, tmp_path / "a")
+    (tmp_path / "a" / "model.safetensors").unlink()
+    (tmp_path / "a" / "model.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match=r"a/model\.safetensors: is damaged or cut short"):
         load_model(tmp_path / "a", VQVAE)
 
 

@@ -184,7 +184,7 @@ def test_codes_of_other_levels_or_grids_are_refused(make, codes, message):
 @pytest.mark.parametrize(
     ("codes", "message"),
     [
-        (codes_of(top=(0, 2, 2), bottom=(0, 4, 4)), "codes: should be those of at least one image, found none"),
+        (codes_of(top=(0, 2, 2), bottom=(0, 4, 4)), "codes: should belong to at least one image, found none"),
         (codes_of(dtype=torch.uint8), "codes: top should be int64, found uint8"),
         (codes_of(fill=16), r"codes: top should be in \[0, 16\), found 16 to 16"),
         (codes_of(fill=-1), r"codes: top should be in \[0, 16\), found -1 to -1"),

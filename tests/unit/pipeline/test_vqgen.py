@@ -369,7 +369,7 @@ def test_no_picture_is_refused(pipe):
         (codes_of(dtype=torch.uint8), "top should be int64, found uint8"),
         (codes_of(fill=16), r"top should be in \[0, 16\), found 16 to 16"),
         (codes_of(fill=-1), r"top should be in \[0, 16\), found -1 to -1"),
-        (codes_of(b=0), "those of at least one image, found none"),
+        (codes_of(b=0), "belong to at least one image, found none"),
     ],
 )
 def test_codes_that_do_not_fit_are_refused(pipe, codes, match):

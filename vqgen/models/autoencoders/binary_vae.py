@@ -49,7 +49,7 @@ class BernoulliPosterior:
         noisy = self.logits + u.log() - torch.log1p(-u)
         bits = (noisy > 0).to(noisy.dtype)
         if self.gumbel_temperature is None:
-            # Biased, but with little variance: the gradient does not depend on the draw.
+            # Biased, but with little variance: the factor p (1 - p) does not depend on the draw.
             return straight_through(bits, self.logits.sigmoid())
         # Low temperatures bring the relaxed bits nearer to the bits: less bias, and more variance.
         return straight_through(bits, (noisy / self.gumbel_temperature).sigmoid())
