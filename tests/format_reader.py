@@ -1,6 +1,6 @@
 """A reader of `.vqg` and `.vqga` files written from FORMAT.md alone, in Python's integers and without the package.
 
-It reads the coders `packed` and `static`; what comes between, header, description, index, does not depend on the coder.
+It reads the coders `packed` and `static`. Header, description and index do not depend on the coder.
 """
 
 import struct
@@ -13,7 +13,7 @@ Tables = list[list[int]]
 
 @dataclass
 class Found:
-    """An image as a file tells it; `grids` are flat, coarse to fine."""
+    """An image as a file contains it; `grids` are flat, coarse to fine."""
 
     width: int
     height: int
@@ -25,19 +25,28 @@ class Found:
 
 
 def naive_decode(data: bytes, tables: Tables) -> list[int]:
-    """The range decoder of FORMAT.md; a table for each code."""
+    """Runs the range decoder of FORMAT.md, with a table for each code."""
     words = [int.from_bytes(data[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(data), 4)] + [0] * 3
-    low, width, point, position, codes = 0, 2**64 - 1, (words[0] << 32) | words[1], 2, []
+    low, width = 0, 2**64 - 1
+    point = (words[0] << 32) | words[1]
+    position = 2
+    codes = []
     for table in tables:
         scale = width >> 24
-        quantile, begin, code = ((point - low) % 2**64) // scale, 0, 0
+        quantile = ((point - low) % 2**64) // scale
+        begin = code = 0
         while begin + table[code] <= quantile:
-            begin, code = begin + table[code], code + 1
+            begin += table[code]
+            code += 1
         codes.append(code)
-        low, width = (low + scale * begin) % 2**64, scale * table[code]
+        low = (low + scale * begin) % 2**64
+        width = scale * table[code]
         if width < 2**32:
             word = words[position] if position < len(words) else 0
-            low, width, point, position = (low << 32) % 2**64, width << 32, ((point << 32) | word) % 2**64, position + 1
+            low = (low << 32) % 2**64
+            width <<= 32
+            point = ((point << 32) | word) % 2**64
+            position += 1
     return codes
 
 
@@ -46,7 +55,8 @@ def read_image(data: bytes, size: int, tables: Tables) -> Found:
     assert data[:5] == bytes.fromhex("8956514701")
     flags = data[5]
     width, height, _, _, _, _, label, crc = struct.unpack_from("<HH8s8sBBHI", data, 6)
-    at, levels = 34, []
+    at = 34
+    levels = []
     for _ in range(flags & 3):
         levels.append(struct.unpack_from("<BHHI", data, at))
         at += 9
@@ -71,7 +81,9 @@ def read_archive(data: bytes, size: int, tables: Tables, downsample: tuple[int, 
     """Reads a `.vqga` file."""
     assert data[:5] == bytes.fromhex("8956514101")
     assert struct.unpack_from("<I", data, 24) == (zlib.crc32(data[:24]),)
-    at, images, index = 28, list[Found](), list[int]()
+    at = 28
+    images: list[Found] = []
+    index: list[int] = []
     while True:
         length, begin = _varint(data, at)
         if length == 0:
@@ -82,11 +94,11 @@ def read_archive(data: bytes, size: int, tables: Tables, downsample: tuple[int, 
         at = begin + length
     end = begin
     count, end = _varint(data, end)
-    told = []
+    listed = []
     for _ in range(2 * count):
         number, end = _varint(data, end)
-        told.append(number)
-    assert told == index
+        listed.append(number)
+    assert listed == index
     assert data[end:] == struct.pack("<II", end - begin, zlib.crc32(data[begin:end])) + b"VQAE"
     return images
 
@@ -95,13 +107,14 @@ def _read_block(data: bytes, size: int, tables: Tables, downsample: tuple[int, .
     count, at = _varint(data, 0)
     flags = data[at]
     runs, at = _varint(data, at + 1)
-    images, clear = list[Found](), list[bool]()
+    images: list[Found] = []
+    with_alpha: list[bool] = []
     for _ in range(runs):
         number, at = _varint(data, at)
         width, at = _varint(data, at)
         height, at = _varint(data, at)
         images += [Found(width, height, bool(data[at] & 1), None, [], None) for _ in range(number)]
-        clear += [bool(data[at] & 2)] * number
+        with_alpha += [bool(data[at] & 2)] * number
         at += 1
     if flags & 2:
         length = -(-count * num_labels.bit_length() // 8)
@@ -114,15 +127,17 @@ def _read_block(data: bytes, size: int, tables: Tables, downsample: tuple[int, .
             image.name = name
         at += length
     crc = zlib.crc32(data[:at])
-    levels, planes = [], []
+    levels = []
+    planes = []
     for _ in tables:
         coder = data[at]
         length, at = _varint(data, at + 1)
         levels.append((coder, length))
-    for has_alpha in clear:
+    for has_alpha in with_alpha:
         length, at = _varint(data, at) if has_alpha else (None, at)
         planes.append(length)
-    (expected,), at = struct.unpack_from("<I", data, at), at + 4
+    (expected,) = struct.unpack_from("<I", data, at)
+    at += 4
     for (coder, length), table, factor in zip(levels, tables, downsample, strict=True):
         counts = [_grid_size(image, downsample[0], factor) for image in images]
         codes = _codes(coder, data[at : at + length], sum(counts), size, table)
@@ -145,7 +160,8 @@ def _codes(coder: int, segment: bytes, count: int, size: int, table: list[int]) 
 
 
 def _unpack(data: bytes, count: int, size: int) -> list[int]:
-    bits, number = (size - 1).bit_length(), int.from_bytes(data, "big")
+    bits = (size - 1).bit_length()
+    number = int.from_bytes(data, "big")
     assert len(data) == -(-count * bits // 8)
     return [(number >> (8 * len(data) - bits * (i + 1))) % 2**bits for i in range(count)]
 
@@ -171,5 +187,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     number = shift = 0
     while data[at] & 0x80:
         number |= (data[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        at += 1
+        shift += 7
     return number | data[at] << shift, at + 1

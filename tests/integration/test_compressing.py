@@ -1,7 +1,8 @@
-"""compress, decompress, inspect and evaluate-codec, and what they refuse."""
+"""The commands compress, decompress, inspect and evaluate-codec, and their refusals."""
 
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -23,7 +24,7 @@ def compressed(vqgen, trained, pictures, tmp_path):
     return tmp_path / "small"
 
 
-def test_there_and_back_under_the_same_names(vqgen, trained, pictures, compressed, tmp_path):
+def test_images_come_back_under_the_same_names(vqgen, trained, pictures, compressed, tmp_path):
     assert {path.relative_to(compressed).as_posix() for path in compressed.rglob("*.*")} == {f"{n}.vqg" for n in NAMES}
     finished = vqgen("decompress", trained, compressed, "-o", tmp_path / "back")
     assert finished.code == 0, finished.err
@@ -36,15 +37,26 @@ def test_there_and_back_under_the_same_names(vqgen, trained, pictures, compresse
         assert (pixels(tmp_path / "back" / f"{name}.png") == np.asarray(expected)).all()
 
 
-def test_one_warning_for_colours_and_a_summary(vqgen, trained, pictures, tmp_path):
+def test_summary_follows_one_warning_for_colours(vqgen, trained, pictures, tmp_path):
     finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small", "--label", "auto", "--quiet")
-    assert finished.err == "vqgen: warning: pictures with colours are coded as grey: the model knows grey images only\n"
-    for part in ("5 images", "bpp", "times smaller than the source files", "PSNR", "coders"):
+    assert (
+        finished.err == "vqgen: warning: pictures with colours are coded as grey: the model supports grey images only\n"
+    )
+    for part in ("5 images", "bpp", "times smaller than the source files", "coders"):
         assert part in finished.out
+    assert "PSNR" not in finished.out
+
+
+def test_report_adds_the_psnr_and_changes_no_file(vqgen, trained, pictures, compressed, tmp_path):
+    finished = vqgen("compress", trained, pictures, "-o", tmp_path / "again", "--report")
+    assert finished.code == 0, finished.err
+    assert re.search(r"5 images .* bpp, .* source files, PSNR \d+\.\d\d dB; coders of the levels: ", finished.out)
+    for name in NAMES:
+        assert (tmp_path / "again" / f"{name}.vqg").read_bytes() == (compressed / f"{name}.vqg").read_bytes()
 
 
 @pytest.mark.parametrize("coder", ["packed", "static", "prior", "auto"])
-def test_an_archive_holds_the_same(vqgen, trained, pictures, compressed, tmp_path, coder):
+def test_archive_holds_the_same_images_as_files(vqgen, trained, pictures, compressed, tmp_path, coder):
     finished = vqgen("compress", trained, pictures, "-o", tmp_path / "one", "--archive", "--coder", coder)
     assert finished.code == 0, finished.err
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["images.vqga"]
@@ -55,7 +67,7 @@ def test_an_archive_holds_the_same(vqgen, trained, pictures, compressed, tmp_pat
         assert (one == other).all()
 
 
-def test_inspect_tells_what_a_file_holds(vqgen, trained, compressed, pictures, tmp_path):
+def test_inspect_prints_the_contents_of_files_and_archives(vqgen, trained, compressed, pictures, tmp_path):
     alone = vqgen("inspect", compressed / "a" / "b" / "wide.png.vqg")
     assert alone.code == 0
     for part in ("40 x 24 grey, no label", "header 56 bytes", "3 x 5 codes", "bpp"):
@@ -66,14 +78,16 @@ def test_inspect_tells_what_a_file_holds(vqgen, trained, compressed, pictures, t
     assert vqgen("compress", trained, pictures, "-o", archive, "--archive").code == 0
     assert "archive of 5 images in 1 blocks" in vqgen("inspect", archive).out
     full = vqgen("inspect", archive, "--checkpoint", trained).out
-    assert full.count("; ideal ") == 2
-    assert full.count(" in 1 blocks, ") == 3
     assert "bpp of the whole file" in full
+    table = [line.split() for line in full.splitlines()[-3:]]
+    assert " ".join(table[0]) == "level coders bytes bpp ideal bytes ideal bpp"
+    assert [line[0] for line in table[1:]] == ["top", "bottom"]
+    assert all(line[2:5] == ["in", "1", "blocks"] and len(line) == 9 for line in table[1:])
     assert vqgen("compress", trained, pictures / "x.jpg", "-o", tmp_path / "seven", "--label", "7").code == 0
     assert "label 7 (7)" in vqgen("inspect", tmp_path / "seven" / "x.jpg.vqg", "--checkpoint", trained).out
 
 
-def test_transparency_is_kept_where_it_is_asked_for(vqgen, trained, tmp_path):
+def test_transparency_is_kept_on_request(vqgen, trained, tmp_path):
     rgba = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8))
     rgba.save(tmp_path / "t.png")
     for alpha, mode in (("keep", "LA"), ("drop", "L")):
@@ -99,10 +113,10 @@ def test_evaluate_codec_measures_beside_other_formats(vqgen, trained, pictures, 
     assert pixels(tmp_path / "e.png").shape[2] == 4
 
 
-# What is refused
+# Refusals
 
 
-def test_damaged_files_are_named_and_the_others_go_on(vqgen, trained, compressed, tmp_path):
+def test_damaged_files_are_named_and_sound_files_decoded(vqgen, trained, compressed, tmp_path):
     data = bytearray((compressed / "x.jpg.vqg").read_bytes())
     (compressed / "cut.vqg").write_bytes(data[:-2])
     data[-5] ^= 0xFF
@@ -113,7 +127,7 @@ def test_damaged_files_are_named_and_the_others_go_on(vqgen, trained, compressed
     assert len(list((tmp_path / "back").rglob("*.png"))) == 5
 
 
-def test_of_very_many_damaged_files_some_are_named(vqgen, trained, tmp_path):
+def test_only_some_of_very_many_damaged_files_are_named(vqgen, trained, tmp_path):
     for number in range(30):
         (tmp_path / f"{number:02d}.vqg").write_bytes(b"junk")
     finished = vqgen("decompress", trained, tmp_path, "-o", tmp_path / "back")
@@ -123,10 +137,10 @@ def test_of_very_many_damaged_files_some_are_named(vqgen, trained, tmp_path):
     assert lines[20:] == ["vqgen: and 10 more like these", f"vqgen: {tmp_path}: no image could be decoded"]
 
 
-def test_files_that_cannot_be_read_are_named_and_the_others_go_on(vqgen, trained, compressed, tmp_path):
+def test_unreadable_files_are_named_and_readable_files_decoded(vqgen, trained, compressed, tmp_path):
     (compressed / "folder.vqg").mkdir()
     (compressed / "gone.vqg").symlink_to(tmp_path / "nowhere")
-    (compressed / ".x.123.tmp.vqg").write_bytes(b"what a killed process left")
+    (compressed / ".x.123.tmp.vqg").write_bytes(b"left by a killed process")
     (compressed / "x.jpg.vqg").rename(compressed / "x.jpg.VQG")
     finished = vqgen("decompress", trained, compressed, "-o", tmp_path / "back")
     assert finished.code == 1
@@ -136,7 +150,7 @@ def test_files_that_cannot_be_read_are_named_and_the_others_go_on(vqgen, trained
     assert (tmp_path / "back" / "x.jpg.png").is_file()
 
 
-def test_a_picture_that_is_too_large_is_named_and_left_out(vqgen, trained, pictures, tmp_path):
+def test_picture_that_is_too_large_is_named_and_left_out(vqgen, trained, pictures, tmp_path):
     Image.new("L", (70_000, 1)).save(pictures / "b.png")
     finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small")
     assert finished.code == 1
@@ -146,7 +160,7 @@ def test_a_picture_that_is_too_large_is_named_and_left_out(vqgen, trained, pictu
     assert_refused(finished, "b.png: an image should have at most", "none of the 1 images could be measured")
 
 
-def test_a_link_to_a_picture_that_is_gone_is_left_out(vqgen, trained, pictures, tmp_path):
+def test_broken_link_to_a_picture_is_left_out(vqgen, trained, pictures, tmp_path):
     (pictures / "gone.png").symlink_to(tmp_path / "nowhere")
     finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small")
     assert finished.code == 1
@@ -155,7 +169,7 @@ def test_a_link_to_a_picture_that_is_gone_is_left_out(vqgen, trained, pictures, 
 
 
 @pytest.mark.parametrize("beside_another", [False, True])
-def test_of_a_damaged_archive_the_sound_blocks_come_back(vqgen, trained, tmp_path, monkeypatch, beside_another):
+def test_blocks_before_the_damage_of_an_archive_come_back(vqgen, trained, tmp_path, monkeypatch, beside_another):
     monkeypatch.setattr("vqgen.codec.archive_writer._IMAGES_PER_BLOCK", 4)
     for number in range(9):
         save_picture(tmp_path / "in" / f"{number}.png", number)
@@ -179,7 +193,7 @@ def test_of_a_damaged_archive_the_sound_blocks_come_back(vqgen, trained, tmp_pat
     assert len(list((tmp_path / "back").iterdir())) == 4 + beside_another
 
 
-def test_an_archive_whose_names_lead_elsewhere_writes_nothing_there(vqgen, trained, pictures, tmp_path):
+def test_archive_with_names_that_lead_elsewhere_writes_nothing_there(vqgen, trained, pictures, tmp_path):
     codec = VQGenPipeline.from_pretrained(trained, device="cpu").codec
     for name in ("../evil", "/evil", "a/../../evil"):
         with (tmp_path / "evil.vqga").open("wb") as file:
@@ -191,7 +205,7 @@ def test_an_archive_whose_names_lead_elsewhere_writes_nothing_there(vqgen, train
         assert not list(tmp_path.rglob("evil.png"))
 
 
-def test_an_archive_of_no_images(vqgen, trained, tmp_path):
+def test_archive_without_images_is_refused_by_decompress(vqgen, trained, tmp_path):
     with (tmp_path / "none.vqga").open("wb") as file:
         ArchiveWriter(file, VQGenPipeline.from_pretrained(trained, device="cpu").codec).finish()
     assert "archive of 0 images" in vqgen("inspect", tmp_path / "none.vqga", "--checkpoint", trained).out
@@ -199,28 +213,28 @@ def test_an_archive_of_no_images(vqgen, trained, tmp_path):
     assert_refused(finished, "none.vqga: the archive has no images")
 
 
-def test_one_file_that_cannot_be_decoded(vqgen, trained, compressed, pictures, tmp_path):
+def test_single_file_that_cannot_be_decoded_is_refused(vqgen, trained, compressed, pictures, tmp_path):
     def refused(path, *parts):
         assert_refused(vqgen("decompress", trained, path, "-o", tmp_path / "back"), path.name, *parts)
         assert not (tmp_path / "back").exists()
 
-    refused(pictures / "grey.png", "this is no compressed image", "PNG")
+    refused(pictures / "grey.png", "this is not a compressed image", "PNG")
     data = (compressed / "x.jpg.vqg").read_bytes()
     for name, damaged, part in (
         ("new.vqg", data[:4] + b"\x02" + data[5:], "should be version 1, found 2; update vqgen"),
         ("cut.vqg", data[:30], "cut short"),
         ("flip.vqg", data[:8] + b"\x07" + data[9:], "CRC-32"),
-        ("empty.vqg", b"", "no compressed image"),
+        ("empty.vqg", b"", "not a compressed image"),
     ):
         (tmp_path / name).write_bytes(damaged)
         refused(tmp_path / name, part)
         assert_refused(vqgen("inspect", tmp_path / name), name, part)
     refused_archive = tmp_path / "x.vqga"
     refused_archive.write_bytes(data)
-    refused(refused_archive, "no archive of vqgen")
+    refused(refused_archive, "not an archive of vqgen")
 
 
-def test_a_file_of_a_prior_that_is_missing_says_which_it_needs(vqgen, trained, pictures, tmp_path):
+def test_file_of_a_missing_prior_is_refused_with_its_level(vqgen, trained, pictures, tmp_path):
     assert vqgen("compress", trained, pictures / "x.jpg", "-o", tmp_path / "small", "--coder", "prior").code == 0
     shutil.copytree(trained / "pipeline", tmp_path / "bare")
     for level in ("top", "bottom"):
@@ -234,7 +248,7 @@ def test_a_file_of_a_prior_that_is_missing_says_which_it_needs(vqgen, trained, p
     assert vqgen("compress", tmp_path / "bare", pictures, "-o", tmp_path / "yes").code == 0
 
 
-def test_a_pipeline_without_frequencies_still_works(vqgen, trained, pictures, tmp_path):
+def test_pipeline_without_frequencies_still_compresses(vqgen, trained, pictures, tmp_path):
     assert (trained / "pipeline" / "frequencies.safetensors").is_file()
     shutil.copytree(trained / "pipeline", tmp_path / "old")
     (tmp_path / "old" / "frequencies.safetensors").unlink()
@@ -271,7 +285,7 @@ def test_outputs_that_exist_are_kept_unless_overwritten(vqgen, trained, pictures
         (("compress", "CHECKPOINT", "PICTURES", "-o", "FILE"), "-o: should be a folder, and "),
         (("compress", "CHECKPOINT", "PICTURES", "-o", "FILE", "--archive"), "-o: should be a folder, and "),
         (("decompress", "CHECKPOINT", "PICTURES/grey.png", "-o", "FILE"), "-o: should be a folder, and "),
-        (("decompress", "CHECKPOINT", "PICTURES/grey.png", "-o", "OUT"), "this is no compressed image"),
+        (("decompress", "CHECKPOINT", "PICTURES/grey.png", "-o", "OUT"), "this is not a compressed image"),
         (("evaluate-codec", "CHECKPOINT", "EMPTY"), "there is no image"),
         (("evaluate-codec", "CHECKPOINT", "GONE"), "there is no such file or folder"),
         (("evaluate-codec", "CHECKPOINT", "PICTURES", "--images", "0"), "--images: should be at least 1, found 0"),
@@ -294,7 +308,7 @@ def test_wrong_words_leave_nothing_behind(vqgen, trained, pictures, tmp_path, wo
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_an_unreadable_picture_is_left_out(vqgen, trained, pictures, tmp_path):
+def test_unreadable_picture_is_left_out(vqgen, trained, pictures, tmp_path):
     (pictures / "broken.png").write_bytes(b"no picture")
     finished = vqgen("compress", trained, pictures, "-o", tmp_path / "small")
     assert finished.code == 1

@@ -16,7 +16,7 @@ KODAK = CHECKOUT / "data" / "kodak"
 @pytest.mark.slow
 @pytest.mark.skipif(not KODAK.is_dir(), reason="needs the Kodak images in data/kodak")
 @pytest.mark.parametrize("coder", ["packed", "static", "prior"])
-def test_all_codes_come_back(coder):
+def test_codes_of_photographs_come_back(coder):
     pipe = VQGenPipeline.from_pretrained(CHECKOUT / "checkpoints" / "pretrained" / "digits", device="cpu")
     paths = find_images(KODAK)
     assert len(paths) == 12

@@ -1,8 +1,8 @@
-"""What stands around the blocks of an archive, `.vqga`: its header before them, its index and footer behind.
+"""The frame around the blocks of an archive, `.vqga`: the header before them, the index and the footer after them.
 
     header | block | block | ... | 0 | index | footer
 
-`FORMAT.md` describes it byte by byte. None of it needs the models.
+`FORMAT.md` describes it byte by byte. Nothing here needs the models.
 """
 
 import io
@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from vqgen.codec.block import read_varint, write_varint
-from vqgen.codec.header import Coder, ComputeType, check_magic, check_seal, seal
+from vqgen.codec.framing import check_magic, check_seal, seal
+from vqgen.codec.header import Coder, ComputeType
+from vqgen.codec.varints import read_varint, write_varint
 from vqgen.errors import BitstreamError
 
 MAGIC = b"\x89VQA"
 VERSION = 1
+
 MAX_BLOCK_BYTES = 1 << 28
 """Bytes of a block, at most."""
 
@@ -28,14 +30,20 @@ _HEADER = struct.Struct("<4sBB8s8sBB")
 _FOOTER = struct.Struct("<II4s")
 _END = b"VQAE"
 
+# Bits of the flags, above the two that count the levels.
+_STATIC = 4
+_PRIOR = 8
+
+_READ_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """What the index says of a block.
+    """The entry of a block in the index.
 
     Attributes:
-        length: Its bytes, with the varint of its length before it.
-        images: Its images.
+        length: Bytes of the block, with the varint of its length before it.
+        images: Number of its images.
     """
 
     length: int
@@ -44,14 +52,14 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class ArchiveHeader:
-    """What an archive says before its blocks.
+    """The part of an archive before its blocks.
 
     Attributes:
         num_levels: Levels of the VQ-VAE.
         coders: Coders whose models its blocks may need.
         vqvae: First 8 bytes of the VQ-VAE's SHA-256.
         models: Fingerprint of the models that the coders use.
-        batch_size: Tiles that the priors are run with at once; 0 without priors.
+        batch_size: Tiles that the priors evaluate at a time; 0 without priors.
     """
 
     num_levels: int
@@ -61,8 +69,8 @@ class ArchiveHeader:
     batch_size: int
 
     def pack(self) -> bytes:
-        """The header's bytes."""
-        flags = self.num_levels | (Coder.STATIC in self.coders) * 4 | (Coder.PRIOR in self.coders) * 8
+        """Writes the header as bytes, with its CRC-32."""
+        flags = self.num_levels | (Coder.STATIC in self.coders) * _STATIC | (Coder.PRIOR in self.coders) * _PRIOR
         compute_type = ComputeType.FLOAT64 if Coder.PRIOR in self.coders else ComputeType.NONE
         return seal(_HEADER.pack(MAGIC, VERSION, flags, self.vqvae, self.models, self.batch_size, compute_type))
 
@@ -71,16 +79,21 @@ class ArchiveHeader:
         """Reads a header.
 
         Raises:
-            BitstreamError: It is none, or of another version, damaged, cut, or not known here.
+            BitstreamError: The file is of another kind or version, is damaged or cut short, or has unknown flags.
         """
-        check_magic(data, MAGIC, VERSION, "archive of vqgen (.vqga)")
+        check_magic(data, MAGIC, VERSION, "an archive of vqgen (.vqga)")
         check_seal(data, _HEADER.size)
         _, _, flags, vqvae, models, batch_size, compute_type = _HEADER.unpack_from(data)
-        coders = {Coder.PACKED} | ({Coder.STATIC} if flags & 4 else set()) | ({Coder.PRIOR} if flags & 8 else set())
-        by_prior = Coder.PRIOR in coders
-        known = flags >> 4 == 0 and flags & 3 and by_prior == (batch_size > 0)
-        if not known or compute_type != (ComputeType.FLOAT64 if by_prior else ComputeType.NONE):
-            raise BitstreamError("the archive's header says what this version does not know")
+        by_prior = bool(flags & _PRIOR)
+        coders = (
+            {Coder.PACKED} | ({Coder.STATIC} if flags & _STATIC else set()) | ({Coder.PRIOR} if by_prior else set())
+        )
+        supported = flags >> 4 == 0 and flags & 3 and by_prior == (batch_size > 0)
+        if not supported or compute_type != (ComputeType.FLOAT64 if by_prior else ComputeType.NONE):
+            raise BitstreamError(
+                "the archive's header should have flags and a compute shape that this version supports, found flags "
+                f"{flags:#04x}, {batch_size} tiles, dtype {compute_type}"
+            )
         return ArchiveHeader(flags & 3, frozenset(coders), vqvae, models, batch_size)
 
 
@@ -88,7 +101,7 @@ HEADER_BYTES = _HEADER.size + 4
 
 
 def read_blocks(file: BinaryIO) -> Iterator[bytes]:
-    """The blocks of an archive from where the file stands, up to the 0 that ends them.
+    """Yields the blocks of an archive from the position of the file to the 0 that ends the blocks.
 
     Raises:
         BitstreamError: The file is cut short, or a block is too large.
@@ -96,8 +109,9 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes]:
     while size := _read_size(file):
         if size > MAX_BLOCK_BYTES:
             raise BitstreamError(f"a block should have at most {MAX_BLOCK_BYTES} bytes, found {size}")
+        # Part by part, so that memory grows with the bytes that the file has and not with the size that it claims.
         data = io.BytesIO()
-        while data.tell() < size and (part := file.read(min(size - data.tell(), 1 << 20))):  # as large as the file is
+        while data.tell() < size and (part := file.read(min(size - data.tell(), _READ_BYTES))):
             data.write(part)
         if data.tell() < size:
             raise BitstreamError(f"the archive is cut short: a block should have {size} bytes, found {data.tell()}")
@@ -105,14 +119,15 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def write_index(entries: Sequence[IndexEntry]) -> bytes:
-    """The 0 that ends the blocks, the index and the footer."""
+    """Writes the 0 that ends the blocks, the index and the footer."""
     numbers = [len(entries), *(number for entry in entries for number in (entry.length, entry.images))]
     index = b"".join(map(write_varint, numbers))
+    # The footer has a fixed length, so a reader finds the index from the end; a writer needs no seeking.
     return write_varint(0) + index + _FOOTER.pack(len(index), zlib.crc32(index), _END)
 
 
 def read_index(file: BinaryIO) -> list[IndexEntry]:
-    """Bytes and images of each block, from the end of the archive.
+    """Reads the index from the end of an archive, without its blocks.
 
     Raises:
         BitstreamError: The index is damaged, or the file is cut short.
@@ -125,16 +140,20 @@ def read_index(file: BinaryIO) -> list[IndexEntry]:
         raise BitstreamError(f"the index should fit into the archive, found {size} bytes of {end}")
     file.seek(begin)
     entries = parse_index(file.read())
+    # The blocks and the 0 behind them must fill the file up to the index; otherwise their offsets would be wrong.
     if HEADER_BYTES + sum(entry.length for entry in entries) + 1 != begin:
-        raise BitstreamError("the index does not fit the archive's blocks")
+        raise BitstreamError("the lengths in the index should fill the archive, and do not; the file is damaged")
     return entries
 
 
 def parse_index(tail: bytes) -> list[IndexEntry]:
-    """Bytes and images of each block, from all that follows the 0 after the last one.
+    """Reads the index and the footer.
+
+    Args:
+        tail: All bytes after the 0 that ends the blocks.
 
     Raises:
-        BitstreamError: The index is damaged, or cut short.
+        BitstreamError: The index is damaged or cut short.
     """
     size, crc = _parse_footer(tail[-_FOOTER.size :])
     index = tail[: -_FOOTER.size]
@@ -142,17 +161,18 @@ def parse_index(tail: bytes) -> list[IndexEntry]:
         raise BitstreamError("the index is damaged: its length or its CRC-32 is wrong")
     count, at = read_varint(index, 0)
     entries = []
+    # An entry takes at least two bytes, so a claimed count beyond the size ends the loop early.
     for _ in range(min(count, size)):
         length, at = read_varint(index, at)
         images, at = read_varint(index, at)
         entries.append(IndexEntry(length, images))
     if len(entries) != count or at != size:
-        raise BitstreamError("the index is longer or shorter than it says")
+        raise BitstreamError(f"the index should have {count} blocks in {size} bytes, found another number")
     return entries
 
 
 def _parse_footer(footer: bytes) -> tuple[int, int]:
-    """Bytes of the index, and its CRC-32."""
+    """Returns the bytes of the index and its CRC-32."""
     if len(footer) < _FOOTER.size or not footer.endswith(_END):
         raise BitstreamError("the archive is cut short: it has no index at its end")
     size, crc, _ = _FOOTER.unpack(footer)
@@ -160,7 +180,7 @@ def _parse_footer(footer: bytes) -> tuple[int, int]:
 
 
 def _read_size(file: BinaryIO) -> int:
-    """The varint at which the file stands."""
+    """Reads the varint at the position of the file, byte by byte, as a stream cannot go back."""
     data = b""
     while part := file.read(1):
         data += part

@@ -1,7 +1,8 @@
-"""Reads archives, `.vqga`: from begin to end, block by block, or any image by way of the index."""
+"""Reads archives, `.vqga`: block by block from beginning to end, or any image by way of the index."""
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO
 
 from vqgen.codec.archive_layout import (
@@ -13,72 +14,80 @@ from vqgen.codec.archive_layout import (
     read_blocks,
     read_index,
 )
-from vqgen.codec.block import read_block, write_varint
+from vqgen.codec.block import read_block
 from vqgen.codec.codec import Codec
+from vqgen.codec.compatibility import check_models, check_shape
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.segments import CodedStream, Segment, decode_streams
+from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError
 
 
 class ArchiveReader:
-    """Reads an archive: from begin to end, or any of its images.
+    """Reads an archive: all images from beginning to end, or any one of them.
 
     Args:
-        file: The archive, in binary; access to single images needs to seek in it.
-        codec: The models.
+        file: The archive, in binary; single images need a file that can seek.
+        codec: The codec with the models of the archive.
+
+    Attributes:
+        codec: The codec.
+        header: The header of the archive.
 
     Raises:
-        BitstreamError: This is no archive, or another pipeline made it.
+        BitstreamError: This is not an archive, or another pipeline made it.
     """
 
     def __init__(self, file: BinaryIO, codec: Codec) -> None:
-        self.codec, self._file = codec, file
-        self.header = ArchiveHeader.parse(file.read(HEADER_BYTES))
-        header = self.header
-        codec.check_models(header.vqvae, header.models, header.coders, header.num_levels, header.batch_size)
+        self.codec = codec
+        self._file = file
+        header = ArchiveHeader.parse(file.read(HEADER_BYTES))
+        check_models(codec.models, header.vqvae, header.models, header.coders, header.num_levels, header.batch_size)
+        self.header = header
 
     def __iter__(self) -> Iterator[tuple[str | None, ImageCodes]]:
-        """Name and codes of all images, block after block; of a file that cannot seek, once.
+        """Yields name and codes of all images, block after block; only once if the file cannot seek.
 
         Raises:
-            BitstreamError: A block is damaged, or the file is cut short or lacks blocks; the images before have been
-                handed out.
+            BitstreamError: A block is damaged, or the file is cut short or lacks blocks. The images before it have
+                been yielded.
         """
         if self._file.seekable():
             self._file.seek(HEADER_BYTES)
         found = []
         for data in read_blocks(self._file):
             images = self._decode(data)
-            found.append(IndexEntry(len(write_varint(len(data))) + len(data), len(images)))
+            found.append(_index_entry(data, len(images)))
             yield from images
         self._check_index(found)
 
     def names(self) -> Iterator[str | None]:
-        """Names of all images, without decoding them.
+        """Yields the names of all images, without decoding their codes.
 
         Raises:
-            BitstreamError: As when iterating; the names before have been handed out.
+            BitstreamError: As in iteration; the names before the damage have been yielded.
         """
         self._file.seek(HEADER_BYTES)
-        downsample, num_labels = self.codec.parts.vqvae.config.downsample, len(self.codec.parts.label_map)
+        parts = self.codec.parts
         found = []
         for data in read_blocks(self._file):
-            images = read_block(data, downsample, num_labels).images
-            found.append(IndexEntry(len(write_varint(len(data))) + len(data), len(images)))
+            images = read_block(data, parts.vqvae.config.downsample, len(parts.label_map)).images
+            found.append(_index_entry(data, len(images)))
             yield from (image.name for image in images)
         self._check_index(found)
 
     def image(self, number: int) -> tuple[str | None, ImageCodes]:
-        """Name and codes of one image; its block alone is read.
+        """Returns name and codes of one image; only its block is read.
 
         Args:
             number: In [0, num_images()).
 
         Raises:
             BitstreamError: The index or the block is damaged.
-            IndexError: There is no such image.
+            IndexError: There is no image of this number.
         """
-        first, offset = 0, HEADER_BYTES
+        first = 0
+        offset = HEADER_BYTES
         for entry in read_index(self._file):
             if first <= number < first + entry.images:
                 self._file.seek(offset)
@@ -86,11 +95,12 @@ class ArchiveReader:
                 if len(images) != entry.images:
                     raise BitstreamError(f"a block should have {entry.images} images by the index, found {len(images)}")
                 return images[number - first]
-            first, offset = first + entry.images, offset + entry.length
-        raise IndexError(f"the archive should have an image {number}, it has {first}")
+            first += entry.images
+            offset += entry.length
+        raise IndexError(f"number: should be in [0, {first}), the images of the archive, found {number}")
 
     def num_images(self) -> int:
-        """Images of the archive, by its index.
+        """Returns the number of images in the index.
 
         Raises:
             BitstreamError: The index is damaged.
@@ -101,25 +111,55 @@ class ArchiveReader:
         return decode_block(self.codec, self.header, data)
 
     def _check_index(self, found: list[IndexEntry]) -> None:
+        # A CRC-32 guards each block; only the index notices that a whole block is missing.
         if parse_index(self._file.read(MAX_INDEX_BYTES)) != found:
-            raise BitstreamError("the archive's blocks are not those that its index names")
+            raise BitstreamError("the archive's blocks differ from those in its index; the file is damaged")
 
 
 def decode_block(codec: Codec, header: ArchiveHeader, data: bytes) -> list[tuple[str | None, ImageCodes]]:
-    """Name and codes of each image of a block.
+    """Decodes a block of an archive.
+
+    Args:
+        codec: The codec with the models of the archive.
+        header: The header of the archive.
+        data: The block.
+
+    Returns:
+        Name and codes of each image.
 
     Raises:
-        BitstreamError: The block is damaged, or was made otherwise than the header says.
+        BitstreamError: The block is damaged or contradicts the header.
     """
     config = codec.parts.vqvae.config
     block = read_block(data, config.downsample, len(codec.parts.label_map))
+    # The fingerprint in the header covers the models of the header's coders only.
     if not {segment.coder for segment in block.segments} <= header.coders:
-        raise BitstreamError("a block uses a coder that the archive's header does not name")
+        raise BitstreamError("a block should use only the coders of the archive's header, found another coder")
     for image in block.images:
-        codec.check_shape(image.shape)
+        check_shape(codec.models, image.shape)
     shapes = [image.shape for image in block.images]
     segments: dict[str, Segment] = dict(zip(codec.models.levels, block.segments, strict=True))
     grids = decode_streams(codec.models, [CodedStream(shapes, segments)], header.batch_size)[0]
     if isinstance(grids, BitstreamError):
         raise grids
     return block.checked(grids)
+
+
+def relative_name(name: str | None, number: int) -> str:
+    """Returns the path, relative to an output folder, of an image of an archive.
+
+    Args:
+        name: The name in the archive; None in an archive without names.
+        number: Number of the image; its name if it has none.
+
+    Raises:
+        BitstreamError: The name leads out of the output folder.
+    """
+    path = Path(name or f"{number:05d}")
+    if path.is_absolute() or ".." in path.parts:
+        raise BitstreamError(f"name {name!r} leads out of the output folder; not written")
+    return path.as_posix()
+
+
+def _index_entry(block: bytes, num_images: int) -> IndexEntry:
+    return IndexEntry(len(write_varint(len(block))) + len(block), num_images)

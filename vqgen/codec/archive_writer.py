@@ -1,6 +1,6 @@
 """Writes archives, `.vqga`, block by block.
 
-A block holds neighbouring images, their codes written as one stream, so that small images do not pay for a header each.
+A block holds neighbouring images with their codes as one stream, so that small images do not pay for a header each.
 """
 
 from collections import Counter
@@ -8,97 +8,121 @@ from typing import BinaryIO
 
 from vqgen.codec.archive_layout import ArchiveHeader, IndexEntry, write_index
 from vqgen.codec.archive_reader import decode_block
-from vqgen.codec.block import MAX_NAMES, BlockImage, read_block, write_block, write_varint
+from vqgen.codec.block import read_block, write_block
+from vqgen.codec.block_description import MAX_NAMES
 from vqgen.codec.codec import FALL_BACK, Codec, warn_of_fall_back
 from vqgen.codec.header import Coder
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.segments import Stream, encode_streams
+from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError, ConfigError
 
+# Reading one image decodes its block, and a damaged block loses all its images; so blocks stay small.
 _CODES_PER_BLOCK = 1 << 14
 _IMAGES_PER_BLOCK = 4096
+
+_Images = list[tuple[str | None, ImageCodes]]
+"""Name and codes of images; all names are None in an archive without names."""
 
 
 class ArchiveWriter:
     """Writes an archive; memory holds the codes of one block.
 
     Args:
-        file: Where to write, in binary; nothing is read from it or sought in it.
-        codec: The models.
+        file: The file to write, in binary. The writer neither reads it nor seeks in it.
+        codec: The codec with the models of the archive.
         coder: As in `Codec.compress`.
-        verify: Decode each block again, and write it without the prior where other codes come out.
-        with_names: Whether images are stored with their names.
+        verify: Decode each block again, and write it without the prior if the codes differ.
+        with_names: Store images with their names.
 
     Attributes:
-        header: What stands before the blocks.
+        header: The header of the archive.
         bytes_written: Bytes of the archive so far.
-        coders_used: How many levels of blocks each coder wrote.
+        coders_used: Coder -> number of levels of blocks that it wrote.
+
+    Raises:
+        ConfigError: `coder` is unknown, or the pipeline lacks its models.
     """
 
     def __init__(
         self, file: BinaryIO, codec: Codec, *, coder: str = "auto", verify: bool = True, with_names: bool = True
     ) -> None:
-        self.codec, self.offered, self.verify, self.with_names = codec, codec.models.offered(coder), verify, with_names
-        self._file, self._waiting, self._index = file, list[BlockImage](), list[IndexEntry]()
-        self._waiting_codes = self._waiting_names = 0
+        self.codec = codec
+        self.offered = codec.models.offered(coder)
+        self.verify = verify
+        self.with_names = with_names
         self.coders_used = Counter[Coder]()
-        everything = codec.models.offered("auto") & FALL_BACK | self.offered  # a block may fall back
-        by_prior = Coder.PRIOR in everything
+        self._file = file
+        self._index: list[IndexEntry] = []
+        self._waiting: _Images = []
+        self._waiting_codes = 0
+        self._waiting_names = 0
+        # A block may fall back, so the header includes the coders without a prior, whatever was asked for.
+        coders = codec.models.offered("auto") & FALL_BACK | self.offered
         self.header = ArchiveHeader(
             num_levels=len(codec.models.levels),
-            coders=everything,
+            coders=coders,
             vqvae=codec.models.vqvae_hash,
-            models=codec.models.fingerprint(everything),
-            batch_size=codec.models.batch_size if by_prior else 0,
+            models=codec.models.fingerprint(coders),
+            batch_size=codec.models.batch_size if Coder.PRIOR in coders else 0,
         )
         self.bytes_written = file.write(self.header.pack())
 
     def add(self, codes: ImageCodes, name: str = "") -> None:
         """Appends an image; it is written when its block is full.
 
+        Args:
+            codes: The image.
+            name: Its name, ignored in an archive without names.
+
         Raises:
-            ConfigError: The name is too long for a block, or has a character 0.
+            ConfigError: The name is too long for a block, or contains a character 0.
         """
         size = len(name.encode(errors="surrogateescape")) + 1 if self.with_names else 0
         if size > MAX_NAMES or (self.with_names and "\0" in name):
             raise ConfigError(f"name: should have less than {MAX_NAMES} bytes and no 0 among them, found {name[:40]!r}")
         if self._waiting_names + size > MAX_NAMES:
             self._write_block()
-        self._waiting.append(BlockImage(codes.shape, name if self.with_names else None, codes))
+        self._waiting.append((name if self.with_names else None, codes))
         self._waiting_codes += sum(grid.size for grid in codes.grids.values())
         self._waiting_names += size
         if self._waiting_codes >= _CODES_PER_BLOCK or len(self._waiting) >= _IMAGES_PER_BLOCK:
             self._write_block()
 
     def finish(self) -> int:
-        """Writes what waits, and the index; returns the archive's bytes."""
+        """Writes the last block and the index; returns the length of the archive in bytes."""
         if self._waiting:
             self._write_block()
         self.bytes_written += self._file.write(write_index(self._index))
         return self.bytes_written
 
     def _write_block(self) -> None:
-        images, self._waiting, self._waiting_codes, self._waiting_names = self._waiting, [], 0, 0
+        images = self._waiting
+        self._waiting = []
+        self._waiting_codes = 0
+        self._waiting_names = 0
         data = self._encode(images, self.offered)
         if self.verify and not self._decodes_to(data, images):
             warn_of_fall_back(len(images), len(images), "images of a block")
             data = self._encode(images, self.codec.models.offered("auto") & FALL_BACK)
             assert self._decodes_to(data, images)
-        downsample, num_labels = self.codec.parts.vqvae.config.downsample, len(self.codec.parts.label_map)
-        self.coders_used.update(segment.coder for segment in read_block(data, downsample, num_labels).segments)
+        parts = self.codec.parts
+        segments = read_block(data, parts.vqvae.config.downsample, len(parts.label_map)).segments
+        self.coders_used.update(segment.coder for segment in segments)
         block = write_varint(len(data)) + data
         self.bytes_written += self._file.write(block)
         self._index.append(IndexEntry(len(block), len(images)))
 
-    def _encode(self, images: list[BlockImage], offered: frozenset[Coder]) -> bytes:
-        codes = [image.codes for image in images if image.codes]
+    def _encode(self, images: _Images, offered: frozenset[Coder]) -> bytes:
+        codes = [each for _, each in images]
         grids = {level: [each.grids[level] for each in codes] for level in self.codec.models.levels}
-        segments = encode_streams(self.codec.models, [Stream([image.shape for image in images], grids)], offered)[0]
-        return write_block(images, list(segments.values()), len(self.codec.parts.label_map))
+        segments = encode_streams(self.codec.models, [Stream([each.shape for each in codes], grids)], offered)[0]
+        names = [name for name, _ in images]
+        return write_block(codes, names, list(segments.values()), len(self.codec.parts.label_map))
 
-    def _decodes_to(self, data: bytes, images: list[BlockImage]) -> bool:
+    def _decodes_to(self, data: bytes, images: _Images) -> bool:
         try:
             decoded = decode_block(self.codec, self.header, data)
         except BitstreamError:
             return False
-        return all(image.codes and codes.equals(image.codes) for image, (_, codes) in zip(images, decoded, strict=True))
+        return all(found.equals(codes) for (_, codes), (_, found) in zip(images, decoded, strict=True))

@@ -1,4 +1,4 @@
-"""What predicts the codes of each level: the frequencies learned at extraction, and the priors.
+"""The models that predict the codes of each level: the frequencies counted at extraction, and the priors.
 
 Legend: `k` codebook entries.
 """
@@ -24,20 +24,20 @@ from vqgen.models.vqvae import VQVAE
 from vqgen.runtime.compute import Compute
 
 HASH_LENGTH = 8
-"""Bytes of a model's hash that a file carries."""
+"""Bytes of a model's hash in a file."""
 
 
 class CodecParts(Protocol):
-    """The models that a codec works with, and the names by which files and messages know them."""
+    """The models of a codec, with the names that files and messages use for them."""
 
     @property
     def name(self) -> str:
-        """Name of the pipeline, for messages."""
+        """The name of the pipeline, for messages."""
         ...
 
     @property
     def label_map(self) -> LabelMap:
-        """Names of the labels."""
+        """The names of the labels."""
         ...
 
     @property
@@ -47,7 +47,7 @@ class CodecParts(Protocol):
 
     @property
     def priors(self) -> Mapping[str, PixelCNN]:
-        """Level name -> prior; levels without one are absent."""
+        """Level name -> prior; levels without a prior are absent."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class CodecParts(Protocol):
 
     @property
     def vqvae_hash(self) -> str:
-        """SHA-256 of the VQ-VAE's folder; empty for a model that was never on disk."""
+        """The SHA-256 of the VQ-VAE's folder; empty for a model that was never on disk."""
         ...
 
     @property
@@ -67,11 +67,17 @@ class CodecParts(Protocol):
 
 
 class EntropyModels:
-    """The models of a pipeline that predict codes, each made when it is first needed.
+    """The models of a pipeline that predict codes, each prepared at its first use.
 
     Args:
         parts: The pipeline.
-        compute: Where the priors are run; always in float64, on the CPU where the device has none.
+        compute: The device of the priors; they run on the CPU if the device has no float64.
+
+    Attributes:
+        parts: The pipeline.
+        levels: Names of the levels, coarse to fine.
+        codebook_size: `k`.
+        device: Device of the priors.
     """
 
     def __init__(self, parts: CodecParts, compute: Compute) -> None:
@@ -82,13 +88,13 @@ class EntropyModels:
         self._priors: dict[str, PixelCNN] = {}
 
     def offered(self, coder: str) -> frozenset[Coder]:
-        """The coders that a request allows here.
+        """Returns the coders that a request allows with these models.
 
         Args:
-            coder: auto, for all there are; or packed, static, prior.
+            coder: "auto" for all available coders; or "packed", "static", "prior".
 
         Raises:
-            ConfigError: There is no coder of this name, or the pipeline lacks what it needs.
+            ConfigError: There is no coder of this name, or the pipeline lacks its models.
         """
         names = {each.name.lower(): each for each in Coder}
         if coder not in ("auto", *names):
@@ -100,20 +106,20 @@ class EntropyModels:
         if coder == "auto":
             return frozenset(each for each in Coder if not lacking.get(each))
         if missing := lacking.get(names[coder]):
-            what = "prior" if coder == "prior" else "frequencies of the training images' codes"
+            needed = "prior" if coder == "prior" else "frequencies of the training images' codes"
             remedy = "`vqgen train-prior` trains it" if coder == "prior" else "`vqgen extract-codes` counts them"
             raise ConfigError(
-                f"coder: {coder} needs the {what} of every level, and pipeline {self.parts.name!r} has none for "
+                f"coder: {coder} needs the {needed} of every level, and pipeline {self.parts.name!r} has none for "
                 f"{', '.join(missing)}; {remedy}"
             )
         return frozenset({names[coder]})
 
     def frequencies(self, level: str) -> NDArray[np.int64]:
-        """Static frequencies of a level, `(k,)`.
+        """Returns the static frequencies of a level, `(k,)`.
 
         Raises:
-            BitstreamError: The pipeline has none.
-            CheckpointError: They are none.
+            BitstreamError: The pipeline has no frequencies for this level.
+            CheckpointError: The frequencies of the pipeline are damaged.
         """
         if level not in self.parts.frequencies:
             raise BitstreamError(
@@ -129,10 +135,10 @@ class EntropyModels:
         return frequencies
 
     def prior(self, level: str) -> PixelCNN:
-        """The prior of a level, in float64.
+        """Returns the prior of a level, in float64.
 
         Raises:
-            BitstreamError: The pipeline has none.
+            BitstreamError: The pipeline has no prior for this level.
         """
         if level not in self.parts.priors:
             raise BitstreamError(
@@ -140,23 +146,25 @@ class EntropyModels:
                 f"for {level} that was trained beside VQ-VAE {self.vqvae_hash.hex()}"
             )
         if level not in self._priors:
+            # A copy: `to` works in place, and the pipeline goes on sampling in its own dtype.
             self._priors[level] = copy.deepcopy(self.parts.priors[level]).to(self.device, torch.float64).eval()
         return self._priors[level]
 
     @cached_property
     def batch_size(self) -> int:
-        """Tiles that the priors are run with at once when encoding."""
+        """The number of tiles that the priors evaluate at a time in encoding."""
         positions = [prior.order.num_positions for prior in self.parts.priors.values()]
         return canonical_batch_size(max(positions, default=1))
 
     @cached_property
     def vqvae_hash(self) -> bytes:
-        """First bytes of the VQ-VAE's SHA-256, the one that `vqgen info` shows."""
+        """The first bytes of the VQ-VAE's SHA-256, which `vqgen info` shows."""
         return _short_hash(self.parts.vqvae_hash, self.parts.vqvae)
 
     def fingerprint(self, coders: frozenset[Coder]) -> bytes:
-        """First bytes of a SHA-256 over the models that some coders use; zeros where they use none."""
-        digest, used = hashlib.sha256(), False
+        """Returns the first bytes of a SHA-256 over the models that some coders use; zeros if they use no model."""
+        digest = hashlib.sha256()
+        used = False
         for level in self.levels:
             if Coder.STATIC in coders and level in self.parts.frequencies:
                 digest.update(level.encode() + self.frequencies(level).astype("<i4").tobytes())
@@ -173,10 +181,11 @@ class EntropyModels:
 
 
 def _short_hash(recorded: str, model: nn.Module) -> bytes:
-    """The hash that the model's folder has; for a model that was never on disk one of its weights."""
+    """Returns the hash of the model's folder, or a hash of its weights if it was never on disk."""
     if recorded:
         return bytes.fromhex(recorded)[:HASH_LENGTH]
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
+        # As float64, so that the hash does not depend on the dtype in which the pipeline was opened.
         digest.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
     return digest.digest()[:HASH_LENGTH]

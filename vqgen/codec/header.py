@@ -1,15 +1,15 @@
 """The header of a `.vqg` file; `FORMAT.md` describes it byte by byte.
 
-Every number that a file states is held against a bound before anything of that size is made.
+Every number in a file is compared with a bound before memory of that size is taken.
 """
 
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from vqgen.codec.framing import check_magic, check_seal, seal
 from vqgen.errors import BitstreamError
 
 MAGIC = b"\x89VQG"
@@ -19,10 +19,10 @@ MAX_PIXELS = 1 << 26
 """Pixels of an image, at most."""
 
 MAX_CODES = 1 << 25
-"""Codes of an image or of an archive's block, all levels together, at most."""
+"""Codes of an image or of an archive's block, at most, all levels together."""
 
 CODES_PER_BYTE = 128
-"""Codes in a byte, at most: shorter segments are filled up with zeros, so that little data cannot claim much work."""
+"""Codes in a byte, at most: zeros fill up shorter segments, so that a small file cannot claim much work."""
 
 MAX_FILE_BYTES = 1 << 28
 """Bytes of a `.vqg` file, at most: four for each code, and the alpha plane."""
@@ -32,12 +32,16 @@ NO_LABEL = 0xFFFF
 _FIXED = struct.Struct("<4sBBHH8s8sBBHI")
 _LEVEL = struct.Struct("<BHHI")
 _LENGTH = struct.Struct("<I")
+_CRC_BYTES = 4
 
-_RGB, _ALPHA, _LABEL = 4, 8, 16
+# Bits of the flags, above the two that count the levels.
+_RGB = 4
+_ALPHA = 8
+_LABEL = 16
 
 
 class Coder(IntEnum):
-    """How the codes of a level are written; the value is the id in the file."""
+    """The way in which the codes of a level are written; the value is the id in the file."""
 
     PACKED = 0
     """Fixed bits per code."""
@@ -48,7 +52,7 @@ class Coder(IntEnum):
 
 
 class ComputeType(IntEnum):
-    """Number format in which the prior is run; the value is the id in the file."""
+    """The dtype in which the prior runs; the value is the id in the file."""
 
     NONE = 0
     FLOAT64 = 1
@@ -56,10 +60,10 @@ class ComputeType(IntEnum):
 
 @dataclass(frozen=True)
 class LevelHeader:
-    """What a header says of a level.
+    """The entry of a level in a header.
 
     Attributes:
-        coder: How its codes are written.
+        coder: The coder of its codes.
         height: Rows of its grid.
         width: Columns of its grid.
         length: Bytes of its segment.
@@ -73,20 +77,20 @@ class LevelHeader:
 
 @dataclass(frozen=True)
 class Header:
-    """What a `.vqg` file says before its segments.
+    """The part of a `.vqg` file before its segments.
 
     Attributes:
         width: Columns of the image, in pixels.
         height: Rows of the image, in pixels.
-        rgb: Whether the image comes back in colour.
-        label: Index of the label that the prior was given; None for none.
+        rgb: True if the image is decoded to RGB, False if to grey.
+        label: Index of the label that conditions the prior; None without a label.
         vqvae: First 8 bytes of the VQ-VAE's SHA-256.
-        models: Fingerprint of the models that predict the codes; zeros when all levels are packed.
-        batch_size: Tiles that the prior is run with at once; 0 when no level needs it.
-        compute_type: Number format that the prior is run in.
+        models: Fingerprint of the models that predict the codes; zeros if all levels are packed.
+        batch_size: Tiles that the prior evaluates at a time; 0 if no level needs the prior.
+        compute_type: The dtype in which the prior runs.
         codes_crc: CRC-32 of the decoded codes and of the alpha plane.
-        levels: Coarse to fine.
-        alpha_length: Bytes of the alpha plane's segment; None without one.
+        levels: The levels, coarse to fine.
+        alpha_length: Bytes of the alpha plane's segment; None without an alpha plane.
     """
 
     width: int
@@ -102,7 +106,7 @@ class Header:
     alpha_length: int | None = None
 
     def pack(self) -> bytes:
-        """The header's bytes."""
+        """Writes the header as bytes, with its CRC-32."""
         flags = len(self.levels) | self.rgb * _RGB
         flags |= (self.alpha_length is not None) * _ALPHA | (self.label is not None) * _LABEL
         label = NO_LABEL if self.label is None else self.label
@@ -125,79 +129,53 @@ def read_header(data: bytes) -> tuple[Header, int]:
         The header, and its length in bytes.
 
     Raises:
-        BitstreamError: It is none, or of another version, damaged, cut, or claims what cannot be.
+        BitstreamError: The file is of another kind or version, is damaged or cut short, or claims impossible sizes.
     """
-    check_magic(data, MAGIC, VERSION, "compressed image of vqgen (.vqg)")
+    check_magic(data, MAGIC, VERSION, "a compressed image of vqgen (.vqg)")
     if len(data) < _FIXED.size:
-        raise BitstreamError(f"the file is cut short: its header takes more than the {len(data)} bytes there are")
+        raise BitstreamError(
+            f"the file is cut short: its header should have more than {_FIXED.size} bytes, found {len(data)}"
+        )
+    # The flags alone determine the header's length. They are not trusted before the CRC-32 over that length is right.
     _, _, flags, *_ = _FIXED.unpack_from(data)
     count = flags & 3
     size = _FIXED.size + count * _LEVEL.size + bool(flags & _ALPHA) * _LENGTH.size
     check_seal(data, size)
     header = _parse(data, flags, count)
     _check_bounds(header, flags)
-    end = size + 4 + sum(level.length for level in header.levels) + (header.alpha_length or 0)
+    begin = size + _CRC_BYTES
+    end = begin + sum(level.length for level in header.levels) + (header.alpha_length or 0)
     if end != len(data):
-        what = "cut short" if end > len(data) else "longer than it says"
-        raise BitstreamError(f"the file is {what}: it should have {end} bytes, found {len(data)}")
-    return header, size + 4
+        damage = "cut short" if end > len(data) else "too long"
+        raise BitstreamError(f"the file is {damage}: by its header it should have {end} bytes, found {len(data)}")
+    return header, begin
 
 
 def read_file(path: Path) -> bytes:
-    """Reads a `.vqg` file, unless it is longer than such a file can be.
+    """Reads a `.vqg` file, unless it is longer than any `.vqg` file can be.
 
     Raises:
-        BitstreamError: It is.
+        BitstreamError: The file is too long.
     """
     if (size := path.stat().st_size) > MAX_FILE_BYTES:
         raise BitstreamError(
-            f"this is no compressed image: it should have at most {MAX_FILE_BYTES} bytes, found {size}"
+            f"this is not a compressed image of vqgen: it should have at most {MAX_FILE_BYTES} bytes, found {size}"
         )
     return path.read_bytes()
 
 
-def check_magic(data: bytes, magic: bytes, version: int, what: str) -> None:
-    """Checks the first five bytes of a file.
-
-    Raises:
-        BitstreamError: They are those of something else, or of another version.
-    """
-    if data[:4] != magic:
-        raise BitstreamError(f"this is no {what}: it should begin with {magic!r}, found {data[:4]!r}")
-    if len(data) > 4 and data[4] != version:
-        newer = "update vqgen" if data[4] > version else "use the vqgen that wrote it"
-        raise BitstreamError(
-            f"the format should be version {version}, found {data[4]}; {newer}, or the file is damaged"
-        )
-
-
-def seal(data: bytes) -> bytes:
-    """Appends the CRC-32 of the data."""
-    return data + _LENGTH.pack(zlib.crc32(data))
-
-
-def check_seal(data: bytes, size: int) -> None:
-    """Checks that the first `size` bytes are followed by their CRC-32.
-
-    Raises:
-        BitstreamError: They are not.
-    """
-    if len(data) < size + 4:
-        raise BitstreamError(f"the file is cut short: its header takes {size + 4} bytes, found {len(data)}")
-    if zlib.crc32(data[:size]) != _LENGTH.unpack_from(data, size)[0]:
-        raise BitstreamError("the header is damaged: its CRC-32 is wrong")
-
-
 def check_levels(levels: Sequence[LevelHeader]) -> None:
-    """Checks that levels claim no more than their segments can hold.
+    """Checks that levels claim no more codes than their segments can hold.
 
     Raises:
-        BitstreamError: They do.
+        BitstreamError: A level claims too many codes or too long a segment, or all levels too many codes together.
     """
-    if sum(level.height * level.width for level in levels) > MAX_CODES:
-        raise BitstreamError(f"the codes should be at most {MAX_CODES}, more are claimed")
+    total = sum(level.height * level.width for level in levels)
+    if total > MAX_CODES:
+        raise BitstreamError(f"the levels should have at most {MAX_CODES} codes together, found {total}")
     for level in levels:
         codes = level.height * level.width
+        # A small file must not claim much work; and no coder needs more than 24 bits a code and the last two words.
         if not 0 < codes <= level.length * CODES_PER_BYTE or level.length > 4 * codes + 8:
             raise BitstreamError(
                 f"a grid of {level.height} x {level.width} codes cannot have a segment of {level.length} bytes"
@@ -223,15 +201,20 @@ def _parse(data: bytes, flags: int, count: int) -> Header:
             alpha_length=_LENGTH.unpack_from(data, alpha_at)[0] if flags & _ALPHA else None,
         )
     except ValueError as error:
-        raise BitstreamError(f"the header names what this version does not know: {error}") from error
+        raise BitstreamError(
+            f"the header has a coder or a dtype that this version does not support: {error}"
+        ) from error
 
 
 def _check_bounds(header: Header, flags: int) -> None:
     if flags >> 5 or not header.levels:
-        raise BitstreamError(f"the header's flags should be known ones and 1 to 3 levels, found {flags:#04x}")
+        raise BitstreamError(f"the header should have 1 to 3 levels and known flags, found flags {flags:#04x}")
     if not 0 < header.width * header.height <= MAX_PIXELS:
         raise BitstreamError(f"the image should have 1 to {MAX_PIXELS} pixels, found {header.width} x {header.height}")
     needs_prior = any(level.coder is Coder.PRIOR for level in header.levels)
     if needs_prior != (header.batch_size > 0) or needs_prior != (header.compute_type is not ComputeType.NONE):
-        raise BitstreamError("the header's compute shape does not fit its coders")
+        raise BitstreamError(
+            f"the header's compute shape should fit its coders, found {header.batch_size} tiles in "
+            f"{header.compute_type.name.lower()} {'with' if needs_prior else 'without'} a prior"
+        )
     check_levels(header.levels)

@@ -1,4 +1,4 @@
-"""The codes of one image of any size, and all that is needed to bring it back."""
+"""The codes of one image of any size, and everything else that its decoding needs."""
 
 import zlib
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from vqgen.errors import BitstreamError
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What is known of an image before its codes.
+    """The properties of an image that precede its codes.
 
     Attributes:
         width: Columns, in pixels.
         height: Rows, in pixels.
-        rgb: Whether it comes back in colour.
-        label: Index of the label that the prior is given; None for none.
-        has_alpha: Whether it has an alpha plane.
+        rgb: True if it is decoded to RGB, False if to grey.
+        label: Index of the label that conditions the prior; None without a label.
+        has_alpha: True if it has an alpha plane.
     """
 
     width: int
@@ -29,9 +29,14 @@ class ImageShape:
     has_alpha: bool = False
 
     def grid_sizes(self, downsample: tuple[int, ...]) -> list[tuple[int, int]]:
-        """Rows and columns of the grids, coarse to fine: the image is padded to a multiple of the coarsest factor."""
+        """Returns the rows and columns of each level's grid, for the image padded to a multiple of the stride.
+
+        Args:
+            downsample: Total downsampling of each level, coarse to fine; the first is the stride.
+        """
         stride = downsample[0]
-        height, width = -(-self.height // stride) * stride, -(-self.width // stride) * stride
+        height = -(-self.height // stride) * stride
+        width = -(-self.width // stride) * stride
         return [(height // factor, width // factor) for factor in downsample]
 
 
@@ -42,7 +47,7 @@ class ImageCodes:
     Attributes:
         shape: Size, colours and label.
         grids: Level -> int64 `(h, w)`, coarse to fine.
-        alpha: The alpha plane, a byte a pixel, row by row; None without one.
+        alpha: The alpha plane, a byte a pixel, row by row; None without an alpha plane.
     """
 
     shape: ImageShape
@@ -50,51 +55,64 @@ class ImageCodes:
     alpha: bytes | None = None
 
     def crc(self, start: int = 0) -> int:
-        """CRC-32 of the codes as uint16, level after level, row by row, and of the alpha plane.
+        """Computes the CRC-32 of the codes as uint16, level after level, row by row, and of the alpha plane.
 
         Args:
-            start: CRC-32 of what comes before.
+            start: CRC-32 of the bytes before.
         """
         for grid in self.grids.values():
             start = zlib.crc32(grid.astype("<u2").tobytes(), start)
         return zlib.crc32(self.alpha or b"", start)
 
     def equals(self, other: "ImageCodes") -> bool:
-        """Whether everything is the same."""
+        """Compares shape, codes and alpha plane."""
         same = self.shape == other.shape and self.alpha == other.alpha and list(self.grids) == list(other.grids)
         return same and all(np.array_equal(self.grids[level], other.grids[level]) for level in self.grids)
 
 
-def wrong_codes(whose: str) -> BitstreamError:
-    """What a wrong CRC-32 of decoded codes means.
+def wrong_codes(owner: str) -> BitstreamError:
+    """Builds the error for decoded codes with a wrong CRC-32.
 
     Args:
-        whose: What they are the codes of.
+        owner: The owner of the codes, with its article.
     """
     return BitstreamError(
-        f"the codes of {whose} are not those that were written (CRC-32): the file is damaged, "
-        "or this machine computes the prior otherwise than the one that wrote it"
+        f"the decoded codes of {owner} differ from the written ones (wrong CRC-32): the file is damaged, "
+        "or this machine computes the prior differently from the machine that wrote it"
     )
 
 
 def write_alpha(plane: bytes, width: int) -> bytes:
-    """Compresses an alpha plane: each row less the one above it, deflated."""
+    """Compresses an alpha plane: differences between neighbouring rows, deflated.
+
+    Args:
+        plane: A byte a pixel, row by row.
+        width: Pixels of a row.
+    """
     rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, width)
-    return zlib.compress(np.diff(rows, axis=0, prepend=np.zeros((1, width), dtype=np.uint8)).tobytes(), 9)
+    # Transparency changes slowly down the image, so most differences are 0 and deflate well. uint8 wraps modulo 256.
+    differences = np.diff(rows, axis=0, prepend=np.zeros((1, width), dtype=np.uint8))
+    return zlib.compress(differences.tobytes(), 9)
 
 
 def read_alpha(segment: bytes, width: int, height: int) -> bytes:
-    """Reads what `write_alpha` wrote.
+    """Decompresses an alpha plane that `write_alpha` wrote.
+
+    Args:
+        segment: The compressed plane.
+        width: Pixels of a row.
+        height: Rows.
 
     Raises:
-        BitstreamError: It is damaged, or not of that size.
+        BitstreamError: The segment is damaged, or its plane has another size.
     """
     inflate = zlib.decompressobj()
     try:
+        # One byte more than the plane is enough to notice a plane that is too long, however long it is.
         plane = inflate.decompress(segment, width * height + 1)
     except zlib.error as error:
         raise BitstreamError(f"the alpha plane is damaged: {error}") from error
     if len(plane) != width * height or not inflate.eof or inflate.unused_data:
-        raise BitstreamError(f"the alpha plane should be {width} x {height} bytes, found another number")
+        raise BitstreamError(f"the alpha plane should have {width} x {height} bytes, found another number")
     rows = np.frombuffer(plane, dtype=np.uint8).reshape(height, width)
-    return np.cumsum(rows, axis=0, dtype=np.uint8).tobytes()
+    return np.cumsum(rows, axis=0, dtype=np.uint8).tobytes()  # wraps modulo 256, as the differences did

@@ -1,4 +1,4 @@
-"""Which label the prior is given when it predicts the codes of an image.
+"""The label that conditions the prior when it predicts the codes of an image.
 
 Legend: `t` tiles, `n` positions of a tile, `k` codebook entries.
 """
@@ -16,26 +16,25 @@ from vqgen.codec.header import Coder
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.prior_coder import TileStream
 from vqgen.codec.segments import Stream, tile_stream
+from vqgen.data import Label
 from vqgen.errors import ConfigError
 
-Label = str | int | None
-"""A name, an index, "auto" or None."""
-
-_TILES_AT_ONCE = 64
+_TILES_AT_A_TIME = 64
 
 
-def choose_labels(models: EntropyModels, codes: Sequence[ImageCodes], label: Label) -> list[ImageCodes]:
+def choose_labels(models: EntropyModels, codes: Sequence[ImageCodes], label: Label | None) -> list[ImageCodes]:
     """Gives images their label.
 
     Args:
-        models: The pipeline's models.
+        models: The models that predict the codes.
         codes: The images.
-        label: A name or an index for all of them; "auto" for the one under which the priors give the image's codes the
-            fewest bits, which may be no label; None for none.
+        label: A name or an index for all images; None for no label. The word "auto" tries all labels, and no label,
+            and takes for each image the one with the fewest bits under the priors. If the pipeline has a label of the
+            name "auto", the word means that label.
 
     Raises:
         DataError: The label is unknown.
-        ConfigError: "auto" without priors.
+        ConfigError: The label is "auto" and a prior is missing.
     """
     if label is None:
         return list(codes)
@@ -48,14 +47,17 @@ def choose_labels(models: EntropyModels, codes: Sequence[ImageCodes], label: Lab
 
 
 def ideal_bits(models: EntropyModels, codes: ImageCodes, level: str, coder: Coder, label: int | None = None) -> float:
-    """-log2 p of the codes of a level, all tiles together: what an ideal coder of this model would write.
+    """Computes -log2 p of all codes of a level: the length that an ideal coder with this model would write.
 
     Args:
-        models: The pipeline's models.
+        models: The models that predict the codes.
         codes: The image.
         level: The level.
-        coder: Whose model.
-        label: The label that a prior is given.
+        coder: The coder whose model predicts them.
+        label: Index of the label that conditions a prior; None without a label.
+
+    Returns:
+        The length in bits.
     """
     if coder is Coder.PACKED:
         return float(codes.grids[level].size * (models.codebook_size - 1).bit_length())
@@ -76,15 +78,24 @@ def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:
     stream = Stream([codes.shape], {name: [grid] for name, grid in codes.grids.items()})
     tiles = tile_stream(models, stream, level, models.levels[index - 1] if index else None)
     bits = tile_bits(models, tiles, level)
+    # Only places that are their own source are written; the places beyond the edge cost nothing.
     return float(bits[tiles.sources == np.arange(bits.shape[1])].sum())
 
 
 @torch.no_grad()
 def tile_bits(models: EntropyModels, tiles: TileStream, level: str) -> NDArray[np.float64]:
-    """-log2 p of every code of tiles under the level's prior, `(t, n)`; also where a tile reaches beyond the grid."""
-    prior, parts = models.prior(level), []
-    for begin in range(0, len(tiles.codes), _TILES_AT_ONCE):
-        part = slice(begin, begin + _TILES_AT_ONCE)
+    """Computes -log2 p of every code of tiles under the level's prior, `(t, n)`, also of places beyond the grid.
+
+    Args:
+        models: The models that predict the codes.
+        tiles: The tiles.
+        level: The level.
+    """
+    prior = models.prior(level)
+    parts = []
+    # One parallel pass over the whole grid, unlike the coder's steps: a length may differ in its last bits.
+    for begin in range(0, len(tiles.codes), _TILES_AT_A_TIME):
+        part = slice(begin, begin + _TILES_AT_A_TIME)
         grids, labels = (_tensor(models, array[part]) for array in (tiles.codes, tiles.labels))
         condition = prior.encode_condition(None if tiles.coarser is None else _tensor(models, tiles.coarser[part]))
         nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None])

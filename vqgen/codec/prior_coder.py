@@ -1,9 +1,10 @@
-"""The prior as entropy model: encoder and decoder run the same steps of the order, and count with the same integers.
+"""The prior as entropy model: encoder and decoder run the same steps of the order and use the same integers.
 
-The network always computes the same shape: `batch_size` tiles at once, in float64, unused rows filled with zeros.
-A stream's tiles are taken in groups of `batch_size`; rows that its last group leaves free may go to other streams.
+The network always computes the same shape, because a different shape may round differently: `batch_size` tiles at a
+time, in float64, with zeros in unused rows. The tiles of a stream are taken in groups of `batch_size`; rows that its
+last group leaves free may go to other streams.
 
-Legend: `t` tiles of a stream, `b` tiles computed at once, `m` positions of a step, `n` positions of a tile, `h w` tile,
+Legend: `t` tiles of a stream, `b` tiles at a time, `m` positions of a step, `n` positions of a tile, `h w` tile,
 `hc wc` coarser tile, `k` codebook entries.
 """
 
@@ -28,7 +29,7 @@ _MOST_TILES = 16
 _MOST_POSITIONS = 1024
 
 _Rows = list[tuple[int, int]]
-"""The tiles that are computed at once: for each row the index of its stream, and the tile."""
+"""The tiles of one run of the network: for each row the index of its stream, and the index of the tile in it."""
 
 
 @dataclass
@@ -36,11 +37,11 @@ class TileStream:
     """The tiles of a level that are written to one segment.
 
     Attributes:
-        codes: int64 `(t, h, w)`; decoding fills them in.
+        codes: int64 `(t, h, w)`; the decoder fills them in.
         sources: `(t, h * w)`, see `Tiling.sources`.
-        coarser: int64 `(t, hc, wc)`, the same tiles of the coarser level; None for the coarsest.
+        coarser: int64 `(t, hc, wc)`, the same tiles of the coarser level; None for the coarsest level.
         labels: int64 `(t,)`, -1 without a label.
-        failure: Why it could not be decoded.
+        failure: The reason why it could not be decoded; None if there is none.
     """
 
     codes: NDArray[np.int64]
@@ -55,11 +56,13 @@ class PriorCoder:
 
     Args:
         prior: The prior, in float64 and in evaluation mode.
-        batch_size: Tiles computed at once; both sides need the same.
+        batch_size: Tiles at a time, `b`; encoder and decoder need the same.
     """
 
     def __init__(self, prior: PixelCNN, batch_size: int) -> None:
-        self.prior, self.batch_size, self.order = prior, batch_size, prior.order
+        self.prior = prior
+        self.batch_size = batch_size
+        self.order = prior.order
         self._steps = list(enumerate(pairwise(prior.order.offsets.tolist())))
 
     def encode(self, streams: Sequence[TileStream]) -> list[bytes]:
@@ -74,40 +77,50 @@ class PriorCoder:
                 for step, (begin, end) in self._steps:
                     frequencies = frequencies_of_logits(evaluator.logits(step))
                     for row, (index, _) in enumerate(rows):
-                        kept = inside[row, begin:end]
-                        encoders[index].put(codes[row, begin:end][kept], frequencies[kept, row])
-                    self._put(evaluator, step, codes[:, begin:end])
+                        written = inside[row, begin:end]
+                        encoders[index].append(codes[row, begin:end][written], frequencies[written, row])
+                    # Step by step, though all codes are known here: a pass over the whole grid would round otherwise
+                    # than the decoder's steps, and one code of another frequency breaks the rest of the stream.
+                    self._append(evaluator, step, codes[:, begin:end])
         return [encoder.finish() for encoder in encoders]
 
     def decode(self, streams: Sequence[TileStream], segments: Sequence[bytes]) -> None:
-        """Reads the codes of each stream from its segment into `codes`, or the reason why not into `failure`."""
+        """Reads the codes of each stream from its segment.
+
+        Args:
+            streams: The streams; the call sets `codes`, or `failure` for a segment that cannot be decoded.
+            segments: One per stream.
+        """
         decoders = [RangeDecoder(segment) for segment in segments]
         for rows in _runs(streams, self.batch_size):
             codes = np.zeros((self.batch_size, self.order.num_positions), dtype=np.int64)  # row-major
             inside = self._inside(streams, rows)
             with self._evaluator(streams, rows) as evaluator:
                 for step, (begin, end) in self._steps:
-                    frequencies, places = frequencies_of_logits(evaluator.logits(step)), self.order.positions[begin:end]
+                    frequencies = frequencies_of_logits(evaluator.logits(step))
+                    places = self.order.positions[begin:end]
                     for row, (index, tile) in enumerate(rows):
-                        kept = inside[row, begin:end]
-                        codes[row, places[kept]] = _take(decoders[index], streams[index], frequencies[kept, row])
+                        written = inside[row, begin:end]
+                        codes[row, places[written]] = _take(decoders[index], streams[index], frequencies[written, row])
+                        # Places beyond the grid's edge repeat the nearest code inside, which an earlier step decoded.
                         codes[row, places] = codes[row, streams[index].sources[tile, places]]
-                    self._put(evaluator, step, codes[:, places])
+                    self._append(evaluator, step, codes[:, places])
             for row, (index, tile) in enumerate(rows):
                 streams[index].codes[tile] = codes[row].reshape(self.order.height, self.order.width)
 
     @contextmanager
     def _evaluator(self, streams: Sequence[TileStream], rows: _Rows) -> Iterator[StepEvaluator]:
-        """The prior at its first step, for the tiles in these rows and zeros in those left over."""
+        """Sets the prior to its first step, for the tiles in these rows and zeros in unused rows."""
         device = self.prior.embedding.weight.device
         labels = np.full(self.batch_size, -1, dtype=np.int64)
         labels[: len(rows)] = [streams[index].labels[tile] for index, tile in rows]
+        # The caller may be inside autocast of its own, whose lower precision would change the logits.
         with evaluation(self.prior), torch.autocast(device.type, enabled=False):
             coarser = self._coarser(streams, rows)
             condition = self.prior.encode_condition(None if coarser is None else torch.from_numpy(coarser).to(device))
             yield StepEvaluator(self.prior, torch.from_numpy(labels).to(device), condition)
 
-    def _put(self, evaluator: StepEvaluator, step: int, codes: NDArray[np.int64]) -> None:
+    def _append(self, evaluator: StepEvaluator, step: int, codes: NDArray[np.int64]) -> None:
         in_step = torch.from_numpy(np.ascontiguousarray(codes.T))
         evaluator.append(step, in_step.to(self.prior.embedding.weight.device))
 
@@ -123,13 +136,13 @@ class PriorCoder:
         return coarser
 
     def _inside(self, streams: Sequence[TileStream], rows: _Rows) -> NDArray[np.bool_]:
-        """Which places of each row, in order time, hold codes of the grid."""
+        """Returns a mask of the places inside the grid, `(rows, n)` in order time; only these are written."""
         places = self.order.positions
         return np.array([streams[index].sources[tile, places] == places for index, tile in rows])
 
 
 def canonical_batch_size(num_positions: int) -> int:
-    """Tiles computed at once by default: 16 small ones, one of 32 x 32 and more.
+    """Returns the number of tiles at a time in encoding: 16 small ones, one of 32 x 32 or more positions.
 
     Args:
         num_positions: Positions of the finest prior's grid.
@@ -138,7 +151,11 @@ def canonical_batch_size(num_positions: int) -> int:
 
 
 def _runs(streams: Sequence[TileStream], batch_size: int) -> Iterator[_Rows]:
-    """Groups of a stream's tiles stay together, whoever else is there, so that a stream is the same in any company."""
+    """Collects the tiles of all streams in runs of at most `batch_size` rows.
+
+    A group of a stream's tiles always stays in one run. Its tiles take turns within each step, so a group cut in two
+    would be written in another order, and a stream's bytes would depend on the streams beside it.
+    """
     rows: _Rows = []
     for index, stream in enumerate(streams):
         for begin in range(0, len(stream.codes), batch_size):
@@ -152,7 +169,7 @@ def _runs(streams: Sequence[TileStream], batch_size: int) -> Iterator[_Rows]:
 
 
 def _take(decoder: RangeDecoder, stream: TileStream, frequencies: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The next codes of a stream; zeros once it has failed, so that the other streams go on."""
+    """Reads the next codes of a stream; zeros after it has failed, so that the streams beside it go on."""
     if stream.failure is None:
         try:
             return decoder.take(len(frequencies), frequencies)

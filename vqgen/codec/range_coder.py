@@ -1,4 +1,4 @@
-"""The range coder: constriction's, fed with integer frequencies, its words as bytes.
+"""The range coder: constriction's, driven by integer frequencies, with its words as bytes.
 
 Legend: `n` codes, `k` codebook entries.
 Source: Martin 1979, "Range encoding"; constriction (Bamler 2022, arXiv 2201.01741), `queue.RangeEncoder` with words of
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from vqgen.codec.frequencies import TOTAL
 from vqgen.errors import BitstreamError
 
-# Constriction computes floor(cumulative * scale) + index with scale = (2^24 - k) / sum. Given frequencies less 1, whose
+# Constriction computes floor(cumulative * scale) + index with scale = (2^24 - k) / sum. With frequencies less 1, whose
 # sum is 2^24 - k, the scale is exactly 1 and all sums are whole numbers below 2^24: it then counts with our integers.
 _FAMILY = stream.model.Categorical(perfect=False)
 
-_WORD = np.dtype(">u4")
+_WORD = np.dtype(">u4")  # big-endian: low-order bytes come last, where zeros can be left out
 _STATE_BITS = 64
 
 
 class RangeEncoder:
-    """Turns codes into bytes, about -log2(frequency / 2^24) bits each."""
+    """Writes codes as bytes, about -log2(frequency / 2^24) bits each."""
 
     def __init__(self) -> None:
         self._encoder = stream.queue.RangeEncoder()
 
-    def put(self, codes: NDArray[np.int64], frequencies: NDArray[np.int64]) -> None:
+    def append(self, codes: NDArray[np.int64], frequencies: NDArray[np.int64]) -> None:
         """Appends codes.
 
         Args:
@@ -39,13 +39,20 @@ class RangeEncoder:
             self._encoder.encode(codes.astype(np.int32), *_model(frequencies))
 
     def finish(self) -> bytes:
-        """Ends the stream: the fewest bytes that decode to the codes, where zeros are read beyond the end."""
+        """Ends the stream.
+
+        Returns:
+            The fewest bytes that decode to the codes, for a reader that reads zeros beyond the end.
+        """
         if self._encoder.is_empty():
             return b""
         words = self._encoder.get_compressed().astype(_WORD).tobytes()
         position, (lower, width) = self._encoder.pos()
-        if lower + width >= 1 << _STATE_BITS:  # the interval reaches over a carry that the words already hold
+        # Every number in [lower, lower + width) decodes to the codes. If the interval reaches over 2^64, it has numbers
+        # with and without a carry into earlier words; constriction's ending has decided for one, so it is taken.
+        if lower + width >= 1 << _STATE_BITS:
             return words.rstrip(b"\0")
+        # Rounding up to a multiple of 256^i leaves i zero bytes at the end. The largest i inside the interval wins.
         value = lower
         for bits in range(0, _STATE_BITS, 8):
             shorter = -(-lower >> bits) << bits
@@ -56,7 +63,7 @@ class RangeEncoder:
 
 
 class RangeDecoder:
-    """Turns bytes back into codes; it needs the frequencies that the encoder had."""
+    """Reads codes from bytes; it needs the frequencies that the encoder had."""
 
     def __init__(self, data: bytes) -> None:
         padded = data + bytes(-len(data) % 4)
@@ -66,24 +73,27 @@ class RangeDecoder:
         """Reads the next codes.
 
         Args:
-            count: How many, `n`.
-            frequencies: As in `RangeEncoder.put`.
+            count: Number of codes, `n`.
+            frequencies: As in `RangeEncoder.append`.
+
+        Returns:
+            `(n,)`, in [0, k).
 
         Raises:
-            BitstreamError: No encoder wrote these bytes with these frequencies.
+            BitstreamError: No encoder writes these bytes with these frequencies.
         """
         if count == 0:
             return np.zeros(0, dtype=np.int64)
         model = _model(frequencies) if frequencies.ndim == 2 else (*_model(frequencies), count)
         try:
             codes = self._decoder.decode(*model)
-        except AssertionError as error:
+        except AssertionError as error:  # constriction raises it for a point outside the interval
             raise BitstreamError("the codes cannot be decoded: the file is damaged, or other models made it") from error
         return np.asarray(codes, dtype=np.int64)
 
 
 def _model(frequencies: NDArray[np.int64]) -> tuple[Any, ...]:
-    """What constriction takes for the frequencies: a family with a row for each code, or one model for all."""
+    """Builds constriction's arguments: a family with a row for each code, or one model for all codes."""
     assert int(frequencies.reshape(-1, frequencies.shape[-1])[0].sum()) == TOTAL
     probabilities = (frequencies - 1).astype(np.float64)
     if frequencies.ndim == 1:

@@ -1,7 +1,7 @@
 """Segments: the codes of one level of one stream as bytes, and back.
 
 A stream is the codes of one image (a `.vqg` file) or of the images of an archive's block. Its segments do not depend on
-what other streams are coded beside it.
+the streams that are coded beside it.
 
 Legend: `n` codes of a level of a stream, row by row, image after image; `t` tiles; `k` codebook entries.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.header import CODES_PER_BYTE, Coder
 from vqgen.codec.image_codes import ImageShape
+from vqgen.codec.packed_coder import pack, unpack
 from vqgen.codec.prior_coder import PriorCoder, TileStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.codec.tiles import Tiling
@@ -26,10 +27,10 @@ Grids = Sequence[NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Segment:
-    """The codes of a level.
+    """The codes of a level as bytes.
 
     Attributes:
-        coder: How they are written.
+        coder: The coder that wrote them.
         data: The bytes.
     """
 
@@ -39,10 +40,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stream:
-    """The images that are written together.
+    """Images that are written together.
 
     Attributes:
-        shapes: What is known of each image.
+        shapes: The properties of each image.
         grids: Level -> grids, coarse to fine.
     """
 
@@ -55,7 +56,7 @@ class CodedStream:
     """A stream as segments.
 
     Attributes:
-        shapes: What is known of each image.
+        shapes: The properties of each image.
         segments: Level -> segment, coarse to fine.
     """
 
@@ -69,8 +70,8 @@ def encode_streams(
     """Writes each level of each stream with the coder that needs the fewest bytes.
 
     Args:
-        models: The pipeline's models.
-        streams: What to write.
+        models: The models that predict the codes.
+        streams: The streams.
         offered: The coders to choose from, at least one.
 
     Returns:
@@ -86,6 +87,7 @@ def encode_streams(
                 found.append(Segment(Coder.PACKED, pack(codes, models.codebook_size)))
             if Coder.STATIC in offered:
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
+        # The prior takes all streams together: tiles of several small images fill the rows of one run.
         if Coder.PRIOR in offered:
             tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
             written = PriorCoder(models.prior(level), models.batch_size).encode(tiles)
@@ -93,6 +95,7 @@ def encode_streams(
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
             shortest = min(found, key=lambda segment: len(segment.data))
+            # Readers refuse more than CODES_PER_BYTE codes a byte; decoders read zeros beyond the end anyway.
             least = -(-len(_flat(stream.grids[level])) // CODES_PER_BYTE)
             result[level] = Segment(shortest.coder, shortest.data.ljust(least, b"\0"))
         coarser = level
@@ -102,19 +105,20 @@ def encode_streams(
 def decode_streams(
     models: EntropyModels, streams: Sequence[CodedStream], batch_size: int
 ) -> list[dict[str, list[NDArray[np.int64]]] | BitstreamError]:
-    """Reads streams; what cannot be read leaves the others as they are.
+    """Reads streams; a stream that cannot be read leaves the streams beside it as they are.
 
     Args:
-        models: The pipeline's models.
-        streams: What to read.
-        batch_size: Tiles that the priors were run with at once.
+        models: The models that predict the codes.
+        streams: The streams.
+        batch_size: Tiles that the priors evaluated at a time when the streams were written.
 
     Returns:
-        Level -> grids, coarse to fine, for each stream; or why it cannot be decoded.
+        For each stream, level -> grids, coarse to fine; or the reason why it cannot be decoded.
     """
     results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError] = [{} for _ in streams]
     downsample = models.parts.vqvae.config.downsample
     coarser: str | None = None
+    # Level by level over all streams: the coarser grids of a stream condition its finer ones.
     for index, level in enumerate(models.levels):
         by_prior: list[tuple[int, TileStream]] = []
         for number, stream in enumerate(streams):
@@ -137,11 +141,19 @@ def decode_streams(
 
 
 def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str | None) -> TileStream:
-    """Cuts the grids of a level, and the same parts of the coarser one, into tiles of the prior's size."""
+    """Cuts the grids of a level, and the same parts of the coarser level, into tiles of the prior's size.
+
+    Args:
+        models: The models that predict the codes.
+        stream: The stream.
+        level: The level.
+        coarser: The coarser level; None for the coarsest level.
+    """
     config = models.prior(level).config
     tilings = [Tiling.of(grid, config.height, config.width) for grid in stream.grids[level]]
     tiles_of_coarser = None
     if coarser is not None:
+        # Both levels pad to the same stride and their tiles cover the same pixels, so tile i belongs to tile i.
         size = (config.coarser_height, config.coarser_width)
         tiles_of_coarser = np.concatenate([Tiling.of(grid, *size).cut(grid) for grid in stream.grids[coarser]])
     labels = [-1 if shape.label is None else shape.label for shape in stream.shapes]
@@ -153,33 +165,6 @@ def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str 
     )
 
 
-def pack(codes: NDArray[np.int64], codebook_size: int) -> bytes:
-    """Writes codes in as many bits each as the largest possible one needs, the highest bit first.
-
-    Args:
-        codes: `(n,)`, in [0, codebook_size).
-        codebook_size: `k`, at least 2.
-    """
-    bits = (codebook_size - 1).bit_length()
-    return np.packbits((codes[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
-
-
-def unpack(data: bytes, count: int, codebook_size: int) -> NDArray[np.int64]:
-    """Reads what `pack` wrote.
-
-    Raises:
-        BitstreamError: The data are of another length, or hold a code that there is not.
-    """
-    bits = (codebook_size - 1).bit_length()
-    if len(data) != -(-count * bits // 8):
-        raise BitstreamError(f"{count} packed codes should take {-(-count * bits // 8)} bytes, found {len(data)}")
-    table = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * bits).reshape(count, bits)
-    codes = table.astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
-    if codes.max() >= codebook_size:
-        raise BitstreamError(f"codes should be below {codebook_size}, found {codes.max()}; the file is damaged")
-    return codes
-
-
 def _read_by_prior(
     models: EntropyModels,
     streams: Sequence[CodedStream],
@@ -188,12 +173,13 @@ def _read_by_prior(
     batch_size: int,
     results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError],
 ) -> None:
-    """Decodes the level of all streams that the prior wrote, together, and puts the grids into the results."""
+    """Decodes, together, a level of all streams that the prior wrote, and enters the grids into the results."""
     if not tiles:
         return
     coder = PriorCoder(models.prior(level), batch_size)
     coder.decode([each for _, each in tiles], [streams[number].segments[level].data for number, _ in tiles])
-    downsample, index = models.parts.vqvae.config.downsample, models.levels.index(level)
+    downsample = models.parts.vqvae.config.downsample
+    index = models.levels.index(level)
     for number, each in tiles:
         grids = results[number]
         if each.failure is not None or isinstance(grids, BitstreamError):
@@ -208,6 +194,7 @@ def _read_by_prior(
 def _read_direct(
     models: EntropyModels, segment: Segment, level: str, sizes: Sequence[tuple[int, int]]
 ) -> list[NDArray[np.int64]]:
+    """Decodes a segment that needs no prior, and splits its codes into the grids of the images."""
     counts = [height * width for height, width in sizes]
     if segment.coder is Coder.PACKED:
         codes = unpack(segment.data, sum(counts), models.codebook_size)
@@ -219,7 +206,7 @@ def _read_direct(
 
 def _write_static(codes: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
     encoder = RangeEncoder()
-    encoder.put(codes, frequencies)
+    encoder.append(codes, frequencies)
     return encoder.finish()
 
 

@@ -1,4 +1,4 @@
-"""`vqgen decompress`: turn compressed files back into images."""
+"""`vqgen decompress`: turns compressed files back into images."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ _ARCHIVE = ".vqga"
 
 _SUFFIXES = frozenset({".vqg", _ARCHIVE})
 
-_FAILURES_TOLD = 20
+_FAILURES_PRINTED = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,64 +34,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; 1 when some files could not be decoded."""
-    from vqgen.commands.compress import check_targets
+    """Runs the command; returns 1 if some files could not be decoded."""
     from vqgen.commands.inputs import collect_files
+    from vqgen.commands.outputs import check_targets
     from vqgen.pipeline import VQGenPipeline
     from vqgen.runtime.progress import ProgressBar
 
     files = collect_files(arguments.paths, _SUFFIXES, "compressed file")
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
-    work = _Work(pipe.codec, Path(arguments.output))
-    targets = work.targets(files)
-    check_targets(work.folder, targets, arguments.overwrite)
+    decompression = _Decompression(pipe.codec, Path(arguments.output))
+    targets = decompression.targets(files)
+    check_targets(decompression.folder, targets, arguments.overwrite)
     with ProgressBar(len(targets), "decompress", "image", show=not arguments.quiet) as bar:
-        work.decompress({name: path for name, path in files.items() if not _is_archive(path)}, bar)
+        decompression.decompress({name: path for name, path in files.items() if not _is_archive(path)}, bar)
         for name, path in files.items():
             if _is_archive(path):
-                work.decompress_archive(name, path, bar)
-    if not work.written and len(files) == 1:
-        raise BitstreamError(work.failures[0])
-    _tell(work.failures)
-    if not work.written:
+                decompression.decompress_archive(name, path, bar)
+    written = decompression.written
+    failures = decompression.failures
+    if not written and len(files) == 1:
+        raise BitstreamError(failures[0])
+    _print_failures(failures)
+    if not written:
         raise BitstreamError(f"{', '.join(arguments.paths)}: no image could be decoded")
-    failed = f"; {len(work.failures)} of {len(files)} files failed" if work.failures else ""
-    print(f"{work.written} images in {arguments.output}{failed}")
-    return 1 if work.failures else 0
+    failed = f"; {len(failures)} of {len(files)} files failed" if failures else ""
+    print(f"{written} images in {arguments.output}{failed}")
+    return 1 if failures else 0
 
 
-def _tell(failures: Sequence[str]) -> None:
-    for failure in failures[:_FAILURES_TOLD]:
+def _print_failures(failures: Sequence[str]) -> None:
+    for failure in failures[:_FAILURES_PRINTED]:
         print(f"vqgen: {failure}", file=sys.stderr)
-    if len(failures) > _FAILURES_TOLD:
-        print(f"vqgen: and {len(failures) - _FAILURES_TOLD} more like these", file=sys.stderr)
+    if len(failures) > _FAILURES_PRINTED:
+        print(f"vqgen: and {len(failures) - _FAILURES_PRINTED} more like these", file=sys.stderr)
 
 
-class _Work:
-    """Decodes files and writes pictures; what cannot be decoded is noted, and the others go on.
+class _Decompression:
+    """Decodes files and writes pictures; a file that cannot be decoded is noted, and the work goes on.
+
+    Args:
+        codec: The codec.
+        folder: The folder of the pictures.
 
     Attributes:
-        written: Pictures so far.
-        failures: A line for each file that could not be decoded, or not to its end.
+        folder: The folder of the pictures.
+        written: Number of pictures so far.
+        failures: A line for each file that could not be decoded, or only in part.
     """
 
     def __init__(self, codec: "Codec", folder: Path) -> None:
-        self.codec, self.folder = codec, folder
-        self.written, self.failures = 0, list[str]()
+        self.folder = folder
+        self.written = 0
+        self.failures: list[str] = []
+        self._codec = codec
 
     def targets(self, files: Mapping[str, Path]) -> list[Path]:
-        """Where the pictures will be written, before any is made; those behind damage are not known.
+        """Returns the paths of the pictures before any is made; pictures behind damage in an archive are missing.
 
         Raises:
-            ConfigError: Several would be written to the same place.
+            ConfigError: Several pictures have the same path.
         """
         targets = [self._target(_picture_name(name)) for name, path in files.items() if not _is_archive(path)]
         for path in files.values():
             if _is_archive(path):
                 try:
-                    targets.extend(map(self._target, self._inner_names(path)))
+                    targets.extend(map(self._target, self._names_in_archive(path)))
                 except (BitstreamError, OSError):
-                    continue  # said when it is decoded
+                    continue  # decoding reports it
         target, count = Counter(targets).most_common(1)[0] if targets else (self.folder, 0)
         if count > 1:
             raise ConfigError(f"{target}: several of the images would be written there; decompress them one by one")
@@ -102,7 +111,7 @@ class _Work:
         from vqgen.commands.inputs import batches
 
         for batch in batches(self._read(files), lambda each: _pixels(each[1])):
-            found = self.codec.unpack([data for _, data in batch])
+            found = self._codec.unpack([data for _, data in batch])
             sound = []
             for (name, _), codes in zip(batch, found, strict=True):
                 if isinstance(codes, BitstreamError):
@@ -113,19 +122,20 @@ class _Work:
             bar.update(len(batch))
 
     def decompress_archive(self, name: str, path: Path, bar: "ProgressBar") -> None:
-        """Decodes an archive, up to where it is damaged."""
-        from vqgen.codec.archive_reader import ArchiveReader
+        """Decodes an archive, up to its first damaged block."""
+        from vqgen.codec.archive_reader import ArchiveReader, relative_name
         from vqgen.commands.inputs import batches
 
         def images() -> "Iterator[tuple[str, ImageCodes]]":
             try:
                 with path.open("rb") as file:
-                    for number, (inner, codes) in enumerate(ArchiveReader(file, self.codec)):
-                        yield _inner_name(inner, number), codes
+                    for number, (inner, codes) in enumerate(ArchiveReader(file, self._codec)):
+                        yield relative_name(inner, number), codes
             except (BitstreamError, OSError) as error:
                 self.failures.append(f"{name}: {_cause(error)}")
 
-        before, failed = self.written, len(self.failures)
+        before = self.written
+        failed = len(self.failures)
         for batch in batches(images(), lambda each: each[1].shape.width * each[1].shape.height):
             self._write(batch)
             bar.update(len(batch))
@@ -145,34 +155,22 @@ class _Work:
                 continue
             yield name, data
 
-    def _inner_names(self, path: Path) -> Iterator[str]:
-        from vqgen.codec.archive_reader import ArchiveReader
+    def _names_in_archive(self, path: Path) -> Iterator[str]:
+        from vqgen.codec.archive_reader import ArchiveReader, relative_name
 
         with path.open("rb") as file:
-            for number, name in enumerate(ArchiveReader(file, self.codec).names()):
-                yield _inner_name(name, number)
+            for number, name in enumerate(ArchiveReader(file, self._codec).names()):
+                yield relative_name(name, number)
 
     def _write(self, images: "Sequence[tuple[str, ImageCodes]]") -> None:
         from vqgen.storage.files import write_each
 
-        pictures = self.codec.decode([codes for _, codes in images])
+        pictures = self._codec.decode([codes for _, codes in images])
         write_each({self._target(name): picture.save for (name, _), picture in zip(images, pictures, strict=True)})
         self.written += len(pictures)
 
     def _target(self, name: str) -> Path:
         return self.folder / f"{name}.png"
-
-
-def _inner_name(name: str | None, number: int) -> str:
-    """The name of an image of an archive.
-
-    Raises:
-        BitstreamError: It leads out of the folder that the archive is unpacked to.
-    """
-    inner = Path(name or f"{number:05d}")
-    if inner.is_absolute() or ".." in inner.parts:
-        raise BitstreamError(f"name {name!r} leads out of the output folder; not written")
-    return inner.as_posix()
 
 
 def _is_archive(path: Path) -> bool:
@@ -184,7 +182,7 @@ def _picture_name(name: str) -> str:
 
 
 def _pixels(data: bytes) -> int:
-    """Pixels of a file's image; 0 where the header is damaged, which decoding says."""
+    """Returns the pixels of a file's image; 0 if the header is damaged, which decoding reports."""
     from vqgen.codec import read_header
 
     try:

@@ -1,7 +1,8 @@
-"""`vqgen inspect`: tell what a compressed file holds."""
+"""`vqgen inspect`: prints the contents of a compressed file."""
 
 import argparse
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, BinaryIO
 
 from vqgen.errors import BitstreamError, DataError
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("file", metavar="FILE", help="a compressed image *.vqg or an archive *.vqga")
     parser.add_argument(
-        "--checkpoint", metavar="CHECKPOINT", help="the pipeline that made it: decodes it, and tells its ideal length"
+        "--checkpoint", metavar="CHECKPOINT", help="the pipeline that made it: decodes it, and prints its ideal length"
     )
 
 
@@ -33,8 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
         codec = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu").codec
     try:
         with path.open("rb") as file:
-            if file.read(len(MAGIC)) == MAGIC:
-                file.seek(0)
+            is_archive = file.read(len(MAGIC)) == MAGIC
+            file.seek(0)
+            if is_archive:
                 _print_archive(path, file, codec)
             else:
                 _print_image(path, codec)
@@ -53,8 +55,7 @@ def _print_image(path: Path, codec: "Codec | None") -> None:
     print(f"  file     {len(data)} bytes, {8 * len(data) / pixels:.4g} bpp; header {size} bytes")
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:
-        kind = header.compute_type.name.lower()
-        print(f"  prior    run with {header.batch_size} tiles at once, {kind}")
+        print(f"  prior    evaluates {header.batch_size} tiles at a time, {header.compute_type.name.lower()}")
     print(f"  codes    CRC-32 {header.codes_crc:08x}")
     codes = codec.unpack([data])[0] if codec else None
     if isinstance(codes, BitstreamError):
@@ -85,29 +86,24 @@ def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
 
     header = ArchiveHeader.parse(file.read(HEADER_BYTES))
     blocks = read_index(file)
-    images, size = sum(block.images for block in blocks), path.stat().st_size
+    images = sum(block.images for block in blocks)
     inside = sum(block.length for block in blocks)
+    size = path.stat().st_size
     print(f"{path}: archive of {images} images in {len(blocks)} blocks, {header.num_levels} levels")
     print(f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {inside} bytes")
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:
-        print(f"  prior    run with {header.batch_size} tiles at once, float64")
+        print(f"  prior    evaluates {header.batch_size} tiles at a time, float64")
     if codec:
-        _print_contents(file, size, codec)
+        file.seek(0)
+        _print_levels(file, size, codec)
 
 
-def _print_contents(file: BinaryIO, size: int, codec: "Codec") -> None:
-    """Bits per pixel, and the bytes of each level and their ideal."""
-    from vqgen.codec.archive_layout import read_blocks
-    from vqgen.codec.archive_reader import ArchiveReader, decode_block
-    from vqgen.codec.block import read_block
+def _print_levels(file: BinaryIO, size: int, codec: "Codec") -> None:
+    """Decodes an archive and prints its bits per pixel, and a table with the bytes of each level and the ideal."""
     from vqgen.evaluation.codec_totals import LevelTotals
+    from vqgen.reports.tables import format_table
 
-    file.seek(0)
-    reader, totals = ArchiveReader(file, codec), LevelTotals(codec.models)
-    for data in read_blocks(file):
-        block = read_block(data, codec.parts.vqvae.config.downsample, len(codec.parts.label_map))
-        totals.add([codes for _, codes in decode_block(codec, reader.header, data)], block.segments)
+    totals = LevelTotals.of_archive(codec, file)
     print(f"  pixels   {totals.pixels}, {8 * size / max(1, totals.pixels):.4g} bpp of the whole file")
-    for line in totals.lines():
-        print(line)
+    print(indent(format_table(totals.rows(), left=2), "  "))

@@ -1,13 +1,18 @@
-"""What compressing some images came to."""
+"""Totals of compressed images: bytes, bits per pixel, coders, PSNR, and the ideal lengths."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
 
+from vqgen.codec.archive_layout import read_blocks
+from vqgen.codec.archive_reader import ArchiveReader, decode_block
+from vqgen.codec.block import read_block
+from vqgen.codec.codec import Codec
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.labels import ideal_bits
@@ -17,11 +22,13 @@ from vqgen.evaluation.pixel_errors import psnr_per_image
 
 
 def psnr(original: Image.Image, restored: Image.Image) -> float:
-    """Peak signal-to-noise ratio in dB, at most 100, in the colours of the restored picture, transparency left out.
+    """Computes the peak signal-to-noise ratio in dB, at most 100, in the colours of the restored picture.
+
+    Transparency is left out.
 
     Args:
         original: A picture of any mode.
-        restored: One of the same size, `L`, `RGB`, or these with alpha.
+        restored: A picture of the same size, `L`, `RGB`, or these with alpha.
     """
     mode = restored.mode.removesuffix("A")
     one = normalize_mode(original, keep_alpha="A" in restored.mode).convert(mode)
@@ -30,63 +37,95 @@ def psnr(original: Image.Image, restored: Image.Image) -> float:
 
 
 class CompressionTotals:
-    """Counts images, pixels, bytes and errors.
+    """Counts images, pixels and bytes, and adds up the PSNR of images that were decoded again.
 
     Attributes:
-        images: Images so far.
+        images: Number of images so far.
     """
 
     def __init__(self) -> None:
         self.images = 0
-        self._pixels = self._source_bytes = 0
-        self._psnr = 0.0
+        self._pixels = 0
+        self._source_bytes = 0
+        self._psnr: list[float] = []
 
-    def add(self, originals: Sequence[Image.Image], restored: Sequence[Image.Image], source_bytes: int) -> None:
+    def add(
+        self, originals: Sequence[Image.Image], source_bytes: int, restored: Sequence[Image.Image] | None = None
+    ) -> None:
         """Adds some images.
 
         Args:
             originals: The pictures.
-            restored: What comes back.
             source_bytes: Bytes of their files.
+            restored: The decoded pictures; None leaves the PSNR out.
         """
         self.images += len(originals)
         self._pixels += sum(picture.width * picture.height for picture in originals)
         self._source_bytes += source_bytes
-        self._psnr += sum(psnr(one, other) for one, other in zip(originals, restored, strict=True))
+        if restored is not None:
+            self._psnr += [psnr(one, other) for one, other in zip(originals, restored, strict=True)]
 
-    def summary(self, where: Path, size: int, coders: Mapping[str, int]) -> str:
-        """A line on all images.
+    def summary(self, output: Path, size: int, coders: Mapping[str, int]) -> str:
+        """Returns a line about all images.
 
         Args:
-            where: What was written.
+            output: The folder or archive that was written.
             size: Its bytes.
-            coders: How many levels each coder wrote.
+            coders: Name of a coder -> number of levels that it wrote.
         """
         used = ", ".join(f"{name} {count}" for name, count in Counter(coders).most_common())
-        return (
-            f"{self.images} images in {where}: {size} bytes, {8 * size / self._pixels:.4g} bpp, "
-            f"{self._source_bytes / size:.3g} times smaller than the source files, "
-            f"PSNR {self._psnr / self.images:.2f} dB; coders of the levels: {used}"
-        )
+        parts = [
+            f"{self.images} images in {output}: {size} bytes",
+            f"{8 * size / self._pixels:.4g} bpp",
+            f"{self._source_bytes / size:.3g} times smaller than the source files",
+        ]
+        if self._psnr:
+            parts.append(f"PSNR {sum(self._psnr) / len(self._psnr):.2f} dB")
+        return f"{', '.join(parts)}; coders of the levels: {used}"
 
 
 class LevelTotals:
-    """Counts the bytes of each level of an archive, and what an ideal coder would have written.
+    """Counts the bytes of each level of an archive, and the bytes that an ideal coder would need.
 
     Args:
-        models: The pipeline's models.
+        models: The models that predict the codes.
 
     Attributes:
         pixels: Pixels of the images so far.
     """
 
     def __init__(self, models: EntropyModels) -> None:
-        self._models, self.pixels = models, 0
-        self._bytes, self._ideal_bits = Counter[str](), dict.fromkeys(models.levels, 0.0)
+        self.pixels = 0
+        self._models = models
+        self._bytes = Counter[str]()
+        self._ideal_bits = dict.fromkeys(models.levels, 0.0)
         self._coders = {level: Counter[str]() for level in models.levels}
 
+    @classmethod
+    def of_archive(cls, codec: Codec, file: BinaryIO) -> "LevelTotals":
+        """Counts the levels of all blocks of an archive.
+
+        Args:
+            codec: The codec with the models of the archive.
+            file: The archive, in binary, at its beginning.
+
+        Raises:
+            BitstreamError: The archive is damaged, or another pipeline made it.
+        """
+        reader = ArchiveReader(file, codec)
+        totals = cls(codec.models)
+        for data in read_blocks(file):
+            block = read_block(data, codec.parts.vqvae.config.downsample, len(codec.parts.label_map))
+            totals.add([codes for _, codes in decode_block(codec, reader.header, data)], block.segments)
+        return totals
+
     def add(self, images: Sequence[ImageCodes], segments: Sequence[Segment]) -> None:
-        """Adds a block."""
+        """Adds a block.
+
+        Args:
+            images: Its images.
+            segments: Its segments, coarse to fine.
+        """
         self.pixels += sum(each.shape.width * each.shape.height for each in images)
         for level, segment in zip(self._models.levels, segments, strict=True):
             self._bytes[level] += len(segment.data)
@@ -95,13 +134,14 @@ class LevelTotals:
                 ideal_bits(self._models, each, level, segment.coder, each.shape.label) for each in images
             )
 
-    def lines(self) -> Iterator[str]:
-        """A line for each level, coarse to fine."""
+    def rows(self) -> list[list[str]]:
+        """Returns the rows of a table: the names of the columns, then a row per level, coarse to fine."""
         pixels = max(1, self.pixels)
+        rows = [["level", "coders", "bytes", "bpp", "ideal bytes", "ideal bpp"]]
         for level in self._models.levels:
-            size, ideal = self._bytes[level], self._ideal_bits[level]
+            size = self._bytes[level]
+            ideal = self._ideal_bits[level]
             coders = ", ".join(f"{name} in {count} blocks" for name, count in self._coders[level].most_common())
-            yield (
-                f"  {level:<8} {coders or 'no codes'}, {size} bytes, {8 * size / pixels:.4g} bpp; "
-                f"ideal {ideal / 8:.1f} bytes, {ideal / pixels:.4g} bpp"
-            )
+            sizes = [f"{size}", f"{8 * size / pixels:.4g}", f"{ideal / 8:.1f}", f"{ideal / pixels:.4g}"]
+            rows.append([level, coders or "no codes", *sizes])
+        return rows

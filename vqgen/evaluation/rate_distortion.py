@@ -1,11 +1,12 @@
-"""Compressed images measured beside JPEG, WebP and AVIF: bits per pixel against PSNR and MS-SSIM.
+"""Compressed images beside JPEG, WebP and AVIF: bits per pixel against PSNR and MS-SSIM.
 
 Legend: `c` channels, `H W` image.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +24,14 @@ CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
 
 @dataclass(frozen=True)
 class Measured:
-    """One image, compressed.
+    """The measurements of one compressed image.
 
     Attributes:
         bytes: Length of the file.
         bpp: Bits per pixel.
         psnr: In dB, at most 100.
-        ms_ssim: In [0, 1]; None where the image is smaller than the window.
-        quality: The format's setting; None for ours.
+        ms_ssim: In [0, 1]; None if the image is smaller than the window.
+        quality: The quality setting of the format; None for our format.
     """
 
     bytes: int
@@ -41,25 +42,28 @@ class Measured:
 
 
 def peer_formats() -> dict[str, str]:
-    """Name -> Pillow's name of each format that can be written here."""
+    """Returns the formats that this machine can write: name -> Pillow's name."""
     formats = {"JPEG": "JPEG"}
     formats |= {"WebP": "WEBP"} if features.check("webp") else {}
     return formats | ({"AVIF": "AVIF"} if features.check("avif") else {})
 
 
 def measure_ours(codec: Codec, original: Image.Image, coder: str) -> Measured:
-    """Compresses an image with our codec and brings it back."""
+    """Compresses an image with our codec and decodes it again."""
     data = codec.compress([original], coder=coder)[0]
     return _measured(original, codec.decompress([data])[0], len(data))
 
 
 def measure_peer(original: Image.Image, name: str, quality: int) -> Measured:
-    """Compresses an image in one of Pillow's formats and brings it back.
+    """Compresses an image in one of Pillow's formats and decodes it again.
 
     Args:
         original: An image, `L` or `RGB`.
         name: Pillow's name of the format.
         quality: 0 to 100.
+
+    Raises:
+        DataError: The format cannot hold an image of this size.
     """
     data = _write_peer(original, name, quality)
     with Image.open(io.BytesIO(data)) as restored:
@@ -67,7 +71,13 @@ def measure_peer(original: Image.Image, name: str, quality: int) -> Measured:
 
 
 def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
-    """The quality whose file is nearest to `size` bytes; files grow with the quality, nearly always."""
+    """Measures a format at the quality whose file is nearest in length to `size`.
+
+    Args:
+        original: An image, `L` or `RGB`.
+        name: Pillow's name of the format.
+        size: Length in bytes.
+    """
     lengths: dict[int, int] = {}
 
     def length(quality: int) -> int:
@@ -75,6 +85,7 @@ def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
             lengths[quality] = len(_write_peer(original, name, quality))
         return lengths[quality]
 
+    # Bisection: files grow with the quality, nearly always; 8 files are written instead of 101.
     low, high = 0, 100
     while high - low > 1:
         middle = (low + high) // 2
@@ -83,15 +94,18 @@ def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
 
 
 def compare(codec: Codec, picture: Image.Image, coder: str) -> dict[str, Measured]:
-    """An image in our format, and the nearest file in size of every other one.
+    """Compresses an image in our format, and in every other format to the nearest length.
 
     Args:
         codec: Our codec.
-        picture: Of any mode; all formats get it in the model's colours.
+        picture: A picture of any mode; all formats receive it in the model's colours.
         coder: As in `Codec.compress`.
 
+    Returns:
+        Name of the format -> measurements; ours is "vqgen".
+
     Raises:
-        DataError: A format does not take images of this size.
+        DataError: A format cannot hold an image of this size.
     """
     original = in_models_colours(codec, picture)
     ours = measure_ours(codec, original, coder)
@@ -100,7 +114,7 @@ def compare(codec: Codec, picture: Image.Image, coder: str) -> dict[str, Measure
 
 
 def curve_points(codec: Codec, picture: Image.Image) -> dict[str, list[Measured]]:
-    """An image at each of the qualities, in each of the other formats."""
+    """Measures an image at each quality of the curves, in each of the other formats."""
     original = in_models_colours(codec, picture)
     return {
         name: [measure_peer(original, pillow, quality) for quality in CURVE_QUALITIES]
@@ -109,7 +123,7 @@ def curve_points(codec: Codec, picture: Image.Image) -> dict[str, list[Measured]
 
 
 def mean_curves(points: Sequence[Mapping[str, Sequence[Measured]]]) -> dict[str, list[dict[str, float | None]]]:
-    """Means over the images at each of the qualities, for each format."""
+    """Computes the means over the images at each quality, for each format."""
     return {
         name: [means([each[name][index] for each in points]) for index in range(len(CURVE_QUALITIES))]
         for name in points[0]
@@ -117,13 +131,21 @@ def mean_curves(points: Sequence[Mapping[str, Sequence[Measured]]]) -> dict[str,
 
 
 def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
-    """The picture in grey where the model knows grey images only, else as it is, without transparency."""
+    """Converts a picture to grey if the model supports grey images only, and lays transparent pixels on white."""
     normal = normalize_mode(picture)
     return normal.convert("L") if codec.parts.vqvae.config.image_channels == 1 else normal
 
 
 def means(measured: Sequence[Measured]) -> dict[str, float | None]:
-    """Mean of each figure; the quality's only where all have one, and MS-SSIM's over the images that have it."""
+    """Computes the mean of each measurement.
+
+    Args:
+        measured: At least one image.
+
+    Returns:
+        Name -> mean. MS-SSIM is over the images that have it, None if none has it. The quality is included only if
+        all images have one.
+    """
     result: dict[str, float | None] = {
         "bytes": float(np.mean([each.bytes for each in measured])),
         "bpp": float(np.mean([each.bpp for each in measured])),
@@ -138,19 +160,49 @@ def means(measured: Sequence[Measured]) -> dict[str, float | None]:
 
 
 def ms_ssim(original: Image.Image, restored: Image.Image) -> float | None:
-    """Multi-scale structural similarity; None where the image is smaller than the window. See `ms_ssim_per_image`."""
+    """Computes the multi-scale structural similarity; None if the image is smaller than the window.
+
+    See `ms_ssim_per_image`.
+    """
     pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
     found = ms_ssim_per_image(*(each.permute(2, 0, 1)[None] / 255 for each in pair))
     return None if found is None else float(found)
 
 
-def table(rows: Sequence[Mapping[str, Measured]]) -> Iterator[str]:
-    """Lines of the means, a format each."""
-    yield f"{'format':<8}{'bpp':>9}{'bytes':>10}{'PSNR':>9}{'MS-SSIM':>9}"
-    for name in rows[0]:
-        found = means([row[name] for row in rows])
+def table_rows(compared: Sequence[Mapping[str, Measured]]) -> list[list[str]]:
+    """Returns the rows of a table of means: the names of the columns, then a row per format.
+
+    Args:
+        compared: For each image, name of the format -> measurements.
+    """
+    rows = [["format", "bpp", "bytes", "PSNR", "MS-SSIM"]]
+    for name in compared[0]:
+        found = means([each[name] for each in compared])
         similarity = "-" if found["ms_ssim"] is None else f"{found['ms_ssim']:.4f}"
-        yield f"{name:<8}{found['bpp']:>9.4f}{found['bytes']:>10.0f}{found['psnr']:>9.2f}{similarity:>9}"
+        rows.append([name, f"{found['bpp']:.4f}", f"{found['bytes']:.0f}", f"{found['psnr']:.2f}", similarity])
+    return rows
+
+
+def document(
+    compared: Mapping[str, Mapping[str, Measured]], points: Sequence[Mapping[str, Sequence[Measured]]]
+) -> dict[str, Any]:
+    """Collects all measurements as values for JSON.
+
+    Args:
+        compared: Name of the image -> name of the format -> measurements.
+        points: For each image, its points on the curves.
+
+    Returns:
+        "means" over the images, "images" one by one, and mean "curves", each by format.
+    """
+    formats = next(iter(compared.values()))
+    return {
+        "means": {name: means([each[name] for each in compared.values()]) for name in formats},
+        "images": {
+            image: {name: asdict(measured) for name, measured in each.items()} for image, each in compared.items()
+        },
+        "curves": mean_curves(points),
+    }
 
 
 def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
@@ -158,7 +210,7 @@ def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
     options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}
     try:
         original.save(file, name, quality=quality, **options)
-    except (OSError, ValueError) as error:  # none of them takes every size
+    except (OSError, ValueError) as error:  # every format has a largest side
         size = f"{original.width} x {original.height}"
         raise DataError(f"an image of {size} cannot be written as {name}: {error}") from error
     return file.getvalue()

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from codec_models import noise_picture
+from codec_models import noise_picture, random_codes
 
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec, Coder, read_header
-from vqgen.errors import CheckpointError
+from vqgen.errors import BitstreamError, CheckpointError, ConfigError
 from vqgen.pipeline.parts import load_pipeline, save_pipeline
 from vqgen.runtime.compute import Compute
 
@@ -32,7 +32,8 @@ def test_frequencies_and_hashes_live_in_the_pipeline_folder(codec, folder):
 
 def test_every_model_in_use_changes_the_fingerprint(make_codec):
     codec = make_codec()
-    prior, static = frozenset({Coder.PRIOR}), frozenset({Coder.STATIC})
+    prior = frozenset({Coder.PRIOR})
+    static = frozenset({Coder.STATIC})
     assert codec.models.fingerprint(frozenset({Coder.PACKED})) == bytes(8)
     found = {codec.models.fingerprint(coders) for coders in (prior, static, prior | static)}
     assert len(found) == 3
@@ -47,21 +48,44 @@ def test_every_model_in_use_changes_the_fingerprint(make_codec):
 @pytest.mark.parametrize(
     "damage", [lambda f: f[:-1], lambda f: f + 1, lambda f: torch.cat([f[:1] + f[1:2], f[1:2] * 0, f[2:]])]
 )
-def test_frequencies_that_are_none_are_refused(codec, damage):
+def test_damaged_frequencies_are_refused(codec, damage):
     codec.parts.frequencies["top"] = damage(codec.parts.frequencies["top"])
     with pytest.raises(CheckpointError, match=r"frequencies of level top should be 16, at least 1 each"):
         codec.compress([noise_picture(8, 8)], coder="static")
 
 
-def test_the_pipeline_compresses_and_decompresses(folder):
+def test_coders_are_offered_if_every_level_has_their_models(make_codec):
+    codec = make_codec()
+    assert codec.models.offered("auto") == frozenset(Coder)
+    assert codec.models.offered("static") == {Coder.STATIC}
+    static = codec.pack([random_codes(codec, 8, 8)], codec.models.offered("static"))[0]
+    codec.parts.frequencies, codec.parts.priors = {}, {}
+    assert codec.models.offered("auto") == {Coder.PACKED}
+    for coder in ("static", "prior"):
+        with pytest.raises(ConfigError, match=rf"coder: {coder} needs .* none for top, bottom; `vqgen"):
+            codec.models.offered(coder)
+    with pytest.raises(BitstreamError, match="which pipeline 'tiny' lacks"):
+        codec.decompress([static])
+    with pytest.raises(ConfigError, match=r"coder: should be one of auto, packed, static, prior, found 'zip'"):
+        codec.models.offered("zip")
+
+
+def test_priors_are_copies_in_float64(codec):
+    assert {p.dtype for p in codec.models.prior("top").parameters()} == {torch.float64}
+    assert {p.dtype for p in codec.parts.priors["top"].parameters()} == {torch.float32}
+    assert codec.models.prior("top") is codec.models.prior("top")
+
+
+def test_pipeline_compresses_and_decompresses(folder):
     pipe = VQGenPipeline.from_pretrained(folder, device="cpu")
-    one, many = pipe.compress(noise_picture(9, 9)), pipe.compress([noise_picture(9, 9), noise_picture(3, 4)])
+    one = pipe.compress(noise_picture(9, 9))
+    many = pipe.compress([noise_picture(9, 9), noise_picture(3, 4)])
     assert one == many[:1]
     assert [image.size for image in pipe.decompress(many)] == [(9, 9), (3, 4)]
     assert pipe.decompress(one[0])[0].tobytes() == pipe.decompress(many)[0].tobytes()
 
 
-def test_the_number_format_of_the_pipeline_does_not_reach_the_priors(folder):
+def test_dtype_of_the_pipeline_does_not_reach_the_priors(folder):
     single, double = (VQGenPipeline.from_pretrained(folder, device="cpu", dtype=d) for d in ("float32", "float64"))
     codes = single.codec.encode([noise_picture(24, 17, seed=i) for i in range(4)])
     offered = single.codec.models.offered("prior")

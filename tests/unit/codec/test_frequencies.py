@@ -11,18 +11,18 @@ from vqgen.codec.frequencies import TOTAL, frequencies_of_counts, frequencies_of
 
 
 @given(hnp.arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 2**38)).filter(lambda w: w.sum() > 0))
-def test_they_are_at_least_1_sum_to_the_total_and_keep_the_order(weights):
+def test_frequencies_are_at_least_1_sum_to_the_total_and_keep_the_order(weights):
     found = frequencies_of_weights(weights)
     assert found.sum() == TOTAL
     assert found.min() >= 1
     exact = weights / weights.sum() * (TOTAL - len(weights))
-    others = np.arange(len(weights)) != weights.argmax()  # the largest takes what is left
+    others = np.arange(len(weights)) != weights.argmax()  # the largest takes the remainder
     assert (np.abs(found - 1 - exact)[others] <= 1).all()
     assert (np.diff(found[others][np.argsort(weights[others])]) >= 0).all()
     assert found.argmax() == weights.argmax()
 
 
-def test_weights_as_python_integers_compute_them():
+def test_frequencies_are_those_of_python_integers():
     weights = np.random.default_rng(0).integers(0, 2**30, (5, 7))
     for row, found in zip(weights.tolist(), frequencies_of_weights(weights).tolist(), strict=True):
         expected = [1 + weight * (TOTAL - 7) // sum(row) for weight in row]
@@ -40,7 +40,7 @@ def test_logits_give_the_softmax_of_their_rounding():
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
-def test_a_difference_in_the_last_bits_changes_nothing_but_at_a_border(seed):
+def test_difference_in_the_last_bits_changes_nothing_away_from_borders(seed):
     rng = np.random.default_rng(seed)
     steps = rng.integers(-400, 400, (20, 16))
     logits = torch.from_numpy((steps + rng.uniform(-0.49, 0.49, steps.shape)) / 32)
@@ -48,7 +48,7 @@ def test_a_difference_in_the_last_bits_changes_nothing_but_at_a_border(seed):
     assert (frequencies_of_logits(logits) == frequencies_of_logits(moved)).all()
 
 
-def test_extreme_logits_and_what_is_no_number():
+def test_extreme_logits_and_nan_give_frequencies():
     logits = torch.tensor([[0.0, -1e30, float("-inf"), -50.0], [float("nan"), 1e30, float("inf"), 0.0]])
     found = frequencies_of_logits(logits)
     assert found[0].tolist() == [TOTAL - 3, 1, 1, 1]
@@ -56,7 +56,7 @@ def test_extreme_logits_and_what_is_no_number():
     assert found[1, 1] == found[1, 2] or abs(int(found[1, 1] - found[1, 2])) <= 2
 
 
-def test_the_table_of_weights_is_the_exponential():
+def test_table_of_weights_is_the_exponential():
     from vqgen.codec.frequencies import _WEIGHTS
 
     assert _WEIGHTS[0] == 2**30

@@ -10,22 +10,27 @@ sizes = st.integers(1, 12)
 
 
 @given(sizes, sizes, st.integers(1, 5), st.integers(1, 5))
-def test_cut_and_joined_is_the_grid(height, width, tile_height, tile_width):
+def test_cut_and_joined_tiles_are_the_grid(height, width, tile_height, tile_width):
     grid = np.arange(height * width).reshape(height, width)
     tiling = Tiling.of(grid, tile_height, tile_width)
     assert tiling.cut(grid).shape == (tiling.count, tile_height, tile_width)
     assert (tiling.join(tiling.cut(grid)) == grid).all()
+
+
+@given(sizes, sizes, st.integers(1, 5), st.integers(1, 5))
+def test_every_code_is_its_own_source_once_and_fills_the_places_beyond_the_edge(height, width, tile_height, tile_width):
+    grid = np.arange(height * width).reshape(height, width)
+    tiling = Tiling.of(grid, tile_height, tile_width)
     tiles = tiling.cut(grid).reshape(tiling.count, -1)
     inside = tiling.sources == np.arange(tile_height * tile_width)
-    assert sorted(tiles[inside].tolist()) == grid.ravel().tolist()  # each code once
-    assert (
-        np.take_along_axis(tiles.reshape(tiling.count, -1), tiling.sources, 1) == tiles.reshape(tiling.count, -1)
-    ).all()
+    assert sorted(tiles[inside].tolist()) == grid.ravel().tolist()
+    assert (np.take_along_axis(tiles, tiling.sources, 1) == tiles).all()
 
 
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
-def test_what_fills_a_tile_is_known_before_it_is_needed(slope):
+def test_source_of_a_filled_place_comes_before_it_in_every_order(slope):
     for height, width in [(1, 1), (3, 2), (5, 7)]:
-        tiling, times = Tiling(height, width, 4, 5), CausalOrder(4, 5, slope).times.ravel()
+        tiling = Tiling(height, width, 4, 5)
+        times = CausalOrder(4, 5, slope).times.ravel()
         filled = tiling.sources != np.arange(20)
         assert (times[tiling.sources] < times[None])[filled].all()

@@ -1,22 +1,21 @@
-import math
-
 import numpy as np
 import pytest
 from codec_models import noise_picture
 from PIL import Image
 
 from vqgen.errors import DataError
-from vqgen.evaluation.codec_totals import psnr
 from vqgen.evaluation.rate_distortion import (
     CURVE_QUALITIES,
     compare,
     curve_points,
+    document,
     mean_curves,
     means,
     measure_peer,
     ms_ssim,
     nearest_peer,
     peer_formats,
+    table_rows,
 )
 
 
@@ -24,18 +23,7 @@ def smooth(width, height, mode="L", seed=0):
     return noise_picture(4, 4, mode, seed).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def test_psnr_is_its_formula_and_leaves_transparency_out():
-    one, other = Image.new("L", (4, 4), 100), Image.new("L", (4, 4), 110)
-    assert psnr(one, other) == pytest.approx(20 * math.log10(255 / 10))
-    assert psnr(one, one) == 100
-    assert psnr(noise_picture(5, 4, "RGB"), noise_picture(5, 4, "RGB").convert("L")) == 100  # in the restored colours
-    clear = noise_picture(5, 4, "RGBA")
-    other_alpha = clear.copy()
-    other_alpha.putalpha(7)
-    assert psnr(clear, other_alpha) == 100
-
-
-def test_ms_ssim_of_the_same_of_another_and_of_the_tiny():
+def test_ms_ssim_falls_with_noise_and_is_missing_for_tiny_images():
     image = smooth(200, 180, "RGB")
     noise = np.random.default_rng(0).normal(0, 30, (180, 200, 3))
     noisy = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
@@ -45,16 +33,16 @@ def test_ms_ssim_of_the_same_of_another_and_of_the_tiny():
 
 
 @pytest.mark.parametrize("name", ["JPEG", "WEBP"])
-def test_the_nearest_file_is_the_nearest_of_all_qualities(name):
+def test_nearest_file_is_the_nearest_of_all_qualities(name):
     image = smooth(64, 48, "RGB", seed=3)
     sizes = [measure_peer(image, name, quality).bytes for quality in range(101)]
     for size in (1, 800, 1500, 10**6):
         found = nearest_peer(image, name, size)
-        # lengths need not grow at every single quality, so the search may miss the best one a little
+        # Lengths do not grow at every single quality, so the search may miss the best one by a little.
         assert abs(found.bytes - size) <= 1.05 * min(abs(each - size) for each in sizes) + 20
 
 
-def test_all_formats_are_compared_in_the_models_colours(codec):
+def test_formats_are_compared_in_the_models_colours(codec):
     rows = [compare(codec, picture, "packed") for picture in (smooth(24, 20, "RGBA"), smooth(9, 16))]
     assert [list(row) for row in rows] == [["vqgen", *peer_formats()]] * 2
     assert rows[0]["vqgen"].bpp == pytest.approx(8 * rows[0]["vqgen"].bytes / 480)
@@ -77,6 +65,26 @@ def test_curves_are_means_over_the_images(codec):
         assert found["JPEG"][index] == means(each)
 
 
-def test_a_size_that_a_format_does_not_take_is_said(codec):
+def test_table_has_a_row_of_means_for_each_format(codec):
+    compared = [compare(codec, picture, "packed") for picture in (smooth(10, 20), smooth(9, 16))]
+    header, ours, *peers = table_rows(compared)
+    assert header == ["format", "bpp", "bytes", "PSNR", "MS-SSIM"]
+    found = means([each["vqgen"] for each in compared])
+    assert ours == ["vqgen", f"{found['bpp']:.4f}", f"{found['bytes']:.0f}", f"{found['psnr']:.2f}", "-"]
+    assert [row[0] for row in peers] == list(peer_formats())
+
+
+def test_document_has_means_images_and_curves(codec):
+    pictures = {"a": smooth(24, 20), "b": smooth(16, 16, seed=1)}
+    compared = {name: compare(codec, picture, "packed") for name, picture in pictures.items()}
+    points = [curve_points(codec, picture) for picture in pictures.values()]
+    found = document(compared, points)
+    assert list(found) == ["means", "images", "curves"]
+    assert found["means"]["JPEG"] == means([each["JPEG"] for each in compared.values()])
+    assert found["images"]["b"]["vqgen"]["bytes"] == compared["b"]["vqgen"].bytes
+    assert found["curves"] == mean_curves(points)
+
+
+def test_size_that_a_format_cannot_hold_is_refused(codec):
     with pytest.raises(DataError, match="17000 x 8 cannot be written as WEBP"):
         compare(codec, smooth(17000, 8), "packed")

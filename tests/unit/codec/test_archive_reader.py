@@ -1,0 +1,137 @@
+import io
+import zlib
+
+import pytest
+from codec_models import random_codes, varied_codes, write_archive
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vqgen.codec.archive_layout import HEADER_BYTES, read_index
+from vqgen.codec.archive_reader import ArchiveReader, relative_name
+from vqgen.errors import BitstreamError
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr("vqgen.codec.archive_writer._CODES_PER_BLOCK", 60)
+
+
+@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("coder", ["packed", "static", "prior", "auto"])
+def test_images_come_back_in_a_row_and_one_by_one(make_codec, small_blocks, num_levels, coder):
+    codec = make_codec(num_levels)
+    images = varied_codes(codec, 23)
+    names = [f"ä/{i}.png" for i in range(23)]
+    data = write_archive(codec, images, names, coder=coder)
+    reader = ArchiveReader(io.BytesIO(data), codec)
+    assert len(read_index(io.BytesIO(data))) > 3
+    assert reader.num_images() == 23
+    assert list(reader.names()) == names
+    found = list(reader)
+    assert [name for name, _ in found] == names
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+    for number in (22, 0, 11):
+        name, codes = reader.image(number)
+        assert name == names[number]
+        assert codes.equals(images[number])
+    for number in (23, -1):
+        with pytest.raises(IndexError, match=rf"should be in \[0, 23\), the images of the archive, found {number}"):
+            reader.image(number)
+    assert len(list(reader)) == 23  # again, from any position of the file
+
+
+def test_archive_is_read_as_a_stream(codec, small_blocks):
+    class Pipe(io.RawIOBase):
+        def __init__(self, data):
+            self.inner = io.BytesIO(data)
+
+        def read(self, size=-1):
+            return self.inner.read(size)
+
+    images = varied_codes(codec, 12)
+    found = list(ArchiveReader(Pipe(write_archive(codec, images)), codec))
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+
+
+def test_cut_archive_yields_the_blocks_before_the_cut(codec, small_blocks):
+    images = varied_codes(codec, 23)
+    data = write_archive(codec, images)
+    blocks = read_index(io.BytesIO(data))
+    cut = data[: HEADER_BYTES + blocks[0].length + blocks[1].length - 1]
+    reader = ArchiveReader(io.BytesIO(cut), codec)
+    found = []
+    with pytest.raises(BitstreamError, match="cut short"):
+        found.extend(codes for _, codes in reader)
+    with pytest.raises(BitstreamError, match="no index at its end"):
+        reader.image(0)
+    iterator = iter(ArchiveReader(io.BytesIO(cut), codec))
+    for index in range(blocks[0].images):
+        assert next(iterator)[1].equals(images[index])
+
+
+def test_missing_blocks_are_noticed(codec, small_blocks):
+    data = write_archive(codec, varied_codes(codec, 23))
+    first, second = (block.length for block in read_index(io.BytesIO(data))[:2])
+    without_second = data[: HEADER_BYTES + first] + data[HEADER_BYTES + first + second :]
+    with pytest.raises(BitstreamError, match="blocks differ from those in its index"):
+        list(ArchiveReader(io.BytesIO(without_second), codec))
+    ended = data[: HEADER_BYTES + first] + b"\0" + data[HEADER_BYTES + first :]
+    for damaged in (ended, data + b"\0", data[:-1]):
+        with pytest.raises(BitstreamError):
+            list(ArchiveReader(io.BytesIO(damaged), codec))
+
+
+def test_archive_of_another_model_or_version_is_refused(make_codec):
+    codec = make_codec()
+    data = write_archive(codec, varied_codes(codec, 3))
+    with pytest.raises(BitstreamError, match="made with VQ-VAE"):
+        ArchiveReader(io.BytesIO(data), make_codec(seed=1))
+    with pytest.raises(BitstreamError, match=r"should be version 1, found 3; update vqgen"):
+        ArchiveReader(io.BytesIO(data[:4] + b"\x03" + data[5:]), codec)
+
+
+def test_batch_that_needs_more_memory_than_any_that_is_written_is_refused(codec):
+    data = bytearray(write_archive(codec, varied_codes(codec, 3), coder="prior"))
+    data[22] = 255
+    data[24:28] = zlib.crc32(data[:24]).to_bytes(4, "little")
+    with pytest.raises(BitstreamError, match="at most 16 tiles at a time, found 255"):
+        ArchiveReader(io.BytesIO(data), codec)
+
+
+def test_block_with_a_coder_outside_the_header_is_refused(make_codec):
+    codec = make_codec()
+    data = write_archive(codec, [random_codes(codec, 8, 8)], coder="prior")
+    packed = write_archive(codec, [random_codes(codec, 8, 8)], coder="packed")
+    codec.parts.frequencies = {}
+    bare = write_archive(codec, [random_codes(codec, 8, 8)], coder="packed")
+    assert len(bare) == len(packed)
+    with pytest.raises(BitstreamError, match="only the coders of the archive's header"):
+        list(ArchiveReader(io.BytesIO(bare[:HEADER_BYTES] + data[HEADER_BYTES:]), codec))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_archive_gives_the_original_codes_or_an_error(codec, data):
+    images = varied_codes(codec, 6)
+    file = bytearray(write_archive(codec, images, [f"{i}" for i in range(6)], coder="static", verify=False))
+    at = data.draw(st.integers(0, len(file) - 1))
+    if data.draw(st.booleans()):
+        file[at] ^= data.draw(st.integers(1, 255))
+    else:
+        file = file[:at] + data.draw(st.binary(max_size=9)) + file[at + data.draw(st.integers(0, 9)) :]
+    try:
+        found = [codes for _, codes in ArchiveReader(io.BytesIO(bytes(file)), codec)]
+    except BitstreamError:
+        return
+    assert all(codes.equals(image) for codes, image in zip(found, images, strict=True))
+
+
+@pytest.mark.parametrize(("name", "path"), [("a/b.png", "a/b.png"), (None, "00007"), ("", "00007"), ("./a", "a")])
+def test_names_are_paths_below_the_output_folder(name, path):
+    assert relative_name(name, 7) == path
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", ".."])
+def test_names_that_lead_elsewhere_are_refused(name):
+    with pytest.raises(BitstreamError, match="leads out of the output folder; not written"):
+        relative_name(name, 0)

@@ -1,0 +1,99 @@
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from codec_models import random_codes, varied_codes, write_archive
+
+from vqgen.codec import Coder, ImageCodes, ImageShape, frequencies_of_counts, ideal_bits
+from vqgen.codec.archive_layout import read_index
+from vqgen.codec.archive_reader import ArchiveReader
+from vqgen.codec.archive_writer import ArchiveWriter
+from vqgen.errors import ConfigError
+
+
+def test_alpha_planes_and_archives_without_images_come_back(codec):
+    plain = random_codes(codec, 8, 8)
+    clear = replace(plain, shape=replace(plain.shape, has_alpha=True), alpha=np.random.default_rng(0).bytes(64))
+    found = list(ArchiveReader(io.BytesIO(write_archive(codec, [plain, clear], with_names=False)), codec))
+    assert [name for name, _ in found] == [None, None]
+    assert found[0][1].equals(plain)
+    assert found[1][1].equals(clear)
+    assert list(ArchiveReader(io.BytesIO(write_archive(codec, [])), codec)) == []
+
+
+def test_names_of_any_bytes_fill_several_blocks(codec, monkeypatch):
+    monkeypatch.setattr("vqgen.codec.archive_writer.MAX_NAMES", 100)
+    names = ["\udcff\udc80.png", *("n" * size for size in (99, 1, 98, 50, 49, 48, 3)), ""]  # the first is not UTF-8
+    images = [random_codes(codec, 8, 8, seed=i) for i in range(len(names))]
+    data = write_archive(codec, images, names)
+    reader = ArchiveReader(io.BytesIO(data), codec)
+    assert list(reader.names()) == names
+    assert len(read_index(io.BytesIO(data))) == 7
+    assert all(codes.equals(image) for (_, codes), image in zip(reader, images, strict=True))
+    for name in ("n" * 100, "a\0b"):
+        with pytest.raises(ConfigError, match="name: should have less than 100 bytes"):
+            ArchiveWriter(io.BytesIO(), codec).add(images[0], name)
+
+
+@pytest.mark.parametrize("coder", ["static", "prior"])
+def test_many_images_take_little_more_than_their_ideal(codec, coder):
+    images = [random_codes(codec, 8, 8, seed=i) for i in range(200)]
+    size = len(write_archive(codec, images, coder=coder, with_names=False))
+    bits = sum(
+        ideal_bits(codec.models, image, level, Coder[coder.upper()]) for image in images for level in image.grids
+    )
+    assert bits / 8 < size < 1.005 * bits / 8 + 64
+
+
+def test_better_models_write_shorter_archives(codec):
+    """The codes are drawn from the priors, and the frequencies are counted over these codes."""
+    images = [sampled_codes(codec, seed) for seed in range(200)]
+    for level in codec.models.levels:
+        counts = np.bincount(np.concatenate([image.grids[level].ravel() for image in images]), minlength=16)
+        codec.parts.frequencies[level] = frequencies_of_counts(torch.from_numpy(counts))
+    packed, static, prior, auto = (
+        len(write_archive(codec, images, coder=coder)) for coder in ("packed", "static", "prior", "auto")
+    )
+    assert prior < static < packed
+    assert auto <= prior + 8
+
+
+def sampled_codes(codec, seed):
+    """Draws the codes of an 8 x 8 image from the priors."""
+    generator = torch.Generator().manual_seed(seed)
+    grids = {}
+    coarser = None
+    for level in codec.models.levels:
+        prior = codec.models.prior(level)
+        grid = torch.zeros(1, prior.order.height, prior.order.width, dtype=torch.int64)
+        condition = prior.encode_condition(coarser)
+        for position in prior.order.positions.tolist():
+            with torch.no_grad():
+                logits = prior(grid, torch.tensor([-1]), condition).flatten(2)[0, :, position]
+            grid.view(-1)[position] = torch.multinomial(logits.softmax(0), 1, generator=generator)
+        grids[level] = grid[0].numpy()
+        coarser = grid
+    return ImageCodes(ImageShape(8, 8, False), grids)
+
+
+def test_block_that_decodes_to_other_codes_is_written_without_the_prior(codec, monkeypatch):
+    images = varied_codes(codec, 6)
+    answers = iter([False])
+    decodes_to = ArchiveWriter._decodes_to
+    monkeypatch.setattr(ArchiveWriter, "_decodes_to", lambda *each: next(answers, None) is None and decodes_to(*each))
+    with pytest.warns(UserWarning, match="6 of 6 images of a block"):
+        data = write_archive(codec, images, coder="prior")
+    found = list(ArchiveReader(io.BytesIO(data), codec))
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+
+
+def test_writer_counts_its_bytes_and_coders(codec, monkeypatch):
+    monkeypatch.setattr("vqgen.codec.archive_writer._IMAGES_PER_BLOCK", 2)
+    file = io.BytesIO()
+    writer = ArchiveWriter(file, codec, coder="static")
+    for image in varied_codes(codec, 5):
+        writer.add(image)
+    assert writer.finish() == writer.bytes_written == len(file.getvalue())
+    assert writer.coders_used == {Coder.STATIC: 3 * 2}

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from codec_models import CODERS, random_codes, varied_codes
+
+from vqgen.codec import Coder, read_header
+from vqgen.codec.header import CODES_PER_BYTE
+from vqgen.codec.segments import CodedStream, Segment, Stream, decode_streams, encode_streams, tile_stream
+from vqgen.errors import BitstreamError
+
+
+def stream_of(images):
+    return Stream(
+        [each.shape for each in images], {level: [each.grids[level] for each in images] for level in images[0].grids}
+    )
+
+
+@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("coder", CODERS)
+def test_streams_of_one_and_of_many_images_come_back(make_codec, num_levels, coder):
+    codec = make_codec(num_levels)
+    images = varied_codes(codec, 7)
+    streams = [stream_of(images[:4]), stream_of(images[4:5]), stream_of(images[5:])]
+    segments = encode_streams(codec.models, streams, codec.models.offered(coder))
+    coded = [CodedStream(stream.shapes, each) for stream, each in zip(streams, segments, strict=True)]
+    for found, stream in zip(decode_streams(codec.models, coded, codec.models.batch_size), streams, strict=True):
+        assert list(found) == list(codec.models.levels)
+        for level, grids in stream.grids.items():
+            assert all(np.array_equal(one, other) for one, other in zip(found[level], grids, strict=True))
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_segments_are_the_same_alone_and_in_company(codec, coder):
+    streams = [stream_of([each]) for each in varied_codes(codec, 6)]
+    offered = codec.models.offered(coder)
+    alone = [encode_streams(codec.models, [stream], offered)[0] for stream in streams]
+    assert encode_streams(codec.models, streams, offered) == alone
+
+
+def test_auto_takes_the_shortest_coder_for_each_level(codec):
+    codes = [random_codes(codec, 24, 24, seed=i) for i in range(4)]
+    by_coder = {c: codec.pack(codes, codec.models.offered(c)) for c in CODERS}
+    for index in range(4):
+        lengths = {c: [level.length for level in read_header(by_coder[c][index])[0].levels] for c in CODERS}
+        assert lengths["auto"] == [min(lengths[c][i] for c in CODERS[:3]) for i in range(2)]
+
+
+def test_short_segments_are_filled_up_with_zeros(make_codec):
+    codec = make_codec(1)
+    frequencies = codec.parts.frequencies["bottom"]
+    frequencies[:] = 1
+    frequencies[0] += 2**24 - 16  # code 0 takes nearly no bits
+    shape = random_codes(codec, 200, 200).shape
+    stream = Stream([shape], {"bottom": [np.zeros((50, 50), dtype=np.int64)]})
+    segment = encode_streams(codec.models, [stream], frozenset({Coder.STATIC}))[0]["bottom"]
+    assert segment.data == bytes(-(-2500 // CODES_PER_BYTE))
+    found = decode_streams(codec.models, [CodedStream([shape], {"bottom": segment})], 1)[0]
+    assert np.array_equal(found["bottom"][0], stream.grids["bottom"][0])
+
+
+def test_damaged_stream_leaves_the_streams_beside_it_as_they_are(codec):
+    streams = [stream_of([each]) for each in varied_codes(codec, 3)]
+    for coder, damage in ((Coder.PACKED, b""), (Coder.PRIOR, b"\xff" * 30)):
+        segments = encode_streams(codec.models, streams, frozenset({coder}))
+        segments[1] |= {"top": Segment(coder, damage)}
+        coded = [CodedStream(stream.shapes, each) for stream, each in zip(streams, segments, strict=True)]
+        found = decode_streams(codec.models, coded, codec.models.batch_size)
+        assert [isinstance(each, BitstreamError) for each in found] == [False, True, False]
+        for index in (0, 2):
+            assert all(np.array_equal(found[index][name][0], grids[0]) for name, grids in streams[index].grids.items())
+
+
+def test_tile_stream_has_the_coarser_tiles_and_the_labels_of_its_images(codec):
+    images = varied_codes(codec, 5)
+    tiles = tile_stream(codec.models, stream_of(images), "bottom", "top")
+    counts = [-(-each.shape.width // 8) * -(-each.shape.height // 8) for each in images]
+    assert tiles.codes.shape == (sum(counts), 4, 4)
+    assert tiles.coarser.shape == (sum(counts), 2, 2)
+    assert tiles.labels.tolist() == [
+        -1 if e.shape.label is None else e.shape.label for e, n in zip(images, counts, strict=True) for _ in range(n)
+    ]
+    assert (tiles.coarser[0] == images[0].grids["top"]).all()

@@ -1,0 +1,106 @@
+"""One image as the bytes of a `.vqg` file: header, segments and alpha plane.
+
+    header | segment of each level, coarse to fine | alpha plane
+
+`FORMAT.md` describes it byte by byte.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqgen.codec.compatibility import check_models, check_shape
+from vqgen.codec.entropy_models import EntropyModels
+from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
+from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
+from vqgen.codec.segments import CodedStream, Segment
+from vqgen.errors import BitstreamError
+
+
+@dataclass(frozen=True)
+class OpenedFile:
+    """A `.vqg` file with a checked header; its codes are still segments.
+
+    Attributes:
+        header: The header.
+        stream: The segments of the image.
+        alpha_segment: The compressed alpha plane; empty without an alpha plane.
+    """
+
+    header: Header
+    stream: CodedStream
+    alpha_segment: bytes
+
+    def checked(self, grids: Mapping[str, Sequence[NDArray[np.int64]]]) -> ImageCodes:
+        """Completes the image and compares its codes with the CRC-32 in the header.
+
+        Args:
+            grids: Level -> the decoded grid, alone in a sequence.
+
+        Raises:
+            BitstreamError: The codes or the alpha plane are not those that were written.
+        """
+        shape = self.stream.shapes[0]
+        alpha = read_alpha(self.alpha_segment, shape.width, shape.height) if shape.has_alpha else None
+        codes = ImageCodes(shape, {level: found[0] for level, found in grids.items()}, alpha)
+        if codes.crc() != self.header.codes_crc:
+            raise wrong_codes("an image")
+        return codes
+
+
+def write_image_file(models: EntropyModels, codes: ImageCodes, segments: Mapping[str, Segment]) -> bytes:
+    """Writes an image as the bytes of a `.vqg` file.
+
+    Args:
+        models: The models that the coders used.
+        codes: The image.
+        segments: Level -> its codes as bytes, coarse to fine.
+    """
+    coders = frozenset(segment.coder for segment in segments.values())
+    by_prior = Coder.PRIOR in coders
+    shape = codes.shape
+    alpha = None if codes.alpha is None else write_alpha(codes.alpha, shape.width)
+    header = Header(
+        width=shape.width,
+        height=shape.height,
+        rgb=shape.rgb,
+        label=shape.label,
+        vqvae=models.vqvae_hash,
+        models=models.fingerprint(coders),
+        batch_size=models.batch_size if by_prior else 0,
+        compute_type=ComputeType.FLOAT64 if by_prior else ComputeType.NONE,
+        codes_crc=codes.crc(),
+        levels=tuple(_level_header(segment, codes.grids[level]) for level, segment in segments.items()),
+        alpha_length=None if alpha is None else len(alpha),
+    )
+    return header.pack() + b"".join(segment.data for segment in segments.values()) + (alpha or b"")
+
+
+def open_image_file(models: EntropyModels, data: bytes) -> OpenedFile:
+    """Reads everything but the codes of a `.vqg` file, and checks that these models can decode it.
+
+    Raises:
+        BitstreamError: This is not a `.vqg` file, it is damaged, or other models made it.
+    """
+    header, begin = read_header(data)
+    coders = frozenset(level.coder for level in header.levels)
+    check_models(models, header.vqvae, header.models, coders, len(header.levels), header.batch_size)
+    shape = ImageShape(header.width, header.height, header.rgb, header.label, header.alpha_length is not None)
+    check_shape(models, shape)
+    # The header repeats the grid sizes, which follow from the image's size, so that files can be inspected alone.
+    expected = shape.grid_sizes(models.parts.vqvae.config.downsample)
+    found = [(level.height, level.width) for level in header.levels]
+    if found != expected:
+        raise BitstreamError(f"its grids should be {expected} for its size, found {found}")
+    segments = {}
+    for name, level in zip(models.levels, header.levels, strict=True):
+        segments[name] = Segment(level.coder, data[begin : begin + level.length])
+        begin += level.length
+    return OpenedFile(header, CodedStream([shape], segments), data[begin:])
+
+
+def _level_header(segment: Segment, grid: NDArray[np.int64]) -> LevelHeader:
+    height, width = grid.shape
+    return LevelHeader(segment.coder, height, width, len(segment.data))

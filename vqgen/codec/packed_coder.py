@@ -1,0 +1,47 @@
+"""The coder `packed`: a fixed number of bits per code. It needs no model and decodes on every machine.
+
+Legend: `n` codes, `k` codebook entries.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vqgen.errors import BitstreamError
+
+
+def pack(codes: NDArray[np.int64], codebook_size: int) -> bytes:
+    """Writes each code in ceil(log2 k) bits, the highest bit first.
+
+    Args:
+        codes: `(n,)`, in [0, codebook_size).
+        codebook_size: `k`, at least 2.
+
+    Returns:
+        The bytes; zero bits fill the last one.
+    """
+    bits = (codebook_size - 1).bit_length()
+    return np.packbits((codes[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
+
+
+def unpack(data: bytes, count: int, codebook_size: int) -> NDArray[np.int64]:
+    """Reads the codes that `pack` wrote.
+
+    Args:
+        data: The bytes.
+        count: Number of codes, `n`, at least 1.
+        codebook_size: `k`, at least 2.
+
+    Raises:
+        BitstreamError: The data have another length, or contain a code outside the codebook.
+    """
+    bits = (codebook_size - 1).bit_length()
+    size = -(-count * bits // 8)
+    if len(data) != size:
+        raise BitstreamError(f"{count} packed codes should take {size} bytes, found {len(data)}")
+    table = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * bits).reshape(count, bits)
+    # Row times powers of two: the table has a code per row, its highest bit first.
+    codes = table.astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
+    # Unless k is a power of two, the bits can spell numbers that are not codes.
+    if codes.max() >= codebook_size:
+        raise BitstreamError(f"codes should be below {codebook_size}, found {codes.max()}; the file is damaged")
+    return codes
