@@ -33,7 +33,7 @@ def test_times_and_steps_follow_their_definition(height, width, slope):
 
 @pytest.mark.parametrize(("height", "width"), GRIDS)
 @pytest.mark.parametrize("slope", SLOPES)
-def test_no_step_is_empty(height, width, slope):
+def test_every_step_has_a_position(height, width, slope):
     order = CausalOrder(height, width, slope)
     steps = list(order.steps())
     assert len(steps) == order.num_steps
@@ -132,7 +132,7 @@ def test_grid_of_64_x_64_needs_31_layers():
     assert order.blind_fraction(5, 30) > 0
 
 
-# Kernels 5 wide on grids of even sides from 6 up; the closed form of the design is not exact elsewhere.
+# Kernels 5 wide on grids of even sides from 6 up; the closed form behind the warning is not exact elsewhere.
 @pytest.mark.parametrize("side", [6, 8, 12, 16])
 @pytest.mark.parametrize("slope", SLOPES)
 def test_recipe_warnings_agree_with_blind_fraction(side, slope):

@@ -148,7 +148,7 @@ class VectorQuantizer(nn.Module):
             return  # latents still pass unchanged
         counts, sums = self._reduced_statistics()
         received = counts > 0
-        # Counts decay without exception, so that a code that was idle for long follows its first new latents at once.
+        # Counts decay without exception, so that a code that was idle for long follows its first new latents.
         self.ema_counts.mul_(self.decay).add_(counts, alpha=1 - self.decay).clamp_(min=_LEAST_COUNT)
         # The sum of an idle code is set to entry x count, so that it shrinks with the count. The entry is not computed
         # again from the two, so it keeps its bits.
@@ -197,7 +197,7 @@ class VectorQuantizer(nn.Module):
         # Chosen by global index, so that any number of processes starts from the same latents.
         draws = torch.Generator().manual_seed(derive_seed(self.step_seed, "data-init"))
         order = torch.randperm(int(span[1]), generator=draws)
-        # With fewer latents than codes, latents are chosen again; these repeats then have to move apart.
+        # With fewer latents than codes, some latents are chosen twice or more. These repeats have to move apart.
         chosen = order[torch.arange(size) % len(order)].to(latents.device)
         codebook = move_apart(gather_rows(latents, chosen, span), draws)
         for _ in range(self.kmeans_iterations):

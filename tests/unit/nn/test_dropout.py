@@ -27,7 +27,8 @@ def test_neighbours_of_one_draw_are_dropped_independently():
 
 
 def test_seed_decides_the_mask():
-    dropout, features = Dropout(0.5), torch.ones(64, 64)
+    dropout = Dropout(0.5)
+    features = torch.ones(64, 64)
     torch.manual_seed(0)
     first, second = dropout(features), dropout(features)
     torch.manual_seed(0)

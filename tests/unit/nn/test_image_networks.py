@@ -35,7 +35,8 @@ def test_label_matters_only_to_a_conditioned_model(labels):
         labels=labels,
     )  # fmt: skip
     encoder, decoder = ImageEncoder(config, 3), ImageDecoder(config)
-    image, latents = torch.rand(1, 1, 8, 8), torch.randn(1, 3)
+    image = torch.rand(1, 1, 8, 8)
+    latents = torch.randn(1, 3)
     for network, inputs in ((encoder, image), (decoder, latents)):
         one, other = (network(inputs, torch.tensor([label])) for label in (0, 4))
         assert torch.equal(one, other) == (labels == "unused")

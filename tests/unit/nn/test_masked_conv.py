@@ -25,7 +25,8 @@ def test_convolution_equals_a_loop_over_the_open_taps(slope, kernel_size, strict
     convolution, order = make(slope, kernel_size, strict=strict)
     features = torch.randn(2, 3, 5, 7, dtype=torch.float64)
     expected = convolution.bias.expand(2, 5, 7, 4).clone()
-    mask, half = order.kernel_mask(kernel_size, strict=strict), kernel_size // 2
+    mask = order.kernel_mask(kernel_size, strict=strict)
+    half = kernel_size // 2
     open_taps = [(r - half, c - half) for r in range(kernel_size) for c in range(kernel_size) if mask[r, c]]
     assert convolution.offsets == open_taps
     for row in range(5):

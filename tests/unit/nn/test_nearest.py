@@ -36,7 +36,8 @@ def test_chunks_change_nothing(monkeypatch, elements):
 @pytest.mark.parametrize(("n", "k", "largest"), [(50, 8, 36), (50, 4, 40), (50, 1000, 36), (2, 1000, 12)])
 def test_tiles_never_form_a_matrix_of_all_distances(monkeypatch, n, k, largest):
     monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", 40)  # tiles of 6 x 6, or narrower and higher
-    sizes, real = [], torch.addmm
+    sizes = []
+    real = torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda *a, **k: sizes.append(real(*a, **k).numel()))
     nearest_codes(torch.randn(n, 3), torch.randn(k, 3))
     assert max(sizes) == largest

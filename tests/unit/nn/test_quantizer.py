@@ -11,7 +11,8 @@ from vqgen.nn.quantizer import VectorQuantizer
 
 
 def test_output_has_the_shapes_and_values_of_the_nearest_entries():
-    quantizer, z = make_quantizer(), make_latents(b=3, side=4)
+    quantizer = make_quantizer()
+    z = make_latents(b=3, side=4)
     out = quantizer(z)
     assert out.codes.shape == (3, 4, 4)
     assert out.codes.dtype == torch.int64
@@ -53,7 +54,8 @@ def test_retained_graph_gives_the_same_gradient_twice():
 
 
 def test_commitment_loss_and_its_gradient_have_their_closed_form():
-    quantizer, z = make_quantizer(), make_latents().requires_grad_()
+    quantizer = make_quantizer()
+    z = make_latents().requires_grad_()
     out = quantizer(z)
     entries = out.quantized.detach()
     assert out.commitment_loss.item() == pytest.approx(((z - entries) ** 2).sum().item() / z.numel(), abs=1e-14)
@@ -62,7 +64,8 @@ def test_commitment_loss_and_its_gradient_have_their_closed_form():
 
 
 def test_commitment_loss_moves_the_encoder_and_not_the_codebook():
-    quantizer, encoder = make_quantizer(), nn.Conv2d(3, 3, 1).double()
+    quantizer = make_quantizer()
+    encoder = nn.Conv2d(3, 3, 1).double()
     before = quantizer.codebook.clone()
     optimizer = torch.optim.SGD([*encoder.parameters(), *quantizer.parameters()], lr=0.1)
     z = make_latents()
@@ -119,7 +122,8 @@ def test_counts_start_at_one_and_sums_at_the_codebook():
 
 
 def test_output_of_a_step_uses_the_codebook_before_the_update():
-    quantizer, z = make_quantizer(decay=0.5), make_latents()
+    quantizer = make_quantizer(decay=0.5)
+    z = make_latents()
     before = quantizer.codebook.clone()
     (out,) = step(quantizer, z)
     assert torch.equal(rows(out.quantized), before[out.codes.flatten()])
@@ -144,7 +148,7 @@ def test_entries_converge_to_the_mean_of_their_latents():
     torch.testing.assert_close(quantizer.ema_counts, torch.tensor([2.0, 3.0]).double(), rtol=0, atol=1e-11)
 
 
-def test_idle_codes_keep_their_bits_for_2000_steps_and_follow_new_latents_at_once():
+def test_idle_codes_keep_their_bits_for_2000_steps_and_then_follow_new_latents():
     quantizer = VectorQuantizer(8, 3, data_init=False, restart_after=0)  # float32, where rounding would show
     quantizer.codebook.mul_(1 / 3)
     quantizer.ema_sums.copy_(quantizer.codebook)
@@ -173,7 +177,8 @@ def test_update_without_a_forward_pass_changes_nothing():
 
 
 def test_evaluation_changes_nothing_and_training_does():
-    quantizer, z = make_quantizer(data_init=True, restart_after=1), make_latents()
+    quantizer = make_quantizer(data_init=True, restart_after=1)
+    z = make_latents()
     quantizer.eval()
     before = copied_state(quantizer)
     step(quantizer, z)
@@ -269,7 +274,8 @@ def test_random_start_counts_as_initialized():
 
 def test_latents_pass_for_quantize_after_steps_and_then_start_the_codebook():
     quantizer = make_quantizer(data_init=True, quantize_after=2)
-    before, latents = copied_state(quantizer), torch.randn(4, quantizer.codebook.shape[1], 3, 3, requires_grad=True)
+    before = copied_state(quantizer)
+    latents = torch.randn(4, quantizer.codebook.shape[1], 3, 3, requires_grad=True)
     for _ in range(2):
         result = quantizer(latents)
         assert torch.equal(result.quantized, latents)

@@ -6,7 +6,8 @@ from tiny_quantizers import make_latents, make_quantizer, rows, step
 
 
 def test_data_init_takes_distinct_latents():
-    quantizer, z = make_quantizer(data_init=True, kmeans_iterations=0), make_latents()
+    quantizer = make_quantizer(data_init=True, kmeans_iterations=0)
+    z = make_latents()
     quantizer(z)
     equal = (quantizer.codebook[:, None] == rows(z)).all(dim=2)  # bit for bit; cdist may round
     assert equal.any(dim=1).all()
@@ -17,7 +18,8 @@ def test_data_init_takes_distinct_latents():
 
 
 def test_data_init_with_fewer_latents_than_codes_uses_all_latents_and_repeats_no_code():
-    quantizer, z = make_quantizer(size=20, data_init=True, kmeans_iterations=3), make_latents(b=1, side=2)
+    quantizer = make_quantizer(size=20, data_init=True, kmeans_iterations=3)
+    z = make_latents(b=1, side=2)
     out = quantizer(z)
     assert out.commitment_loss.item() < 1e-28  # every latent is an entry
     apart = torch.cdist(quantizer.codebook, quantizer.codebook) + torch.eye(20)

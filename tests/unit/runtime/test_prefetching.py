@@ -12,7 +12,8 @@ def test_items_come_in_order(count):
 
 
 def test_next_item_is_made_in_a_thread_while_the_current_item_is_used():
-    made, is_made = [], threading.Event()
+    made = []
+    is_made = threading.Event()
 
     def items():
         for number in range(4):

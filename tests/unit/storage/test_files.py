@@ -63,7 +63,7 @@ def test_folder_is_replaced_as_a_whole(tmp_path):
     assert names(tmp_path) == ["model"]
 
 
-def test_a_folder_that_fails_leaves_the_old_one(tmp_path):
+def test_failed_write_of_a_folder_leaves_the_old_folder(tmp_path):
     target = fill(tmp_path / "model", a="1")
     with pytest.raises(Torn), atomic_path(target) as temporary:
         fill(temporary, a="2")
