@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             origin = {"checkpoint": str(arguments.checkpoint), "coder": arguments.coder}
             write_json(Path(arguments.json), origin | measured)
         if arguments.plot:
-            from vqgen.reports.pictures import plot_rate_distortion
+            from vqgen.reports.plots import plot_rate_distortion
 
             plot_rate_distortion(measured["curves"], measured["means"]["vqgen"], Path(arguments.plot))
     return 0 if len(compared) == len(images) else 1
