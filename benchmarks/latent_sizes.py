@@ -13,7 +13,7 @@ import torch
 from vqgen import open_pipeline
 from vqgen.cli import main as vqgen
 from vqgen.data import to_tensor
-from vqgen.reports.pictures import save_side_by_side
+from vqgen.reports.grids import save_side_by_side
 
 SEED = 0
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import Codes, VQGenPipeline
 from vqgen.errors import CheckpointError
+from vqgen.evaluation.accuracy_score import AccuracyScorer
 from vqgen.evaluation.distribution import frechet_distance
 from vqgen.evaluation.features import ClassifierSpace
-from vqgen.evaluation.judge.judge import Judge, Samples
 from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
 from vqgen.evaluation.scores import accuracy
 from vqgen.runtime.processes import make_accelerator
-from vqgen.sampling import Filters, ImageNoise
+from vqgen.sampling import ImageNoise, LevelParams
 from vqgen.sampling.sampler import evaluation
 
 
@@ -41,17 +41,21 @@ def sample_below(pipe: VQGenPipeline, codes: Codes, labels: Tensor, kept: int, s
         prior = pipe.priors[place]
         with evaluation(prior), pipe.compute.autocast():
             condition = prior.encode_condition(grids[codes.levels[place - 1]] if place else None)
-            grids[codes.levels[place]] = pipe.sampler.sample(prior, labels, condition, noise, Filters()).codes
+            grids[codes.levels[place]] = pipe.sampler.sample(prior, labels, condition, noise, LevelParams()).codes
     return Codes(grids)
 
 
 def accuracy_scorer(
     pipe: VQGenPipeline, train: RealImages, held_out: RealImages, steps: int, seed: int
 ) -> Callable[[Tensor, Tensor], float]:
-    """What tells the share of held-out images named right by a classifier that is trained on given images alone."""
+    """Returns a function: images and labels to train a classifier on -> its accuracy on the held-out images."""
     section = recipe_of(pipe).classifier_or_default.with_steps(steps)
-    judge = Judge(pipe, train, held_out, seed, held_out, None, section, make_accelerator(pipe.compute))
-    return lambda images, labels: judge.accuracy_score(Samples(images, labels))[0].value
+    config = section.config(pipe.parts.data, len(pipe.label_map))
+    accelerator = make_accelerator(pipe.compute)
+    scorer = AccuracyScorer(
+        config, section, pipe.parts.data, held_out.images, held_out.labels, accelerator, pipe.compute, seed
+    )
+    return lambda images, labels: scorer.metrics("cas", lambda _: (images, labels), held_out.split)[0].value
 
 
 def measure(
@@ -67,12 +71,12 @@ def measure(
 
     def row(name: str, images: Tensor) -> dict[str, Any]:
         found = space(images)
-        figures = {
+        metrics = {
             "images": name,
             "named_right": accuracy(found.log_probabilities, real.labels),
             "frechet_distance": frechet_distance(reference.values, found.values),
         }
-        return figures if score is None else {**figures, "accuracy_score": score(images, real.labels)}
+        return metrics if score is None else {**metrics, "accuracy_score": score(images, real.labels)}
 
     yield row("real", real.images)
     for kept in reversed(range(len(codes.levels) + 1)):

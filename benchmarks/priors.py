@@ -13,7 +13,7 @@ from vqgen.order import Slope
 from vqgen.planning.costs import prior_costs
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
-from vqgen.sampling import LevelParams, ImageNoise, LevelSample, Sampler
+from vqgen.sampling import ImageNoise, LevelParams, LevelSample, Sampler
 
 SIZES: dict[str, dict[str, Any]] = {
     "3M": {"channels": 128, "layers": 5, "attention_every": 5},

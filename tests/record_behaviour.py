@@ -136,10 +136,9 @@ def record_run(folder: Path, name: str, recipe: dict[str, Any]) -> dict[str, str
         json.loads((run / "pipeline" / "pipeline.json").read_text())["sha256"]
     )
     for record in sorted(run.glob("*/stage.json")):
-        figures = {
-            key: value for key, value in json.loads(record.read_text())["figures"].items() if "seconds" not in key
-        }
-        parts[f"{record.parent.name}: figures"] = hash_of_json(figures)
+        document = json.loads(record.read_text())
+        metrics = document["metrics"] if "metrics" in document else document["figures"]  # their name in version 0.1
+        parts[f"{record.parent.name}: metrics"] = hash_of_json(metrics)
     return {f"{name}: {part}": found for part, found in parts.items()}
 
 

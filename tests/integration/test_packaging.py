@@ -81,7 +81,7 @@ def test_generating_needs_no_torchvision():
     """It takes longer to load than torch, and would double the time to the first image."""
     program = """
 import sys
-import vqgen.commands.generate, vqgen.pipeline, vqgen.reports.pictures, vqgen.pipeline.sharing
+import vqgen.commands.generate, vqgen.pipeline, vqgen.reports.samples, vqgen.pipeline.sharing
 assert "torchvision" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, env=ENVIRONMENT, timeout=60)

@@ -2,7 +2,12 @@
 
 import argparse
 import re
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vqgen.evaluation.judge.build import JudgeOptions
+    from vqgen.pipeline.request import GenerationRequest
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -55,10 +60,27 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
     )
 
 
-def sampling_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that say how codes are drawn, by name, as pipelines and their `check_sampling` take them."""
-    names = ("temperature", "top_k", "top_p", "guidance_scale", "autoguidance_scale")
-    return {name: getattr(arguments, name) for name in names}
+def generation_request(arguments: argparse.Namespace) -> "GenerationRequest":
+    """Returns the request for images that the arguments of `add_sampling_arguments` describe."""
+    from vqgen.pipeline.request import GenerationRequest
+    from vqgen.sampling import SamplingParams
+
+    params = SamplingParams(
+        temperature=arguments.temperature,
+        top_k=arguments.top_k,
+        top_p=arguments.top_p,
+        guidance_scale=arguments.guidance_scale,
+        autoguidance_scale=arguments.autoguidance_scale,
+    )
+    return GenerationRequest(
+        labels=getattr(arguments, "labels", None),
+        images_per_label=arguments.images_per_label,
+        seed=arguments.seed,
+        params=params,
+        keep=arguments.keep,
+        batch_size=arguments.batch_size,
+        max_memory=getattr(arguments, "max_memory", None),
+    )
 
 
 def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +127,27 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         "--judging-seed", type=int, default=0, metavar="N", help="seed of halves, choices and classifiers (default: 0)"
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+
+
+def judge_options(arguments: argparse.Namespace) -> "JudgeOptions":
+    """Returns the options of judging that the arguments of `add_evaluation_arguments` describe."""
+    from vqgen.evaluation.judge.build import JudgeOptions
+
+    def path(text: str | None) -> Path | None:
+        return Path(text) if text else None
+
+    return JudgeOptions(
+        data_root=arguments.data_root,
+        real_images=arguments.real_images,
+        reference=arguments.reference,
+        inception_weights=path(arguments.inception_weights),
+        classifier=arguments.classifier,
+        reference_features=path(arguments.reference_features),
+        classifier_steps=arguments.classifier_steps,
+        score_seeds=arguments.score_seeds,
+        seed=arguments.judging_seed,
+        quiet=arguments.quiet,
+    )
 
 
 def memory_size(text: str) -> int:

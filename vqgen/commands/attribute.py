@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vqgen.data import ImageSet
-    from vqgen.pipeline.base import ImagePipeline
+    from vqgen.pipeline.base import AnyPipeline
 
 _STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from vqgen.commands.inputs import collect_images
     from vqgen.pipeline import open_pipeline
-    from vqgen.reports.pictures import image_grid, save_image
+    from vqgen.reports.grids import image_grid, save_image
 
     _check_direction(arguments)
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
@@ -76,7 +76,7 @@ def _check_direction(arguments: argparse.Namespace) -> None:
         )
 
 
-def _direction(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "Tensor":
+def _direction(pipe: "AnyPipeline", arguments: argparse.Namespace) -> "Tensor":
     """The mean of the latents with the attribute less that of those without."""
     if arguments.with_ is not None:
         from vqgen.commands.inputs import collect_images
@@ -97,7 +97,7 @@ def _direction(pipe: "ImagePipeline", arguments: argparse.Namespace) -> "Tensor"
     return means[1] - means[0]
 
 
-def _read(pipe: "ImagePipeline", images: "ImageSet") -> "tuple[Tensor, Tensor]":
+def _read(pipe: "AnyPipeline", images: "ImageSet") -> "tuple[Tensor, Tensor]":
     """The images that can be read, with their labels as far as folders are called like one."""
     import torch
 

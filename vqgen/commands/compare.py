@@ -3,16 +3,24 @@
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqgen.commands.arguments import add_compute_arguments, add_evaluation_arguments, add_sampling_arguments
+from vqgen.commands.arguments import (
+    add_compute_arguments,
+    add_evaluation_arguments,
+    add_sampling_arguments,
+    generation_request,
+    judge_options,
+)
 
 if TYPE_CHECKING:
-    from vqgen.commands.compared_runs import Contender
-    from vqgen.evaluation.figures import Figure
+    from vqgen.commands.compared_runs import ComparedRun
+    from vqgen.evaluation.judge.build import JudgeOptions
     from vqgen.evaluation.judge.judge import Judge, Samples
+    from vqgen.evaluation.metric import Metric
+    from vqgen.pipeline.request import GenerationRequest
 
 _ROWS = {
     "parameters": "parameters",
@@ -30,7 +38,7 @@ _ROWS = {
     "copies": "copies",
     "samples_per_second": "samples/s",
 }
-"""Figure -> what it is called in the table, in the table's order; the deviation is that over several seeds."""
+"""Metric -> what it is called in the table, in the table's order; the deviation is that over several seeds."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,13 @@ class Judgement:
     """What was found of one run.
 
     Attributes:
-        contender: The run.
+        run: The run.
         samples: Its samples.
-        values: Figure -> value; None where the run has no such figure.
-        floors: Figure -> the same metric between two halves of the real images, where there is one.
+        values: Metric -> value; None where the run has no such metric.
+        floors: Metric -> the same metric between two halves of the real images, where there is one.
     """
 
-    contender: "Contender"
+    run: "ComparedRun"
     samples: "Samples"
     values: Mapping[str, float | None]
     floors: Mapping[str, float]
@@ -55,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="run folders, pipeline folders or Hub names; two or more"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
+    parser.add_argument("--json", metavar="FILE", help="write the metrics to a file too")
     parser.add_argument("-o", "--output", metavar="DIR", help="write samples side by side into this folder")
     parser.add_argument("--no-score", action="store_true", help="compute no accuracy score, which trains classifiers")
     add_evaluation_arguments(parser)
@@ -65,52 +73,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.commands.compared_runs import open_contenders
-    from vqgen.evaluation.judge.making import make_judge
+    from vqgen.commands.compared_runs import open_runs
+    from vqgen.evaluation.judge.build import build_judge
 
-    contenders = open_contenders(arguments)
-    of_first = argparse.Namespace(**vars(arguments), checkpoint=contenders[0].checkpoint)
-    judge = make_judge(of_first, needs_space=True, trains=not arguments.no_score, pipe=contenders[0].pipe)
-    judgements = [_judge(judge, contender, arguments) for contender in contenders]
+    runs = open_runs(arguments)
+    options = judge_options(arguments)
+    request = generation_request(arguments)
+    judge = build_judge(
+        runs[0].pipe,
+        runs[0].checkpoint,
+        options,
+        needs_space=True,
+        needs_score=not arguments.no_score,
+        without_score="--no-score",
+    )
+    judgements = [_judge(judge, each, request, options, with_score=not arguments.no_score) for each in runs]
     real = {} if arguments.no_score else _of_real_images(judge, judgements[0].samples)
     print(comparison_table(judgements))
-    for note in _notes(judge, real, arguments):
+    for note in _notes(judge, real, request):
         print(f"  {note}")
     if arguments.output:
-        print(f"  samples side by side: {_save_picture(judgements, arguments)}")
+        print(f"  samples side by side: {_save_picture(judgements, request, Path(arguments.output))}")
     if arguments.json:
-        _write_json(Path(arguments.json), judge, judgements, real, arguments)
+        _write_json(Path(arguments.json), judge, judgements, real, request)
     return 0
 
 
-def _judge(judge: "Judge", contender: "Contender", arguments: argparse.Namespace) -> Judgement:
-    """Samples are judged by the one judge, for all runs the same; what needs the run's models by its like."""
+def _judge(
+    judge: "Judge", run: "ComparedRun", request: "GenerationRequest", options: "JudgeOptions", *, with_score: bool
+) -> Judgement:
+    """Judges a run: its samples by the one judge of all runs, its models by a judge with its training images."""
     from vqgen.commands.compared_runs import judge_of
 
-    print(f"{contender.name} ...", flush=True)
-    own = judge_of(judge, contender, arguments)
-    samples, speed = _timed_samples(contender, arguments)
-    figures = own.rate() + own.reconstruction(None) + own.memorisation(samples)[0]
-    figures += judge.distribution(samples) + judge.naming(samples)
-    figures += [] if arguments.no_score else judge.accuracy_score(samples)
-    found: dict[str, float | None] = {figure.name: figure.value for figure in figures}
-    found |= {"parameters": contender.parameters, "training_seconds": contender.training_seconds}
+    print(f"{run.name} ...", flush=True)
+    own = judge_of(judge, run, options)
+    samples, speed = _timed_samples(run, request)
+    metrics = own.rate() + own.reconstruction(None) + own.memorisation(samples)[0]
+    metrics += judge.distribution(samples) + judge.classifier_metrics(samples)
+    metrics += judge.accuracy_score(samples) if with_score else []
+    found: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
+    found |= {"parameters": run.pipe.num_parameters, "training_seconds": run.training_seconds}
     found |= {"samples_per_second": speed}
     values = {name: found.get(name) for name in _ROWS if name != "cas_deviation" or judge.score_seeds > 1}
-    return Judgement(contender, samples, values, _floors(figures))
+    return Judgement(run, samples, values, _floors(metrics))
 
 
-def _floors(figures: "Sequence[Figure]") -> dict[str, float]:
-    return {figure.name: figure.floor for figure in figures if figure.name in _ROWS and figure.floor is not None}
+def _floors(metrics: "Sequence[Metric]") -> dict[str, float]:
+    return {metric.name: metric.floor for metric in metrics if metric.name in _ROWS and metric.floor is not None}
 
 
-def _timed_samples(contender: "Contender", arguments: argparse.Namespace) -> "tuple[Samples, float]":
-    """Samples, and how many of them came in a second; what only a first request costs is not counted."""
-    from vqgen.evaluation.judge.making import draw
+def _timed_samples(run: "ComparedRun", request: "GenerationRequest") -> "tuple[Samples, float]":
+    """Returns samples, and the number of samples per second without what only a first request costs."""
+    from vqgen.evaluation.judge.judge import draw
 
-    draw(contender.pipe, arguments, images_per_label=1)
+    draw(run.pipe, replace(request, images_per_label=1))
     since = time.perf_counter()
-    samples = draw(contender.pipe, arguments)
+    samples = draw(run.pipe, request)
     return samples, len(samples.images) / (time.perf_counter() - since)
 
 
@@ -124,17 +142,17 @@ def _of_real_images(judge: "Judge", samples: "Samples") -> dict[str, float]:
 
 
 def comparison_table(judgements: Sequence[Judgement]) -> str:
-    """A table with a line for each figure and a column for each run; the noise floor is the largest of the runs'."""
-    rows = [("", *(judgement.contender.name for judgement in judgements), "floor")]
+    """Returns a table with a line for each metric and a column for each run; the floor is the largest of the runs."""
+    from vqgen.reports.tables import format_table
+
+    rows = [("", *(judgement.run.name for judgement in judgements), "floor")]
     for name, title in _ROWS.items():
         if name not in judgements[0].values:
             continue
         floors = [judgement.floors[name] for judgement in judgements if name in judgement.floors]
         cells = [_cell(name, judgement.values[name]) for judgement in judgements]
         rows.append((title, *cells, f"{max(floors):.4g}" if floors else "-"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    return "\n".join("  ".join(line) for line in lines)
+    return format_table(rows)
 
 
 def _cell(name: str, value: float | None) -> str:
@@ -148,15 +166,15 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:.4g}"
 
 
-def _notes(judge: "Judge", real: Mapping[str, float], arguments: argparse.Namespace) -> list[str]:
-    """What the figures rest on."""
-    from vqgen.commands.evaluate import sampling_text
+def _notes(judge: "Judge", real: Mapping[str, float], request: "GenerationRequest") -> list[str]:
+    """Returns what the metrics rest on."""
+    from vqgen.evaluation.judge.settings import FLOOR_NOTE, sampling_text
 
     assert judge.space is not None
     notes = [
-        "floor: the same between two halves of the real images, or the difference between the halves",
+        FLOOR_NOTE,
         f"space: {judge.space.name}, for all runs; reference: {len(judge.reference):,} {judge.reference.split} images",
-        f"samples: {sampling_text(arguments)}; seed of judging {judge.seed}",
+        f"samples: {sampling_text(request)}; seed of judging {judge.seed}",
     ]
     if real:
         floor = f" (floor {real['cas_floor']:.4g})" if "cas_floor" in real else ""
@@ -169,13 +187,13 @@ def _notes(judge: "Judge", real: Mapping[str, float], arguments: argparse.Namesp
     return notes
 
 
-def _save_picture(judgements: Sequence[Judgement], arguments: argparse.Namespace) -> Path:
-    from vqgen.reports.pictures import save_side_by_side
+def _save_picture(judgements: Sequence[Judgement], request: "GenerationRequest", folder: Path) -> Path:
+    from vqgen.reports.grids import save_side_by_side
 
-    path = Path(arguments.output) / "samples.png"
-    blocks = {judgement.contender.name: judgement.samples.images for judgement in judgements}
-    names = judgements[0].contender.pipe.label_map.names
-    save_side_by_side(blocks, names, arguments.images_per_label, path)
+    path = folder / "samples.png"
+    blocks = {judgement.run.name: judgement.samples.images for judgement in judgements}
+    names = judgements[0].run.pipe.label_map.names
+    save_side_by_side(blocks, names, request.images_per_label, path)
     return path
 
 
@@ -184,20 +202,20 @@ def _write_json(
     judge: "Judge",
     judgements: Sequence[Judgement],
     real: Mapping[str, float],
-    arguments: argparse.Namespace,
+    request: "GenerationRequest",
 ) -> None:
-    from vqgen.commands.evaluate import judging_settings
+    from vqgen.evaluation.judge.settings import judging_settings
     from vqgen.storage.files import write_json
 
     runs: list[dict[str, Any]] = [
         {
-            "name": judgement.contender.name,
-            "checkpoint": str(judgement.contender.checkpoint),
-            "figures": dict(judgement.values),
+            "name": judgement.run.name,
+            "checkpoint": str(judgement.run.checkpoint),
+            "metrics": dict(judgement.values),
             "floors": dict(judgement.floors),
         }
         for judgement in judgements
     ]
     held_out = {judge.held_out.split: len(judge.held_out), "samples": len(judgements[0].samples.images)}
-    settings = judging_settings(judge, arguments) | {"counts": held_out}
+    settings = judging_settings(judge, request) | {"counts": held_out}
     write_json(path, settings | {"runs": runs, "real_images": dict(real)})

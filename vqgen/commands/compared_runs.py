@@ -2,24 +2,23 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import sampling_options
+from vqgen.commands.arguments import generation_request
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from vqgen.evaluation.judge.build import JudgeOptions
     from vqgen.evaluation.judge.judge import Judge
     from vqgen.evaluation.judge.real_images import RealImages
-    from vqgen.pipeline.base import ImagePipeline
-
-NOT_TRAINING = ("classifier", "samples")
-"""Stages that are no part of training the generator: one judges, one uses it."""
+    from vqgen.pipeline.base import AnyPipeline
+    from vqgen.pipeline.request import GenerationRequest
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedRun:
     """A run that is compared.
 
     Attributes:
@@ -30,34 +29,23 @@ class Contender:
 
     name: str
     checkpoint: str
-    pipe: "ImagePipeline"
-
-    @property
-    def parameters(self) -> int:
-        """Trained numbers of the models; guides, earlier states of priors, and the classifier do not count."""
-        from vqgen.pipeline import VQGenPipeline
-
-        pipe, models = self.pipe, self.pipe.models
-        if isinstance(pipe, VQGenPipeline):
-            models = [pipe.vqvae, *pipe.parts.priors.values()]
-        return sum(parameter.numel() for model in models for parameter in model.parameters())
+    pipe: "AnyPipeline"
 
     @property
     def training_seconds(self) -> float | None:
-        """What its stages took, as their records have it; None where one does not say, or where there is no run."""
+        """Seconds that the stages of the generator took, as their records have it; None if a record has no time."""
         from vqgen.evaluation.judge.real_images import recipe_of
         from vqgen.pipeline.folder import locate_pipeline
-        from vqgen.stages.bookkeeping import read_record
-        from vqgen.stages.run import stage_names
+        from vqgen.stages.records import read_record
 
         folder = locate_pipeline(self.checkpoint).parent
-        stages = [stage for stage in stage_names(recipe_of(self.pipe)) if stage not in NOT_TRAINING]
+        stages = recipe_of(self.pipe).generator_stages
         records = [read_record(folder / stage) for stage in stages]
         seconds = [record.seconds for record in records if record is not None and record.seconds is not None]
         return sum(seconds) if len(seconds) == len(stages) else None
 
 
-def open_contenders(arguments: argparse.Namespace) -> list[Contender]:
+def open_runs(arguments: argparse.Namespace) -> list[ComparedRun]:
     """Opens the runs, and refuses what cannot be compared before anything is computed.
 
     Args:
@@ -71,13 +59,14 @@ def open_contenders(arguments: argparse.Namespace) -> list[Contender]:
     from vqgen.pipeline import open_pipeline
 
     names = short_names(arguments.runs)
+    request = generation_request(arguments)
     opened = [
-        Contender(name, run, open_pipeline(run, device=arguments.device, dtype=arguments.dtype))
+        ComparedRun(name, run, open_pipeline(run, device=arguments.device, dtype=arguments.dtype))
         for name, run in zip(names, arguments.runs, strict=True)
     ]
-    for contender in opened:
-        _check_generates(contender, arguments)
-        _check_alike(opened[0], contender)
+    for run in opened:
+        _check_generates(run, request, with_score=not arguments.no_score)
+        _check_alike(opened[0], run)
     return opened
 
 
@@ -98,41 +87,40 @@ def short_names(runs: Sequence[str]) -> list[str]:
     return next(chosen for chosen in names if len(set(chosen)) == len(chosen))
 
 
-def judge_of(judge: "Judge", contender: Contender, arguments: argparse.Namespace) -> "Judge":
-    """The same judge before another run, with the images that this one was trained on.
+def judge_of(judge: "Judge", run: ComparedRun, options: "JudgeOptions") -> "Judge":
+    """Returns the same judge for another run, with the images that this run was trained on.
+
+    Args:
+        judge: The judge of the first run.
+        run: The run to judge.
+        options: The options that the judge was built with.
 
     Raises:
         DataError: Its held-out images are not those of the judge, so that it may have been trained on some of them.
     """
-    from dataclasses import replace
-
     from vqgen.evaluation.judge.real_images import open_real_images, recipe_of
 
-    if contender.pipe is judge.pipe:
+    if run.pipe is judge.pipe:
         return judge
     splits = ["train", judge.held_out.split]
     seed = recipe_of(judge.pipe).seed
-    real = open_real_images(contender.pipe, arguments.data_root, most=arguments.real_images, splits=splits, seed=seed)
-    _check_held_out(judge.held_out, real.get(judge.held_out.split), contender)
-    return replace(judge, pipe=contender.pipe, train=real["train"])
+    real = open_real_images(run.pipe, options.data_root, most=options.real_images, splits=splits, seed=seed)
+    _check_held_out(judge.held_out, real.get(judge.held_out.split), run)
+    return replace(judge, pipe=run.pipe, train=real["train"])
 
 
-def _check_generates(contender: Contender, arguments: argparse.Namespace) -> None:
-    from vqgen.pipeline import VQGenPipeline
-
-    pipe = contender.pipe
-    if len(pipe.label_map) and not pipe.takes_labels and not arguments.no_score:
+def _check_generates(run: ComparedRun, request: "GenerationRequest", *, with_score: bool) -> None:
+    pipe = run.pipe
+    if len(pipe.label_map) and not pipe.takes_labels and with_score:
         raise ConfigError(
-            f"run {contender.checkpoint}: cannot be asked for images of a label, so no classifier can be trained on "
+            f"run {run.checkpoint}: cannot be asked for images of a label, so no classifier can be trained on "
             "its samples; leave the score out (--no-score)"
         )
-    pipe.candidates(arguments.images_per_label, arguments.keep)
-    if isinstance(pipe, VQGenPipeline):
-        _ = pipe.priors  # all are there
-    pipe.check_sampling(**sampling_options(arguments))
+    pipe.check_generates()
+    pipe.check_request(request)
 
 
-def _check_alike(first: Contender, other: Contender) -> None:
+def _check_alike(first: ComparedRun, other: ComparedRun) -> None:
     """Images of the same source and form, with the same labels, and the same ones held out."""
     of_first, of_other = _images_of(first.pipe), _images_of(other.pipe)
     for what, expected in of_first.items():
@@ -148,7 +136,7 @@ def _check_alike(first: Contender, other: Contender) -> None:
             f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found label {place} "
             f"{other_names[place]!r} instead of {names[place]!r}; compare runs of one kind of images at a time"
         )
-    one, two = (contender.pipe.parts.split for contender in (first, other))
+    one, two = (run.pipe.parts.split for run in (first, other))
     held_out = "test" if "test" in one else "validation"
     if one and two and one[held_out] != two.get(held_out):
         raise DataError(
@@ -157,7 +145,7 @@ def _check_alike(first: Contender, other: Contender) -> None:
         )
 
 
-def _images_of(pipe: "ImagePipeline") -> dict[str, str]:
+def _images_of(pipe: "AnyPipeline") -> dict[str, str]:
     data, labels = pipe.parts.data, pipe.label_map.names
     return {
         "source": data.source,
@@ -172,10 +160,10 @@ def _shown(labels: Sequence[str]) -> str:
     return ", ".join(labels[:4]) + more if labels else "none"
 
 
-def _check_held_out(expected: "RealImages", found: "RealImages | None", contender: Contender) -> None:
+def _check_held_out(expected: "RealImages", found: "RealImages | None", run: ComparedRun) -> None:
     """What the names and numbers of the splits cannot tell: that folders hold the same pictures."""
     if found is None or not (expected.images.equal(found.images) and expected.labels.equal(found.labels)):
         raise DataError(
-            f"run {contender.checkpoint}: should have the same {expected.split} images as the first run, found others; "
+            f"run {run.checkpoint}: should have the same {expected.split} images as the first run, found others; "
             "--data-root names the folder that holds the images of all runs"
         )

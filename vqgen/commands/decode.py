@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _decode(pipe: "VQGenPipeline", store: "CodeStore", split: str, folder: Path) -> None:
     """Writes a picture for each image of a split, under its name in the store."""
-    from vqgen.reports.pictures import save_image
+    from vqgen.reports.grids import save_image
 
     for content in store.contents(split):
         for name, image in zip(content.names, pipe.decode(content.codes), strict=True):

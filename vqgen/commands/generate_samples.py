@@ -11,9 +11,9 @@ TAKES_OVERRIDES = True
 
 
 def _act(context: "RunContext") -> None:
-    from vqgen.stages.run import sample_run
+    from vqgen.stages.generate_samples import generate_samples
 
-    sample_run(context)
+    generate_samples(context)
 
 
 add_arguments, run = stage_command(_act)

@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from vqgen.data import read_image
     from vqgen.pipeline import open_pipeline
+    from vqgen.reports.grids import image_grid, save_image
     from vqgen.reports.latent_pictures import between
-    from vqgen.reports.pictures import image_grid, save_image
 
     if arguments.steps < 2:
         raise ConfigError(f"--steps: should be at least 2, the two ends, found {arguments.steps}")

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.staging import describe, resolve_recipe, run_folder
-    from vqgen.planning.text import make_planner, plan_text
+    from vqgen.planning.build import build_planner
+    from vqgen.planning.text import plan_text
 
     recipe, recipe_warnings = resolve_recipe(arguments, needs_images=False)
     folder = run_folder(arguments, recipe)
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     for text in recipe_warnings:
         warnings.warn(text, VQGenWarning, stacklevel=2)
     print(describe(recipe, folder), flush=True)
-    planner = make_planner(recipe, folder, compute, measure=not arguments.no_measure)
+    planner = build_planner(recipe, folder, compute, measure=not arguments.no_measure)
     stages = planner.stages()
     print(plan_text(planner, stages))
     if arguments.json:

@@ -11,7 +11,7 @@ from vqgen.commands.arguments import add_checkpoint_argument, add_compute_argume
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from vqgen.pipeline.base import ImagePipeline
+    from vqgen.pipeline.base import AnyPipeline
 
 _BATCH_SIZE = 64
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; 1 when some files could not be read."""
     from vqgen.commands.inputs import collect_images, read_all
-    from vqgen.pipeline import VQGenPipeline, open_pipeline
+    from vqgen.pipeline import open_pipeline
 
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     images = collect_images(arguments.paths, pipe.label_map)
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             total += psnr
             done += 1
     if done:
-        codes = f", raw codes {pipe.raw_bpp:.4g} bpp" if isinstance(pipe, VQGenPipeline) else ""
+        codes = "" if pipe.raw_bpp is None else f", raw codes {pipe.raw_bpp:.4g} bpp"
         print(f"{done} images in {folder}: PSNR {total / done:.2f} dB{codes}")
     return 0 if done == len(images) else 1
 
@@ -54,14 +54,14 @@ def _batches(pictures: "Iterator[tuple[str, Image]]") -> "Iterator[list[tuple[st
 
 
 def _reconstruct(
-    pipe: "ImagePipeline", batch: "list[tuple[str, Image]]", labels: dict[str, int], folder: Path
+    pipe: "AnyPipeline", batch: "list[tuple[str, Image]]", labels: dict[str, int], folder: Path
 ) -> Iterator[tuple[str, float]]:
     """Writes original and reconstruction of each picture side by side, and yields its name and PSNR in dB."""
     import torch
 
     from vqgen.data import to_float
     from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image
-    from vqgen.reports.pictures import image_grid, save_image
+    from vqgen.reports.grids import image_grid, save_image
 
     originals = pipe.preprocess([picture for _, picture in batch])
     decoded = pipe.reconstruct_tensor(originals, torch.tensor([labels[name] for name, _ in batch]))

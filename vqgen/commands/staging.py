@@ -14,7 +14,7 @@ _AddArguments = Callable[[argparse.ArgumentParser], None]
 _Run = Callable[[argparse.Namespace], int]
 
 if TYPE_CHECKING:
-    from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig
+    from vqgen.config import AnyRecipe, BaselineRecipe, Recipe
     from vqgen.stages.context import RunContext
 
 
@@ -58,7 +58,7 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
     from vqgen.runtime.compute import Compute
     from vqgen.runtime.processes import make_accelerator
     from vqgen.stages.context import RunContext
-    from vqgen.stages.run import run_stages
+    from vqgen.stages.run import run_locked
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
     if compute.device.index is not None:
@@ -66,7 +66,7 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
             f"device: should be auto, cpu, cuda or mps when training, found '{compute.device}'; "
             f"choose a GPU with CUDA_VISIBLE_DEVICES={compute.device.index}"
         )
-    trackers = {train.tracker for train in _trainings(recipe)} - {"none"}
+    trackers = {train.tracker for train in recipe.trainings} - {"none"}
     accelerator = make_accelerator(compute, folder, tracker=next(iter(trackers), "none"))
     context = RunContext(
         recipe, folder, compute, accelerator, force=arguments.force, redo=arguments.redo, quiet=arguments.quiet
@@ -80,17 +80,10 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
     if trackers:
         accelerator.init_trackers(recipe.name)
     try:
-        run_stages(context, act)
+        run_locked(context, act)
     finally:
         accelerator.end_training()
     return 0
-
-
-def _trainings(recipe: "AnyRecipe") -> "list[TrainConfig]":
-    from vqgen.config import BaselineRecipe
-
-    own = [recipe.autoencoder] if isinstance(recipe, BaselineRecipe) else [recipe.vqvae, *recipe.priors]
-    return [section.train for section in [*own, recipe.classifier_or_default]]
 
 
 def describe(recipe: "AnyRecipe", folder: Path) -> str:
@@ -145,13 +138,14 @@ def _length(train: object) -> str:
 
 
 def _print_plan(context: "RunContext") -> None:
-    from vqgen.planning.text import make_planner, plan_text
+    from vqgen.planning.build import build_planner
+    from vqgen.planning.text import plan_text
     from vqgen.stages.run import stage_states
 
     for stage, state in stage_states(context).items():
         context.say(f"  {stage:<16} {state}")
     if context.is_main:
-        planner = make_planner(context.recipe, context.folder, context.compute)
+        planner = build_planner(context.recipe, context.folder, context.compute)
         context.say(plan_text(planner, planner.stages()))
 
 

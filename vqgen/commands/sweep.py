@@ -1,8 +1,9 @@
 """`vqgen sweep`: draw the trade-off of quality and diversity over guidance, temperature or rejection."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import (
     add_checkpoint_argument,
@@ -10,11 +11,14 @@ from vqgen.commands.arguments import (
     add_evaluation_arguments,
     add_output_argument,
     add_sampling_arguments,
+    generation_request,
+    judge_options,
 )
 
 if TYPE_CHECKING:
-    from vqgen.evaluation.figures import Figure
     from vqgen.evaluation.judge.judge import Judge, Samples
+    from vqgen.evaluation.metric import Metric
+    from vqgen.pipeline.request import GenerationRequest
 
 VALUES = {
     "guidance-scale": [1.0, 1.25, 1.5, 2.0, 3.0],
@@ -43,48 +47,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.commands.evaluate import provenance, sampling_text
-    from vqgen.evaluation.judge.judge import Samples
-    from vqgen.evaluation.judge.making import draw, make_judge
-    from vqgen.reports.pictures import plot_trade_off
+    from vqgen.evaluation.judge.build import build_judge
+    from vqgen.evaluation.judge.judge import draw
+    from vqgen.evaluation.judge.settings import provenance, sampling_text
+    from vqgen.pipeline import open_pipeline
+    from vqgen.reports.plots import plot_trade_off
     from vqgen.storage.files import write_json
 
-    name, folder = arguments.vary.replace("-", "_"), Path(arguments.output)
+    folder = Path(arguments.output)
+    request = generation_request(arguments)
     values = arguments.values or VALUES[arguments.vary]
-    judge = make_judge(arguments, needs_space=True, trains=not arguments.no_score)
-    _check_values(judge, name, values)
-    points, limits, samples = [], {}, Samples(judge.train.images[:0], judge.train.labels[:0])
+    requests = [_varied(request, arguments.vary, value) for value in values]
+    pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    for each in [request, *requests]:  # before the first of them has been sampled
+        pipe.check_request(each)
+    with_score = not arguments.no_score
+    judge = build_judge(
+        pipe,
+        arguments.checkpoint,
+        judge_options(arguments),
+        needs_space=True,
+        needs_score=with_score,
+        without_score="--no-score",
+    )
     print("  ".join([arguments.vary, *_COLUMNS]))
-    for value in values:
-        change: dict[str, Any] = {name: value if name == "keep" else [value]}
-        samples = draw(judge.pipe, arguments, **change)
-        figures = _judge(judge, samples, scores=not arguments.no_score)
-        point = {"value": value} | {figure.name: figure.value for figure in figures}
-        limits |= {figure.name: figure.floor for figure in figures if figure.floor is not None}
-        points.append(point)
-        cells = [f"{value:<{len(arguments.vary)}g}"]
-        cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in _COLUMNS]
-        print("  ".join(cells), flush=True)
+    points, limits = [], {}
+    for value, each in zip(values, requests, strict=True):
+        samples = draw(pipe, each)
+        metrics = _judge(judge, samples, with_score=with_score)
+        points.append({"value": value} | {metric.name: metric.value for metric in metrics})
+        limits |= {metric.name: metric.floor for metric in metrics if metric.floor is not None}
+        print(_line(arguments.vary, points[-1]), flush=True)
     limits = {key: limits[key] for key in ("precision", "recall") if key in limits}
-    if not arguments.no_score:
+    if with_score:
         limits["cas"] = judge.accuracy_score_of_real(samples)[0].value
     plot_trade_off(points, limits, arguments.vary, folder / "trade-off.png")
-    document = provenance(judge, arguments) | {"varied": arguments.vary, "points": points, "real_images": limits}
-    write_json(folder / "trade-off.json", document)
-    print(f"{folder / 'trade-off.png'}: apart from {arguments.vary} {sampling_text(arguments)}")
+    document = provenance(judge, arguments.checkpoint, request)
+    write_json(
+        folder / "trade-off.json", document | {"varied": arguments.vary, "points": points, "real_images": limits}
+    )
+    print(f"{folder / 'trade-off.png'}: apart from {arguments.vary} {sampling_text(request)}")
     return 0
 
 
-def _judge(judge: "Judge", samples: "Samples", *, scores: bool) -> "list[Figure]":
-    figures = judge.distribution(samples) + judge.naming(samples) + judge.memorisation(samples)[0]
-    figures += [] if samples.codes is None else judge.variety(samples)
-    return figures + (judge.accuracy_score(samples) if scores else [])
+def _varied(request: "GenerationRequest", vary: str, value: float) -> "GenerationRequest":
+    """Returns the request with one of the names of `VALUES` set to a value, for all levels."""
+    name = vary.replace("-", "_")
+    if name == "keep":
+        return replace(request, keep=value)
+    return replace(request, params=replace(request.params, **{name: [value]}))
 
 
-def _check_values(judge: "Judge", name: str, values: list[float]) -> None:
-    """Refuses a value before the first one has been sampled."""
-    for value in values:
-        if name == "keep":
-            judge.pipe.candidates(1, value)
-        else:
-            judge.pipe.check_sampling(**{name: [value]})  # pyright: ignore[reportArgumentType]  # a name of VALUES
+def _line(vary: str, point: dict[str, float]) -> str:
+    """Returns a line of the table, which is printed as soon as a value has been judged."""
+    cells = [f"{point['value']:<{len(vary)}g}"]
+    cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in _COLUMNS]
+    return "  ".join(cells)
+
+
+def _judge(judge: "Judge", samples: "Samples", *, with_score: bool) -> "list[Metric]":
+    metrics = judge.distribution(samples) + judge.classifier_metrics(samples) + judge.memorisation(samples)[0]
+    metrics += [] if samples.codes is None else judge.code_entropy(samples)
+    return metrics + (judge.accuracy_score(samples) if with_score else [])

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from vqgen.config.base import Config
 from vqgen.config.baselines import AutoencoderConfig, AutoencoderSettings
 from vqgen.config.recipe import CommonRecipe, Recipe
 from vqgen.config.training import TrainConfig
@@ -20,6 +21,24 @@ class BaselineRecipe(CommonRecipe):
     """All stages of a baseline's run."""
 
     autoencoder: AutoencoderSection
+
+    @property
+    def generator_stages(self) -> list[str]:
+        """The autoencoder."""
+        return ["autoencoder"]
+
+    def stage_section(self, stage: str) -> tuple[str, Config] | None:
+        """Returns the path and the section that describe a stage.
+
+        Raises:
+            ConfigError: The stage belongs to a VQ-VAE.
+        """
+        if stage == "autoencoder":
+            return "autoencoder", self.autoencoder
+        found = super().stage_section(stage)
+        if found is None:
+            require_codes(self)
+        return found
 
     def autoencoder_config(self, num_labels: int) -> AutoencoderConfig:
         """The baseline to build, for a label map of `num_labels` names."""

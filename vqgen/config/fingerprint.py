@@ -6,8 +6,11 @@ Paths, workers and logging are left out (see `runtime_field`), so that moving a 
 from typing import Any
 
 from vqgen.config.base import Config, is_runtime_field, is_unchanged_added_field
-from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe, require_codes
+from vqgen.config.baseline_recipe import AnyRecipe
 from vqgen.config.recipe import PriorSection
+
+_OF_IMAGES = ("vqvae", "autoencoder", "codes", "classifier")
+"""Stages that read images, whose result therefore depends on [data]."""
 
 _OF_CODES_ALONE = ("data.augmented_copies", "data.mirrored_copies")
 """Fields of [data] that say which copies of the images have codes; whatever trains on images never sees them."""
@@ -48,19 +51,16 @@ def _present_name(path: str, value: Any) -> tuple[str, Any]:
 
 
 def _section_fields(recipe: AnyRecipe, stage: str) -> dict[str, Any]:
-    if stage in ("vqvae", "autoencoder"):
-        section = recipe.autoencoder if isinstance(recipe, BaselineRecipe) else recipe.vqvae
-        return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(section, stage)
-    if stage == "codes":
-        return {"seed": recipe.seed} | result_fields(recipe.data, "data")
-    if stage == "classifier":
-        section = recipe.classifier_or_default
-        return {"seed": recipe.seed} | result_fields(recipe.data, "data") | result_fields(section, "classifier")
-    if stage == "samples":
-        return {"seed": recipe.seed} | result_fields(recipe.generate, "generate")
-    with_codes = require_codes(recipe)
-    index = with_codes.levels.index(stage.removeprefix("prior-"))  # type: ignore[arg-type]
-    return {"seed": recipe.seed} | result_fields(with_codes.priors[index], f"priors.{index}")
+    section = recipe.stage_section(stage)
+    if section is None and stage != "codes":
+        raise ValueError(f"stage should be one of {', '.join(recipe.stage_names)}, found {stage!r}")
+    fields: dict[str, Any] = {"seed": recipe.seed}
+    if stage in _OF_IMAGES:
+        fields |= result_fields(recipe.data, "data")
+    if section is not None:
+        path, config = section
+        fields |= result_fields(config, path)
+    return fields
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

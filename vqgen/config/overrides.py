@@ -1,103 +1,225 @@
 """Command-line overrides of any field of a recipe: `--vqvae.codebook-size 256 --priors.0.layers 6`.
 
-tyro parses the options. It would validate section by section and stop at the first error, so it is given
-plain twins of the sections; the recipe is validated once, as a whole, afterwards.
+Every field becomes an option of an argparse parser; the recipe is validated once, as a whole, afterwards.
 """
 
-import contextlib
-import dataclasses
-import io
+import argparse
+import difflib
 import re
 import textwrap
-from functools import cache
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-import tyro
+from pydantic import TypeAdapter, ValidationError
 
 from vqgen.config.base import Config
 from vqgen.config.baseline_recipe import AnyRecipe
-from vqgen.config.loading import validate_recipe
+from vqgen.config.loading import section_of, validate_recipe
 from vqgen.errors import ConfigError
+
+_NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+_PLACEHOLDERS = {int: "INT", float: "FLOAT", bool: "[true|false]", str: "TEXT"}
+
+
+@dataclass(frozen=True)
+class RecipeField:
+    """A field of a recipe that an option can replace.
+
+    Attributes:
+        path: The names of its sections and its own; entries of a list by their number.
+        annotation: Its type.
+        value: Its value in the recipe; None for an old name.
+        description: One or more sentences; empty for an old name.
+        new_name: The name that has replaced this one; None for a present name.
+    """
+
+    path: tuple[str | int, ...]
+    annotation: Any
+    value: Any = None
+    description: str = ""
+    new_name: str | None = None
+
+    @property
+    def option(self) -> str:
+        """The option's name, such as `--priors.0.train.batch-size`."""
+        return "--" + ".".join(map(str, self.path)).replace("_", "-")
+
+    @property
+    def is_flag(self) -> bool:
+        """True for a field that is true or false."""
+        return self.annotation is bool
+
+    @property
+    def is_list(self) -> bool:
+        """True for a field that takes several values."""
+        return get_origin(self.annotation) is tuple
+
+    @property
+    def names(self) -> list[str]:
+        """All spellings of the option: with hyphens, and with the underscores of the recipe."""
+        return list(dict.fromkeys([self.option, "--" + ".".join(map(str, self.path))]))
+
+    @property
+    def negations(self) -> list[str]:
+        """The spellings that turn a flag off: `--data.no-download`."""
+        return [re.sub(r"(--(?:.*\.)?)([^.]+)$", r"\1no-\2", name) for name in self.names]
+
+    def parse(self, text: str | list[str]) -> Any:
+        """Turns the words of the command line into a value of the field's type; ranges are checked later.
+
+        Raises:
+            ConfigError: They are not of this type.
+        """
+        if text == "None" and NoneType in get_args(self.annotation):
+            return None
+        for choice in _choices(self.annotation):  # pydantic takes no "3" for a literal 3
+            if get_origin(choice) is Literal:
+                found = [value for value in get_args(choice) if str(value) == text]
+                if found:
+                    return found[0]
+        try:
+            return TypeAdapter(self.annotation).validate_python(text)
+        except ValidationError as error:
+            found = " ".join(text) if isinstance(text, list) else text
+            raise ConfigError(f"{self.option}: should be {_requirement(self.annotation)}, found {found!r}") from error
+
+
+def recipe_fields(recipe: AnyRecipe) -> list[RecipeField]:
+    """Lists every field that an option can replace, in the order of the recipe, then the old names."""
+    fields = list(_fields(recipe, ()))
+    return [field for field in fields if field.new_name is None] + [
+        field for field in fields if field.new_name is not None
+    ]
 
 
 def apply_overrides(recipe: AnyRecipe, options: list[str]) -> AnyRecipe:
-    """Returns `recipe` with the fields that `options` name replaced.
+    """Returns `recipe` with the fields replaced that `options` name.
 
     Raises:
-        ConfigError: An option is unknown or its value does not parse, or the outcome is no valid recipe.
+        ConfigError: An option is unknown, its value does not parse, or the outcome is not a valid recipe.
     """
     if not options:
         return recipe
     if any(option.startswith("--classifier.") for option in options):
         recipe = with_classifier(recipe)
-    output = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
-            plain = tyro.cli(type(_to_plain(recipe)), prog="vqgen", args=options, default=_to_plain(recipe))
-    except SystemExit as stop:
-        raise ConfigError(_plain_message(output.getvalue())) from stop
-    return validate_recipe(dataclasses.asdict(plain), origin=f"{recipe.name!r} with the options given")
+    fields = {str(index): field for index, field in enumerate(recipe_fields(recipe))}
+    parsed, unknown = _parser(fields).parse_known_args(options)
+    if unknown:
+        raise ConfigError(_unknown(unknown, [field.option for field in fields.values()]))
+    document = recipe.model_dump(mode="json")
+    for index, text in vars(parsed).items():
+        _set(document, fields[index], text)
+    return validate_recipe(document, origin=f"{recipe.name!r} with the options given")
 
 
 def override_help(recipe: AnyRecipe) -> str:
-    """The help text of all overrides, with the values of `recipe` as defaults."""
-    output, recipe = io.StringIO(), with_classifier(recipe)
-    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
-        tyro.cli(type(_to_plain(recipe)), prog="vqgen run RECIPE", args=["--help"], default=_to_plain(recipe))
-    return output.getvalue()
+    """Returns a text with every option, its value in `recipe`, and its description."""
+    lines = ["options, each with its value in this recipe:"]
+    for field in recipe_fields(with_classifier(recipe)):
+        if field.new_name is not None:
+            continue
+        negation = f", {field.negations[0]}" if field.is_flag else ""
+        lines.append(f"  {field.option}{negation} {_placeholder(field.annotation)}  (now: {_shown(field.value)})")
+        lines += textwrap.wrap(field.description, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
 
 
 def with_classifier(recipe: AnyRecipe) -> AnyRecipe:
-    """The recipe with a section [classifier], the default one where it has none."""
+    """Returns the recipe with a section [classifier], the default one if it has none."""
     return recipe.model_copy(update={"classifier": recipe.classifier_or_default})
 
 
-@cache
-def _plain_type(model: type[Config], absent: tuple[str, ...]) -> type:
-    """A dataclass with the fields and descriptions of `model`, but for the absent ones, and none of its validation."""
-    fields = []
+class _Parser(argparse.ArgumentParser):
+    """Raises what is wrong with the options instead of ending the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message.removeprefix("argument "))
+
+
+def _parser(fields: dict[str, RecipeField]) -> argparse.ArgumentParser:
+    parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for index, field in fields.items():
+        if field.is_flag:
+            parser.add_argument(*field.names, dest=index, nargs="?", const="true")
+            parser.add_argument(*field.negations, dest=index, action="store_const", const="false")
+        else:
+            parser.add_argument(*field.names, dest=index, nargs="+" if field.is_list else None)
+    return parser
+
+
+def _fields(config: Config, path: tuple[str | int, ...]) -> Iterator[RecipeField]:
+    model = type(config)
     for name, info in model.model_fields.items():
-        if name in absent:
-            continue
-        annotation: Any = info.annotation
-        section = _section(annotation)
-        if section is not None:
-            annotation = _plain_type(section, ())
-        elif name == "priors":
-            annotation = tuple[_plain_type(annotation.__args__[0], ()), ...]
-        if info.description:
-            annotation = Annotated[annotation, tyro.conf.arg(help=info.description)]
-        fields.append((name, annotation))
-    return dataclasses.make_dataclass(model.__name__, fields, frozen=True)
-
-
-def _section(annotation: Any) -> type[Config] | None:
-    """The section's class, where a field is a section or one that may be absent."""
-    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return next((choice for choice in choices if isinstance(choice, type) and issubclass(choice, Config)), None)
-
-
-def _to_plain(config: Config) -> Any:
-    def convert(value: Any) -> Any:
+        value = getattr(config, name)
         if isinstance(value, Config):
-            return _to_plain(value)
-        if isinstance(value, tuple):
-            return tuple(convert(item) for item in value)
-        return value
-
-    values = {name: convert(getattr(config, name)) for name in type(config).model_fields}
-    fields = type(config).model_fields
-    absent = tuple(name for name in values if values[name] is None and _section(fields[name].annotation))
-    present = {name: value for name, value in values.items() if name not in absent}
-    return _plain_type(type(config), absent)(**present)
+            yield from _fields(value, (*path, name))
+        elif isinstance(value, tuple) and value and isinstance(value[0], Config):
+            for index, entry in enumerate(value):
+                yield from _fields(entry, (*path, name, index))
+        elif section_of(info.annotation) is None:
+            yield RecipeField((*path, name), info.annotation, value, " ".join((info.description or "").split()))
+    for name, renamed in model.old_names.items():
+        yield RecipeField((*path, name), str, new_name=renamed.name)
 
 
-def _plain_message(text: str) -> str:
-    """Tyro's message without its box, its rules and its pointer to the help."""
-    lines = [re.sub(r"^[│╭╰|]|[│╮╯|]$", "", line).rstrip() for line in text.splitlines()]
-    kept = [line for line in lines if not set(line) <= set(" ─-") and "helptext" not in line.lower()]
-    heading = re.compile(
-        r"[\s─]*(Value error|Parsing error|Unrecognized options|Invalid choice|Missing argument)[\s─]*"
-    )
-    return textwrap.dedent("\n".join(line for line in kept if not heading.fullmatch(line)))
+def _set(document: dict[str, Any], field: RecipeField, text: str | list[str]) -> None:
+    """Puts a value into the recipe's document; an old name takes the place of the new one, and is warned of later."""
+    *sections, name = field.path
+    target: Any = document
+    for section in sections:
+        target = target[section]
+    target[name] = field.parse(text)
+    if field.new_name is not None:
+        target.pop(field.new_name, None)
+
+
+def _unknown(words: list[str], known: list[str]) -> str:
+    """Returns the message for words that are not options, with the options that resemble them."""
+    lines = [f"options: the recipe has no field for {', '.join(words)}"]
+    for word in words:
+        if word.startswith("--"):
+            last = word.partition("=")[0].lstrip("-").rpartition(".")[2]
+            same = [option for option in known if option.rpartition(".")[2].lstrip("-") == last]
+            nearest = same or difflib.get_close_matches(word.partition("=")[0], known, n=3, cutoff=0.6)
+            if nearest:
+                lines.append(f"  {word}: did you mean {' or '.join(nearest[:3])}?")
+    lines.append("`vqgen run RECIPE --fields` lists them all")
+    return "\n".join(lines)
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """Returns the members of a union, or the annotation alone; None, which takes a value back, is left out."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return [member for member in members if member is not NoneType]
+
+
+def _requirement(annotation: Any) -> str:
+    parts = []
+    for choice in _choices(annotation):
+        if get_origin(choice) is Literal:
+            names = ", ".join(repr(value) for value in get_args(choice))
+            parts.append(f"one of {names}" if len(get_args(choice)) > 1 else names)
+        elif get_origin(choice) is tuple:
+            parts.append("one or more whole numbers" if get_args(choice)[0] is int else "one or more values")
+        else:
+            parts.append(_NOUNS.get(choice, "a value"))
+    return " or ".join(parts)
+
+
+def _placeholder(annotation: Any) -> str:
+    parts = []
+    for choice in _choices(annotation):
+        if get_origin(choice) is Literal:
+            parts.append("{" + ",".join(map(str, get_args(choice))) + "}")
+        elif get_origin(choice) is tuple:
+            parts.append(f"{_PLACEHOLDERS.get(get_args(choice)[0], 'VALUE')} ...")
+        else:
+            parts.append(_PLACEHOLDERS.get(choice, "VALUE"))
+    return "|".join(parts)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

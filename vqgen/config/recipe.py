@@ -107,6 +107,28 @@ class CommonRecipe(Config):
         return value
 
     @property
+    def stage_names(self) -> list[str]:
+        """The stages of a run, in order; also the names of their folders."""
+        classifier = [] if self.classifier is None else ["classifier"]
+        return [*self.generator_stages, *classifier, "samples"]
+
+    @property
+    def generator_stages(self) -> list[str]:
+        """The stages that make the generator, in order; the first one makes a pipeline."""
+        raise TypeError(f"{type(self).__name__} should define generator_stages")
+
+    def stage_section(self, stage: str) -> tuple[str, Config] | None:
+        """Returns the path and the section that describe a stage; None for a stage without a section of its own."""
+        sections = {"classifier": ("classifier", self.classifier_or_default), "samples": ("generate", self.generate)}
+        return sections.get(stage)
+
+    @property
+    def trainings(self) -> list[TrainConfig]:
+        """The training of every stage that trains."""
+        sections = [self.stage_section(stage) for stage in [*self.generator_stages, "classifier"]]
+        return [section.train for found in sections if found and hasattr(section := found[1], "train")]
+
+    @property
     def classifier_or_default(self) -> ClassifierSection:
         """The classifier's section, or what one that says nothing would be."""
         return self.classifier or ClassifierSection.model_validate({})
@@ -121,6 +143,20 @@ class Recipe(CommonRecipe):
 
     vqvae: VQVAESection
     priors: tuple[PriorSection, ...]
+
+    @property
+    def generator_stages(self) -> list[str]:
+        """The VQ-VAE, its codes, and a prior per level, coarse to fine."""
+        return ["vqvae", "codes", *(f"prior-{level}" for level in self.levels)]
+
+    def stage_section(self, stage: str) -> tuple[str, Config] | None:
+        """Returns the path and the section that describe a stage; None for the codes, which have no section."""
+        if stage == "vqvae":
+            return "vqvae", self.vqvae
+        for index, level in enumerate(self.levels[: len(self.priors)]):
+            if stage == f"prior-{level}":
+                return f"priors.{index}", self.priors[index]
+        return super().stage_section(stage)
 
     @property
     def levels(self) -> tuple[Level, ...]:

@@ -13,7 +13,7 @@ from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import TrainingOrder
 from vqgen.evaluation.distribution import check_count, spread
 from vqgen.evaluation.features import ClassifierSpace, halves
-from vqgen.evaluation.figures import Figure, difference, figures_with_floor
+from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
 from vqgen.evaluation.scores import accuracy
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.runtime.compute import Compute
@@ -70,11 +70,11 @@ class AccuracyScorer:
         )
         self.section = section.model_copy(update={"train": train})
 
-    def figures(self, name: str, shown: ImagesOfSeed, split: str) -> list[Figure]:
+    def metrics(self, name: str, shown: ImagesOfSeed, split: str) -> list[Metric]:
         """The classification accuracy score of a set of images: the share of the test images named right.
 
         Args:
-            name: What the figure is called; the deviation over several seeds is `NAME_deviation`.
+            name: What the metric is called; the deviation over several seeds is `NAME_deviation`.
             shown: Seed -> images to train the classifier of this seed on, and their labels.
             split: What the test images are called.
 
@@ -94,7 +94,7 @@ class AccuracyScorer:
             return {name: found.mean} | deviation
 
         several = f", {len(named)} seeds" if len(named) > 1 else ""
-        return figures_with_floor(
+        return metrics_with_floor(
             "accuracy score",
             f"{self.section.train.steps} steps{several}",
             {"trained on": trained_on, split: len(self.test_labels)},

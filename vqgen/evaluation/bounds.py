@@ -35,7 +35,7 @@ class LatentLikelihood:
     rate: Float64[Tensor, " n"]
     log_likelihood: Float64[Tensor, " n"]
 
-    def figures(self, chosen: Tensor) -> dict[str, float]:
+    def metrics(self, chosen: Tensor) -> dict[str, float]:
         """Means over the images at `chosen`."""
         distortion, rate = float(self.distortion[chosen].mean()), float(self.rate[chosen].mean())
         likelihood = float(self.log_likelihood[chosen].mean())

@@ -24,7 +24,7 @@ SUBSET_SIZE = 1000
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over several parts of the images.
+    """A metric over several parts of the images.
 
     Attributes:
         mean: Mean over the parts.
@@ -36,7 +36,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Computes mean and standard deviation (over n, as the published figures) of the figures of several parts."""
+    """Computes mean and standard deviation (over n, as the published metrics) of the metrics of several parts."""
     return Spread(float(np.mean(values)), float(np.std(values)))
 
 
@@ -87,7 +87,7 @@ def _gaussian(features: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64
 def kernel_distance(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"]) -> float:
     """Computes the unbiased squared maximum mean discrepancy under the kernel (x y / d + 1)^3; smaller is better.
 
-    Over all pairs, where the published figure is the mean over random subsets (`kernel_distance_of_subsets`): the same
+    Over all pairs, where the published metric is the mean over random subsets (`kernel_distance_of_subsets`): the same
     expectation, with no draws and less noise. Of equal distributions it is zero on average, so it may be negative.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The feature space of published figures: Inception v3 with the weights of the original Frechet distance.
+"""The feature space of published metrics: Inception v3 with the weights of the original Frechet distance.
 
 Legend: `n` images, `c` channels, `H W` image.
 """
@@ -29,7 +29,7 @@ class InceptionSpace:
         ConfigError: torch-fidelity is not installed, or there is no such file.
         CheckpointError: The file holds something else.
 
-    Source: Heusel et al. 2017, arXiv 1706.08500; the network is torch-fidelity's, which gives the original's figures.
+    Source: Heusel et al. 2017, arXiv 1706.08500; the network is torch-fidelity's, which gives the original's metrics.
     """
 
     def __init__(self, weights: Path, compute: Compute) -> None:

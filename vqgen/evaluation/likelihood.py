@@ -30,7 +30,7 @@ class CodeLikelihood:
     nats: Mapping[str, Float64[Tensor, " b"]]
     positions: Mapping[str, int]
 
-    def figures(self, chosen: Tensor, pixels: int) -> dict[str, float]:
+    def metrics(self, chosen: Tensor, pixels: int) -> dict[str, float]:
         """Means over the images at `chosen`: nats_LEVEL per code and, when all levels have a prior, bpp.
 
         Args:
@@ -38,10 +38,10 @@ class CodeLikelihood:
             pixels: Pixels of an image, over which the bits of all its codes are spread.
         """
         means = {level: float(nats[chosen].mean()) for level, nats in self.nats.items()}
-        figures = {f"nats_{level}": nats / self.positions[level] for level, nats in means.items()}
+        metrics = {f"nats_{level}": nats / self.positions[level] for level, nats in means.items()}
         if len(means) == len(self.positions):
-            figures["bpp"] = sum(means.values()) / math.log(2) / pixels
-        return figures
+            metrics["bpp"] = sum(means.values()) / math.log(2) / pixels
+        return metrics
 
 
 def code_likelihood(

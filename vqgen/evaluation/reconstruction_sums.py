@@ -35,8 +35,8 @@ class ReconstructionSums:
     def result(self) -> dict[str, float]:
         """Means over all images of all processes, and usage and perplexity per level; call it in all of them."""
         images, mse, psnr = all_reduce_sum(self._sums.clone()).tolist()
-        figures = {"mse": mse / images, "psnr": psnr / images}
+        metrics = {"mse": mse / images, "psnr": psnr / images}
         for level, histogram in self._histograms.items():
             used = code_usage(all_reduce_sum(histogram.clone()))
-            figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
-        return figures
+            metrics |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
+        return metrics

@@ -19,7 +19,7 @@ SCORE_PARTS = 10
 def inception_score(log_probabilities: Float64[Tensor, "n y"]) -> float:
     """Computes exp of the mean divergence KL(p(label | image) || p(label)); in [1, y], larger is better.
 
-    Over all images at once, where the published figure is the mean over ten parts: `inception_score_of_parts`.
+    Over all images at once, where the published metric is the mean over ten parts: `inception_score_of_parts`.
 
     Args:
         log_probabilities: log p(label | image), rows that sum to 1.

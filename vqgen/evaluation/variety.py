@@ -15,7 +15,7 @@ def code_entropies(codes: Codes, labels: Int64[Tensor, " n"]) -> dict[str, float
     """Computes how varied the codes of each level are: the entropy of a code whose position and label are known.
 
     Of the frequencies, averaged over positions and images; in nats, at most the log of the number of images of a label.
-    The fewer images, the smaller it is, so only figures of equally many images of each label can be compared. Samples
+    The fewer images, the smaller it is, so only metrics of equally many images of each label can be compared. Samples
     that are less varied than real images have less of it; how codes depend on each other changes nothing.
 
     Args:

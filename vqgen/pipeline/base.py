@@ -1,80 +1,60 @@
-"""What all pipelines have in common: labels to ask for, pictures to read, a classifier to choose by, a folder to write.
+"""The base of all pipelines: requests for images, pictures to read, a classifier to choose by, a folder to write.
 
-Legend: `b` images, `c` channels, `H W` image.
+Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector.
 """
 
-import re
-import tempfile
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.data import LabelMap, evaluation_transform, normalize_mode, to_float
-from vqgen.errors import CheckpointError, ConfigError, DataError
-from vqgen.pipeline.folder import CommonParts, locate_pipeline
-from vqgen.runtime.compute import Compute
-from vqgen.sampling.rejection import candidates_for, label_probability
-
-Label = str | int | None
-"""A name (exact) or else an index; None asks for an image of no label in particular."""
-
-_IMAGES_AT_ONCE = 100
-"""Images that the classifier sees at once."""
-
-_PIPELINE_ENTRY = re.compile(
-    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|autoencoder|"
-    r"(?:prior|guide)-\w+|classifier"
+from vqgen.data import Label, LabelMap, evaluation_transform, model_pixels, normalize_mode
+from vqgen.errors import ConfigError, DataError
+from vqgen.pipeline.folder import CommonParts, check_replaceable, locate_pipeline, upload
+from vqgen.pipeline.request import (
+    GeneratedImages,
+    GenerationRequest,
+    count_candidates,
+    labels_as_tensor,
+    resolve_labels,
 )
+from vqgen.pipeline.sharing import gather_images
+from vqgen.runtime.collective import Processes
+from vqgen.runtime.compute import Compute
+from vqgen.sampling import PerLevel, SamplingParams
+from vqgen.sampling.rejection import keep_surest, label_probability
 
-
-class Generated(Protocol):
-    """What a request for images returns, image by image in the order of the request; see `GenerationOutput`."""
-
-    @property
-    def images(self) -> list[Image.Image]:
-        """The pictures."""
-        ...
-
-    @property
-    def labels(self) -> list[int | None]:
-        """Index of each image's label, None without one."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """The seed used."""
-        ...
-
-    @property
-    def log_likelihood(self) -> Float64[Tensor, " b"] | None:
-        """Of each image, in nats, where it is known."""
-        ...
-
-    @property
-    def label_probability(self) -> Float64[Tensor, " b"] | None:
-        """How sure the classifier is of each image, where it chose the images."""
-        ...
-
+_IMAGES_AT_A_TIME = 100
+"""Images that the classifier is given at a time."""
 
 Parts = TypeVar("Parts", bound=CommonParts)
+Output = TypeVar("Output", bound=GeneratedImages)
 
 
-class ImagePipeline(ABC, Generic[Parts]):
+class ImagePipeline(ABC, Generic[Parts, Output]):
     """Models that generate images and reconstruct them, with their labels and their data.
 
     Args:
         parts: Models, labels and data.
-        compute: Where and in what to compute.
+        compute: Device and dtype; None takes the accelerator if there is one.
+
+    Attributes:
+        has_codes: True if images become codes.
+        has_bound: True if the model bounds the likelihood of images.
     """
 
+    has_codes: bool = False
+    has_bound: bool = False
+
     def __init__(self, parts: Parts, compute: Compute | None = None) -> None:
-        self.parts: Parts = parts
+        self.parts = parts
         self.compute = compute or Compute.resolve()
         self._place()
 
@@ -83,21 +63,127 @@ class ImagePipeline(ABC, Generic[Parts]):
         """Opens a pipeline.
 
         Args:
-            name_or_path: A run folder, a pipeline folder or the name of a repository on the Hub.
+            name_or_path: A run folder, a pipeline folder, or the name of a repository on the Hub.
             device: auto, cpu, cuda, cuda:N or mps.
             dtype: float32, bfloat16, float16 or float64.
 
         Raises:
-            CheckpointError: There is none, it is damaged, or its parts do not belong together.
-            ConfigError: There is no such device or number format.
+            CheckpointError: There is no pipeline, it is damaged, or its parts do not belong together.
+            ConfigError: There is no such device or dtype.
         """
         compute = Compute.resolve(device, dtype)
         return cls(cls.load(locate_pipeline(name_or_path)), compute)
+
+    def __call__(
+        self,
+        labels: Sequence[Label | None] | Label | None = None,
+        images_per_label: int = 1,
+        *,
+        seed: int | None = 0,
+        temperature: PerLevel = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        guidance_scale: PerLevel = 1.0,
+        autoguidance_scale: PerLevel = 1.0,
+        keep: float = 1.0,
+        batch_size: int = 100,
+        max_memory: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Output:
+        """Generates `images_per_label` images of each label, all images of the first label first.
+
+        Args:
+            labels: Names or indices, or one of them. None alone asks for every label of the label map, or for images
+                of a model without labels; None in a list asks for an image of no label in particular.
+            images_per_label: At least 1.
+            seed: Image i of the request draws from (seed, i); None takes a new seed.
+            temperature: At least 0, one number or one per level, coarse to fine; 0 takes the most likely codes. For a
+                baseline the factor of the deviation of its latents.
+            top_k: Sample among this number of most likely codes.
+            top_p: Sample among the most likely codes that together have this probability.
+            guidance_scale: Classifier-free guidance, one number or one per level: above 1 images fit their label more
+                surely and are less varied, for twice the work; 1 samples the model.
+            autoguidance_scale: Autoguidance, one number or one per level: above 1 the logits move away from those of
+                the prior early in its training, for the work of one more prior; 1 samples the model.
+            keep: Share of the samples to keep: of each label those that the classifier is surest of. Below 1 more are
+                sampled, so that `images_per_label` remain.
+            batch_size: Images sampled at a time, at most; it changes no image except by rounding.
+            max_memory: Bytes that sampling may take; None for the free memory of the device.
+            progress: Called with the number of images whenever a batch is done.
+
+        Raises:
+            DataError: A label is unknown.
+            ConfigError: A number is out of its range, or the model has no use for it.
+            CheckpointError: A prior is missing, or the classifier that `keep` needs.
+        """
+        params = SamplingParams(temperature, top_k, top_p, guidance_scale, autoguidance_scale)
+        request = GenerationRequest(labels, images_per_label, seed, params, keep, batch_size, max_memory)
+        return self.generate(request, progress=progress)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        *,
+        processes: Processes | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> Output:
+        """Generates the images of a request; each candidate is decoded and scored once, in one process.
+
+        Args:
+            request: The request.
+            processes: The processes that share it, all of which call this; None for this process alone.
+            progress: Called with the number of images whenever a batch is done.
+
+        Raises:
+            DataError, ConfigError, CheckpointError: As `__call__`.
+        """
+        candidates = self.check_request(request)
+        labels = [label for label in self.resolve_labels(request.labels) for _ in range(candidates)]
+        request = replace(request, seed=secrets.randbits(48) if request.seed is None else request.seed)
+        processes = processes or Processes(0, 1, self.compute.device)
+        own = processes.share(len(labels))
+        part = self._draw(labels[own.start : own.stop], own, request, progress) if own else None
+        if part is not None and candidates > request.images_per_label:
+            part = replace(part, label_probability=self.label_probability(part.pixels, part.labels))
+        images = gather_images(part, processes)
+        if images.label_probability is None:
+            return images
+        surest = keep_surest(images.label_probability, candidates, request.images_per_label)
+        return images.subset(surest) if len(images.pixels) else replace(images.subset(surest), pixels=images.pixels)
+
+    def check_request(self, request: GenerationRequest) -> int:
+        """Refuses a request that cannot be followed, before anything is sampled; raises what `generate` raises.
+
+        Returns:
+            The images of each label to sample, of which `images_per_label` remain.
+        """
+        self.check_sampling(request.params)
+        if request.batch_size < 1:
+            raise ConfigError(f"batch_size: should be at least 1, found {request.batch_size}")
+        return count_candidates(request, has_classifier=self.parts.classifier is not None, name=self.parts.name)
+
+    def count(self, request: GenerationRequest) -> int:
+        """Counts the images that a request samples, rejected ones included."""
+        return self.check_request(request) * len(self.resolve_labels(request.labels))
 
     @staticmethod
     @abstractmethod
     def load(folder: Path) -> Parts:
         """Reads a pipeline folder."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Writes the pipeline folder; a folder that exists is replaced."""
+
+    @abstractmethod
+    def _draw(
+        self,
+        labels: list[int | None],
+        image_indices: range,
+        request: GenerationRequest,
+        progress: Callable[[int], object] | None,
+    ) -> Output:
+        """Draws and decodes the images at `image_indices` of a request."""
 
     @property
     @abstractmethod
@@ -112,32 +198,42 @@ class ImagePipeline(ABC, Generic[Parts]):
     @property
     @abstractmethod
     def takes_labels(self) -> bool:
-        """Whether images of a label can be asked for."""
+        """True if images of a label can be asked for."""
+
+    @property
+    def raw_bpp(self) -> float | None:
+        """Bits of an image's codes, packed in whole bits, per pixel of the image; None without codes."""
+        return None
+
+    @property
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """Trained numbers of the generator; guides (earlier states of priors) and the classifier do not count."""
+
+    def foreign_metrics(self) -> frozenset[str]:
+        """Returns the groups of metrics of `vqgen evaluate` that do not apply to this model."""
+        return frozenset()
 
     @abstractmethod
-    def __call__(self, labels: Sequence[Label] | Label = None, images_per_label: int = 1, **options: Any) -> Generated:
-        """Generates `images_per_label` images of each label, all images of the first label first."""
+    def summary(self) -> list[str]:
+        """Returns the lines in which `vqgen info` describes the models."""
+
+    def check_generates(self) -> None:
+        """Refuses a pipeline that cannot generate yet; raises a `CheckpointError`."""
 
     @abstractmethod
-    def check_sampling(
-        self,
-        temperature: float | Sequence[float] = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance_scale: float | Sequence[float] = 1.0,
-        autoguidance_scale: float | Sequence[float] = 1.0,
-    ) -> None:
-        """Refuses options of sampling that this model cannot follow.
+    def check_sampling(self, params: SamplingParams) -> None:
+        """Refuses parameters of sampling that this model cannot follow.
 
         Raises:
-            ConfigError: One is out of its range, or says nothing of this model.
+            ConfigError: One is out of its range, or the model has no use for it.
         """
 
     @abstractmethod
     def reconstruct_tensor(
         self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> UInt8[Tensor, "b c H W"]:
-        """Encodes and decodes preprocessed images, on the CPU; label -1 is none that is known."""
+        """Encodes and decodes preprocessed images, on the CPU; label -1 stands for an unknown label."""
 
     @abstractmethod
     def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
@@ -145,19 +241,15 @@ class ImagePipeline(ABC, Generic[Parts]):
 
     @abstractmethod
     def from_latents(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
-        """Decodes vectors to images, on the CPU; label -1 is none that is known."""
+        """Decodes vectors to images, on the CPU; label -1 stands for an unknown label."""
 
     def known_labels(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-        """The labels; a model that decodes by label finds those that are not known (-1) by itself."""
+        """Returns the labels; a model that decodes by label replaces an unknown one (-1) by the likeliest."""
         return labels
-
-    @abstractmethod
-    def write(self, folder: Path) -> None:
-        """Writes the pipeline folder, whatever is there."""
 
     @property
     def label_map(self) -> LabelMap:
-        """Names of the labels of its images; empty for images without labels."""
+        """The names of the labels; empty for images without labels."""
         return self.parts.label_map
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -169,81 +261,46 @@ class ImagePipeline(ABC, Generic[Parts]):
         Raises:
             CheckpointError: The folder holds something else, which would be lost.
         """
-        folder = Path(folder)
-        _check_replaceable(folder)
-        self.write(folder)
+        check_replaceable(Path(folder))
+        self.write(Path(folder))
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Uploads the pipeline to the Hub and returns its address.
 
         Args:
-            repository: Its name, `user/name`; made where it does not exist.
+            repository: Its name, `user/name`; it is made if it does not exist.
             private: Whether a new repository is private.
             token: Access token; by default the one that `hf auth login` stored.
         """
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        url = api.create_repo(repository, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "pipeline"
-            self.save_pretrained(folder)
-            api.upload_folder(repo_id=repository, folder_path=folder)
-        return str(url)
+        return upload(self.save_pretrained, repository, private=private, token=token)
 
     def to(self, device: str = "auto", dtype: str = "float32") -> Self:
-        """Moves the models to a device and a number format, and returns the pipeline."""
+        """Moves the models to a device and a dtype, and returns the pipeline."""
         self.compute = Compute.resolve(device, dtype)
         self._place()
         return self
 
-    def candidates(self, images_per_label: int, keep: float) -> int:
-        """How many images of each label to sample so that `images_per_label` are left when a share `keep` is kept.
-
-        Raises:
-            ConfigError: A number is out of its range.
-            CheckpointError: There is no classifier to choose by.
-        """
-        if images_per_label < 1:
-            raise ConfigError(f"images_per_label: should be at least 1, found {images_per_label}")
-        count = candidates_for(images_per_label, keep)
-        if count > images_per_label and self.parts.classifier is None:
-            raise CheckpointError(
-                f"pipeline {self.parts.name!r}: has no classifier, so it cannot choose among its samples (keep "
-                f"{keep:g}); `vqgen train-classifier RECIPE` adds one to a run"
-            )
-        return count
-
+    @torch.no_grad()
     def label_probability(
         self, images: UInt8[Tensor, "b c H W"], labels: Sequence[int | None]
     ) -> Float64[Tensor, " b"]:
-        """How sure the classifier is that each image is of its label, or of any for images without."""
+        """Computes p(label | image) by the classifier; for an image without a label that of its likeliest label."""
         classifier = self.parts.classifier
         assert classifier is not None
         logits = []
-        for batch in images.split(_IMAGES_AT_ONCE):
-            with torch.no_grad(), self.compute.autocast():
-                pixels = to_float(batch.to(self.compute.device)).to(self.compute.float_dtype)
+        for batch in images.split(_IMAGES_AT_A_TIME):
+            with self.compute.autocast():
+                pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
                 logits.append(classifier(pixels).double().cpu())
         return label_probability(torch.cat(logits).log_softmax(dim=1), labels_as_tensor(labels))
 
-    def resolve_labels(self, labels: Sequence[Label] | Label) -> list[int | None]:
-        """Indices of labels, as `__call__` takes them.
+    def resolve_labels(self, labels: Sequence[Label | None] | Label | None) -> list[int | None]:
+        """Returns the indices of labels that `__call__` takes.
 
         Raises:
-            DataError: A label is unknown, or the model has none.
+            DataError: A label is unknown, or the model has no labels.
         """
-        if labels is None:
-            return list(range(len(self.label_map))) if self.takes_labels else [None]
-        alone = isinstance(labels, str) or not isinstance(labels, Iterable)
-        chosen: list[Label] = [labels] if alone else list(labels)  # type: ignore[list-item]
-        if not chosen:
-            raise DataError("labels: should be at least one, found none")
-        if not self.takes_labels and any(label is not None for label in chosen):
-            raise DataError(
-                f"labels: pipeline {self.parts.name!r} was trained without labels, found {chosen}; leave them out"
-            )
-        return [None if label is None else self.label_map.index(label) for label in chosen]
+        return resolve_labels(labels, self.label_map, takes_labels=self.takes_labels, name=self.parts.name)
 
     def preprocess(self, images: Sequence[Image.Image] | Image.Image) -> UInt8[Tensor, "b c H W"]:
         """Applies the evaluation transform.
@@ -263,19 +320,5 @@ class ImagePipeline(ABC, Generic[Parts]):
             self.compute.place(module).eval()
 
 
-def labels_as_tensor(labels: Sequence[int | None]) -> Int64[Tensor, " b"]:
-    """Labels as a tensor, -1 for None."""
-    return torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
-
-
-def _check_replaceable(folder: Path) -> None:
-    """A folder is replaced as a whole, so it may hold nothing but a pipeline."""
-    if not folder.exists():
-        return
-    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else [folder.name]
-    foreign = [name for name in found if not _PIPELINE_ENTRY.fullmatch(name)]
-    if foreign or (found and "pipeline.json" not in found):
-        raise CheckpointError(
-            f"{folder}: should be a new or empty folder or hold nothing but a pipeline, "
-            f"found {', '.join((foreign or found)[:6])}; choose another"
-        )
+AnyPipeline = ImagePipeline[Any, Any]
+"""A pipeline of any kind of models."""

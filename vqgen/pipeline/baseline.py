@@ -3,49 +3,39 @@
 Legend: `b` images, `c` channels, `H W` image, `d` dimensions of the latent vector.
 """
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
-from PIL import Image
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from vqgen.data import to_float, to_pil, to_uint8
+from vqgen.data import image_pixels, model_pixels
 from vqgen.errors import ConfigError
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
-from vqgen.pipeline.base import ImagePipeline, Label
+from vqgen.pipeline.base import ImagePipeline
 from vqgen.pipeline.baseline_parts import BaselineParts, load_baseline, save_baseline
-from vqgen.sampling import drawn_labels, image_draws
-from vqgen.sampling.rejection import keep_surest
+from vqgen.pipeline.request import GeneratedImages, GenerationRequest
+from vqgen.pipeline.summary import count_parameters, describe_baseline
+from vqgen.sampling import PerLevel, SamplingParams, drawn_labels, image_draws, numbers_of
 
-_BATCH_SIZE = 100
+_IMAGES_AT_A_TIME = 100
 
 
-@dataclass(frozen=True)
-class BaselineOutput:
-    """What a request for images returns, image by image in the order of the request.
+@dataclass(frozen=True, kw_only=True)
+class BaselineOutput(GeneratedImages):
+    """Generated images, with the latents that they were decoded from.
 
     Attributes:
-        images: The pictures.
-        latents: `(b, d)`, what they were decoded from.
-        labels: Index of each image's label, None without one.
-        seed: The seed used.
-        label_probability: `(b,)` float64, how sure the classifier is of each image, where it chose the images.
-        log_likelihood: Not known of a sample: it would take an integral over the latents.
+        latents: The latents.
+        log_likelihood: None: of a sample it would take an integral over the latents.
     """
 
-    images: list[Image.Image]
     latents: Float[Tensor, "b d"]
-    labels: list[int | None]
-    seed: int
-    label_probability: Float64[Tensor, " b"] | None = None
-    log_likelihood: None = None
 
 
-class BaselinePipeline(ImagePipeline[BaselineParts]):
+class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
     """Generates images from the prior of the latents, and turns images into latents and back.
 
     prior --> latents --> decoder --> images
@@ -82,108 +72,69 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
         """Whether images of a label can be asked for."""
         return self.model.config.num_classes > 0
 
-    def __call__(
-        self,
-        labels: Sequence[Label] | Label = None,
-        images_per_label: int = 1,
-        *,
-        seed: int | None = 0,
-        temperature: float | Sequence[float] = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance_scale: float | Sequence[float] = 1.0,
-        autoguidance_scale: float | Sequence[float] = 1.0,
-        keep: float = 1.0,
-        batch_size: int = _BATCH_SIZE,
-        max_memory: int | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> BaselineOutput:
-        """Generates `images_per_label` images of each label, all images of the first label first.
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers of the autoencoder."""
+        return count_parameters(self.model)
 
-        Args:
-            labels: As `VQGenPipeline` takes them; None in a list asks for a label drawn by chance.
-            images_per_label: At least 1.
-            seed: Image i of the request draws from (seed, i); None takes a new seed.
-            temperature: Factor of the deviations of the latents; 1 samples the model.
-            top_k: None: it says nothing of latents.
-            top_p: None.
-            guidance_scale: 1.
-            autoguidance_scale: 1.
-            keep: Share of the samples that are kept: of each label those that the classifier is surest of.
-            batch_size: Images decoded at once, at most; it changes no image but for rounding.
-            max_memory: Of no use here: decoding takes little.
-            progress: Called with the number of images whenever a batch is done.
+    def foreign_metrics(self) -> frozenset[str]:
+        """Returns the groups of metrics that need codes, a bound of the likelihood, or images of a given label."""
+        foreign = {"codes", "code-entropy"}
+        if not self.has_bound:
+            foreign.add("likelihood")
+        if len(self.label_map) and not self.takes_labels:
+            foreign.add("score")
+        return frozenset(foreign)
+
+    def summary(self) -> list[str]:
+        """Returns a line for the autoencoder, and one for its hash."""
+        return describe_baseline(self.model, self.model_hash, takes_labels=self.takes_labels)
+
+    def check_sampling(self, params: SamplingParams) -> None:
+        """Refuses parameters that a baseline cannot follow: only the temperature means anything to latents.
 
         Raises:
-            DataError: A label is unknown.
-            ConfigError: A number is out of its range.
-            CheckpointError: The classifier that `keep` needs is missing.
+            ConfigError: A number is out of its range, or has no meaning for latents.
         """
-        self.check_sampling(temperature, top_k, top_p, guidance_scale, autoguidance_scale)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
-        candidates = self.candidates(images_per_label, keep)
-        wanted = [label for label in self.resolve_labels(labels) for _ in range(candidates)]
-        seed = secrets.randbits(48) if seed is None else seed
-        latents, images = self._sample(wanted, seed, _single(temperature), batch_size, progress)
-        probability = None
-        if candidates > images_per_label:
-            probability = self.label_probability(images, wanted)
-            chosen = keep_surest(probability, candidates, images_per_label)
-            latents, images, probability = latents[chosen], images[chosen], probability[chosen]
-            wanted = [wanted[index] for index in chosen.tolist()]
-        return BaselineOutput(to_pil(images), latents, wanted, seed, probability)
-
-    def check_sampling(
-        self,
-        temperature: float | Sequence[float] = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance_scale: float | Sequence[float] = 1.0,
-        autoguidance_scale: float | Sequence[float] = 1.0,
-    ) -> None:
-        """Refuses options that a baseline cannot follow.
-
-        Raises:
-            ConfigError: One is out of its range, or says nothing of latents.
-        """
-        found: dict[str, object] = {"top_k": top_k, "top_p": top_p}
-        for name, scale in {"guidance_scale": guidance_scale, "autoguidance_scale": autoguidance_scale}.items():
-            scales = [scale] if isinstance(scale, float | int) else list(scale)
-            found[name] = None if set(scales) == {1} else scale
+        found: dict[str, object] = {"top_k": params.top_k, "top_p": params.top_p}
+        for name in ("guidance_scale", "autoguidance_scale"):
+            scale: PerLevel = getattr(params, name)
+            found[name] = None if set(numbers_of(scale)) == {1} else scale
         for name, value in found.items():
             if value is not None:
                 raise ConfigError(
                     f"{name}: should be left out for a baseline ({self.model.config.kind}), which has no codes and no "
                     f"logits, found {value}; temperature and keep change its samples"
                 )
-        factor = _single(temperature)
+        factor = _single(params.temperature)
         if factor < 0:
             raise ConfigError(f"temperature: should be at least 0, found {factor:g}")
         if self.model.config.kind == "binary-vae" and factor != 1:
             raise ConfigError(f"temperature: should be 1 for bits that are fair coins, found {factor:g}; keep works")
 
     @torch.no_grad()
-    def _sample(
+    def _draw(
         self,
         labels: list[int | None],
-        seed: int,
-        temperature: float,
-        batch_size: int,
+        image_indices: range,
+        request: GenerationRequest,
         progress: Callable[[int], object] | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Latents and uint8 images, on the CPU."""
-        config, parts = self.model.config, []
-        for begin in range(0, len(labels), batch_size):
-            indices = range(begin, min(begin + batch_size, len(labels)))
-            chosen = drawn_labels(labels[begin : indices.stop], config.num_classes, seed, indices)
-            draws = image_draws(seed, indices, config.latent_size).to(self._like)
-            latents = self.model.from_prior(draws, chosen.to(self.compute.device), temperature)
-            parts.append((latents.cpu(), self.decode_tensor(latents, chosen)))
+    ) -> BaselineOutput:
+        assert request.seed is not None
+        config = self.model.config
+        temperature = _single(request.params.temperature)
+        latents, pixels = [], []
+        for begin in range(0, len(labels), request.batch_size):
+            wanted = labels[begin : begin + request.batch_size]
+            indices = image_indices[begin : begin + request.batch_size]
+            chosen = drawn_labels(wanted, config.num_classes, request.seed, indices)
+            draws = image_draws(request.seed, indices, config.latent_size).to(self._like)
+            drawn = self.model.from_prior(draws, chosen.to(self.compute.device), temperature)
+            latents.append(drawn.cpu())
+            pixels.append(self.decode_tensor(drawn, chosen))
             if progress is not None:
                 progress(len(indices))
-        latents, images = zip(*parts, strict=True)
-        return torch.cat(latents), torch.cat(images)
+        return BaselineOutput(pixels=torch.cat(pixels), latents=torch.cat(latents), labels=labels, seed=request.seed)
 
     @property
     def _like(self) -> Tensor:
@@ -208,10 +159,10 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
     def decode_tensor(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
         """Turns latents into uint8 images, on the CPU."""
         parts = []
-        for rows in torch.arange(len(latents)).split(_BATCH_SIZE):
+        for rows in torch.arange(len(latents)).split(_IMAGES_AT_A_TIME):
             with self.compute.autocast():
                 decoded = self.model.decode(latents[rows].to(self._like), labels[rows].to(self.compute.device))
-            parts.append(to_uint8(decoded.float()).cpu())
+            parts.append(image_pixels(decoded))
         return torch.cat(parts)
 
     def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
@@ -242,22 +193,20 @@ class BaselinePipeline(ImagePipeline[BaselineParts]):
         """Writes the pipeline folder."""
         save_baseline(self.parts, folder)
 
-    def _batches(self, images: Tensor, labels: Tensor) -> "list[tuple[Tensor, Tensor]]":
-        """Pixels in [-1, 1] and labels on the device, batch by batch."""
-        where = self.compute.device
-        return [
-            (to_float(images[rows].to(where)).to(self.compute.float_dtype), labels[rows].to(where))
-            for rows in torch.arange(len(images)).split(_BATCH_SIZE)
-        ]
+    def _batches(self, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields pixels in [-1, 1] and labels on the device, batch by batch."""
+        device = self.compute.device
+        for rows in torch.arange(len(images)).split(_IMAGES_AT_A_TIME):
+            yield model_pixels(images[rows], device, self.compute.float_dtype), labels[rows].to(device)
 
 
-def _single(temperature: float | Sequence[float]) -> float:
-    """The only temperature.
+def _single(temperature: PerLevel) -> float:
+    """Returns the only temperature.
 
     Raises:
         ConfigError: There are several.
     """
-    values = [temperature] if isinstance(temperature, float | int) else list(temperature)
-    if len(values) != 1:
-        raise ConfigError(f"temperature: should be one for a baseline, which has no levels, found {len(values)}")
-    return float(values[0])
+    numbers = numbers_of(temperature)
+    if len(numbers) != 1:
+        raise ConfigError(f"temperature: should be one for a baseline, which has no levels, found {len(numbers)}")
+    return numbers[0]

@@ -7,7 +7,8 @@
 """
 
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ CODES_CLASS, BASELINE_CLASS = "VQGenPipeline", "BaselinePipeline"
 """What pipeline.json calls a pipeline of codes, and a baseline."""
 
 _TEXTS = ("README.md", "recipe.toml")
+
+_PIPELINE_ENTRY = re.compile(
+    r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|autoencoder|"
+    r"(?:prior|guide)-\w+|classifier"
+)
+"""Names that may lie in a pipeline folder."""
 
 
 @dataclass(kw_only=True)
@@ -56,7 +63,11 @@ class CommonParts:
 
 
 def write_common(
-    parts: CommonParts, folder: Path, pipeline_class: str, hashes: Mapping[str, str], **more: object
+    parts: CommonParts,
+    folder: Path,
+    pipeline_class: str,
+    hashes: Mapping[str, str],
+    levels: Sequence[str] | None = None,
 ) -> None:
     """Writes everything but the pipeline's own models into a new folder.
 
@@ -65,27 +76,62 @@ def write_common(
         folder: The folder, which has the models already.
         pipeline_class: Class of the pipeline.
         hashes: Folder of each model -> its SHA-256.
-        more: What else pipeline.json says.
+        levels: Names of the levels, coarse to fine; None for a pipeline without codes.
     """
     hashes = dict(hashes)
     if parts.classifier is not None:
         hashes["classifier"] = save_model(parts.classifier, folder / "classifier", parts.classifier_made_from)
-    write_json(
-        folder / "pipeline.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "class": pipeline_class,
-            "name": parts.name,
-            **more,
-            "labels": list(parts.label_map.names),
-            "data": parts.data.model_dump(mode="json", exclude={"root", "download", "workers", "max_unreadable"}),
-            "sha256": hashes,
-        },
+    write_description(
+        folder,
+        pipeline_class,
+        name=parts.name,
+        data=parts.data,
+        label_map=parts.label_map,
+        hashes=hashes,
+        levels=levels,
+        split=parts.split,
+        texts=parts.texts,
     )
-    if parts.split:
-        write_json(folder / "split.json", parts.split)
-    for name, text in parts.texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+
+
+def write_description(
+    folder: Path,
+    pipeline_class: str,
+    *,
+    name: str,
+    data: DataConfig,
+    label_map: LabelMap,
+    hashes: Mapping[str, str],
+    levels: Sequence[str] | None,
+    split: Mapping[str, list[int]],
+    texts: Mapping[str, str],
+) -> None:
+    """Writes the files of a pipeline folder that describe its models.
+
+    Args:
+        folder: The folder, which has the models already.
+        pipeline_class: Class of the pipeline.
+        name: Name of the run.
+        data: The images that the models were trained on.
+        label_map: Names of the labels.
+        hashes: Folder of each model -> its SHA-256.
+        levels: Names of the levels, coarse to fine; None for a pipeline without codes.
+        split: Split name -> indices of its images in the source; may be empty.
+        texts: Name of a file -> its text.
+    """
+    document: dict[str, Any] = {"format_version": FORMAT_VERSION, "class": pipeline_class, "name": name}
+    if levels is not None:
+        document["levels"] = list(levels)
+    document |= {
+        "labels": list(label_map.names),
+        "data": data.model_dump(mode="json", exclude={"root", "download", "workers", "max_unreadable"}),
+        "sha256": dict(hashes),
+    }
+    write_json(folder / "pipeline.json", document)
+    if split:
+        write_json(folder / "split.json", dict(split))
+    for file_name, text in texts.items():
+        (folder / file_name).write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -229,3 +275,33 @@ def _download(name: str) -> Path:
     if not (folder / "pipeline.json").is_file():
         raise CheckpointError(f"checkpoint {name!r}: the repository on the Hub holds no pipeline.json, so no pipeline")
     return folder
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuses to replace a folder that holds anything but a pipeline: it would be replaced as a whole.
+
+    Raises:
+        CheckpointError: It holds something else.
+    """
+    if not folder.exists():
+        return
+    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else [folder.name]
+    foreign = [name for name in found if not _PIPELINE_ENTRY.fullmatch(name)]
+    if foreign or (found and "pipeline.json" not in found):
+        raise CheckpointError(
+            f"{folder}: should be a new or empty folder or hold nothing but a pipeline, "
+            f"found {', '.join((foreign or found)[:6])}; choose another"
+        )
+
+
+def upload(save: Callable[[Path], object], repository: str, *, private: bool, token: str | None) -> str:
+    """Uploads a pipeline folder to the Hub and returns its address; `save` writes the folder to a path."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    url = api.create_repo(repository, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "pipeline"
+        save(folder)
+        api.upload_folder(repo_id=repository, folder_path=folder)
+    return str(url)

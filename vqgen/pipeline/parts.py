@@ -21,7 +21,7 @@ from vqgen.pipeline.folder import CODES_CLASS, CommonParts, check_hash, read_com
 from vqgen.storage.files import atomic_path
 from vqgen.storage.tensors import load_tensors, save_tensors
 
-_FREQUENCIES = "frequencies.safetensors"
+FREQUENCIES = "frequencies.safetensors"
 
 
 @dataclass(kw_only=True)
@@ -67,7 +67,7 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
         write_common(parts, temporary, CODES_CLASS, hashes, levels=list(parts.vqvae.levels))
         if parts.frequencies:
             tensors = {level: frequencies.to(torch.int32) for level, frequencies in parts.frequencies.items()}
-            save_tensors(temporary / _FREQUENCIES, tensors)
+            save_tensors(temporary / FREQUENCIES, tensors)
 
 
 def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineParts:
@@ -101,7 +101,7 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         priors=priors,
         guides=guides,
         trained_on=dict.fromkeys(priors, vqvae_hash),
-        frequencies=load_tensors(folder / _FREQUENCIES)[0] if (folder / _FREQUENCIES).is_file() else {},
+        frequencies=load_tensors(folder / FREQUENCIES)[0] if (folder / FREQUENCIES).is_file() else {},
         vqvae_hash=vqvae_hash,
         prior_hashes=prior_hashes,
     )

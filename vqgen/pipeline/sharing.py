@@ -1,72 +1,59 @@
-"""A request for images, shared by the processes of a launch."""
+"""A request for images that the processes of a launch share."""
 
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from vqgen.codes import Codes
-from vqgen.pipeline.vqgen import GenerationOutput, Label, VQGenPipeline
+from vqgen.pipeline.request import GeneratedImages, GenerationRequest
 from vqgen.runtime.collective import Processes, gather_objects
 from vqgen.runtime.progress import ProgressBar
-from vqgen.sampling import Filters
+
+if TYPE_CHECKING:
+    from vqgen.pipeline.base import ImagePipeline
+
+Output = TypeVar("Output", bound=GeneratedImages)
 
 
 def generate_shared(
-    pipe: VQGenPipeline,
-    labels: Sequence[Label] | None,
-    images_per_label: int,
-    *,
-    seed: int,
-    filters: Sequence[Filters],
-    batch_size: int,
-    processes: Processes,
-    keep: float = 1.0,
-    max_memory: int | None = None,
-    quiet: bool = False,
-) -> GenerationOutput:
-    """Generates a request, each process a contiguous share of it; see `VQGenPipeline.__call__`.
+    pipe: "ImagePipeline[object, Output]", request: GenerationRequest, processes: Processes, *, quiet: bool = False
+) -> Output:
+    """Generates a request: each process draws, decodes and scores a contiguous share of it.
+
+    Args:
+        pipe: The same pipeline in every process.
+        request: The request, with a seed.
+        processes: The processes of the launch.
+        quiet: Show no progress bar.
 
     Returns:
-        The whole request; its pictures only in the main process.
+        The whole request; its pixels only in the main process.
 
     Raises:
         ConfigError: A number is out of its range.
         DataError: A label is unknown.
+        CheckpointError: A prior or the classifier is missing.
     """
-    candidates = pipe.candidates(images_per_label, keep)
-    indices = [label for label in pipe.resolve_labels(labels) for _ in range(candidates)]
-    rank, world = processes.rank, processes.world_size
-    begin, end = len(indices) * rank // world, len(indices) * (rank + 1) // world
-    parts: list[tuple[Codes, torch.Tensor]] = []
-    if end > begin:
-        with ProgressBar(end - begin, "samples", "image", show=rank == 0 and not quiet) as bar:
-            mine = range(begin, end)
-            parts.append(
-                pipe.sample(
-                    indices[begin:end],
-                    mine,
-                    seed=seed,
-                    filters=filters,
-                    batch_size=batch_size,
-                    max_memory=max_memory,
-                    progress=bar.update,
-                )
-            )
-    gathered = _gather(parts) if world > 1 else parts
-    codes = Codes.cat([part for part, _ in gathered])
-    log_likelihood = torch.cat([nats for _, nats in gathered])
-    return pipe.finish(
-        codes,
-        log_likelihood,
-        indices,
-        seed,
-        candidates=candidates,
-        images_per_label=images_per_label,
-        pictures=rank == 0,
-    )
+    total = len(processes.share(pipe.count(request)))
+    with ProgressBar(total, "samples", "image", show=processes.rank == 0 and not quiet) as bar:
+        return pipe.generate(request, processes=processes, progress=bar.update)
 
 
-def _gather(parts: list[tuple[Codes, torch.Tensor]]) -> list[tuple[Codes, torch.Tensor]]:
-    """All processes' parts, in order of rank."""
-    plain = [({level: grid for level, grid in codes.grids.items()}, nats) for codes, nats in parts]
-    return [(Codes(grids), nats) for grids, nats in gather_objects(plain)]
+def gather_images(part: Output | None, processes: Processes) -> Output:
+    """Joins the shares of all processes, in order of rank.
+
+    Args:
+        part: The share of this process; None if there are more processes than images.
+        processes: The processes of the launch.
+
+    Returns:
+        All images; their pixels only in the main process, which alone writes them.
+    """
+    own = [] if part is None else [part]
+    if processes.world_size == 1:
+        return own[0]
+    without_pixels = [replace(each, pixels=each.pixels[:0]) for each in own]
+    gathered = gather_objects(without_pixels)
+    whole = type(gathered[0]).cat(gathered)
+    pixels = gather_objects([each.pixels for each in own], to_main_only=True)
+    return replace(whole, pixels=torch.cat(pixels)) if pixels else whole

@@ -1,70 +1,89 @@
-"""The pipeline: a VQ-VAE and its priors, ready to generate, encode and decode.
+"""The pipeline of a VQ-VAE and its priors: generates images, turns images into codes and back, and compresses them.
 
-Legend: `b` images, `c` channels, `H W` image.
+Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector.
 """
 
-import secrets
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jaxtyping import Float64
+import torch
+from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from vqgen.codec import Codec
 from vqgen.codes import Codes
+from vqgen.data import Label, image_pixels, model_pixels, to_pil
 from vqgen.errors import CheckpointError, ConfigError
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.pipeline.base import Label, labels_as_tensor
-from vqgen.pipeline.code_pipeline import CodePipeline
+from vqgen.models.vqvae import VQVAE, check_codes
+from vqgen.pipeline.base import ImagePipeline
 from vqgen.pipeline.parts import PipelineParts, load_pipeline, save_pipeline
+from vqgen.pipeline.request import GeneratedImages, GenerationRequest, labels_as_tensor
+from vqgen.pipeline.summary import count_parameters, describe_levels
 from vqgen.runtime.compute import Compute
-from vqgen.sampling import Filters, Sampler, fastest_sampler, filters_of_levels, images_that_fit, sample_codes
-from vqgen.sampling.rejection import keep_surest
+from vqgen.sampling import LevelParams, Sampler, SamplingParams, fastest_sampler, images_that_fit, sample_codes
+
+_IMAGES_AT_A_TIME = 64
+"""Images that the VQ-VAE encodes or decodes at a time."""
 
 
-@dataclass(frozen=True)
-class GenerationOutput:
-    """What a request for images returns, image by image in the order of the request.
+@dataclass(frozen=True, kw_only=True)
+class GenerationOutput(GeneratedImages):
+    """Generated images, with the codes that they were decoded from.
 
     Attributes:
-        images: The pictures.
-        codes: Their codes.
-        log_likelihood: `(b,)` float64, log p(codes | label) in nats, all levels, of the unfiltered model.
-        labels: Index of each image's label, None without one.
-        seed: The seed used.
-        label_probability: `(b,)` float64, how sure the classifier is of each image, where it chose the images.
+        codes: The codes of all levels.
+        log_likelihood: log p(codes | label) of each image in nats, all levels, of the model without any filter.
     """
 
-    images: list[Image.Image]
     codes: Codes
     log_likelihood: Float64[Tensor, " b"]
-    labels: list[int | None]
-    seed: int
-    label_probability: Float64[Tensor, " b"] | None = None
 
 
-class VQGenPipeline(CodePipeline):
+class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     """Generates class-conditional images, and turns images into codes and back.
 
         labels --> prior[top] --> prior[bottom] --> codes --> decoder --> images
-        images --> encoder --> codes
+        images --> encoder --> codes --> codec --> files
+
+    Calling the pipeline generates images: see `ImagePipeline.__call__`. Only that and the codec need priors.
 
     Args:
         parts: Models, labels and data.
-        compute: Where and in what to compute.
-        sampler: How a level is sampled.
+        compute: Device and dtype; None takes the accelerator if there is one.
+        sampler: Samples one level; None takes the fastest for the device.
     """
+
+    has_codes = True
 
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
         super().__init__(parts, compute)
         self.sampler = sampler or fastest_sampler(self.compute.device)
+        self._codec: Codec | None = None
 
     @staticmethod
     def load(folder: Path) -> PipelineParts:
         """Reads the pipeline folder."""
         return load_pipeline(folder)
+
+    def write(self, folder: Path) -> None:
+        """Writes the pipeline folder."""
+        save_pipeline(self.parts, folder)
+
+    # the models
+
+    @property
+    def vqvae(self) -> VQVAE:
+        """The VQ-VAE."""
+        return self.parts.vqvae
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The names of the levels, coarse to fine."""
+        return self.vqvae.levels
 
     @property
     def priors(self) -> list[PixelCNN]:
@@ -82,131 +101,78 @@ class VQGenPipeline(CodePipeline):
         return [self.parts.priors[level] for level in self.levels]
 
     @property
+    def models(self) -> list[nn.Module]:
+        """The VQ-VAE, the priors that are trained, and their guides."""
+        return [self.parts.vqvae, *self.parts.priors.values(), *self.parts.guides.values()]
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the VQ-VAE."""
+        return self.parts.vqvae_hash
+
+    @property
     def takes_labels(self) -> bool:
-        """Whether images of a label can be asked for."""
+        """True if images of a label can be asked for."""
         return len(self.label_map) > 0
 
     @property
-    def models(self) -> list[nn.Module]:
-        """The VQ-VAE, the priors that there are, and their guides."""
-        return [self.parts.vqvae, *self.parts.priors.values(), *self.parts.guides.values()]
+    def raw_bpp(self) -> float:
+        """Bits of an image's codes, packed in whole bits, per pixel of the image."""
+        config = self.vqvae.config
+        return (config.codebook_size - 1).bit_length() * sum(1 / factor**2 for factor in config.downsample)
 
-    def __call__(
-        self,
-        labels: Sequence[Label] | Label = None,
-        images_per_label: int = 1,
-        *,
-        seed: int | None = 0,
-        temperature: float | Sequence[float] = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance_scale: float | Sequence[float] = 1.0,
-        autoguidance_scale: float | Sequence[float] = 1.0,
-        keep: float = 1.0,
-        batch_size: int = 100,
-        max_memory: int | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> GenerationOutput:
-        """Generates `images_per_label` images of each label, all images of the first label first.
+    @property
+    def num_parameters(self) -> int:
+        """Trained numbers of the VQ-VAE and the priors."""
+        return sum(map(count_parameters, [self.vqvae, *self.parts.priors.values()]))
 
-        Args:
-            labels: Names or indices, or one of them. None alone asks for every label of the label map, or for
-                images of a model without labels; None in a list asks for images of no label in particular.
-            images_per_label: At least 1.
-            seed: Image i of the request draws from (seed, i); None takes a new seed.
-            temperature: At least 0, for all levels or coarse to fine; 0 takes the most likely codes.
-            top_k: Sample among the so many most likely codes.
-            top_p: Sample among the most likely codes that together have this probability.
-            guidance_scale: Classifier-free guidance, for all levels or coarse to fine: above 1 images are surer to be
-                of their label and less varied, at twice the work; 1 samples the model.
-            autoguidance_scale: Autoguidance, for all levels or coarse to fine: above 1 the logits move away from those
-                of the prior as it was early in its training, for the work of one more prior; 1 samples the model.
-            keep: Share of the samples that are kept: of each label those that the classifier is surest of. Below 1
-                more are sampled, so that `images_per_label` are left.
-            batch_size: Images sampled at once, at most; it changes no image but for rounding.
-            max_memory: Bytes that sampling may take; None for what the device has free.
-            progress: Called with the number of images whenever a batch is done.
+    def summary(self) -> list[str]:
+        """Returns a line for the VQ-VAE, its rate, and each level with its prior."""
+        return describe_levels(self.parts, self.raw_bpp)
+
+    # generating
+
+    def check_generates(self) -> None:
+        """Refuses a pipeline that lacks a prior; raises what `priors` raises."""
+        _ = self.priors
+
+    def check_sampling(self, params: SamplingParams) -> None:
+        """Refuses parameters of sampling that the priors cannot follow; raises what `level_params` raises."""
+        self.level_params(params)
+
+    def level_params(self, params: SamplingParams) -> list[LevelParams]:
+        """Returns the parameters of each level, coarse to fine.
 
         Raises:
-            DataError: A label is unknown.
-            ConfigError: A number is out of its range.
-            CheckpointError: A prior is missing, or the classifier that `keep` needs.
-        """
-        candidates = self.candidates(images_per_label, keep)
-        indices = [label for label in self.resolve_labels(labels) for _ in range(candidates)]
-        seed = secrets.randbits(48) if seed is None else seed
-        codes, log_likelihood = self.sample(
-            indices,
-            range(len(indices)),
-            seed=seed,
-            filters=self.filters(temperature, top_k, top_p, guidance_scale, autoguidance_scale),
-            batch_size=batch_size,
-            max_memory=max_memory,
-            progress=progress,
-        )
-        return self.finish(
-            codes, log_likelihood, indices, seed, candidates=candidates, images_per_label=images_per_label
-        )
-
-    def finish(
-        self,
-        codes: Codes,
-        log_likelihood: Float64[Tensor, " b"],
-        labels: list[int | None],
-        seed: int,
-        *,
-        candidates: int,
-        images_per_label: int,
-        pictures: bool = True,
-    ) -> GenerationOutput:
-        """Makes of sampled codes what a request returns.
-
-        Args:
-            codes: All candidates, label after label.
-            log_likelihood: Theirs.
-            labels: Theirs.
-            seed: The request's seed.
-            candidates: How many there are of each label.
-            images_per_label: How many to keep of each; the classifier chooses where there are more.
-            pictures: Whether to decode pictures.
-        """
-        probability = None
-        if candidates > images_per_label:
-            probability = self.label_probability(self.decode_tensor(codes), labels)
-            chosen = keep_surest(probability, candidates, images_per_label)
-            codes, log_likelihood, probability = codes[chosen], log_likelihood[chosen], probability[chosen]
-            labels = [labels[index] for index in chosen.tolist()]
-        images = self.decode(codes) if pictures else []
-        return GenerationOutput(images, codes, log_likelihood, labels, seed, probability)
-
-    def filters(
-        self,
-        temperature: float | Sequence[float] = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance_scale: float | Sequence[float] = 1.0,
-        autoguidance_scale: float | Sequence[float] = 1.0,
-    ) -> list[Filters]:
-        """One filter per level.
-
-        Raises:
-            ConfigError: A number is out of its range, temperatures or scales are not one per level, or a prior has
-                learned nothing that could guide it or has no guide.
+            ConfigError: A number is out of its range, there is not one number per level, or a prior cannot be guided.
         """
         configs = {level: prior.config for level, prior in self.parts.priors.items()}
-        return filters_of_levels(
-            {level: configs.get(level) for level in self.levels},
-            temperature,
-            top_k,
-            top_p,
-            guidance_scale,
-            autoguidance_scale,
-            guides=list(self.parts.guides),
-        )
+        return params.of_levels({level: configs.get(level) for level in self.levels}, guides=list(self.parts.guides))
 
-    def check_sampling(self, *options: Any, **named: Any) -> None:
-        """Raises what `filters` raises of these options."""
-        self.filters(*options, **named)
+    def _draw(
+        self,
+        labels: list[int | None],
+        image_indices: range,
+        request: GenerationRequest,
+        progress: Callable[[int], object] | None,
+    ) -> GenerationOutput:
+        assert request.seed is not None
+        codes, log_likelihood = self.sample(
+            labels,
+            image_indices,
+            seed=request.seed,
+            params=request.params,
+            batch_size=request.batch_size,
+            max_memory=request.max_memory,
+            progress=progress,
+        )
+        return GenerationOutput(
+            pixels=self.decode_tensor(codes),
+            codes=codes,
+            log_likelihood=log_likelihood,
+            labels=labels,
+            seed=request.seed,
+        )
 
     def sample(
         self,
@@ -214,39 +180,42 @@ class VQGenPipeline(CodePipeline):
         image_indices: Sequence[int],
         *,
         seed: int,
-        filters: Sequence[Filters],
+        params: SamplingParams | None = None,
         batch_size: int = 100,
         max_memory: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> tuple[Codes, Float64[Tensor, " b"]]:
-        """Samples codes of any part of a request; processes that share a request each sample theirs.
+        """Samples the codes of any part of a request.
 
         Args:
-            labels: Index of each image's label, None for none.
+            labels: Index of each image's label, None for an image without one.
             image_indices: Each image's place in the request.
             seed: The request's seed.
-            filters: One per level.
-            batch_size: Images sampled at once, at most.
-            max_memory: Bytes that sampling may take; None for what the device has free.
+            params: The parameters of sampling; None samples the model as it is.
+            batch_size: Images sampled at a time, at most.
+            max_memory: Bytes that sampling may take; None for the free memory of the device.
             progress: Called with the number of images whenever a batch is done.
 
         Returns:
-            Codes and log-likelihoods, on the CPU.
+            Codes and log-likelihoods in nats, on the CPU.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
-        memory = self.compute.free_memory if max_memory is None else max_memory
-        element_size = self.compute.float_dtype.itemsize
-        copies = max(level.copies for level in filters)
-        configs = [prior.config for prior in self.priors]
-        fitting = images_that_fit(configs, memory, element_size, copies, keeps_levels=self.sampler.keeps_levels)
+        level_params = self.level_params(params or SamplingParams())
+        fitting = images_that_fit(
+            [prior.config for prior in self.priors],
+            self.compute.free_memory if max_memory is None else max_memory,
+            self.compute.float_dtype.itemsize,
+            copies=max(level.copies for level in level_params),
+            holds_memory=self.sampler.holds_memory,
+        )
         with self.compute.autocast():
             codes, log_likelihood = sample_codes(
                 self.priors,
                 labels_as_tensor(labels),
                 seed=seed,
                 image_indices=list(image_indices),
-                filters=filters,
+                params=level_params,
                 sampler=self.sampler,
                 batch_size=min(batch_size, fitting),
                 guides=self.parts.guides,
@@ -254,6 +223,97 @@ class VQGenPipeline(CodePipeline):
             )
         return codes.to("cpu"), log_likelihood.cpu()
 
-    def write(self, folder: Path) -> None:
-        """Writes the pipeline folder."""
-        save_pipeline(self.parts, folder)
+    # images to codes, and back
+
+    def encode(self, images: Sequence[Image.Image] | Image.Image) -> Codes:
+        """Turns pictures into codes, after the evaluation transform: resized, cropped at the centre, grey or RGB.
+
+        Args:
+            images: Pictures of any size and mode.
+
+        Raises:
+            DataError: There is no picture.
+        """
+        return self.encode_tensor(self.preprocess(images))
+
+    @torch.no_grad()
+    def encode_tensor(self, images: UInt8[Tensor, "b c H W"]) -> Codes:
+        """Turns preprocessed images into codes, on the CPU."""
+        parts = []
+        for batch in images.split(_IMAGES_AT_A_TIME):
+            with self.compute.autocast():
+                pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
+                parts.append(self.vqvae.encode(pixels).to("cpu"))
+        return Codes.cat(parts)
+
+    def decode(self, codes: Codes) -> list[Image.Image]:
+        """Turns codes into pictures.
+
+        Raises:
+            DataError: The codes do not fit the VQ-VAE.
+        """
+        return to_pil(self.decode_tensor(codes))
+
+    @torch.no_grad()
+    def decode_tensor(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:
+        """Turns codes into uint8 images, on the CPU.
+
+        Raises:
+            DataError: The codes do not fit the VQ-VAE.
+        """
+        check_codes(codes, self.vqvae.config)
+        parts = []
+        for begin in range(0, len(codes), _IMAGES_AT_A_TIME):
+            with self.compute.autocast():
+                decoded = self.vqvae.decode(codes[begin : begin + _IMAGES_AT_A_TIME].to(self.compute.device))
+            parts.append(image_pixels(decoded))
+        return torch.cat(parts)
+
+    def reconstruct_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
+        """Encodes and decodes preprocessed images, whatever their labels."""
+        return self.decode_tensor(self.encode_tensor(images))
+
+    @torch.no_grad()
+    def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> Float[Tensor, "b d"]:
+        """Returns the quantized maps of all levels as one vector for each image, on the CPU."""
+        maps = self.vqvae.embed(self.encode_tensor(images).to(self.compute.device))
+        return torch.cat([level.flatten(1) for level in maps], dim=1).cpu()
+
+    @torch.no_grad()
+    def from_latents(self, latents: Float[Tensor, "b d"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
+        """Returns the images of such vectors, which need not be codebook entries any more, on the CPU."""
+        config = self.vqvae.config
+        shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
+        parts = []
+        for batch in latents.to(self.compute.float_dtype).split(_IMAGES_AT_A_TIME):
+            pieces = batch.to(self.compute.device).split([math.prod(shape) for shape in shapes], dim=1)
+            with self.compute.autocast():
+                decoded = self.vqvae.decode_maps([p.unflatten(1, s) for p, s in zip(pieces, shapes, strict=True)])
+            parts.append(image_pixels(decoded))
+        return torch.cat(parts)
+
+    # images to small files, and back
+
+    @property
+    def codec(self) -> Codec:
+        """The codec that writes and reads compressed images with these models."""
+        if self._codec is None or self._codec.compute != self.compute:
+            self._codec = Codec(self.parts, self.compute)
+        return self._codec
+
+    def compress(
+        self,
+        images: Sequence[Image.Image] | Image.Image,
+        *,
+        label: Label | None = None,
+        coder: str = "auto",
+        alpha: str = "drop",
+        verify: bool = True,
+    ) -> list[bytes]:
+        """Compresses pictures of any size, each to the bytes of a `.vqg` file; see `Codec.compress`."""
+        pictures = [images] if isinstance(images, Image.Image) else list(images)
+        return self.codec.compress(pictures, label=label, coder=coder, alpha=alpha, verify=verify)
+
+    def decompress(self, files: Sequence[bytes] | bytes) -> list[Image.Image]:
+        """Brings back the pictures of `.vqg` files; see `Codec.decompress`."""
+        return self.codec.decompress([files] if isinstance(files, bytes) else list(files))

@@ -16,8 +16,8 @@ from vqgen.planning.estimates import (
     without_weights,
 )
 from vqgen.planning.plans import RecipePlanner, StagePlan
-from vqgen.sampling import Filters, bytes_per_image
-from vqgen.stages.bookkeeping import read_record
+from vqgen.sampling import LevelParams, bytes_per_image
+from vqgen.stages.records import read_record
 from vqgen.training.schedule import contrasted_steps
 
 
@@ -90,7 +90,7 @@ class Planner(RecipePlanner[Recipe]):
 
     def _samples(self, priors: list[StagePlan]) -> StagePlan:
         configs = [self._prior_config(level) for level in self.recipe.levels]
-        copies = self._filters.copies
+        copies = self._level_params.copies
         image_flops = copies * sum(prior_costs(config).total.flops for config in configs)
         image_flops += vqvae_costs(self.recipe.vqvae_config()).decode.flops
         images = self.recipe.generate.images_per_label * max(1, self.counts.classes) if self.counts else None
@@ -110,10 +110,10 @@ class Planner(RecipePlanner[Recipe]):
     # pieces
 
     @property
-    def _filters(self) -> Filters:
-        """What guides the samples of the run, at every level."""
+    def _level_params(self) -> LevelParams:
+        """The guidance of the samples of the run, at every level."""
         wanted = self.recipe.generate
-        return Filters(guidance_scale=wanted.guidance_scale, autoguidance_scale=wanted.autoguidance_scale)
+        return LevelParams(guidance_scale=wanted.guidance_scale, autoguidance_scale=wanted.autoguidance_scale)
 
     def _prior_config(self, level: Level) -> PixelCNNConfig:
         return self.recipe.prior_config(level, self.counts.classes if self.counts else 0)
@@ -132,15 +132,15 @@ class Planner(RecipePlanner[Recipe]):
                 return None
             if record is None or not record.complete or differences(record.fields, stage_fields(self.recipe, stage)):
                 return None
-            measured = record.figures.get("val_bpp")
+            measured = record.metrics.get("val_bpp")
         return measured
 
     def _sampling_seconds(self, configs: list[PixelCNNConfig], images: int | None) -> float | None:
         """One level after the other."""
         if images is None or self.machine is None:
             return None
-        batch_size, times = self.recipe.generate.batch_size, 1 + self._filters.is_guided
+        batch_size, times = self.recipe.generate.batch_size, 1 + self._level_params.is_guided
         requests = [SampleRequest(config, times * images, times * batch_size) for config in configs]
-        if self._filters.is_autoguided:  # guides are networks of their own
+        if self._level_params.is_autoguided:  # guides are networks of their own
             requests += [SampleRequest(config, images, batch_size) for config in configs]
         return sum(sampling_seconds(self.machine, request, self._float_bytes) for request in requests)

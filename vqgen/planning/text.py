@@ -1,37 +1,14 @@
 """What a run will cost, as text."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from vqgen.config import AnyRecipe
-    from vqgen.planning.plans import RecipePlanner, StagePlan
-    from vqgen.runtime.compute import Compute
+from vqgen.planning.plans import RecipePlanner, StagePlan
+from vqgen.reports.tables import format_table
 
 
-def make_planner(recipe: "AnyRecipe", folder: Path, compute: "Compute", *, measure: bool = True) -> "RecipePlanner":
-    """Counts the images and measures the device, which takes about a second."""
-    import torch
-
-    from vqgen.config import BaselineRecipe
-    from vqgen.data import count_images
-    from vqgen.planning.baseline_planner import BaselinePlanner
-    from vqgen.planning.planner import Planner
-    from vqgen.runtime.machine import measure_machine
-
-    machine = measure_machine(compute.device, getattr(torch, compute.dtype)) if measure else None
-    counts = count_images(recipe.data)
-    if isinstance(recipe, BaselineRecipe):
-        return BaselinePlanner(recipe, folder, compute, counts, machine)
-    return Planner(recipe, folder, compute, counts, machine)
-
-
-def plan_text(planner: "RecipePlanner", stages: "list[StagePlan]") -> str:
+def plan_text(planner: RecipePlanner, stages: list[StagePlan]) -> str:
     """A table with a line for each stage, and what its figures rest on."""
-    rows = [*_HEADINGS, *(_row(stage) for stage in stages)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    return "\n".join(["", *(f"  {line}" for line in lines), "", *(f"  {note}" for note in _notes(planner, stages))])
+    table = format_table([*_HEADINGS, *(_row(stage) for stage in stages)])
+    notes = _notes(planner, stages)
+    return "\n".join(["", *(f"  {line}" for line in table.splitlines()), "", *(f"  {note}" for note in notes)])
 
 
 _HEADINGS = [
@@ -40,7 +17,7 @@ _HEADINGS = [
 ]
 
 
-def _row(stage: "StagePlan") -> tuple[str, ...]:
+def _row(stage: StagePlan) -> tuple[str, ...]:
     return (
         stage.stage,
         "-" if stage.parameters is None else f"{stage.parameters:,}",
@@ -56,7 +33,7 @@ def _row(stage: "StagePlan") -> tuple[str, ...]:
     )
 
 
-def _notes(planner: "RecipePlanner", stages: "list[StagePlan]") -> list[str]:
+def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
     """What the figures rest on."""
     counts, machine = planner.counts, planner.machine
     notes = []

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from vqgen.reports.pictures import image_grid, save_image
+from vqgen.reports.grids import image_grid, save_image
 from vqgen.storage.files import atomic_path
 
 

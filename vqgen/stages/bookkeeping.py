@@ -1,80 +1,20 @@
-"""What a stage folder says of itself, and from it whether a stage is to be skipped, resumed, made or refused.
+"""The decision whether a stage is skipped, resumed, made or refused, from the record in its folder."""
 
-stage.json: the recipe's fields that change the result, hashes of the inputs, the environment, whether it is
-complete, its figures, and the time that it took.
-"""
-
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from vqgen.config import differences, own_fields, save_recipe, stage_fields
+from vqgen.config import differences, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.stages.context import RunContext
-from vqgen.storage.documents import read_json
-from vqgen.storage.files import move_aside, write_json
+from vqgen.stages.records import StageRecord, environment_of, read_record
+from vqgen.storage.files import move_aside
 from vqgen.storage.folder_lock import locked_folder
 from vqgen.training.state import seconds_of_training
 
 Action = Literal["skip", "resume", "start"]
-
-
-@dataclass
-class StageRecord:
-    """The content of stage.json.
-
-    Attributes:
-        stage: Name of the stage.
-        fields: The recipe's fields that change its result.
-        inputs: Name -> SHA-256 of what it is made from.
-        environment: Versions, threads, processes: what bit-identity depends on.
-        complete: Whether it is done.
-        output: SHA-256 of what it made, once complete.
-        figures: What it measured.
-        seconds: Time that it took in all sessions; None where it was not measured.
-    """
-
-    stage: str
-    fields: dict[str, Any]
-    inputs: dict[str, str]
-    environment: dict[str, Any]
-    complete: bool = False
-    output: str = ""
-    figures: dict[str, float] = field(default_factory=dict)
-    seconds: float | None = None
-
-
-def environment_of(context: RunContext) -> dict[str, Any]:
-    """What bit-identity depends on, beside the recipe and the data."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": context.device.type,
-        "dtype": context.compute.dtype,
-        "threads": torch.get_num_threads(),
-        "processes": context.accelerator.num_processes,
-    }
-
-
-def read_record(folder: Path) -> StageRecord | None:
-    """Reads a stage's record; None when the stage has not begun.
-
-    Raises:
-        CheckpointError: The record is damaged.
-    """
-    path = folder / "stage.json"
-    if not path.is_file():
-        return None
-    try:
-        record = StageRecord(**read_json(path))
-        return replace(record, fields=own_fields(record.fields, record.stage))
-    except TypeError as error:
-        raise CheckpointError(f"{path}: is no record of a stage ({error}); move {folder} away and run again") from error
 
 
 def decide(record: StageRecord | None, fields: dict[str, Any], inputs: dict[str, str]) -> tuple[Action, list[str]]:
@@ -123,7 +63,7 @@ def _begin_on_main(
         if (folder / "state").exists():
             raise CheckpointError(f"{folder}: has a training state but no stage.json; move it away and run again")
         record = StageRecord(stage, fields, inputs, environment_of(context))
-        write_json(folder / "stage.json", asdict(record))
+        record.write(folder)
     elif action == "resume":
         _warn_of_environment(context, record)
     save_recipe(context.recipe, context.folder / "recipe.toml")
@@ -134,7 +74,7 @@ def complete_stage(
     context: RunContext,
     record: StageRecord,
     output: str,
-    figures: dict[str, float],
+    metrics: dict[str, float],
     finish: Callable[[StageRecord], object] = lambda record: None,
     seconds: float | None = None,
 ) -> None:
@@ -144,7 +84,7 @@ def complete_stage(
         context: The run.
         record: Its record so far.
         output: SHA-256 of what it made.
-        figures: What it measured.
+        metrics: Its measurements, by name.
         finish: The last that belongs to the stage; it receives the finished record and runs before that is written,
             so that a stage that is complete lacks nothing.
         seconds: Time that it took in all sessions; None for that of the training in its folder, where there is one.
@@ -152,9 +92,9 @@ def complete_stage(
 
     def mark() -> None:
         taken = seconds_of_training(context.folder / record.stage) if seconds is None else seconds
-        finished = replace(record, complete=True, output=output, figures=figures, seconds=taken)
+        finished = replace(record, complete=True, output=output, metrics=metrics, seconds=taken)
         finish(finished)
-        write_json(context.folder / record.stage / "stage.json", asdict(finished))
+        finished.write(context.folder / record.stage)
 
     context.on_main(mark)
 
@@ -162,7 +102,7 @@ def complete_stage(
 def note_seconds(context: RunContext, record: StageRecord, seconds: float) -> None:
     """Writes how long a stage that has no training state took so far, so that it is known when the stage is cut."""
     if context.is_main:
-        write_json(context.folder / record.stage / "stage.json", asdict(replace(record, seconds=seconds)))
+        replace(record, seconds=seconds).write(context.folder / record.stage)
 
 
 def require_stage(context: RunContext, stage: str) -> StageRecord:

@@ -60,7 +60,7 @@ class RunContext:
     @property
     def first_stage(self) -> str:
         """The stage whose model makes a pipeline."""
-        return "autoencoder" if self.is_baseline else "vqvae"
+        return self.recipe.generator_stages[0]
 
     @property
     def is_main(self) -> bool:

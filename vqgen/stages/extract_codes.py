@@ -15,7 +15,7 @@ from vqgen.data import (
     StoreInfo,
     evaluation_transform,
     finish_store,
-    to_float,
+    model_pixels,
     training_transform,
     write_store,
 )
@@ -28,8 +28,10 @@ from vqgen.runtime.prefetching import helping_threads, one_ahead
 from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
-from vqgen.stages.bookkeeping import begin_stage, complete_stage, note_seconds, require_stage
+from vqgen.stages.bookkeeping import note_seconds, require_stage
 from vqgen.stages.context import RunContext
+from vqgen.stages.records import StageRecord
+from vqgen.stages.stage import StageResult, metrics_text, run_stage
 from vqgen.storage.tensors import save_tensors
 
 STAGE = "codes"
@@ -44,55 +46,54 @@ def extract_codes(context: RunContext) -> str:
     processes or threads, so the codes do not either.
 
     Returns:
-        The SHA-256 of the store's manifest.
+        SHA-256 of the store's manifest.
     """
-    recipe = context.recipe_with_codes
-    vqvae_record = require_stage(context, "vqvae")
-    inputs = {"vqvae": vqvae_record.output, "images": context.images.fingerprint}
-    action, record = begin_stage(context, STAGE, inputs)
+    inputs = {"vqvae": require_stage(context, "vqvae").output, "images": context.images.fingerprint}
+    images = context.images
+    return run_stage(
+        context,
+        STAGE,
+        inputs,
+        lambda record: _extract(context, record),
+        finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
+    )
+
+
+def _extract(context: RunContext, record: StageRecord) -> StageResult:
     folder = context.folder / STAGE
-    if action == "skip":
-        context.say(f"{STAGE}: complete")
-        return record.output
-    splits = _splits(context)
-    encode = _ShardEncoder(context, splits)
+    encode = _ShardEncoder(context, _splits(context))
     info = StoreInfo(
-        vqvae_hash=vqvae_record.output,
-        codebook_size=recipe.vqvae.codebook_size,
+        vqvae_hash=record.inputs["vqvae"],
+        codebook_size=context.recipe_with_codes.vqvae.codebook_size,
         label_map=context.images.label_map,
         counts=encode.counts,
         indices=context.images.indices,
     )
-    since, before = time.perf_counter(), record.seconds or 0.0
+    total = sum(info.counts.values())
+    since = time.perf_counter()
 
     def seconds() -> float:
-        return before + time.perf_counter() - since
+        return (record.seconds or 0.0) + time.perf_counter() - since
 
-    with ProgressBar(sum(info.counts.values()), STAGE, "image", show=context.is_main and not context.quiet) as bar:
-        share = {"rank": context.rank, "world_size": context.world_size}
+    with ProgressBar(total, STAGE, "image", show=context.is_main and not context.quiet) as bar:
 
         def on_shard(count: int) -> None:
             bar.update(count)
             note_seconds(context, record, seconds())
 
-        context.in_all(lambda: write_store(folder, info, encode, **share, on_shard=on_shard))
+        context.in_all(
+            lambda: write_store(
+                folder, info, encode, rank=context.rank, world_size=context.world_size, on_shard=on_shard
+            )
+        )
     encoded = int(all_reduce_sum(torch.tensor(encode.encoded, device=context.device)))
     speed = encoded / (time.perf_counter() - since)
     output = context.on_main(lambda: finish_store(folder, info))
     histograms = CodeStore(folder).histogram("train")
     context.on_main(lambda: save_tensors(folder / HISTOGRAMS, histograms))
-    figures = _usage_figures(histograms)
-    complete_stage(
-        context,
-        record,
-        output,
-        figures,
-        finish=lambda finished: write_pipeline(context, info.label_map, info.indices, finished),
-        seconds=seconds(),
-    )
-    shown = {"images/s": speed, **figures} if encoded else figures
-    context.say(f"{STAGE}: {sum(info.counts.values())} images, " + ", ".join(f"{k} {v:.4g}" for k, v in shown.items()))
-    return output
+    metrics = _usage_metrics(histograms)
+    shown = {"images/s": speed, **metrics} if encoded else metrics
+    return StageResult(output, metrics, f"{total} images, {metrics_text(shown)}", seconds())
 
 
 def _splits(context: RunContext) -> dict[str, ImageSet]:
@@ -129,7 +130,8 @@ class _ShardEncoder:
         images, parts = self.splits["train" if split in (AUGMENTED, MIRRORED) else split], []
         for pixels in one_ahead(self._batches(images, split, span)):
             with self.compute.autocast():
-                parts.append(self.model.encode(to_float(pixels.to(self.device)).to(self.compute.float_dtype)).to("cpu"))
+                prepared = model_pixels(pixels, self.device, self.compute.float_dtype)
+                parts.append(self.model.encode(prepared).to("cpu"))
         self.encoded += len(span)
         return ShardContent(
             codes=Codes.cat(parts),
@@ -157,10 +159,10 @@ class _ShardEncoder:
         return images.names[index % len(images)] + version
 
 
-def _usage_figures(histograms: dict[str, Tensor]) -> dict[str, float]:
+def _usage_metrics(histograms: dict[str, Tensor]) -> dict[str, float]:
     """Usage and perplexity of each level over the training images."""
-    figures = {}
+    metrics = {}
     for level, histogram in histograms.items():
         used = code_usage(histogram)
-        figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
-    return figures
+        metrics |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
+    return metrics

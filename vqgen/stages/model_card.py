@@ -1,50 +1,100 @@
-"""The model card of a run: what the model is, what was measured on the way, how to use it."""
+"""The model card of a run: the model, the measurements of its training, and how to use it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from vqgen.stages.bookkeeping import StageRecord
-
-
-def figure_rows(records: Sequence[StageRecord]) -> list[str]:
-    """A line of the card's table for each figure of these stages."""
-    return [
-        f"| {record.stage} | {name} | {value:.5g} |" for record in records for name, value in record.figures.items()
-    ]
+from vqgen.config import AnyRecipe, BaselineRecipe, require_codes
+from vqgen.data import LabelMap
+from vqgen.stages.records import StageRecord
 
 
-def model_card(name: str, what: str, source: str, labels: str, rows: Sequence[str], units: str, opening: str) -> str:
-    """The text of the card.
+@dataclass(frozen=True)
+class _Words:
+    """The words of a card that differ between kinds of models.
 
-    Args:
-        name: Name of the run.
-        what: A sentence that says what the model is.
-        source: Where its images came from.
-        labels: Their labels, in words.
-        rows: What `figure_rows` gave.
-        units: A sentence that says what the figures are measured in.
+    Attributes:
+        description: A sentence that describes the model.
+        labels: The labels, in words.
+        units: A sentence that gives the units of the metrics.
         opening: Two lines of Python, the second of which makes `pipe` from "path/to/this/folder".
     """
-    table = "\n".join(["| stage | figure | value |", "|---|---|---|", *rows])
-    return f"""# {name}
 
-{what}
+    description: str
+    labels: str
+    units: str
+    opening: str
 
-- Data: `{source}`; `split.json` says which of its images were held out.
-- Labels: {labels}
+
+def write_card(recipe: AnyRecipe, label_map: LabelMap, records: Sequence[StageRecord]) -> str:
+    """Returns the text of the card.
+
+    Args:
+        recipe: The recipe of the run.
+        label_map: Names of the labels.
+        records: Records of the stages whose models the pipeline holds.
+    """
+    words = _WORDS[recipe.generator_stages[0]](recipe, label_map)
+    rows = [
+        f"| {record.stage} | {name} | {value:.5g} |" for record in records for name, value in record.metrics.items()
+    ]
+    table = "\n".join(["| stage | metric | value |", "|---|---|---|", *rows])
+    return f"""# {recipe.name}
+
+{words.description}
+
+- Data: `{recipe.data.source}`; `split.json` lists the images that were held out.
+- Labels: {words.labels}
 - Recipe: `recipe.toml` beside this file.
 
 ## Measured in training
 
-By `vqgen run recipe.toml`; validation figures are over the whole validation split.
+By `vqgen run recipe.toml`; validation metrics are over the whole validation split.
 
 {table}
 
-{units}
+{words.units}
 
 ## Use
 
 ```python
-{opening}
+{words.opening}
 images = pipe(images_per_label=4, seed=0).images
 ```
 """
+
+
+def _words_of_codes(recipe: AnyRecipe, label_map: LabelMap) -> _Words:
+    with_codes = require_codes(recipe)
+    sides = {level: with_codes.grid_side(level) for level in with_codes.levels}
+    grids = ", ".join(f"{level} {side} x {side}" for level, side in sides.items())
+    size = recipe.data.image_size
+    return _Words(
+        description=f"A vqgen pipeline: a VQ-VAE for images of {size} x {size} pixels, codes {grids}, "
+        f"{with_codes.vqvae.codebook_size} codes per level, and a PixelCNN prior per level.",
+        labels=", ".join(label_map.names) or "none",
+        units="`mse` is of intensities in [0, 1], `psnr` in dB, `nats_per_code` and `bits_per_code` per code of the "
+        "level, `bpp` bits of the level's codes per pixel of the image, `cross_entropy` of the labels in nats.",
+        opening='from vqgen import VQGenPipeline\n\npipe = VQGenPipeline.from_pretrained("path/to/this/folder")',
+    )
+
+
+def _words_of_baseline(recipe: AnyRecipe, label_map: LabelMap) -> _Words:
+    assert isinstance(recipe, BaselineRecipe)
+    config = recipe.autoencoder_config(len(label_map))
+    asked = "" if config.num_classes else "; images of a label cannot be asked for"
+    size = recipe.data.image_size
+    return _Words(
+        description=f"A vqgen baseline ({config.kind}): images of {size} x {size} pixels as "
+        f"{config.latent_size} latents.",
+        labels=(", ".join(label_map.names) or "none") + asked,
+        units="`mse` is of intensities in [0, 1], `psnr` in dB; `elbo`, `distortion` and `rate` in nats per image, "
+        "`cross_entropy` of the labels in nats.",
+        opening='from vqgen import open_pipeline\n\npipe = open_pipeline("path/to/this/folder")',
+    )
+
+
+_WORDS: dict[str, Callable[[AnyRecipe, LabelMap], _Words]] = {
+    "vqvae": _words_of_codes,
+    "autoencoder": _words_of_baseline,
+}
+"""First stage of a run -> the words of its card."""

@@ -1,22 +1,32 @@
-"""The whole run: every stage in turn; what is complete is skipped, what was cut goes on."""
+"""The whole run: every stage in turn; a complete one is skipped, a cut one goes on."""
 
 from collections.abc import Callable
+from typing import cast
 
-from vqgen.config import AnyRecipe, BaselineRecipe, stage_fields
+from vqgen.config import Level, stage_fields
 from vqgen.errors import CheckpointError
-from vqgen.stages.autoencoder.samples import generate_baseline_samples
 from vqgen.stages.autoencoder.train import train_autoencoder
-from vqgen.stages.bookkeeping import check_unchanged, decide, locked, read_record
+from vqgen.stages.bookkeeping import check_unchanged, decide, locked
 from vqgen.stages.context import RunContext
 from vqgen.stages.extract_codes import extract_codes
 from vqgen.stages.generate_samples import generate_samples
+from vqgen.stages.records import read_record
 from vqgen.stages.train_classifier import train_classifier
 from vqgen.stages.train_prior import train_prior
 from vqgen.stages.train_vqvae import train_vqvae
 from vqgen.storage.files import remove_leftovers
 
+_RUNNERS: dict[str, Callable[[RunContext], object]] = {
+    "vqvae": train_vqvae,
+    "autoencoder": train_autoencoder,
+    "codes": extract_codes,
+    "classifier": train_classifier,
+    "samples": generate_samples,
+}
+"""Stage -> its function; the priors, one per level, come beside these."""
 
-def run_stages(context: RunContext, act: Callable[[RunContext], object]) -> None:
+
+def run_locked(context: RunContext, act: Callable[[RunContext], object]) -> None:
     """Runs `act` with the run folder locked, checked against the recipe and cleaned of what kills left."""
     with locked(context):
         context.on_main(lambda: _prepare_folder(context))
@@ -24,40 +34,24 @@ def run_stages(context: RunContext, act: Callable[[RunContext], object]) -> None
 
 
 def run_all(context: RunContext) -> None:
-    """Trains and samples: VQ-VAE, codes, a prior per level, or a baseline; the classifier where wanted; pictures."""
-    if context.is_baseline:
-        train_autoencoder(context)
+    """Runs every stage of the recipe, in order."""
+    for stage in context.recipe.stage_names:
+        run_one(context, stage)
+
+
+def run_one(context: RunContext, stage: str) -> None:
+    """Runs one stage of the recipe by its name."""
+    if stage.startswith("prior-"):
+        train_prior(context, cast(Level, stage.removeprefix("prior-")))
     else:
-        train_vqvae(context)
-        extract_codes(context)
-        for level in context.recipe_with_codes.levels:
-            train_prior(context, level)
-    if context.recipe.classifier is not None:
-        train_classifier(context)
-    sample_run(context)
-
-
-def sample_run(context: RunContext) -> None:
-    """Ends a run with its samples, whatever was trained."""
-    if context.is_baseline:
-        generate_baseline_samples(context)
-    else:
-        generate_samples(context)
-
-
-def stage_names(recipe: AnyRecipe) -> list[str]:
-    """The stages of a run, in order; also the names of their folders."""
-    classifier = [] if recipe.classifier is None else ["classifier"]
-    if isinstance(recipe, BaselineRecipe):
-        return ["autoencoder", *classifier, "samples"]
-    return ["vqvae", "codes", *(f"prior-{level}" for level in recipe.levels), *classifier, "samples"]
+        _RUNNERS[stage](context)
 
 
 def stage_states(context: RunContext) -> dict[str, str]:
-    """What `run` would do with each stage, without touching anything."""
+    """Returns what `run` would do with each stage, without touching anything."""
     states = {}
     remade = False
-    for stage in stage_names(context.recipe):
+    for stage in context.recipe.stage_names:
         try:
             record = read_record(context.folder / stage)
         except CheckpointError:
@@ -76,5 +70,5 @@ def stage_states(context: RunContext) -> dict[str, str]:
 
 
 def _prepare_folder(context: RunContext) -> None:
-    check_unchanged(context, stage_names(context.recipe))
+    check_unchanged(context, context.recipe.stage_names)
     remove_leftovers(context.folder)

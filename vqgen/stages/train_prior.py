@@ -10,16 +10,18 @@ from vqgen.config import Level, PixelCNNConfig, TrainConfig
 from vqgen.data import CodeStore
 from vqgen.data.code_batches import TRAINING_SPLITS, CodeBatches, LabelContrast, read_batch
 from vqgen.data.wrong_labels import WrongLabels, check_label_contrast
-from vqgen.models.checkpoint import hash_model, save_model
+from vqgen.models.checkpoint import save_model
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.reports.pictures import plot_losses
+from vqgen.reports.plots import plot_losses
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
-from vqgen.stages.bookkeeping import begin_stage, complete_stage, require_stage
+from vqgen.stages.bookkeeping import require_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
+from vqgen.stages.records import StageRecord
+from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.training.losses import label_contrast, nats_of_images, nats_per_code
 from vqgen.training.metrics_log import read_metrics
 from vqgen.training.objective import Objective, Session
@@ -27,6 +29,8 @@ from vqgen.training.schedule import contrasted_steps, guide_step, input_dropout_
 from vqgen.training.trainer import Trainer
 
 _VALIDATION_BATCH = 64
+
+_CURVES = {"loss": "training", "val_nats_per_code": "validation"}
 
 
 class PriorObjective(Objective):
@@ -134,50 +138,64 @@ def train_prior(context: RunContext, level: Level) -> str:
     """Trains the prior of one level and adds it to `pipeline/`.
 
     Returns:
-        The model's SHA-256.
+        SHA-256 of the model.
     """
-    recipe, stage = context.recipe_with_codes, f"prior-{level}"
-    train: TrainConfig = recipe.prior(level).train
+    recipe = context.recipe_with_codes
+    train = recipe.prior(level).train
     context.check_batch(f"priors.{recipe.levels.index(level)}.train", train)
-    vqvae_hash, codes_hash = require_stage(context, "vqvae").output, require_stage(context, "codes").output
-    store = CodeStore(context.folder / "codes", vqvae_hash)
+    inputs = {stage: require_stage(context, stage).output for stage in ("vqvae", "codes")}
+    store = CodeStore(context.folder / "codes", inputs["vqvae"])
     check_label_contrast(recipe, len(store.info.label_map))
-    inputs = {"vqvae": vqvae_hash, "codes": codes_hash}
-    action, record = begin_stage(context, stage, inputs, check=lambda: check_codes(context, store))
-    if action == "skip":
-        context.say(f"{stage}: complete")
-        return record.output
-    config = recipe.prior_config(level, len(store.info.label_map))
-    guide_share = recipe.prior(level).guide_share
-    fitted = fit_prior(config, train, store, context.session(stage), context.compute, guide_share=guide_share)
-    model, guide = fitted.model, fitted.guide
-    if guide_share and guide is None:
-        context.warn(
-            f"{stage}: patience ended the training after {fitted.figures['steps']} steps, before it kept a guide; "
-            f"autoguidance needs one: choose a guide_share below {guide_share:g} or a larger patience, and --redo"
-        )
-    nats = mean_nats_per_code(model, store, "train", context.compute, context.rank, context.world_size)
-    figures = fitted.figures | {
-        "train_nats_per_code": nats,
-        "val_bpp": _bpp(model, fitted.figures["val_bits_per_code"], recipe.data.image_size),
-    }
-    folder = context.folder / stage
-    if guide is not None:
-        context.on_main(lambda: save_model(guide, folder / "guide", inputs))
-    context.on_main(lambda: save_model(model, folder / "model", inputs))
-    context.on_main(
-        lambda: plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", _CURVES, "nats per code")
-    )
-    output = hash_model(folder / "model")
-    complete_stage(
+    stage = f"prior-{level}"
+
+    def work(record: StageRecord) -> StageResult:
+        config = recipe.prior_config(level, len(store.info.label_map))
+        guide_share = recipe.prior(level).guide_share
+        fitted = fit_prior(config, train, store, context.session(stage), context.compute, guide_share=guide_share)
+        _keep_guide(context, stage, fitted, guide_share, inputs)
+        output = save_stage_model(context, stage, fitted.model, inputs)
+        context.on_main(lambda: _plot(context, stage))
+        return StageResult(output, _metrics(context, fitted, store))
+
+    return run_stage(
         context,
-        record,
-        output,
-        figures,
+        stage,
+        inputs,
+        work,
+        check=lambda: check_codes(context, store),
         finish=lambda finished: write_pipeline(context, store.info.label_map, store.info.indices, finished),
     )
-    context.say(f"{stage}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    return output
+
+
+def _keep_guide(
+    context: RunContext, stage: str, fitted: "FittedPrior", guide_share: float, inputs: dict[str, str]
+) -> None:
+    """Saves the guide of a prior; warns if the training ended before there was one."""
+    guide = fitted.guide
+    if guide is not None:
+        context.on_main(lambda: save_model(guide, context.folder / stage / "guide", inputs))
+    elif guide_share:
+        context.warn(
+            f"{stage}: patience ended the training after {fitted.metrics['steps']} steps, before it kept a guide; "
+            f"autoguidance needs one: choose a guide_share below {guide_share:g} or a larger patience, and --redo"
+        )
+
+
+def _metrics(context: RunContext, fitted: "FittedPrior", store: CodeStore) -> dict[str, float]:
+    """Returns the metrics of the best validation, the nats of the training images, and the rate of this level."""
+    config = fitted.model.config
+    bits_per_image = fitted.metrics["val_bits_per_code"] * config.height * config.width
+    return fitted.metrics | {
+        "train_nats_per_code": mean_nats_per_code(
+            fitted.model, store, "train", context.compute, context.rank, context.world_size
+        ),
+        "val_bpp": bits_per_image / context.recipe.data.image_size**2,
+    }
+
+
+def _plot(context: RunContext, stage: str) -> None:
+    folder = context.folder / stage
+    plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", _CURVES, "nats per code")
 
 
 @dataclass(frozen=True)
@@ -186,12 +204,12 @@ class FittedPrior:
 
     Attributes:
         model: The prior with the weights of the best validation.
-        figures: Those of that validation.
+        metrics: Those of that validation.
         guide: The prior as it was early on; None where none was asked for, or where patience ended the training before.
     """
 
     model: PixelCNN
-    figures: dict[str, float]
+    metrics: dict[str, float]
     guide: PixelCNN | None
 
 
@@ -215,7 +233,7 @@ def fit_prior(
         guide_share: Share of the steps after which to keep the guide; 0 for none.
 
     Returns:
-        The prior with the weights of the best validation, the figures of that validation, and the guide.
+        The prior with the weights of the best validation, the metrics of that validation, and the guide.
     """
     rank, world_size = session.accelerator.process_index, session.accelerator.num_processes
     seed = derive_seed(session.seed, session.stage)
@@ -228,8 +246,8 @@ def fit_prior(
     batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
     snapshot_step = guide_step(guide_share, order.num_steps)
     trainer = Trainer(objective, batches, train, order.num_steps, session, snapshot_step=snapshot_step)
-    figures = trainer.train()
-    return FittedPrior(model, figures, _guide(model, trainer.snapshot))
+    metrics = trainer.train()
+    return FittedPrior(model, metrics, _guide(model, trainer.snapshot))
 
 
 def _guide(model: PixelCNN, state: dict[str, Tensor]) -> PixelCNN | None:
@@ -245,11 +263,3 @@ def _contrast(config: PixelCNNConfig, store: CodeStore, num_steps: int) -> Label
         return None
     first_step = num_steps - contrasted_steps(config, num_steps)
     return LabelContrast(first_step, WrongLabels(store, config.level, config.num_classes))
-
-
-_CURVES = {"loss": "training", "val_nats_per_code": "validation"}
-
-
-def _bpp(model: PixelCNN, bits_per_code: float, image_size: int) -> float:
-    """Bits of this level's codes per pixel of the image."""
-    return bits_per_code * model.config.height * model.config.width / image_size**2

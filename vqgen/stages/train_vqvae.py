@@ -16,14 +16,15 @@ from vqgen.data import (
 from vqgen.data.wrong_labels import check_label_contrast
 from vqgen.evaluation.pixel_errors import mse_per_image
 from vqgen.evaluation.reconstruction_sums import ReconstructionSums
-from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.models.vqvae import VQVAE
-from vqgen.reports.pictures import plot_losses, save_reconstruction_grid
+from vqgen.reports.grids import save_reconstruction_grid
+from vqgen.reports.plots import plot_losses
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
-from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
+from vqgen.stages.records import StageRecord
+from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.training.image_objective import ImageObjective
 from vqgen.training.losses import vqvae_loss
 from vqgen.training.metrics_log import read_metrics
@@ -90,34 +91,34 @@ def train_vqvae(context: RunContext) -> str:
     """Trains the VQ-VAE of a run and writes `vqvae/` and `pipeline/`.
 
     Returns:
-        The model's SHA-256.
+        SHA-256 of the model.
     """
-    recipe, folder = context.recipe_with_codes, context.folder / STAGE
+    recipe = context.recipe_with_codes
+    images = context.images
     context.check_batch("vqvae.train", recipe.vqvae.train)
-    check_label_contrast(recipe, len(context.images.label_map))
-    action, record = begin_stage(context, STAGE, {"images": context.images.fingerprint})
-    if action == "skip":
-        context.say(f"{STAGE}: complete")
-        return record.output
-    batches = _batches(context)
-    torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
-    model = VQVAE(recipe.vqvae_config(batches.order.num_steps))
-    objective = VQVAEObjective(
-        model, context.images.validation, recipe.data, context.compute, context.rank, context.world_size
-    )
-    figures = Trainer(objective, batches, recipe.vqvae.train, batches.order.num_steps, context.session(STAGE)).train()
-    context.on_main(lambda: save_model(model, folder / "model", {"images": context.images.fingerprint}))
-    output = hash_model(folder / "model")
-    context.on_main(lambda: _report(context, model))
-    complete_stage(
+    check_label_contrast(recipe, len(images.label_map))
+    inputs = {"images": images.fingerprint}
+
+    def work(record: StageRecord) -> StageResult:
+        batches = _batches(context)
+        num_steps = batches.order.num_steps
+        torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
+        model = VQVAE(recipe.vqvae_config(num_steps))
+        objective = VQVAEObjective(
+            model, images.validation, recipe.data, context.compute, context.rank, context.world_size
+        )
+        metrics = Trainer(objective, batches, recipe.vqvae.train, num_steps, context.session(STAGE)).train()
+        output = save_stage_model(context, STAGE, model, inputs)
+        context.on_main(lambda: _report(context, model))
+        return StageResult(output, metrics)
+
+    return run_stage(
         context,
-        record,
-        output,
-        figures,
-        finish=lambda finished: write_pipeline(context, context.images.label_map, context.images.indices, finished),
+        STAGE,
+        inputs,
+        work,
+        finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
     )
-    context.say(f"{STAGE}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    return output
 
 
 def _batches(context: RunContext) -> ImageBatches:

@@ -1,7 +1,7 @@
 import torch
 
 from vqgen.commands.compare import Judgement, comparison_table
-from vqgen.commands.compared_runs import Contender
+from vqgen.commands.compared_runs import ComparedRun
 from vqgen.evaluation.judge.judge import Samples
 from vqgen.pipeline import VQGenPipeline
 
@@ -16,8 +16,8 @@ def test_the_table_has_a_column_for_each_run_and_says_what_is_not_known(make_par
     without = found | {"raw_bpp": None, "bpp": None, "training_seconds": 9.87}
     table = comparison_table(
         [
-            Judgement(Contender("digits", "a", pipe), samples, found, {"mse": 0.01, "cas": 0.1}),
-            Judgement(Contender("digits-vae", "b", pipe), samples, without, {"mse": 0.02}),
+            Judgement(ComparedRun("digits", "a", pipe), samples, found, {"mse": 0.01, "cas": 0.1}),
+            Judgement(ComparedRun("digits-vae", "b", pipe), samples, without, {"mse": 0.02}),
         ]
     )
     lines = {line[:20].strip(): line[20:].split("  ") for line in table.splitlines()}

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from vqgen.commands.compared_runs import Contender, _check_alike, short_names
+from vqgen.commands.compared_runs import ComparedRun, _check_alike, short_names
 from vqgen.errors import ConfigError, DataError
 from vqgen.pipeline import VQGenPipeline
 
@@ -30,19 +30,19 @@ def test_one_run_and_a_run_given_twice_are_refused(tmp_path):
 
 
 @pytest.fixture
-def contender(make_parts):
+def compared(make_parts):
     def build(checkpoint, change=lambda parts: parts, **settings):
-        return Contender(checkpoint, checkpoint, VQGenPipeline(change(make_parts(**settings))))
+        return ComparedRun(checkpoint, checkpoint, VQGenPipeline(change(make_parts(**settings))))
 
     return build
 
 
-def test_parameters_are_those_of_the_models_that_generate(contender, make_classifier):
-    judged = contender(
+def test_parameters_are_those_of_the_models_that_generate(compared, make_classifier):
+    judged = compared(
         "a", lambda parts: replace(parts, classifier=make_classifier(), guides=copy.deepcopy(parts.priors))
     )
     models = [judged.pipe.vqvae, *judged.pipe.priors]
-    assert judged.parameters == sum(parameter.numel() for model in models for parameter in model.parameters())
+    assert judged.pipe.num_parameters == sum(parameter.numel() for model in models for parameter in model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -53,30 +53,30 @@ def test_parameters_are_those_of_the_models_that_generate(contender, make_classi
         ({"image_size": 16}, ["image size 16 x 16 instead of 8 x 8"]),
     ],
 )
-def test_runs_of_other_images_are_refused(contender, settings, parts):
+def test_runs_of_other_images_are_refused(compared, settings, parts):
     with pytest.raises(DataError) as refusal:
-        _check_alike(contender("a"), contender("b", **settings))
+        _check_alike(compared("a"), compared("b", **settings))
     for part in ["run b: should be of the same images as a", *parts]:
         assert part in str(refusal.value)
 
 
-def test_a_label_far_down_the_list_counts_too(contender):
+def test_a_label_far_down_the_list_counts_too(compared):
     names = tuple("abcdef")
     with pytest.raises(DataError, match="found label 5 'g' instead of 'f'"):
-        _check_alike(contender("a", labels=names), contender("b", labels=(*names[:5], "g")))
+        _check_alike(compared("a", labels=names), compared("b", labels=(*names[:5], "g")))
 
 
-def test_runs_of_other_sources_or_held_out_images_are_refused(contender):
+def test_runs_of_other_sources_or_held_out_images_are_refused(compared):
     def of_mnist(parts):
         return replace(parts, data=parts.data.model_copy(update={"source": "mnist"}))
 
     with pytest.raises(DataError, match="found source mnist instead of digits"):
-        _check_alike(contender("a"), contender("b", of_mnist))
-    other = contender("b", lambda parts: replace(parts, split={"train": [0, 1], "validation": [2]}))
+        _check_alike(compared("a"), compared("b", of_mnist))
+    other = compared("b", lambda parts: replace(parts, split={"train": [0, 1], "validation": [2]}))
     with pytest.raises(DataError, match=r"run b: should have the same validation images as a, .* trained on some"):
-        _check_alike(contender("a"), other)
+        _check_alike(compared("a"), other)
     tested = [
-        contender(name, lambda parts, v=v: replace(parts, split={"train": [1 - v], "validation": [v], "test": [2]}))
+        compared(name, lambda parts, v=v: replace(parts, split={"train": [1 - v], "validation": [v], "test": [2]}))
         for v, name in enumerate("ab")
     ]
     _check_alike(*tested)  # another seed splits train and validation otherwise; both have seen no test image

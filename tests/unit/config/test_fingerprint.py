@@ -85,5 +85,5 @@ def test_a_record_that_holds_fields_of_the_codes_still_fits(tiny_recipe):
 
 
 def test_an_unknown_level_is_no_stage(tiny_recipe):
-    with pytest.raises(ValueError, match="not in tuple"):
+    with pytest.raises(ValueError, match="prior-middle"):
         stage_fields(tiny_recipe(), "prior-middle")

@@ -2,9 +2,7 @@ import pytest
 
 from vqgen.config import check_recipe, result_fields
 from vqgen.config.overrides import apply_overrides, override_help
-from vqgen.errors import ConfigError
-
-BOX = set("│╭╮╰╯─┌┐└┘├┤")
+from vqgen.errors import ConfigError, VQGenWarning
 
 
 def flat(recipe):
@@ -39,6 +37,8 @@ def flat(recipe):
         ("--data.horizontal-flip", {"data.horizontal_flip": True}),
         ("--data.no-download", {"data.download": False}),
         ("--data.no-horizontal-flip --generate.top-k None", {}),
+        ("--data.horizontal-flip false --data.download no", {"data.download": False}),
+        ("--data.channels 3", {"data.channels": 3}),
     ],
 )
 def test_an_override_changes_its_field_and_nothing_else(tiny_recipe, options, changes):
@@ -59,36 +59,38 @@ def test_no_options_leave_the_very_recipe(tiny_recipe):
     assert apply_overrides(recipe, []) is recipe
 
 
-@pytest.mark.parametrize("columns", ["40", "200"])
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ("--vqvae.codebok-size 256", ["Unrecognized options: --vqvae.codebok-size", "--vqvae.codebook-size INT"]),
-        ("--codebook-size 3", ["Unrecognized options: --codebook-size", "--vqvae.codebook-size INT"]),
-        ("--priors.2.layers 3", ["Unrecognized options: --priors.2.layers", "--priors.0.layers INT"]),
-        ("--vqvae.codebook-size abc", ["--vqvae.codebook-size", "'abc'"]),
-        ("--priors.1.slope zigzag", ["--priors.1.slope", "'zigzag'", "raster"]),
-        ("--data.source digit", ["'digit'", "--data.source", "'fashion-mnist'"]),
-        ("--vqvae.train.schedule linear", ["'linear'", "'cosine'"]),
-        ("--data.root", ["Missing value", "'--data.root'"]),
-        ("--data.horizontal-flip yes", ["Unrecognized options: yes"]),
-        ("stray", ["Unrecognized options: stray"]),
+        ("--vqvae.codebok-size 256", ["no field for --vqvae.codebok-size", "mean --vqvae.codebook-size"]),
+        ("--codebook-size 3", ["no field for --codebook-size", "did you mean --vqvae.codebook-size?"]),
+        ("--priors.2.layers 3", ["no field for --priors.2.layers", "mean --priors.0.layers"]),
+        ("--vqvae.codebook-size abc", ["--vqvae.codebook-size: should be a whole number, found 'abc'"]),
+        ("--priors.1.slope zigzag", ["--priors.1.slope: should be a whole number or 'raster', found 'zigzag'"]),
+        ("--data.source digit", ["--data.source: should be one of 'digits'", "'fashion-mnist'", "found 'digit'"]),
+        ("--vqvae.train.schedule linear", ["should be one of 'constant', 'cosine', found 'linear'"]),
+        ("--vqvae.downsample 4 x", ["--vqvae.downsample: should be one or more whole numbers, found '4 x'"]),
+        ("--data.root", ["--data.root: expected one argument"]),
+        ("--data.horizontal-flip maybe", ["--data.horizontal-flip: should be true or false, found 'maybe'"]),
+        ("stray", ["no field for stray", "--fields"]),
         ("--vqvae.codebook-size 1", ["vqvae.codebook_size: should be greater than or equal to 2, found 1"]),
         ("--seed -1 --vqvae.train.steps 0", ["seed: should be", "vqvae.train.steps: should be", "2 wrong"]),
     ],
 )
-def test_what_is_wrong_is_said_in_plain_lines(tiny_recipe, monkeypatch, capsys, options, parts, columns):
-    monkeypatch.setenv("COLUMNS", columns)
+def test_what_is_wrong_is_said_in_plain_lines(tiny_recipe, capsys, options, parts):
     with pytest.raises(ConfigError) as caught:
         apply_overrides(tiny_recipe(), options.split())
     text = str(caught.value)
     words = " ".join(text.split())
     for part in parts:
         assert part in words
-    assert not BOX & set(text)
-    assert all(set(line.strip()) - set("-") for line in text.splitlines()), "a ruler or an empty line"
-    assert "helptext" not in text
     assert capsys.readouterr() == ("", "")
+
+
+def test_old_names_are_accepted_with_a_warning_that_names_the_new_one(tiny_recipe):
+    with pytest.warns(VQGenWarning, match=r"priors\.1\.hiding_keeps is now called rescale"):
+        changed = apply_overrides(tiny_recipe(), ["--priors.1.hiding-keeps", "size"])
+    assert [prior.rescale for prior in changed.priors] == [True, False]
 
 
 def test_overrides_meet_the_checks_across_sections(tiny_recipe):

@@ -65,10 +65,10 @@ def test_a_score_is_the_share_of_the_test_images_named_right():
     test, (images, labels) = stripes(30), stripes(64)
     wrong = torch.arange(30) < 6
     judge = scorer((test[0], torch.where(wrong, 1 - test[1], test[1])))
-    (found,) = judge.figures("cas", lambda _: (images, labels), "test")
+    (found,) = judge.metrics("cas", lambda _: (images, labels), "test")
     assert (found.name, found.value, found.space) == ("cas", 0.8, "40 steps")
     assert found.counts == {"trained on": 64, "test": 30}
-    assert judge.figures("cas", lambda _: (images, 1 - labels), "test")[0].value == pytest.approx(0.2)
+    assert judge.metrics("cas", lambda _: (images, 1 - labels), "test")[0].value == pytest.approx(0.2)
 
 
 def test_the_classifier_of_each_seed_is_shown_what_is_of_it(monkeypatch):
@@ -87,7 +87,7 @@ def test_the_classifier_of_each_seed_is_shown_what_is_of_it(monkeypatch):
         seen.append(seed)
         return images, labels if seed == 3 else 1 - labels
 
-    score, deviation = scorer(stripes(30), 3, num_seeds=2).figures("cas_of_real", shown, "test")
+    score, deviation = scorer(stripes(30), 3, num_seeds=2).metrics("cas_of_real", shown, "test")
     assert seen == trained == [3, 4]
     assert (score.name, score.value, score.space) == ("cas_of_real", 0.5, "40 steps, 2 seeds")
     assert (deviation.name, deviation.value) == ("cas_of_real_deviation", 0.5)

@@ -23,7 +23,7 @@ def codes(b):
 def test_figures_are_means_of_the_priors_own_likelihood(priors):
     drawn, labels = codes(150), torch.randint(-1, 3, (150,))
     chosen = torch.arange(150)
-    found = code_likelihood(priors, drawn, labels, CPU64).figures(chosen, 64)
+    found = code_likelihood(priors, drawn, labels, CPU64).metrics(chosen, 64)
     with torch.no_grad():
         top = -priors["top"].log_likelihood(drawn.top, labels, None).mean()
         condition = priors["bottom"].encode_condition(drawn.top)
@@ -37,18 +37,18 @@ def test_a_prior_that_knows_nothing_needs_all_bits(priors):
     for prior in priors.values():
         torch.nn.init.zeros_(prior.output[-1].weight)
         torch.nn.init.zeros_(prior.output[-1].bias)
-    found = code_likelihood(priors, codes(5), torch.zeros(5, dtype=torch.int64), CPU64).figures(torch.arange(5), 64)
+    found = code_likelihood(priors, codes(5), torch.zeros(5, dtype=torch.int64), CPU64).metrics(torch.arange(5), 64)
     assert found["nats_top"] == pytest.approx(math.log(16))
     assert found["bpp"] == pytest.approx(4 * 20 / 64)
 
 
 def test_levels_without_a_prior_are_left_out_and_so_is_bpp(priors):
     del priors["bottom"]
-    found = code_likelihood(priors, codes(5), torch.zeros(5, dtype=torch.int64), CPU64).figures(torch.arange(5), 64)
+    found = code_likelihood(priors, codes(5), torch.zeros(5, dtype=torch.int64), CPU64).metrics(torch.arange(5), 64)
     assert found.keys() == {"nats_top"}
 
 
 def test_figures_of_some_images_are_those_of_these_images_alone(priors):
     drawn, labels, chosen = codes(9), torch.randint(-1, 3, (9,)), torch.tensor([7, 0, 3])
-    alone = code_likelihood(priors, drawn[chosen], labels[chosen], CPU64).figures(torch.arange(3), 64)
-    assert code_likelihood(priors, drawn, labels, CPU64).figures(chosen, 64) == pytest.approx(alone, rel=1e-10)
+    alone = code_likelihood(priors, drawn[chosen], labels[chosen], CPU64).metrics(torch.arange(3), 64)
+    assert code_likelihood(priors, drawn, labels, CPU64).metrics(chosen, 64) == pytest.approx(alone, rel=1e-10)

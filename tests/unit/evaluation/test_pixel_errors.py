@@ -40,9 +40,9 @@ def test_batches_sum_to_the_whole(cuts):
     sums = ReconstructionSums(("bottom",), 6, torch.device("cpu"))
     for part, grid in zip(mse.split(cuts), grids.split(cuts), strict=True):
         sums.add(part, {"bottom": grid})
-    figures = sums.result()
-    assert figures["mse"] == pytest.approx(float(mse.mean()), abs=1e-12)
-    assert figures["psnr"] == pytest.approx(float((-10 * mse.log10()).mean()), abs=1e-10)
+    metrics = sums.result()
+    assert metrics["mse"] == pytest.approx(float(mse.mean()), abs=1e-12)
+    assert metrics["psnr"] == pytest.approx(float((-10 * mse.log10()).mean()), abs=1e-10)
     whole = code_usage(torch.bincount(grids.flatten(), minlength=6))
-    assert (figures["usage_bottom"], figures["perplexity_bottom"]) == (whole.usage, whole.perplexity)
-    assert sums.result() == figures  # reading changes nothing
+    assert (metrics["usage_bottom"], metrics["perplexity_bottom"]) == (whole.usage, whole.perplexity)
+    assert sums.result() == metrics  # reading changes nothing

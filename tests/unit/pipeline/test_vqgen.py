@@ -239,7 +239,7 @@ def test_the_batch_size_changes_no_image(pipe, batch_size):
 
 def test_a_share_of_a_request_is_that_part_of_it(pipe):
     whole = pipe([0, 1], 3, seed=4)
-    codes, nats = pipe.sample([0, 1, 1], [2, 3, 5], seed=4, filters=pipe.filters())
+    codes, nats = pipe.sample([0, 1, 1], [2, 3, 5], seed=4)
     assert equal(codes, whole.codes[torch.tensor([2, 3, 5])])
     torch.testing.assert_close(nats, whole.log_likelihood[[2, 3, 5]], rtol=0, atol=1e-10)
 
@@ -268,7 +268,7 @@ def test_the_log_likelihood_is_the_priors_own(pipe, options):
     assert (expected < 0).all()
 
 
-def test_filters_reach_their_levels(pipe):
+def test_params_reach_their_levels(pipe):
     out = pipe([0], 8, temperature=[0.0, 1.0])
     assert len(out.codes.top.unique(dim=0)) == 1
     assert len(out.codes.bottom.unique(dim=0)) > 1  # 8 times the same 16 codes: below 1e-6
@@ -415,7 +415,7 @@ def test_guidance_reaches_its_levels(pipe):
     guided = pipe(None, 8, seed=2, guidance_scale=[1.0, 4.0])
     assert torch.equal(free.codes.top, guided.codes.top)
     assert not torch.equal(free.codes.bottom, guided.codes.bottom)
-    with pytest.raises(ConfigError, match=r"should be one, or one per level \(top, bottom\), found \[1"):
+    with pytest.raises(ConfigError, match=r"should be one number, or one per level \(top, bottom\), found \[1"):
         pipe(guidance_scale=[1, 2, 3])
 
 
@@ -460,7 +460,7 @@ def test_autoguidance_needs_a_guide(guided_parts, pipe):
         ConfigError, match=r"the top prior has no guide; give one scale per level \(.* 1 1.5\), or train"
     ):
         VQGenPipeline(guided_parts, CPU64)(autoguidance_scale=[2.0, 1.5])
-    with pytest.raises(ConfigError, match=r"autoguidance_scale: should be one, or one per level"):
+    with pytest.raises(ConfigError, match=r"autoguidance_scale: should be one number, or one per level"):
         VQGenPipeline(guided_parts, CPU64)(autoguidance_scale=[1, 2, 3])
 
 

@@ -185,8 +185,8 @@ def test_the_best_weights_are_kept_with_their_codebooks(plan, tiny_recipe):
 # bits per pixel
 
 
-def complete(folder: Path, recipe: Recipe, stage: str, **figures: float) -> None:
-    record = StageRecord(stage, stage_fields(recipe, stage), {}, {}, complete=True, figures=figures)
+def complete(folder: Path, recipe: Recipe, stage: str, **metrics: float) -> None:
+    record = StageRecord(stage, stage_fields(recipe, stage), {}, {}, complete=True, metrics=metrics)
     (folder / stage).mkdir(parents=True, exist_ok=True)
     (folder / stage / "stage.json").write_text(json.dumps(asdict(record)))
 

@@ -9,14 +9,9 @@ from torchvision.utils import make_grid
 from vqgen.codes import Codes
 from vqgen.data import LabelMap
 from vqgen.pipeline import GenerationOutput
-from vqgen.reports.pictures import (
-    image_grid,
-    plot_losses,
-    save_generation,
-    save_image,
-    save_reconstruction_grid,
-    save_side_by_side,
-)
+from vqgen.reports.grids import image_grid, save_image, save_reconstruction_grid, save_side_by_side
+from vqgen.reports.plots import plot_losses
+from vqgen.reports.samples import save_generation
 
 
 def batch(b, side=48, channels=1):
@@ -37,9 +32,13 @@ def cells(grid, side, rows, columns):
 
 
 def output(labels, side=4):
-    images = [Image.new("L", (side, side), 10 * (i + 1)) for i in range(len(labels))]
-    codes = Codes({"bottom": torch.zeros(len(labels), 1, 1, dtype=torch.int64)})
-    return GenerationOutput(images, codes, -torch.arange(len(labels), dtype=torch.float64), labels, 5)
+    return GenerationOutput(
+        pixels=batch(len(labels), side=side),
+        codes=Codes({"bottom": torch.zeros(len(labels), 1, 1, dtype=torch.int64)}),
+        log_likelihood=-torch.arange(len(labels), dtype=torch.float64),
+        labels=labels,
+        seed=5,
+    )
 
 
 def test_pictures_lie_in_rows_with_a_white_margin():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,19 +12,19 @@ from vqgen.codes import Codes
 from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, latent_likelihood
 from vqgen.evaluation.code_usage import code_usage
 from vqgen.evaluation.features import halves
-from vqgen.evaluation.figures import Figure, difference, figures_with_floor
 from vqgen.evaluation.judge.real_images import RealImages
 from vqgen.evaluation.likelihood import code_likelihood
+from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
 from vqgen.evaluation.reconstruction import reconstruction_errors
 from vqgen.models.autoencoders.latent_model import VariationalModel
 from vqgen.pipeline import BaselinePipeline, VQGenPipeline
-from vqgen.pipeline.base import ImagePipeline
+from vqgen.pipeline.base import AnyPipeline
 
 MOST_BOUNDED = 1000
 """Images of a split whose likelihood is bounded, at most: each takes as many decodings as there are draws."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ModelJudge:
     """Judges the models of a pipeline by real images.
 
@@ -34,12 +35,12 @@ class ModelJudge:
         seed: Seed of the halves, of what is chosen among real images and of the classifiers that are trained.
     """
 
-    pipe: ImagePipeline
+    pipe: AnyPipeline
     train: RealImages
     held_out: RealImages
     seed: int
 
-    def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Figure]:
+    def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Metric]:
         """Errors of reconstructions of the held-out images."""
         images = self.held_out.images
         decoded = self.pipe.reconstruct_tensor(images, self.held_out.labels)
@@ -50,48 +51,49 @@ class ModelJudge:
         counts = {self.held_out.split: len(images)}
         return self._of_halves("reconstruction", "pixels", counts, errors, self.held_out)
 
-    def codes(self) -> list[Figure]:
+    def codes(self) -> list[Metric]:
         """Usage and perplexity of each codebook over the held-out images."""
         size = self._with_codes.vqvae.config.codebook_size
 
         def usage(chosen: Tensor) -> dict[str, float]:
-            figures = {}
+            metrics = {}
             for level, grid in self._held_out_codes.grids.items():
                 used = code_usage(grid[chosen].flatten().bincount(minlength=size))
-                figures |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
-            return figures
+                metrics |= {f"usage_{level}": used.usage, f"perplexity_{level}": used.perplexity}
+            return metrics
 
         counts = {self.held_out.split: len(self.held_out)}
         return self._of_halves("codes", f"{size} codes a level", counts, usage, self.held_out)
 
-    def likelihood(self) -> list[Figure]:
+    def likelihood(self) -> list[Metric]:
         """Nats per code of each level, and bits per pixel, of training images and of held-out ones.
 
         Of a variational autoencoder: its bounds, in nats per image.
         """
-        if isinstance(self.pipe, BaselinePipeline):
-            return [figure for real in (self.train, self.held_out) for figure in self._bounds(self.pipe, real)]
-        return [figure for real in (self.train, self.held_out) for figure in self._likelihood_of(real)]
+        if self.pipe.has_bound:
+            pipe = cast(BaselinePipeline, self.pipe)
+            return [metric for real in (self.train, self.held_out) for metric in self._bounds(pipe, real)]
+        return [metric for real in (self.train, self.held_out) for metric in self._likelihood_of(real)]
 
-    def rate(self) -> list[Figure]:
+    def rate(self) -> list[Metric]:
         """Bits per pixel of held-out images: of the codes as they are, and as the priors expect them; none without."""
-        if not isinstance(self.pipe, VQGenPipeline):
+        if not self.pipe.has_codes:
             return []
-        expected = [figure for figure in self._likelihood_of(self.held_out) if figure.name.startswith("bpp_")]
-        raw = Figure("rate", "raw_bpp", self.pipe.raw_bpp, None, "codes")
-        return [raw, *(replace(figure, group="rate", name="bpp") for figure in expected)]
+        expected = [metric for metric in self._likelihood_of(self.held_out) if metric.name.startswith("bpp_")]
+        raw = Metric("rate", "raw_bpp", self._with_codes.raw_bpp, None, "codes")
+        return [raw, *(replace(metric, group="rate", name="bpp") for metric in expected)]
 
-    def _likelihood_of(self, real: RealImages) -> list[Figure]:
+    def _likelihood_of(self, real: RealImages) -> list[Metric]:
         codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
         found = code_likelihood(self._with_codes.parts.priors, codes, real.labels, self.pipe.compute)
         pixels = real.images.shape[-1] * real.images.shape[-2]
 
         def nats(chosen: Tensor) -> dict[str, float]:
-            return {f"{name}_{real.split}": value for name, value in found.figures(chosen, pixels).items()}
+            return {f"{name}_{real.split}": value for name, value in found.metrics(chosen, pixels).items()}
 
         return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
 
-    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Figure]:
+    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Metric]:
         assert isinstance(pipe.model, VariationalModel)
         if len(real) > MOST_BOUNDED:
             real = real.subset(torch.cat(halves(len(real), self.seed))[:MOST_BOUNDED])
@@ -99,7 +101,7 @@ class ModelJudge:
         found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
 
         def nats(chosen: Tensor) -> dict[str, float]:
-            return {f"{name}_{real.split}": value for name, value in found.figures(chosen).items()}
+            return {f"{name}_{real.split}": value for name, value in found.metrics(chosen).items()}
 
         space = f"{IMPORTANCE_SAMPLES} importance samples"
         return self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
@@ -110,8 +112,8 @@ class ModelJudge:
 
     @property
     def _with_codes(self) -> VQGenPipeline:
-        assert isinstance(self.pipe, VQGenPipeline)
-        return self.pipe
+        assert self.pipe.has_codes
+        return cast(VQGenPipeline, self.pipe)
 
     def _of_halves(
         self,
@@ -120,8 +122,8 @@ class ModelJudge:
         counts: dict[str, int],
         compute: Callable[[Tensor], dict[str, float]],
         real: RealImages,
-    ) -> list[Figure]:
+    ) -> list[Metric]:
         whole = compute(torch.arange(len(real)))
-        return figures_with_floor(
+        return metrics_with_floor(
             group, space, counts, whole, lambda: difference(compute, halves(len(real), self.seed))
         )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from vqgen.config import AnyRecipe
     from vqgen.data import ImageSet
-    from vqgen.pipeline.base import ImagePipeline
+    from vqgen.pipeline.base import AnyPipeline
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RealImages:
         return RealImages(self.split, self.images[indices], self.labels[indices])
 
 
-def recipe_of(pipe: "ImagePipeline") -> "AnyRecipe":
+def recipe_of(pipe: "AnyPipeline") -> "AnyRecipe":
     """The recipe that a pipeline folder carries with it.
 
     Raises:
@@ -55,7 +55,7 @@ def recipe_of(pipe: "ImagePipeline") -> "AnyRecipe":
 
 
 def open_real_images(
-    pipe: "ImagePipeline", root: str | None, *, most: int, splits: list[str], seed: int | None = None
+    pipe: "AnyPipeline", root: str | None, *, most: int, splits: list[str], seed: int | None = None
 ) -> "dict[str, RealImages]":
     """Reads the images of a checkpoint's splits, the ones that it was trained on or never saw.
 
@@ -88,7 +88,7 @@ def open_real_images(
     return {name: _read(pipe, name, images, most, seed) for name in splits if (images := found[name])}
 
 
-def _read(pipe: "ImagePipeline", split: str, images: "ImageSet", most: int, seed: int) -> RealImages:
+def _read(pipe: "AnyPipeline", split: str, images: "ImageSet", most: int, seed: int) -> RealImages:
     import numpy as np
     import torch
 

@@ -6,8 +6,9 @@ from torch import Tensor
 from vqgen.data import to_uint8
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.models.autoencoders.vae import VAE
+from vqgen.reports.grids import save_reconstruction_grid
 from vqgen.reports.latent_pictures import plot_latents, save_manifold
-from vqgen.reports.pictures import plot_losses, save_reconstruction_grid
+from vqgen.reports.plots import plot_losses
 from vqgen.stages.autoencoder.latents import encode_images
 from vqgen.stages.context import RunContext
 from vqgen.training.metrics_log import read_metrics

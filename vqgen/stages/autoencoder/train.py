@@ -15,15 +15,15 @@ from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 from vqgen.models.autoencoders.autoencoder import Autoencoder
 from vqgen.models.autoencoders.kinds import build_baseline
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
-from vqgen.models.checkpoint import hash_model, save_model
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.randomness import derive_seed
-from vqgen.stages.autoencoder.assemble import write_baseline
+from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.autoencoder.latents import encode_images
 from vqgen.stages.autoencoder.mixtures import fit_mixtures
 from vqgen.stages.autoencoder.pictures import save_pictures
-from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
+from vqgen.stages.records import StageRecord
+from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.training.image_objective import ImageObjective
 from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
@@ -55,58 +55,52 @@ class AutoencoderObjective(ImageObjective):
                     bound = self.model.bound(images, labels, self.model.config.monte_carlo_samples)
                     count = torch.tensor(float(len(images)), dtype=torch.float64, device=device)
                     sums += torch.stack([bound.distortion.double().sum(), bound.rate.double().sum(), count])
-        figures = errors.result()
+        metrics = errors.result()
         if not isinstance(self.model, VariationalModel):
-            return {"loss": 4 * figures["mse"]} | figures  # of pixels in [-1, 1], not of intensities
+            return {"loss": 4 * metrics["mse"]} | metrics  # of pixels in [-1, 1], not of intensities
         distortion, rate, count = all_reduce_sum(sums).tolist()
         distortion, rate = distortion / count, rate / count
         config = self.model.config
         loss = (distortion + config.beta * rate) / (config.image_channels * config.image_size**2)
-        return {"loss": loss, "elbo": -distortion - rate, "distortion": distortion, "rate": rate} | figures
+        return {"loss": loss, "elbo": -distortion - rate, "distortion": distortion, "rate": rate} | metrics
 
 
 def train_autoencoder(context: RunContext) -> str:
     """Trains the baseline of a run and writes `autoencoder/` and `pipeline/`.
 
     Returns:
-        The model's SHA-256.
+        SHA-256 of the model.
 
     Raises:
-        ConfigError: The recipe is none of a baseline.
+        ConfigError: The recipe is not that of a baseline.
     """
-    recipe, folder, images = _baseline_recipe(context), context.folder / STAGE, context.images
-    context.check_batch("autoencoder.train", recipe.autoencoder.train)
-    inputs = {"images": images.fingerprint}
-    action, record = begin_stage(context, STAGE, inputs)
-    if action == "skip":
-        context.say(f"{STAGE}: complete")
-        return record.output
-    batches = _training_batches(context, recipe)
-    torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
-    model = build_baseline(recipe.autoencoder_config(len(images.label_map)))
-    objective = AutoencoderObjective(
-        model, images.validation, recipe.data, context.compute, context.rank, context.world_size
-    )
+    recipe = _baseline_recipe(context)
+    images = context.images
     train = recipe.autoencoder.train
-    figures = Trainer(objective, batches, train, batches.order.num_steps, context.session(STAGE)).train()
+    context.check_batch("autoencoder.train", train)
+    inputs = {"images": images.fingerprint}
 
-    def save() -> None:
+    def work(record: StageRecord) -> StageResult:
+        batches = _training_batches(context, recipe)
+        torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
+        model = build_baseline(recipe.autoencoder_config(len(images.label_map)))
+        objective = AutoencoderObjective(
+            model, images.validation, recipe.data, context.compute, context.rank, context.world_size
+        )
+        metrics = Trainer(objective, batches, train, batches.order.num_steps, context.session(STAGE)).train()
         if isinstance(model, Autoencoder):
-            _fit_mixtures(context, model)
-        save_model(model, folder / "model", inputs)
-        save_pictures(context, model)
+            context.on_main(lambda: _fit_mixtures(context, model))
+        output = save_stage_model(context, STAGE, model, inputs)
+        context.on_main(lambda: save_pictures(context, model))
+        return StageResult(output, metrics)
 
-    context.on_main(save)
-    output = hash_model(folder / "model")
-    complete_stage(
+    return run_stage(
         context,
-        record,
-        output,
-        figures,
-        finish=lambda finished: write_baseline(context, images.label_map, images.indices, finished),
+        STAGE,
+        inputs,
+        work,
+        finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
     )
-    context.say(f"{STAGE}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
-    return output
 
 
 def _baseline_recipe(context: RunContext) -> BaselineRecipe:

@@ -16,25 +16,34 @@ def images_of(codes, labels):
     return torch.zeros(len(codes), 1, 8, 8, dtype=torch.uint8), torch.tensor(labels), Codes({"top": grid})
 
 
-def variety(real, sampled):
+def code_entropy(real, sampled):
     images, labels, codes = images_of(*real)
     held_out = RealImages("test", images, labels)
-    judge = Judge(SimpleNamespace(), held_out, held_out, 0, held_out, None, ClassifierSection.model_validate({}))
-    judge._held_out_codes = codes
-    return {figure.name: figure for figure in judge.variety(Samples(*images_of(*sampled)))}
+    judge = Judge(
+        pipe=SimpleNamespace(encode_tensor=lambda images: codes, has_codes=True),
+        train=held_out,
+        held_out=held_out,
+        seed=0,
+        reference=held_out,
+        space=None,
+        section=ClassifierSection.model_validate({}),
+    )
+    return {metric.name: metric for metric in judge.code_entropy(Samples(*images_of(*sampled)))}
 
 
-def test_variety_is_of_equally_many_samples_and_real_images_of_each_label():
+def test_code_entropy_is_of_equally_many_samples_and_real_images_of_each_label():
     """Label 0: 2 real, 6 samples, all different; label 1: 6 real, all different, 3 samples, all alike."""
-    found = variety(([1, 2, 1, 2, 3, 4, 5, 6], [0] * 2 + [1] * 6), ([1, 2, 3, 4, 5, 6, 7, 7, 7], [0] * 6 + [1] * 3))
+    found = code_entropy(
+        ([1, 2, 1, 2, 3, 4, 5, 6], [0] * 2 + [1] * 6), ([1, 2, 3, 4, 5, 6, 7, 7, 7], [0] * 6 + [1] * 3)
+    )
     assert found.keys() == {"entropy_top", "entropy_top_of_real"}
     assert found["entropy_top"].value == pytest.approx(2 / 5 * math.log(2))
     assert found["entropy_top_of_real"].value == pytest.approx(2 / 5 * math.log(2) + 3 / 5 * math.log(3))
     assert found["entropy_top"].counts == {"samples": 5, "test": 5}
 
 
-def test_variety_of_images_without_labels_takes_all_as_one():
-    found = variety(([1, 1, 2, 2], [-1] * 4), ([1, 2, 3, 4], [-1] * 4))
+def test_code_entropy_of_images_without_labels_takes_all_as_one():
+    found = code_entropy(([1, 1, 2, 2], [-1] * 4), ([1, 2, 3, 4], [-1] * 4))
     assert found["entropy_top"].value == pytest.approx(math.log(4))
     assert found["entropy_top_of_real"].value == pytest.approx(math.log(2))
     assert found["entropy_top_of_real"].floor is not None

@@ -1,4 +1,4 @@
-"""What a judgement says: figures with all that is needed to compute them again."""
+"""What a judgement says: metrics with all that is needed to compute them again."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from vqgen.errors import DataError
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure.
+class Metric:
+    """One metric.
 
     Attributes:
         group: What it is about, such as reconstruction.
         name: Its name.
         value: Its value.
         floor: What the same metric gives on two halves of the real images, where noise alone is at work: the distance
-            between the halves, or the difference between their figures. None where the halves are too small.
+            between the halves, or the difference between their metrics. None where the halves are too small.
         space: The space it was computed in, such as pixels.
         counts: What was counted, name -> number of images.
     """
@@ -31,14 +31,14 @@ class Figure:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def figures_with_floor(
+def metrics_with_floor(
     group: str,
     space: str,
     counts: Mapping[str, int],
     whole: Mapping[str, float],
     floor: Callable[[], Mapping[str, float]],
-) -> list[Figure]:
-    """Puts the noise floor beside each figure.
+) -> list[Metric]:
+    """Puts the noise floor beside each metric.
 
     Args:
         group: What they are about.
@@ -51,16 +51,16 @@ def figures_with_floor(
         floors = floor()
     except DataError:
         floors = {}
-    return [Figure(group, name, value, floors.get(name), space, counts) for name, value in whole.items()]
+    return [Metric(group, name, value, floors.get(name), space, counts) for name, value in whole.items()]
 
 
 def difference(
     compute: Callable[[Int64[Tensor, " half"]], Mapping[str, float]], halves: tuple[Tensor, Tensor]
 ) -> dict[str, float]:
-    """How far the figures of two halves are apart.
+    """How far the metrics of two halves are apart.
 
     Args:
-        compute: Indices of images -> figures.
+        compute: Indices of images -> metrics.
         halves: Indices of the two halves.
 
     Raises:
@@ -72,17 +72,13 @@ def difference(
     return {name: abs(value - other[name]) for name, value in one.items() if name in other}
 
 
-def figures_table(figures: Sequence[Figure]) -> str:
-    """A table with a line for each figure."""
-    rows = [("", "figure", "value", "floor", "space", "images")]
-    for place, figure in enumerate(figures):
-        first = place == 0 or figures[place - 1].group != figure.group
-        counts = ", ".join(f"{count:,} {name}" for name, count in figure.counts.items())
-        floor = "-" if figure.floor is None else f"{figure.floor:.4g}"
-        rows.append((figure.group if first else "", figure.name, f"{figure.value:.4g}", floor, figure.space, counts))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for group, name, value, floor, space, counts in rows:
-        cells = [group.ljust(widths[0]), name.ljust(widths[1]), value.rjust(widths[2]), floor.rjust(widths[3])]
-        lines.append("  ".join([*cells, space.ljust(widths[4]), counts]).rstrip())
-    return "\n".join(lines)
+def metric_rows(metrics: Sequence[Metric]) -> list[tuple[str, ...]]:
+    """Returns the rows of a table with a line for each metric, headings first; a group is named in its first line."""
+    rows = [("", "metric", "value", "floor", "space", "images")]
+    for place, metric in enumerate(metrics):
+        is_first = place == 0 or metrics[place - 1].group != metric.group
+        counts = ", ".join(f"{count:,} {name}" for name, count in metric.counts.items())
+        floor = "-" if metric.floor is None else f"{metric.floor:.4g}"
+        group = metric.group if is_first else ""
+        rows.append((group, metric.name, f"{metric.value:.4g}", floor, metric.space, counts))
+    return rows

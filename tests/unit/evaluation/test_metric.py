@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from vqgen.errors import DataError
+from vqgen.evaluation.metric import Metric, difference, metric_rows, metrics_with_floor
+
+
+def test_table_has_a_row_for_each_metric_with_all_that_belongs_to_it():
+    metrics = [
+        Metric("reconstruction", "mse", 0.001234567, 0.0001, "pixels", {"validation": 1269}),
+        Metric("reconstruction", "psnr", 31.0),
+        Metric("distribution", "recall", 0.5, None, "inception 1234", {"samples": 100, "validation": 90}),
+    ]
+    assert metric_rows(metrics) == [
+        ("", "metric", "value", "floor", "space", "images"),
+        ("reconstruction", "mse", "0.001235", "0.0001", "pixels", "1,269 validation"),
+        ("", "psnr", "31", "-", "pixels", ""),
+        ("distribution", "recall", "0.5", "-", "inception 1234", "100 samples, 90 validation"),
+    ]
+
+
+def test_floors_stand_beside_their_figures_and_are_left_out_where_there_are_too_few_images():
+    def too_few():
+        raise DataError("too few")
+
+    whole = {"a": 1.0, "b": 2.0}
+    found = metrics_with_floor("g", "pixels", {"samples": 3}, whole, lambda: {"a": 0.5})
+    assert [(metric.name, metric.value, metric.floor) for metric in found] == [("a", 1.0, 0.5), ("b", 2.0, None)]
+    assert [metric.floor for metric in metrics_with_floor("g", "pixels", {}, whole, too_few)] == [None, None]
+
+
+def test_the_difference_of_two_halves():
+    values = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    found = difference(lambda half: {"mean": float(values[half].mean())}, (torch.tensor([0, 1]), torch.tensor([2, 3])))
+    assert found == {"mean": pytest.approx(3.0)}
+    with pytest.raises(DataError, match="should have images, found none"):
+        difference(lambda half: {}, (torch.tensor([], dtype=torch.int64), torch.tensor([], dtype=torch.int64)))

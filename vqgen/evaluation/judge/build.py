@@ -1,0 +1,201 @@
+"""Builds a judge for a pipeline: its real images, the space of features, the classifiers of the score."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from accelerate import Accelerator
+
+from vqgen.config import ClassifierSection
+from vqgen.errors import CheckpointError, ConfigError
+from vqgen.evaluation.accuracy_score import AccuracyScorer
+from vqgen.evaluation.features import ClassifierSpace, FeatureSpace
+from vqgen.evaluation.judge.judge import Judge
+from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
+from vqgen.models.checkpoint import save_model
+from vqgen.pipeline import open_pipeline
+from vqgen.pipeline.base import AnyPipeline
+from vqgen.runtime.processes import make_accelerator
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """The options by which a pipeline is judged; each command that judges takes them.
+
+    Attributes:
+        data_root: Folder of the real images; None for the one that the recipe names.
+        real_images: Real images of a split to read, at most.
+        reference: The real images whose distribution samples should have.
+        inception_weights: File of the published weights of Inception; None compares features of a classifier.
+        classifier: Checkpoint whose classifier judges; None for the pipeline's own.
+        reference_features: File that keeps the features of the reference images; None computes them.
+        classifier_steps: Training steps of the classifiers of the score; None for those of the recipe.
+        score_seeds: Classifiers to train for each accuracy score, at least 1.
+        seed: Seed of halves, choices and classifiers.
+        quiet: Show no progress bars.
+    """
+
+    data_root: str | None = None
+    real_images: int = 60_000
+    reference: Literal["held-out", "train"] = "held-out"
+    inception_weights: Path | None = None
+    classifier: str | None = None
+    reference_features: Path | None = None
+    classifier_steps: int | None = None
+    score_seeds: int = 1
+    seed: int = 0
+    quiet: bool = False
+
+
+def build_judge(
+    pipe: AnyPipeline,
+    checkpoint: str,
+    options: JudgeOptions,
+    *,
+    needs_space: bool,
+    needs_score: bool,
+    without_score: str,
+) -> Judge:
+    """Builds a judge, complete before the first sample is drawn.
+
+    Args:
+        pipe: The pipeline to judge.
+        checkpoint: Its name, for messages.
+        options: The options of judging.
+        needs_space: Features will be compared.
+        needs_score: Classifiers will be trained for the classification accuracy score.
+        without_score: The words of the command that leave out what needs labels, for messages.
+
+    Raises:
+        ConfigError: Something needs labels and the model has none, or a number is out of its range.
+        CheckpointError: A checkpoint cannot be used.
+        DataError: The real images are missing, or are not those of the training.
+    """
+    _check_labels(pipe, checkpoint, options, needs_space, needs_score, without_score)
+    real = open_real_images(pipe, options.data_root, most=options.real_images, splits=["train", "validation", "test"])
+    held_out = real.get("test", real["validation"])
+    judging = open_pipeline(options.classifier, device="cpu") if options.classifier else None
+    section = _section_of_score(pipe, judging, options.classifier_steps)
+    score_seeds = _at_least_1("--score-seeds", options.score_seeds)
+    scorer = None
+    if needs_score or needs_space:
+        scorer = _scorer(pipe, section, held_out, options, score_seeds, make_accelerator(pipe.compute))
+    return Judge(
+        pipe=pipe,
+        train=real["train"],
+        held_out=held_out,
+        seed=options.seed,
+        reference=real["train"] if options.reference == "train" else held_out,
+        space=_space(pipe, judging, options, real["train"], scorer) if needs_space else None,
+        section=section,
+        scorer=scorer,
+        features_file=options.reference_features,
+        score_seeds=score_seeds,
+    )
+
+
+def _scorer(
+    pipe: AnyPipeline,
+    section: ClassifierSection,
+    held_out: RealImages,
+    options: JudgeOptions,
+    num_seeds: int,
+    accelerator: Accelerator,
+) -> AccuracyScorer | None:
+    """Returns the trainer of the score's classifiers; None for images without labels, which have nothing to learn."""
+    if not len(pipe.label_map):
+        return None
+    return AccuracyScorer(
+        section.config(pipe.parts.data, len(pipe.label_map)),
+        section,
+        pipe.parts.data,
+        held_out.images,
+        held_out.labels,
+        accelerator,
+        pipe.compute,
+        options.seed,
+        num_seeds=num_seeds,
+        quiet=options.quiet,
+    )
+
+
+def _section_of_score(pipe: AnyPipeline, judging: AnyPipeline | None, steps: int | None) -> ClassifierSection:
+    """Returns the classifiers of the score: those of the recipe of the checkpoint that judges, so that all are alike."""
+    has_recipe = judging if judging is not None and "recipe.toml" in judging.parts.texts else pipe
+    section = recipe_of(has_recipe).classifier_or_default
+    return section if steps is None else section.with_steps(_at_least_1("--classifier-steps", steps))
+
+
+def _check_labels(
+    pipe: AnyPipeline,
+    checkpoint: str,
+    options: JudgeOptions,
+    needs_space: bool,
+    needs_score: bool,
+    without_score: str,
+) -> None:
+    if needs_score and not pipe.takes_labels and len(pipe.label_map):
+        raise ConfigError(
+            f"checkpoint {checkpoint}: cannot be asked for images of a label, so no classifier can be "
+            "trained on its samples; leave the score out (evaluate --only ..., sweep --no-score)"
+        )
+    if len(pipe.label_map):
+        return
+    if needs_score:
+        raise ConfigError(
+            f"checkpoint {checkpoint}: has no labels, so no classifier can be trained on its samples; "
+            f"leave the score out: {without_score}"
+        )
+    if needs_space and not options.inception_weights:
+        raise ConfigError(
+            f"checkpoint {checkpoint}: has no labels, so no classifier to compare features by; give "
+            "--inception-weights FILE" + (f", or judge {without_score}" if "only" in without_score else "")
+        )
+
+
+def _space(
+    pipe: AnyPipeline,
+    judging: AnyPipeline | None,
+    options: JudgeOptions,
+    train: RealImages,
+    scorer: AccuracyScorer | None,
+) -> FeatureSpace:
+    """Returns Inception if its weights are given; else a classifier: the one named, the pipeline's, or a new one."""
+    if options.inception_weights:
+        from vqgen.evaluation.inception import InceptionSpace
+
+        return InceptionSpace(options.inception_weights, pipe.compute)
+    if judging is not None:
+        assert options.classifier is not None
+        return _other_classifier(pipe, judging, options.classifier)
+    parts = pipe.parts
+    if parts.classifier is not None:
+        return ClassifierSpace(parts.classifier, parts.classifier_hash, pipe.compute)
+    assert scorer is not None
+    print(f"{parts.name} has no classifier; training one on {len(train):,} real images", flush=True)
+    classifier = scorer.train(train.images, train.labels)
+    with tempfile.TemporaryDirectory() as folder:
+        return ClassifierSpace(classifier, save_model(classifier, Path(folder) / "classifier"), pipe.compute)
+
+
+def _other_classifier(pipe: AnyPipeline, judging: AnyPipeline, name: str) -> FeatureSpace:
+    """Returns the space of another checkpoint's classifier, so that several checkpoints are judged alike."""
+    parts = judging.parts
+    if parts.classifier is None:
+        raise CheckpointError(f"--classifier {name}: has no classifier; `vqgen train-classifier` adds one to a run")
+    own, found = pipe.parts.data, parts.classifier.config
+    wanted = (own.image_size, own.channels, pipe.label_map.names)
+    if (found.image_size, found.image_channels, parts.label_map.names) != wanted:
+        raise CheckpointError(
+            f"--classifier {name}: should be of images of {own.image_size} pixels with {own.channels} channels and the "
+            f"same labels, found {found.image_size} pixels, {found.image_channels} channels, "
+            f"labels {', '.join(parts.label_map.names[:4])}, ..."
+        )
+    return ClassifierSpace(pipe.compute.place(parts.classifier).eval(), parts.classifier_hash, pipe.compute)
+
+
+def _at_least_1(option: str, found: int) -> int:
+    if found < 1:
+        raise ConfigError(f"{option}: should be at least 1, found {found}")
+    return found

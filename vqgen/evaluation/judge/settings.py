@@ -1,0 +1,58 @@
+"""The settings that a judgement rests on: in words for the terminal, and by name for a JSON file."""
+
+from typing import Any
+
+from vqgen import __version__
+from vqgen.evaluation.judge.judge import Judge
+from vqgen.pipeline.request import GenerationRequest
+from vqgen.sampling import numbers_of
+
+FLOOR_NOTE = "floor: the same between two halves of the real images, or the difference between the halves"
+
+
+def sampling_text(request: GenerationRequest) -> str:
+    """Describes a request for samples in words."""
+
+    def joined(values: tuple[float, ...]) -> str:
+        return "/".join(f"{value:g}" for value in values)
+
+    params = request.params
+    scales = numbers_of(params.guidance_scale)
+    auto_scales = numbers_of(params.autoguidance_scale)
+    parts = [
+        f"{request.images_per_label} a label, seed {request.seed}",
+        f"temperature {joined(numbers_of(params.temperature))}",
+    ]
+    if params.top_k is not None:
+        parts.append(f"top-k {params.top_k}")
+    if params.top_p is not None:
+        parts.append(f"top-p {params.top_p:g}")
+    parts.append(f"guidance {joined(scales)}" if any(scale != 1 for scale in scales) else "no guidance")
+    if any(scale != 1 for scale in auto_scales):
+        parts.append(f"autoguidance {joined(auto_scales)}")
+    parts.append(f"the surest {request.keep:.0%}" if request.keep < 1 else "none rejected")
+    return ", ".join(parts)
+
+
+def judging_settings(judge: Judge, request: GenerationRequest) -> dict[str, Any]:
+    """Returns the settings that make two judgements comparable, by name."""
+    return {
+        "vqgen": __version__,
+        "device": str(judge.pipe.compute.device),
+        "dtype": judge.pipe.compute.dtype,
+        "space": judge.space.name if judge.space else None,
+        "reference": judge.reference.split,
+        "seed_of_judging": judge.seed,
+        "score_seeds": judge.score_seeds,
+        "sampling": {
+            "images_per_label": request.images_per_label,
+            "seed": request.seed,
+            **request.describe(),
+        },
+        "classifier": judge.section.model_dump(mode="json"),
+    }
+
+
+def provenance(judge: Judge, checkpoint: str, request: GenerationRequest) -> dict[str, Any]:
+    """Returns all that is needed to compute the metrics of a checkpoint again, by name."""
+    return {"checkpoint": checkpoint, "model": judge.pipe.model_hash} | judging_settings(judge, request)
