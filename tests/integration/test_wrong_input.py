@@ -376,7 +376,7 @@ def test_processes_that_never_come(vqgen, tiny_toml, tmp_path, monkeypatch):
     variables = {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr("vqgen.stages.context._MEETING_SECONDS", 1.0)
+    monkeypatch.setattr("vqgen.runtime.processes._MEETING_SECONDS", 1.0)
     assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path / "c"), "did not meet at 127.0.0.1", "within 1 s")
     assert not (tmp_path / "c").exists()
 
