@@ -5,12 +5,11 @@
 `FORMAT.md` describes it byte by byte. Nothing here needs the models.
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BufferedIOBase, BytesIO
 
 from vqgen.codec.framing import check_magic, check_seal, seal
 from vqgen.codec.header import Coder, ComputeType
@@ -100,7 +99,7 @@ class ArchiveHeader:
 HEADER_BYTES = _HEADER.size + 4
 
 
-def read_blocks(file: BinaryIO) -> Iterator[bytes]:
+def read_blocks(file: BufferedIOBase) -> Iterator[bytes]:
     """Yields the blocks of an archive from the position of the file to the 0 that ends the blocks.
 
     Raises:
@@ -110,7 +109,7 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes]:
         if size > MAX_BLOCK_BYTES:
             raise BitstreamError(f"a block should have at most {MAX_BLOCK_BYTES} bytes, found {size}")
         # Part by part, so that memory grows with the bytes that the file has and not with the size that it claims.
-        data = io.BytesIO()
+        data = BytesIO()
         while data.tell() < size and (part := file.read(min(size - data.tell(), _READ_BYTES))):
             data.write(part)
         if data.tell() < size:
@@ -126,7 +125,7 @@ def write_index(entries: Sequence[IndexEntry]) -> bytes:
     return write_varint(0) + index + _FOOTER.pack(len(index), zlib.crc32(index), _END)
 
 
-def read_index(file: BinaryIO) -> list[IndexEntry]:
+def read_index(file: BufferedIOBase) -> list[IndexEntry]:
     """Reads the index from the end of an archive, without its blocks.
 
     Raises:
@@ -179,7 +178,7 @@ def _parse_footer(footer: bytes) -> tuple[int, int]:
     return size, crc
 
 
-def _read_size(file: BinaryIO) -> int:
+def _read_size(file: BufferedIOBase) -> int:
     """Reads the varint at the position of the file, byte by byte, as a stream cannot go back."""
     data = b""
     while part := file.read(1):

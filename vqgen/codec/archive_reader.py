@@ -1,9 +1,9 @@
 """Reads archives, `.vqga`: block by block from beginning to end, or any image by way of the index."""
 
 from collections.abc import Iterator
+from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from vqgen.codec.archive_layout import (
     HEADER_BYTES,
@@ -38,7 +38,7 @@ class ArchiveReader:
         BitstreamError: This is not an archive, or another pipeline made it.
     """
 
-    def __init__(self, file: BinaryIO, codec: Codec) -> None:
+    def __init__(self, file: BufferedIOBase, codec: Codec) -> None:
         self.codec = codec
         self._file = file
         header = ArchiveHeader.parse(file.read(HEADER_BYTES))

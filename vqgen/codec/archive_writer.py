@@ -4,7 +4,7 @@ A block holds neighbouring images with their codes as one stream, so that small 
 """
 
 from collections import Counter
-from typing import BinaryIO
+from io import BufferedIOBase
 
 from vqgen.codec.archive_layout import ArchiveHeader, IndexEntry, write_index
 from vqgen.codec.archive_reader import decode_block
@@ -45,7 +45,7 @@ class ArchiveWriter:
     """
 
     def __init__(
-        self, file: BinaryIO, codec: Codec, *, coder: str = "auto", verify: bool = True, with_names: bool = True
+        self, file: BufferedIOBase, codec: Codec, *, coder: str = "auto", verify: bool = True, with_names: bool = True
     ) -> None:
         self.codec = codec
         self.offered = codec.models.offered(coder)

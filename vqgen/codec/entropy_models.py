@@ -7,7 +7,7 @@ import copy
 import hashlib
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ HASH_LENGTH = 8
 """Bytes of a model's hash in a file."""
 
 
+@runtime_checkable  # so that annotations can be checked in tests
 class CodecParts(Protocol):
     """The models of a codec, with the names that files and messages use for them."""
 

@@ -1,9 +1,10 @@
 """`vqgen inspect`: prints the contents of a compressed file."""
 
 import argparse
+from io import BufferedIOBase
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from vqgen.errors import BitstreamError, DataError
 
@@ -81,7 +82,7 @@ def _describe(header: "Header", codec: "Codec | None") -> str:
     return f"{header.width} x {header.height} {colours}{' with alpha' * (header.alpha_length is not None)}, {label}"
 
 
-def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
+def _print_archive(path: Path, file: BufferedIOBase, codec: "Codec | None") -> None:
     from vqgen.codec.archive_layout import HEADER_BYTES, ArchiveHeader, read_index
 
     header = ArchiveHeader.parse(file.read(HEADER_BYTES))
@@ -99,7 +100,7 @@ def _print_archive(path: Path, file: BinaryIO, codec: "Codec | None") -> None:
         _print_levels(file, size, codec)
 
 
-def _print_levels(file: BinaryIO, size: int, codec: "Codec") -> None:
+def _print_levels(file: BufferedIOBase, size: int, codec: "Codec") -> None:
     """Decodes an archive and prints its bits per pixel, and a table with the bytes of each level and the ideal."""
     from vqgen.evaluation.codec_totals import LevelTotals
     from vqgen.reports.tables import format_table

@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -102,7 +102,7 @@ class LevelTotals:
         self._coders = {level: Counter[str]() for level in models.levels}
 
     @classmethod
-    def of_archive(cls, codec: Codec, file: BinaryIO) -> "LevelTotals":
+    def of_archive(cls, codec: Codec, file: BufferedIOBase) -> "LevelTotals":
         """Counts the levels of all blocks of an archive.
 
         Args:

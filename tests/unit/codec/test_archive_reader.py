@@ -41,7 +41,7 @@ def test_images_come_back_in_a_row_and_one_by_one(make_codec, small_blocks, num_
 
 
 def test_archive_is_read_as_a_stream(codec, small_blocks):
-    class Pipe(io.RawIOBase):
+    class Pipe(io.BufferedIOBase):
         def __init__(self, data):
             self.inner = io.BytesIO(data)
 

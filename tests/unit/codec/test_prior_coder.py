@@ -76,7 +76,10 @@ def test_codes_beyond_the_edge_are_not_written(codec):
 
 @given(st.lists(st.integers(1, 12), max_size=8), st.integers(1, 5))
 def test_runs_keep_the_groups_of_a_stream_together_and_in_order(counts, batch_size):
-    streams = [TileStream(np.zeros((n, 1, 1), dtype=np.int64), np.zeros((n, 1)), None, np.zeros(n)) for n in counts]
+    streams = []
+    for n in counts:
+        zeros = np.zeros((n, 1), dtype=np.int64)
+        streams.append(TileStream(zeros[..., None], zeros, None, zeros[:, 0]))
     runs = list(_runs(streams, batch_size))
     assert all(0 < len(rows) <= batch_size for rows in runs)
     assert [row for rows in runs for row in rows] == [(i, t) for i, n in enumerate(counts) for t in range(n)]
