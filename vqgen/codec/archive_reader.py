@@ -87,7 +87,7 @@ class ArchiveReader:
             IndexError: There is no image of this number.
         """
         first = 0
-        offset = HEADER_BYTES
+        offset = HEADER_BYTES  # of the block; the index has lengths, whose sums are offsets
         for entry in read_index(self._file):
             if first <= number < first + entry.images:
                 self._file.seek(offset)

@@ -106,6 +106,7 @@ class ArchiveWriter:
             warn_of_fall_back(len(images), len(images), "images of a block")
             data = self._encode(images, self.codec.models.offered("auto") & FALL_BACK)
             assert self._decodes_to(data, images)
+        # The coders come from the block itself, because it may have fallen back.
         parts = self.codec.parts
         segments = read_block(data, parts.vqvae.config.downsample, len(parts.label_map)).segments
         self.coders_used.update(segment.coder for segment in segments)

@@ -80,7 +80,7 @@ def write_block(
     levels = b"".join(bytes([segment.coder]) + write_varint(len(segment.data)) for segment in segments)
     planes = [write_alpha(each.alpha, each.shape.width) for each in codes if each.alpha is not None]
     lengths = b"".join(write_varint(len(plane)) for plane in planes)
-    # One CRC-32 over the description and the decoded codes: it notices damage, and a prior that computes otherwise.
+    # One CRC-32 over the description and the decoded codes: it notices damage, and a prior that computes differently.
     crc = zlib.crc32(description)
     for each in codes:
         crc = each.crc(crc)

@@ -174,7 +174,7 @@ class Codec:
 
     def _warn_of_colours(self, lost: bool) -> None:
         if lost and not self._has_warned:
-            self._has_warned = True
+            self._has_warned = True  # a folder of a thousand pictures needs one warning
             text = "pictures with colours are coded as grey: the model supports grey images only"
             warnings.warn(text, VQGenWarning, stacklevel=3)
 
@@ -218,6 +218,7 @@ def _padded_size(codes: ImageCodes, downsample: tuple[int, ...]) -> tuple[int, i
 def _batches(sizes: Iterable[tuple[int, int]]) -> Iterator[slice]:
     """Groups neighbours of the same size in pixels; a batch has at most `_PIXELS_AT_A_TIME` pixels or one image."""
     begin = 0
+    # Only neighbours, so that results stay in order and memory holds one batch.
     for (height, width), group in groupby(sizes):
         most = max(1, _PIXELS_AT_A_TIME // (height * width))
         end = begin + len(list(group))

@@ -85,6 +85,7 @@ class EntropyModels:
         self.parts = parts
         self.levels = parts.vqvae.levels
         self.codebook_size = parts.vqvae.config.codebook_size
+        # MPS has no float64.
         self.device = torch.device("cpu") if compute.device.type == "mps" else compute.device
         self._priors: dict[str, PixelCNN] = {}
 

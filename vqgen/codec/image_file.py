@@ -62,6 +62,7 @@ def write_image_file(models: EntropyModels, codes: ImageCodes, segments: Mapping
     by_prior = Coder.PRIOR in coders
     shape = codes.shape
     alpha = None if codes.alpha is None else write_alpha(codes.alpha, shape.width)
+    # The fingerprint covers only models in use: a packed file stays readable after the priors are trained again.
     header = Header(
         width=shape.width,
         height=shape.height,

@@ -70,7 +70,7 @@ def ideal_bits(models: EntropyModels, codes: ImageCodes, level: str, coder: Code
 def _shortest(models: EntropyModels, codes: ImageCodes) -> int | None:
     choices = [None, *range(len(models.parts.label_map))]
     bits = [sum(ideal_bits(models, codes, level, Coder.PRIOR, label) for level in models.levels) for label in choices]
-    return choices[int(np.argmin(bits))]
+    return choices[int(np.argmin(bits))]  # the first of equal sums, so "no label" wins a tie
 
 
 def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:

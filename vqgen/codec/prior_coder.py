@@ -79,8 +79,8 @@ class PriorCoder:
                     for row, (index, _) in enumerate(rows):
                         written = inside[row, begin:end]
                         encoders[index].append(codes[row, begin:end][written], frequencies[written, row])
-                    # Step by step, though all codes are known here: a pass over the whole grid would round otherwise
-                    # than the decoder's steps, and one code of another frequency breaks the rest of the stream.
+                    # Step by step, although all codes are given: a pass over the whole grid may round differently from
+                    # the decoder's steps, and one different frequency breaks the rest of the stream.
                     self._append(evaluator, step, codes[:, begin:end])
         return [encoder.finish() for encoder in encoders]
 

@@ -22,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_argument(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images, and folders to search through")
     parser.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="folder to write into; with --archive also a file *.vqga"
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder to write into; with --archive, a folder or a file *.vqga",
     )
     parser.add_argument(
         "--coder", default="auto", help="auto (default; the shortest for each level), packed, static or prior"

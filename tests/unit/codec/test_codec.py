@@ -90,7 +90,7 @@ def test_batches_are_neighbours_of_one_size_within_the_limit():
     assert [part.stop - part.start for part in batches] == [4, 4, 1, 3, 1, 1, 1]
 
 
-# Refusals
+# Verification and refusals
 
 
 def test_files_that_decode_to_other_codes_are_written_without_the_prior(codec, monkeypatch):

@@ -57,7 +57,7 @@ def test_auto_chooses_the_label_of_the_shortest_code(codec):
 
 
 @pytest.mark.parametrize(("label", "index"), [(None, None), ("dog", 1), (0, 0), ("10", 2)])
-def test_given_label_is_that_of_all_images(codec, label, index):
+def test_given_label_holds_for_all_images(codec, label, index):
     codes = [random_codes(codec, 8, 8, seed=i) for i in range(2)]
     assert [each.shape.label for each in choose_labels(codec.models, codes, label)] == [index, index]
 

@@ -7,7 +7,7 @@ from vqgen.errors import BitstreamError
 
 
 @given(st.integers(0, 2**35 - 1), st.binary(max_size=4))
-def test_varint_comes_back_and_knows_its_end(number, rest):
+def test_varint_comes_back_with_the_offset_of_its_end(number, rest):
     data = write_varint(number)
     assert len(data) == max(1, -(-number.bit_length() // 7))
     assert read_varint(data + rest, 0) == (number, len(data))

@@ -9,7 +9,7 @@ def test_new_files_in_new_folders_pass(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_files_are_replaced_only_if_asked_for(tmp_path):
+def test_existing_files_are_replaced_only_on_request(tmp_path):
     targets = [tmp_path / name for name in ("a", "b", "c")]
     targets[1].touch()
     with pytest.raises(ConfigError, match="b: exists; --overwrite replaces"):
