@@ -102,7 +102,14 @@ def _command(name: str, text: str) -> str:
     if actions:
         lines += ["| argument | meaning |", "|---|---|"]
         lines += [f"| {_shown(action)} | {_cell(_help(action))} |" for action in actions]
-    return "\n".join([*lines, "", parser.epilog or "", ""])
+    return "\n".join([*lines, "", _epilog(parser), ""])
+
+
+def _epilog(parser: argparse.ArgumentParser) -> str:
+    """The text after the arguments: as it is laid out, or as a paragraph."""
+    text = parser.epilog or ""
+    is_laid_out = issubclass(parser.formatter_class, argparse.RawDescriptionHelpFormatter)
+    return f"```text\n{text.strip()}\n```" if text and is_laid_out else text
 
 
 def _shown(action: argparse.Action) -> str:
@@ -128,8 +135,7 @@ def _choices(action: argparse.Action) -> str:
 
 def _help(action: argparse.Action) -> str:
     text = (action.help or "") % {**vars(action), "prog": "vqgen"}
-    needed = " Required." if action.required and action.option_strings else ""
-    return f"{text[:1].upper()}{text[1:]}.{needed}"
+    return f"{text} (required)" if action.required and action.option_strings else text
 
 
 # Recipe
