@@ -1,7 +1,7 @@
-"""A tiny training of a whole VQ-VAE by the training loop, in one process or in several."""
+"""A tiny training of a whole VQ-VAE by the training loop, in one process or in several, and ways to disturb it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 
 NUM_IMAGES = 57
+STEPS = 12
 
 VQVAE_SETTINGS: dict[str, Any] = {
     "downsample": (4, 2), "codebook_size": 24, "embedding_dim": 4, "channels": 8, "residual_channels": 4,
@@ -29,13 +30,13 @@ VQVAE_SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 TRAIN_SETTINGS: dict[str, Any] = {
-    "steps": 12, "batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 3, "validate_every": 4, "save_every": 4,
+    "steps": STEPS, "batch_size": 8, "learning_rate": 2e-3, "warmup_steps": 3, "validate_every": 4, "save_every": 4,
     "log_every": 3,
 }  # fmt: skip
 
 
 def images() -> Tensor:
-    """Smooth pictures in [-1, 1], `(n, 1, 8, 8)` float64."""
+    """Draws smooth images in [-1, 1], `(n, 1, 8, 8)` float64."""
     draws = torch.Generator().manual_seed(7)
     coarse = torch.rand(NUM_IMAGES, 1, 4, 4, dtype=torch.float64, generator=draws) * 2 - 1
     return torch.nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear")
@@ -49,8 +50,10 @@ class Batch:
 
 class TinyBatches:
     def __init__(self, order: TrainingOrder, dtype: torch.dtype, rank: int, world_size: int) -> None:
-        self.order, self.images = order, images().to(dtype)
-        self.rank, self.world_size = rank, world_size
+        self.order = order
+        self.images = images().to(dtype)
+        self.rank = rank
+        self.world_size = world_size
 
     def steps(self, start: int) -> Iterator[Batch]:
         for step in range(start, self.order.num_steps):
@@ -62,14 +65,16 @@ class TinyBatches:
 
 
 class TinyObjective(Objective):
-    """A VQ-VAE; `noise` draws from the global generator, as dropout would."""
+    """A VQ-VAE with noise on its images. The noise comes from the global generator, like dropout."""
 
     monitor = "mse"
 
     def __init__(self, model: VQVAE, rank: int, world_size: int, noise: float) -> None:
         super().__init__()
         self.model: VQVAE = model
-        self.rank, self.world_size, self.noise = rank, world_size, noise
+        self.rank = rank
+        self.world_size = world_size
+        self.noise = noise
 
     def forward(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.noise:
@@ -103,7 +108,8 @@ def make_trainer(
     noise: float = 0.0,
     snapshot_step: int | None = None,
 ) -> Trainer:
-    """A trainer of the processes of this group, with changes to the settings above."""
+    """Builds the trainer of this process of the group, with changes to the settings above."""
+    # Without this argument DDP copies buffers from rank 0, and would hide codebooks that differ between processes.
     accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     rank, world_size = accelerator.process_index, accelerator.num_processes
     config = TrainConfig(**(TRAIN_SETTINGS | (train or {})))
@@ -117,9 +123,10 @@ def make_trainer(
 
 
 def train_in_group(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Trains to the end and returns, as lists, what has to agree between processes and numbers of processes."""
+    """Trains to the end and returns, as lists, everything that must agree between (numbers of) processes."""
     trainer = make_trainer(Path(folder), **settings)
-    shares, restarts = [], []
+    shares = []
+    restarts = []
     for quantizer in trainer.objective.model.quantizers:
         real = quantizer._restart_idle_codes
 
@@ -136,13 +143,50 @@ def train_in_group(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
             yield batch
 
     trainer.batches.steps = watched
-    figures = trainer.train()
+    metrics = trainer.train()
     trainer.accelerator.wait_for_everyone()
     return {
         "processes": trainer.accelerator.num_processes,
         "shares": shares,
         "restarts": sum(restarts),
-        "figures": figures,
+        "metrics": metrics,
         "weights": {name: tensor.tolist() for name, tensor in trainer.objective.model.state_dict().items()},
-        "metrics": [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()],
+        "lines": [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()],
     }
+
+
+class Cut(Exception):
+    """A stand-in for SIGKILL: nothing is saved on the way out."""
+
+
+def cut_at(trainer: Trainer, step: int) -> None:
+    """Makes the trainer die in its step number `step`, counted from 0."""
+    real = trainer.objective.begin_step
+
+    def begin_step(now: int, seed: int) -> None:
+        if now == step:
+            raise Cut
+        real(now, seed)
+
+    trainer.objective.begin_step = begin_step
+
+
+def at_step(trainer: Trainer, step: int, act: Callable[[], object]) -> None:
+    """Calls `act` at the start of a step."""
+    real = trainer.objective.begin_step
+
+    def begin_step(now: int, seed: int) -> None:
+        if now == step:
+            act()
+        real(now, seed)
+
+    trainer.objective.begin_step = begin_step
+
+
+def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Computes the largest difference between the weights of two runs, codebooks included."""
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.objective.model.state_dict().items()}

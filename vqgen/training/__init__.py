@@ -1,1 +1,1 @@
-"""Training: the one loop, what a stage gives it, the optimizer, the saved state and the metrics."""
+"""Training: the loop of all stages, their objectives, the optimizer, the saved state and the metrics."""

@@ -1,6 +1,6 @@
-"""Training a classifier on any labelled images: real ones, reconstructions or samples, by the one training loop.
+"""The training of a classifier on labelled images of any kind: real images, reconstructions or samples.
 
-Legend: `b` images, `c` channels, `H W` image.
+Legend: `b` batch, `c` channels, `H W` image.
 """
 
 import torch
@@ -14,7 +14,7 @@ from vqgen.data import (
     ImageBatches,
     ImageSet,
     TrainingOrder,
-    to_float,
+    model_pixels,
     training_transform,
 )
 from vqgen.models.classifiers import build_classifier
@@ -28,7 +28,7 @@ from vqgen.training.trainer import Trainer
 
 
 class ClassifierObjective(ImageObjective):
-    """Cross-entropy of the labels that a classifier gives."""
+    """The cross-entropy of a classifier's labels."""
 
     model: ImageClassifier
     monitor = "cross_entropy"
@@ -40,13 +40,14 @@ class ClassifierObjective(ImageObjective):
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(dim=1) == labels).float().mean()}
 
     def validate(self) -> dict[str, float]:
-        """Cross-entropy in nats, and accuracy, over the whole validation set."""
+        """Computes cross-entropy in nats and accuracy over the whole validation set."""
         device = self.model.head.weight.device
+        # Sums and a count, not means: shares of processes, and last batches, differ in size.
         sums = torch.zeros(3, dtype=torch.float64, device=device)
         for batch in self._batches():
             labels = batch.labels.to(device)
             with self._compute.autocast():
-                logits = self.model(self._pixels(batch.images.to(device)))
+                logits = self.model(self._pixels(batch.images))
             entropy = F.cross_entropy(logits.double(), labels, reduction="sum")
             right = (logits.argmax(dim=1) == labels).sum()
             sums += torch.stack([entropy, right.double(), entropy.new_tensor(float(len(labels)))])
@@ -54,7 +55,8 @@ class ClassifierObjective(ImageObjective):
         return {"cross_entropy": entropy / count, "accuracy": right / count}
 
     def _pixels(self, images: Tensor) -> Tensor:
-        return to_float(images).to(self.model.head.weight.dtype)
+        weight = self.model.head.weight
+        return model_pixels(images, weight.device, weight.dtype)
 
 
 def train_on(
@@ -70,20 +72,21 @@ def train_on(
     """Trains a classifier on labelled images.
 
     Args:
-        train: Images to train on; the order was made for their number.
+        train: Images to train on; `order` was made for their number.
         validation: Images that choose the best weights.
         config: The classifier.
-        section: How to train it.
-        data: The images' transform and augmentation.
-        order: Which images each step sees.
-        session: Where and as what.
-        compute: Number format of the computation.
+        section: The settings of its training.
+        data: The transform and augmentation of the images.
+        order: The images of each step.
+        session: Processes, seed and folder.
+        compute: Device and dtype of the computation.
 
     Returns:
-        The classifier with its best weights, and the figures of the validation that chose them.
+        The classifier with its best weights, and the metrics of the validation that chose them.
     """
-    seed, accelerator = derive_seed(session.seed, session.stage), session.accelerator
-    rank, world_size = accelerator.process_index, accelerator.num_processes
+    seed = derive_seed(session.seed, session.stage)
+    rank = session.accelerator.process_index
+    world_size = session.accelerator.num_processes
     data = data if section.augment else data.without_augmentation()
     batches = ImageBatches(
         train,
@@ -95,14 +98,14 @@ def train_on(
         workers=data.workers,
         cache=not data.is_augmented,
     )
-    torch.manual_seed(derive_seed(seed, "init"))
+    torch.manual_seed(derive_seed(seed, "init"))  # the same weights in every process
     objective = ClassifierObjective(build_classifier(config), validation, data, compute, rank, world_size)
-    figures = Trainer(objective, batches, section.train, order.num_steps, session).train()
-    return objective.model, figures
+    metrics = Trainer(objective, batches, section.train, order.num_steps, session).train()
+    return objective.model, metrics
 
 
 def as_image_set(images: UInt8[Tensor, "b c H W"], labels: Tensor) -> ImageSet:
-    """Labelled images in memory as a set that can be trained on; scaled to their own size they stay as they are."""
+    """Wraps labelled images in memory as a set to train on. A transform to their own size leaves them unchanged."""
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
     names = tuple(f"{index:06d}" for index in range(len(images)))
     return ImageSet(names, labels.numpy(), ArrayReader(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))

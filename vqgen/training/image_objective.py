@@ -1,4 +1,4 @@
-"""Training objectives that are validated on images."""
+"""The base of training objectives on images."""
 
 from collections.abc import Iterator
 
@@ -11,30 +11,33 @@ from vqgen.training.objective import Objective
 
 
 class ImageObjective(Objective):
-    """An objective over images; a class of it defines `forward`, `validate` and `monitor`.
+    """An objective on images. A subclass defines `forward`, `validate` and `monitor`.
 
     Args:
-        model: What to train.
+        model: The model to train.
         validation: Images to validate on.
         data: Their transform.
-        compute: Number format of the computation.
-        rank: This process.
-        world_size: All processes.
+        compute: Device and dtype of the computation.
+        rank: This process, in [0, world_size).
+        world_size: Number of processes.
     """
 
     validation_batch = 64
-    """Images validated at once."""
+    """Images validated at a time."""
 
     def __init__(
         self, model: nn.Module, validation: ImageSet, data: DataConfig, compute: Compute, rank: int, world_size: int
     ) -> None:
         super().__init__()
         self.model = model
-        self._validation, self._data, self._compute = validation, data, compute
-        self._rank, self._world_size = rank, world_size
+        self._validation = validation
+        self._data = data
+        self._compute = compute
+        self._rank = rank
+        self._world_size = world_size
 
     def _batches(self) -> Iterator[ImageBatch]:
-        """This process's share of the validation images, not augmented."""
+        """Yields this process's share of the validation images, without augmentation."""
         return evaluation_batches(
             self._validation,
             evaluation_transform(self._data),

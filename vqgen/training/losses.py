@@ -1,4 +1,4 @@
-"""Training losses of both stages.
+"""Training losses of the VQ-VAE and of the priors.
 
 Legend: `b` batch, `c` channels, `H W` image, `k` codebook entries, `h w` grid.
 """
@@ -13,16 +13,22 @@ from vqgen.models.vqvae import VQVAEOutput
 def reconstruction_loss(
     reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]
 ) -> Float[Tensor, ""]:
-    """Mean squared error over all pixels, in the models' range [-1, 1]."""
+    """Computes the mean squared error over all pixels, in the models' range [-1, 1]."""
+    # Under autocast the reconstruction may be bfloat16; squares and their mean need the precision of the images.
     return F.mse_loss(reconstruction.to(images.dtype), images)
 
 
 def vqvae_loss(
     output: VQVAEOutput, images: Float[Tensor, "b c H W"], commitment_weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reconstruction plus weighted commitment, summed over levels.
+    """Computes reconstruction plus weighted commitment, summed over levels.
 
-    The codebook's term of the paper's equation 3 has no place here: moving averages take its part.
+    The codebook term of equation 3 is absent: moving averages update the codebooks in its place.
+
+    Args:
+        output: The output of the VQ-VAE for these images.
+        images: In [-1, 1].
+        commitment_weight: The weight beta of the commitment, at least 0.
 
     Returns:
         The loss to minimise, and its parts by name, detached.
@@ -36,28 +42,30 @@ def vqvae_loss(
 
 
 def nats_of_images(logits: Float[Tensor, "b k h w"], codes: Int[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-    """Negative log-likelihood of each image's codes, in nats."""
+    """Computes the negative log-likelihood of each image's codes, in nats."""
     return F.cross_entropy(_at_least_float32(logits), codes, reduction="none").sum(dim=(1, 2))
 
 
 def label_contrast(nats_of_true: Float[Tensor, " b"], nats_of_wrong: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Nats by which a label is to be told from a wrong one: -log p(label | codes, one of the two is right).
+    """Computes the contrast of true and wrong labels: -log p(label | codes, one of the two is right), in nats.
 
     Args:
-        nats_of_true: -log p(codes | label) of each image.
-        nats_of_wrong: The same with a wrong label.
+        nats_of_true: -log p(codes | true label) of each image.
+        nats_of_wrong: -log p(codes | wrong label) of each image.
 
     Source: the hybrid of a generative and a discriminative objective (Lasserre, Bishop and Minka 2006, CVPR); wrong
-    conditions: condition contrastive alignment (Chen et al. 2024, arXiv 2410.09347). Deviation from the latter: beside
-    the likelihood, and without a reference model.
+    conditions: condition contrastive alignment (Chen et al. 2024, arXiv 2410.09347). Deviations from the second: this
+    loss is added to the likelihood, and it has no reference model.
     """
+    # By Bayes' rule with equal priors, p = p_true / (p_true + p_wrong); its -log is a softplus of the difference.
     return F.softplus(nats_of_true - nats_of_wrong)
 
 
 def nats_per_code(logits: Float[Tensor, "b k h w"], codes: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood of a code given the earlier ones, in nats."""
+    """Computes the mean negative log-likelihood of a code given the earlier codes, in nats."""
     return F.cross_entropy(_at_least_float32(logits), codes)
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
+    # bfloat16 has 8 bits of precision: near log 512 = 6.24 its steps are 0.03 nats. float64 stays as it is.
     return logits.float() if logits.element_size() < 4 else logits

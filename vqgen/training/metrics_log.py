@@ -1,4 +1,4 @@
-"""metrics.jsonl: every step once, a JSON object a line; also what trackers receive."""
+"""The log of a training: metrics.jsonl has one JSON object per step, and trackers receive the same metrics."""
 
 import json
 import math
@@ -16,16 +16,22 @@ from vqgen.storage.files import write_text
 
 
 class MetricsLog:
-    """Writes each step once, a JSON line a step; figures wait on the device until a whole block is written."""
+    """The writer of metrics.jsonl: one line per step. Metrics wait on the device until a block of steps is written.
+
+    Args:
+        path: The file.
+        accelerator: The processes, whose metrics are summed, and the trackers. Only the main process writes the file.
+    """
 
     def __init__(self, path: Path, accelerator: Accelerator) -> None:
-        self.path, self.accelerator = path, accelerator
+        self.path = path
+        self.accelerator = accelerator
         self._waiting: list[tuple[int, dict[str, Tensor], float]] = []
         self._validations: dict[int, dict[str, float]] = {}
         self._since = time.perf_counter()
 
     def truncate(self, last_step: int) -> None:
-        """Drops lines after `last_step`, and a line that a kill cut short."""
+        """Drops the lines after `last_step`, and a line that a kill cut short."""
         if not self.accelerator.is_main_process:
             return
         kept = []
@@ -33,30 +39,36 @@ class MetricsLog:
             try:
                 if json.loads(line)["step"] <= last_step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError):  # half a line may parse, as a number for instance
                 continue
         write_text(self.path, "".join(kept))
 
-    def add(self, step: int, figures: dict[str, Tensor], learning_rate: float) -> None:
-        """Notes a step's figures."""
-        self._waiting.append((step, figures, learning_rate))
+    def add(self, step: int, metrics: dict[str, Tensor], learning_rate: float) -> None:
+        """Appends the metrics of a step: this process's part of each, on the device. The loss comes first."""
+        self._waiting.append((step, metrics, learning_rate))
 
-    def add_validation(self, figures: Mapping[str, float]) -> None:
-        """Adds validation figures to the latest step."""
-        self._validations[self._waiting[-1][0]] = {f"val_{name}": value for name, value in figures.items()}
+    def add_validation(self, metrics: Mapping[str, float]) -> None:
+        """Adds validation metrics to the latest step."""
+        self._validations[self._waiting[-1][0]] = {f"val_{name}": value for name, value in metrics.items()}
 
     def flush(self) -> dict[str, float]:
-        """Writes what waits, with one transfer from the device, and returns the latest step's figures."""
+        """Writes the waiting steps and returns the metrics of the latest step.
+
+        Raises:
+            DataError: A loss is not finite.
+        """
         if not self._waiting:
             return {}
         names = list(self._waiting[0][1])
-        stacked = torch.stack([figures[name] for _, figures, _ in self._waiting for name in names])
+        # One tensor for all steps: one reduction over the processes, and one wait for the device.
+        stacked = torch.stack([metrics[name] for _, metrics, _ in self._waiting for name in names])
         values = all_reduce_sum(stacked).tolist()
+        # The loss is the first metric of each step.
         _check_finite(values[:: len(names)], self._waiting[0][0])
         lines, latest = [], {}
         for row, (step, _, rate) in enumerate(self._waiting):
-            figures = dict(zip(names, values[row * len(names) : (row + 1) * len(names)], strict=True))
-            latest = {**figures, "learning_rate": rate, **self._validations.get(step, {})}
+            metrics = dict(zip(names, values[row * len(names) : (row + 1) * len(names)], strict=True))
+            latest = {**metrics, "learning_rate": rate, **self._validations.get(step, {})}
             lines.append(json.dumps({"step": step, **latest}) + "\n")
         now = time.perf_counter()
         speed = {"steps_per_second": len(lines) / max(1e-9, now - self._since)}
@@ -70,8 +82,8 @@ class MetricsLog:
         return latest
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl, in order."""
+def read_metrics(path: Path) -> list[dict[str, int | float]]:
+    """Reads the lines of a metrics.jsonl, in order."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""What the training loop does with a batch, a dataclass of tensors and lists: cut it, pin it, move it."""
+"""Batches in the training loop. A batch is a dataclass of tensors and lists; here it is cut, pinned and moved."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 def split_batch(batch: Any, parts: int) -> list[Any]:
-    """Cuts a dataclass of tensors and lists along its first dimension into at most `parts` pieces, none empty."""
+    """Cuts a batch along its first dimension into at most `parts` pieces, none of them empty."""
+    # Pieces of equal size, the last one smaller: a batch of 5 in 4 parts has the sizes 2, 2 and 1.
     size = -(-length_of(batch) // parts)
     whole = {f.name: getattr(batch, f.name) for f in fields(batch)}
     return [
@@ -20,17 +21,17 @@ def split_batch(batch: Any, parts: int) -> list[Any]:
 
 
 def length_of(batch: Any) -> int:
-    """Images of a batch: the length of its first field."""
+    """Returns the number of images of a batch: the length of its first field."""
     return len(getattr(batch, fields(batch)[0].name))
 
 
 def pinned(batch: Any) -> Any:
-    """The same dataclass, its tensors in page-locked memory, from which they are copied while the device computes."""
+    """Copies the tensors of a batch to page-locked memory; they move from there while the device computes."""
     tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
     return replace(batch, **{name: value.pin_memory() for name, value in tensors.items()})
 
 
 def to_device(batch: Any, device: torch.device) -> list[Any]:
-    """The fields of a dataclass in their order, tensors on `device`."""
+    """Returns the fields of a batch in their order, tensors on `device`."""
     values = [getattr(batch, f.name) for f in fields(batch)]
     return [value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for value in values]

@@ -1,4 +1,4 @@
-"""How many steps a stage takes, and which images each step sees."""
+"""The steps of a stage: their number, the images of each, and the steps at which a prior changes its training."""
 
 import math
 
@@ -8,19 +8,20 @@ from vqgen.runtime.randomness import derive_seed
 
 
 def training_order(train: TrainConfig, num_images: int, seed: int, world_size: int) -> TrainingOrder:
-    """The order of a stage's training images.
+    """Builds the order of a stage's training images.
 
-    With `epochs` the last batch holds what is left; what would leave a process without an image is left out.
+    With `epochs` the last batch holds the remaining images, unless there are fewer of them than processes.
 
     Args:
         train: Steps or epochs, and the batch size.
-        num_images: Training images.
+        num_images: Number of training images.
         seed: The stage's seed.
-        world_size: Processes that share each batch.
+        world_size: Number of processes that share each batch.
     """
     total = train.steps * train.batch_size
     if train.epochs is not None:
         total = math.ceil(train.epochs * num_images)
+        # Every process needs an image in every step: without a backward pass it would miss the exchange of gradients.
         rest = total % train.batch_size
         if total > rest and rest < world_size:
             total -= rest
@@ -28,15 +29,15 @@ def training_order(train: TrainConfig, num_images: int, seed: int, world_size: i
 
 
 def input_dropout_steps(config: PriorSettings, num_steps: int) -> int:
-    """Counts the steps of a prior's training, the first ones, that drop codes from its input."""
+    """Counts the first steps of a prior's training, which drop codes from its input."""
     return math.ceil(config.input_dropout_share * num_steps)
 
 
 def guide_step(guide_share: float, num_steps: int) -> int | None:
-    """After how many steps of a prior's training its weights are kept as its guide; None for no guide."""
+    """Counts the steps of a prior's training before its weights are kept as its guide; None without a guide."""
     return math.ceil(guide_share * num_steps) if guide_share else None
 
 
 def contrasted_steps(config: PriorSettings, num_steps: int) -> int:
-    """How many steps of a prior's training, the last ones, tell the labels of images from wrong ones."""
+    """Counts the last steps of a prior's training, which contrast the labels of images with wrong labels."""
     return math.ceil(config.label_contrast_share * num_steps) if config.label_contrast else 0

@@ -1,8 +1,8 @@
-"""What a cut training goes on from: how far it was, and tensors by name.
+"""The saved state of a training, from which a cut run goes on: its progress, and tensors by name.
 
 model.*  best.*  snapshot.*     weights: of the last step, of the best validation, of an early step
 average.N                       the moving average of parameter N
-optimizer.N.*                   what the optimizer knows of parameter N
+optimizer.N.*                   the optimizer's moments of parameter N, and its count of steps
 scaler.*                        the scale of the loss, in float16
 """
 
@@ -21,17 +21,18 @@ from vqgen.storage.tensors import load_text
 
 @dataclass
 class Progress:
-    """What changes from step to step, beside tensors; saved with the state.
+    """The part of a training's state that is not tensors.
 
     Attributes:
-        step: Steps done.
-        best_value: Smallest monitored figure so far.
-        best_step: Step at which it was found.
-        waited: Validations since then.
-        best_figures: All figures of that validation.
-        seconds: Time that the steps so far took, validations included, in all sessions.
+        step: Number of finished steps.
+        best_value: Smallest monitored metric so far.
+        best_step: Step of the validation with this value.
+        waited: Validations since that one.
+        best_figures: All metrics of that validation.
+        seconds: Time of all steps so far, with their validations, over all sessions.
     """
 
+    # The names of these fields are keys of the saved JSON.
     step: int = 0
     best_value: float = math.inf
     best_step: int = 0
@@ -41,47 +42,49 @@ class Progress:
 
     @staticmethod
     def read(text: str, origin: Path) -> "Progress":
-        """Reads what was saved as JSON.
+        """Reads progress from JSON.
 
         Args:
             text: The JSON.
-            origin: The file that it is from.
+            origin: The file that contained it, for the error.
 
         Raises:
-            CheckpointError: It is none.
+            CheckpointError: The text is not the progress of a training.
         """
         try:
             return Progress(**json.loads(text))
         except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{origin}: is no training state ({error}); begin anew with --redo") from error
+            raise CheckpointError(
+                f"{origin}: is not a training state ({error}); begin the stage anew with --redo"
+            ) from error
 
 
 def state_path(folder: Path) -> Path:
-    """The file in a stage's folder from which a cut training goes on."""
+    """Returns the file in a stage's folder from which a cut training goes on."""
     return folder / "state" / "training.safetensors"
 
 
 def seconds_of_training(folder: Path) -> float | None:
-    """How long the training in a stage's folder took, in all sessions together; None where nothing says so.
+    """Returns the duration of the training in a stage's folder over all sessions; None without a record of it.
 
-    What a killed session did after its last saved state is not counted: the next one did it again.
+    The steps of a killed session after its last saved state do not count: the next session repeated them.
     """
     path = state_path(folder)
     return json.loads(load_text(path)).get("seconds") if path.is_file() else None
 
 
 def moments(optimizer: Optimizer) -> dict[str, Tensor]:
-    """What an optimizer knows of its parameters: number of the parameter and name -> tensor."""
+    """Returns the state that an optimizer has of its parameters: "number of the parameter.name" -> tensor."""
     of_parameters = optimizer.state_dict()["state"].items()
     return {f"{number}.{name}": torch.as_tensor(value) for number, own in of_parameters for name, value in own.items()}
 
 
 def load_moments(optimizer: Optimizer, found: dict[str, Tensor]) -> None:
-    """Gives an optimizer what `moments` returned.
+    """Loads the result of `moments` into an optimizer.
 
     Args:
-        optimizer: Of the same parameters.
-        found: From `moments`.
+        optimizer: An optimizer of the same parameters.
+        found: The result of `moments`.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
@@ -89,17 +92,18 @@ def load_moments(optimizer: Optimizer, found: dict[str, Tensor]) -> None:
         number, key = name.split(".", 1)
         parameter = parameters[int(number)]
         if tensor.shape == parameter.shape:
-            # a fused optimizer walks through memory: moments must lie there as their parameters do
+            # A fused optimizer walks through memory in step, but a file does not keep strides: the moments of a
+            # channels-last kernel must be laid out like the kernel.
             tensor = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def exact_number(value: float | int) -> Tensor:
-    """A number as a tensor that gives it back exactly, and of the same type."""
+    """Wraps a number in a tensor whose `item` returns it exactly and with its type."""
     return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
 
 
 def below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it."""
+    """Selects the tensors whose names begin with `prefix`, and removes it from the names."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

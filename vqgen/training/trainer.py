@@ -1,19 +1,18 @@
 """The training loop: every stage that trains uses this one.
 
-A step's batch, its randomness and its learning rate follow from (seed, stage, step), so a loop that starts at
-the saved step is the loop that never stopped. Figures stay on the device until they are written.
+A step's batch, randomness and learning rate follow from (seed, stage, step). So a loop that starts at the saved step
+equals a loop that never stopped. Metrics stay on the device until they are written.
 """
 
 import json
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vqgen.config import TrainConfig
 from vqgen.errors import Interrupted, VQGenError
@@ -26,29 +25,30 @@ from vqgen.runtime.signals import PendingSignal
 from vqgen.storage.tensors import load_tensors, save_tensors
 from vqgen.training.metrics_log import MetricsLog
 from vqgen.training.micro_batches import length_of, pinned, split_batch, to_device
+from vqgen.training.moving_average import MovingAverage
 from vqgen.training.objective import Batches, Objective, Session
 from vqgen.training.optimization import check_compiler, learning_rate_at, make_optimizer
 from vqgen.training.state import Progress, below, exact_number, load_moments, moments, state_path
 
 
 class Trainer:
-    """Trains an objective to its last step, from wherever the saved state says it is.
+    """The training of an objective to its last step, from its start or from its saved state.
 
         share of the batch --> micro-batches --> loss, backward --> clip, optimizer step --> end_step --> moving average
                                                                           |
-                              metrics.jsonl <-- figures of every step <---+-----> validate, keep best, save state
+                              metrics.jsonl <-- metrics of every step <---+-----> validate, keep best, save state
 
     Args:
-        objective: What to train.
-        batches: This process's training data.
-        config: How to train.
+        objective: The model and its loss.
+        batches: The training data of this process.
+        config: The settings of the training.
         total_steps: Optimizer steps of the whole training.
-        session: Where and as what.
-        snapshot_step: After how many steps to keep the weights; None for not at all.
+        session: Processes, seed and folder.
+        snapshot_step: Number of steps after which a snapshot of the model is taken; None takes none.
 
     Attributes:
-        snapshot: The model's state after `snapshot_step` steps, with the moving average where there is one; empty until
-            then.
+        snapshot: The model's state after `snapshot_step` steps, with the moving average of its weights if the training
+            has one; empty before.
     """
 
     def __init__(
@@ -61,12 +61,16 @@ class Trainer:
         *,
         snapshot_step: int | None = None,
     ) -> None:
-        self.objective, self.batches, self.config, self.session = objective, batches, config, session
-        self.total_steps, self.snapshot_step = total_steps, snapshot_step
+        self.objective = objective
+        self.batches = batches
+        self.config = config
+        self.session = session
+        self.total_steps = total_steps
+        self.snapshot_step = snapshot_step
         self.accelerator = session.accelerator
         if session.double:
             objective.double()
-        # the layout in which convolutions are fast, measured on CPUs; `masked_conv` and matrices do not care
+        # In this layout convolutions are faster (measured on CPUs); for `masked_conv` and matrices it does not matter.
         objective.to(self.accelerator.device).to(memory_format=torch.channels_last)
         if config.compile:
             check_compiler(self.accelerator.device)
@@ -75,7 +79,7 @@ class Trainer:
         optimizer = make_optimizer(objective.model, config)
         self.parameters: list[Tensor] = [p for p in objective.model.parameters() if p.requires_grad]
         self.wrapped, self.optimizer = self.accelerator.prepare(objective, optimizer)
-        self.average = [p.detach().clone() for p in self.parameters] if config.ema_decay else None
+        self.average = MovingAverage(self.parameters, config.ema_decay) if config.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.snapshot: dict[str, Tensor] = {}
         self.progress = Progress()
@@ -91,11 +95,11 @@ class Trainer:
         """Trains to the end and leaves the best weights in the objective's model.
 
         Returns:
-            The figures of the validation that chose these weights, and `best_step` and `steps`.
+            The metrics of the validation that chose these weights, and `best_step` and `steps`.
 
         Raises:
-            Interrupted: A signal came; the state is saved.
-            DataError: From reading images.
+            Interrupted: A signal asked the program to stop; the state is saved.
+            DataError: An image cannot be read, or the loss is not finite.
         """
         for _ in self.steps():
             pass
@@ -105,61 +109,68 @@ class Trainer:
         return {**self.progress.best_figures, "best_step": self.progress.best_step, "steps": self.progress.step}
 
     def steps(self) -> Iterator[int]:
-        """Trains from the saved state on, and yields after each step how many are done; raises what `train` raises."""
+        """Trains from the saved state on and yields the number of finished steps after each; errors as in `train`."""
         self._resume()
         self._since = time.perf_counter()
         self.wrapped.train()
         with PendingSignal() as pending, self._bar() as bar, closing(self._batches_ahead()) as batches:
             while not self._is_over():
-                with _unlike_others():
+                with _errors_of_one_process():
                     batch = next(batches)
                 self._after_step(self._step(batch), bar)
                 self._stop_if_asked(pending)
                 yield self.progress.step
 
     def _batches_ahead(self) -> Generator[Any, None, None]:
-        """The batches from here on, each made and pinned while the step before it runs."""
+        """Yields the batches from here on; each is made and pinned while the step before it runs."""
         batches = self.batches.steps(self.progress.step)
         is_pinned = self.accelerator.device.type == "cuda"
         yield from one_ahead(pinned(batch) for batch in batches) if is_pinned else one_ahead(batches)
 
     def _step(self, batch: Any) -> dict[str, Tensor]:
-        """One optimizer step; returns this process's part of the step's mean figures, still on the device."""
-        step, world = self.progress.step, self.accelerator.num_processes
-        # the same in all processes for what they do together, apart for what each does alone
+        """Does one optimizer step and returns this process's part of the step's mean metrics, on the device."""
+        step = self.progress.step
+        # Each process draws its own dropout. The seed without a rank is for draws that all processes must share, for
+        # example the restarts of codes.
         torch.manual_seed(derive_seed(self.session.seed, self.session.stage, step, self.accelerator.process_index))
         self.objective.begin_step(step, derive_seed(self.session.seed, self.session.stage, step))
         for group in self.optimizer.optimizer.param_groups:
             group["lr"] = learning_rate_at(step, self.total_steps, self.config)
         global_size = self.batches.global_size(step)
         parts = split_batch(batch, self.config.micro_batches)
-        figures: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
         for number, part in enumerate(parts):
             share = length_of(part) / global_size
+            # Processes exchange gradients once a step, with the last micro-batch.
             with self.accelerator.no_sync(self.wrapped) if number < len(parts) - 1 else nullcontext():
                 loss, parts_of_loss = self.wrapped(*to_device(part, self.accelerator.device))
-                # processes average their gradients: the mean over the whole batch is their sum
-                self.accelerator.backward(loss * (share * world))
+                # The loss is a mean over its images: times `share` it becomes their part of the mean over the whole
+                # batch, however unequal the parts are. DDP averages the gradients of the processes; the factor of
+                # their number turns that average into the sum of all parts.
+                self.accelerator.backward(loss * (share * self.accelerator.num_processes))
             for name, value in {"loss": loss.detach(), **parts_of_loss}.items():
-                figures[name] = figures.get(name, 0.0) + value * share
+                metrics[name] = metrics.get(name, 0.0) + value * share
         if self.config.gradient_clip:
             self.accelerator.clip_grad_norm_(self.parameters, self.config.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.objective.end_step()
-        self._update_average(step)
-        return figures
+        if self.average is not None:
+            self.average.update(step)
+        return metrics
 
-    def _after_step(self, figures: dict[str, Tensor], bar: ProgressBar) -> None:
+    def _after_step(self, metrics: dict[str, Tensor], bar: ProgressBar) -> None:
         self.progress.step += 1
         step = self.progress.step
-        self.log.add(step, figures, learning_rate_at(step - 1, self.total_steps, self.config))
+        self.log.add(step, metrics, learning_rate_at(step - 1, self.total_steps, self.config))
         if step == self.snapshot_step:
             with self._averaged():
                 self.snapshot = self._copy_of_model()
+        # The last step is always validated: otherwise a short training would have no best weights.
         validated = step % self.config.validate_every == 0 or step == self.total_steps
         if validated:
-            self._validate()
+            with self._averaged():
+                self._validate()
         if validated or step % self.config.log_every == 0 or step % self.config.save_every == 0:
             latest = self.log.flush()
             shown = ("loss", f"val_{self.objective.monitor}")
@@ -169,21 +180,19 @@ class Trainer:
         bar.update()
 
     def _validate(self) -> None:
-        """Judges the weights to be kept (the moving average, where there is one) and keeps the best."""
-        with self._averaged():
-            self._validate_averaged()
-
-    def _validate_averaged(self) -> None:
+        """Validates the weights in the model, and keeps them if they are the best so far."""
         self.wrapped.eval()
-        with torch.no_grad(), _unlike_others():
-            figures = self.objective.validate()
+        with torch.no_grad(), _errors_of_one_process():
+            metrics = self.objective.validate()
         self.wrapped.train()
-        self.log.add_validation(figures)
-        value = figures[self.objective.monitor]
+        self.log.add_validation(metrics)
+        value = metrics[self.objective.monitor]
+        # There must be best weights: the first validation counts even if its value is NaN, which is never smaller.
         if not self.best or value < self.progress.best_value:
-            best_figures = {f"val_{name}": number for name, number in figures.items()}
-            self.progress.best_value, self.progress.best_step, self.progress.waited = value, self.progress.step, 0
-            self.progress.best_figures = best_figures
+            self.progress.best_value = value
+            self.progress.best_step = self.progress.step
+            self.progress.waited = 0
+            self.progress.best_figures = {f"val_{name}": number for name, number in metrics.items()}
             self.best = self._copy_of_model()
         else:
             self.progress.waited += 1
@@ -195,41 +204,26 @@ class Trainer:
         is_patience_over = bool(self.config.patience) and self.progress.waited >= self.config.patience
         return is_patience_over or self.progress.step >= self.total_steps
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Has the moving average in the model, where there is one."""
-        raw = [p.detach().clone() for p in self.parameters] if self.average else None
-        self._put(self.average)
-        yield
-        self._put(raw)
-
-    def _put(self, values: list[Tensor] | None) -> None:
-        """Copies values into the parameters, without replacing the tensors that the optimizer holds."""
-        if values is not None:
-            with torch.no_grad():
-                for parameter, value in zip(self.parameters, values, strict=True):
-                    parameter.copy_(value)
-
-    def _update_average(self, step: int) -> None:
-        """Moves the average of the weights; early on it forgets faster, so that the start leaves no trace."""
-        if self.average is not None:
-            decay = min(self.config.ema_decay, (1 + step) / (10 + step))
-            get_ema_multi_avg_fn(decay)(self.average, self.parameters, step)
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Holds the moving average in the model during a block, if the training has one."""
+        return nullcontext() if self.average is None else self.average.in_model()
 
     def _save(self) -> None:
         self.log.flush()
         now = time.perf_counter()
-        self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
+        self.progress.seconds = self.progress.seconds + now - self._since
+        self._since = now
         if self.accelerator.is_main_process:
             save_tensors(self.state_path, self._state(), json.dumps(vars(self.progress)))
+        # No process goes on, or ends, before the state is on disk.
         self.accelerator.wait_for_everyone()
 
     def _state(self) -> dict[str, Tensor]:
-        """All tensors that the next step depends on."""
+        """Collects all tensors that the next step or the result depends on, by name (see `state`)."""
         state = {f"model.{name}": tensor for name, tensor in self.objective.model.state_dict().items()}
         state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         state |= {f"snapshot.{name}": tensor for name, tensor in self.snapshot.items()}
-        for number, value in enumerate(self.average or []):
+        for number, value in enumerate(self.average.values if self.average else []):
             state[f"average.{number}"] = value
         state |= {f"optimizer.{name}": value for name, value in moments(self.optimizer.optimizer).items()}
         if self.accelerator.scaler is not None:  # of the loss, in float16
@@ -238,7 +232,7 @@ class Trainer:
         return state
 
     def _resume(self) -> None:
-        """Takes up the saved state, where there is one."""
+        """Loads the saved state, if there is one."""
         if not self.state_path.exists():
             self.log.truncate(0)
             return
@@ -249,16 +243,20 @@ class Trainer:
             {name: tensor.to(self.accelerator.device) for name, tensor in below(state, prefix).items()}
             for prefix in ("best.", "snapshot.")
         )
-        for number, value in enumerate(self.average or []):
+        for number, value in enumerate(self.average.values if self.average else []):
             value.copy_(state[f"average.{number}"])
         load_moments(self.optimizer.optimizer, below(state, "optimizer."))
+        # A state from a float32 training has no scale; a new one then finds its value in a few steps.
         scaler = {name: tensor.item() for name, tensor in below(state, "scaler.").items()}
         if self.accelerator.scaler is not None and scaler:
             self.accelerator.scaler.load_state_dict(scaler)
+        # A killed run logged steps after its last saved state; they are done again.
         self.log.truncate(self.progress.step)
 
     def _stop_if_asked(self, pending: PendingSignal) -> None:
-        """Saves and stops when any process received a signal; several processes ask each other now and then."""
+        """Saves and stops if any process received a signal."""
+        # Processes must stop at the same step, or the rest would wait for them forever. They exchange the signal every
+        # `log_every` steps: an exchange in every step would wait for the device each time.
         if self.accelerator.num_processes == 1:
             asked = pending.number
         elif self._is_over() or self.progress.step % self.config.log_every == 0:
@@ -280,8 +278,8 @@ class Trainer:
 
 
 @contextmanager
-def _unlike_others() -> Iterator[None]:
-    """Marks errors inside as this process's own: others read other images."""
+def _errors_of_one_process() -> Iterator[None]:
+    """Marks errors inside the block as those of one process: every process reads other images."""
     try:
         yield
     except VQGenError as error:

@@ -14,7 +14,7 @@ FIRST = {"train": 0, "validation": 500, AUGMENTED: 10, MIRRORED: 30}
 
 @pytest.fixture
 def store(tmp_path: Path) -> CodeStore:
-    """Every code of an image is its number; so are its label and, halved, its coarser codes."""
+    """A store of numbered images: label and codes of an image are its number, its coarser codes half of it."""
 
     def encode(split: str, span: range) -> ShardContent:
         numbers = torch.tensor([FIRST[split] + index for index in span])

@@ -108,7 +108,7 @@ def test_shearing_keeps_the_area_and_the_centre() -> None:
 
 
 def test_rotation_alone_equals_the_one_of_earlier_versions() -> None:
-    """Codes of augmented copies that runs hold were made by it."""
+    """Stored codes of augmented copies were made with it."""
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as F
 

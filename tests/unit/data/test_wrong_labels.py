@@ -16,7 +16,7 @@ MakeStore = Callable[[Tensor, Tensor], CodeStore]
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> MakeStore:
-    """A store of one level with given codes and labels, 16 entries."""
+    """Builds a store of one level with given codes and labels, and 16 codebook entries."""
 
     def make(grids: Tensor, labels: Tensor) -> CodeStore:
         def encode(split: str, span: range) -> ShardContent:
@@ -32,7 +32,7 @@ def make_store(tmp_path: Path) -> MakeStore:
 
 @pytest.fixture
 def pairs(make_store: MakeStore) -> WrongLabels:
-    """Labels 0 and 1 have the codes 0 to 3, labels 2 and 3 the codes 8 to 11; images without a label have all of 3."""
+    """Labels 0 and 1 have the codes 0 to 3, labels 2 and 3 the codes 8 to 11; images without a label only code 3."""
     labels = torch.arange(400) % 4
     grids = torch.randint(4, (400, 2, 2)) + 8 * (labels >= 2)[:, None, None]
     grids = torch.cat([grids, torch.full((50, 2, 2), 3)])
@@ -63,7 +63,7 @@ def test_label_that_the_codes_fit_is_drawn_most(pairs):
 
 
 def test_images_without_a_label_do_not_count(pairs):
-    """Fifty of them hold nothing but code 3; counted with any label they would make it rare or frequent there."""
+    """Fifty of them have only code 3. Counted for some label, they would make that code frequent there."""
     codes, own = torch.full((1, 2, 2), 3), torch.tensor([2])
     found = pairs.probabilities(codes, own)[0]
     assert found[3] == pytest.approx(0.1 / 3, rel=1e-3)
@@ -78,7 +78,7 @@ def test_draws_occur_as_often_as_their_probability(pairs):
     assert share.tolist() == pytest.approx(pairs.probabilities(codes[:1], own[:1])[0].tolist(), abs=1.1 / count)
 
 
-@pytest.mark.parametrize("uniform", [0.0, 1e-30, 1 - 2**-24, 1.0])  # 1.0: what a draw just below it is in float32
+@pytest.mark.parametrize("uniform", [0.0, 1e-30, 1 - 2**-24, 1.0])  # 1.0: a draw just below 1, rounded to float32
 def test_image_never_gets_its_own_label(pairs, uniform):
     own = torch.arange(4)
     drawn = pairs.draw(torch.randint(16, (4, 2, 2)), own, torch.full((4,), uniform))

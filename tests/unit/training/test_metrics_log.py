@@ -25,7 +25,7 @@ def add(log, *numbers):
         log.add(number, {"loss": torch.tensor(number / 2), "part": torch.tensor(1.0)}, 1e-3)
 
 
-def test_each_step_is_a_line_with_all_its_figures(log):
+def test_each_step_is_a_line_with_all_its_metrics(log):
     add(log, 1, 2)
     log.add_validation({"mse": 0.25})
     assert log.flush() == {"loss": 1.0, "part": 1.0, "learning_rate": 1e-3, "val_mse": 0.25}
@@ -51,7 +51,7 @@ def test_nothing_is_written_or_read_back_before_the_flush(log, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", ['{"step": 4, "lo', '{"step": 4', "{", '{"loss": 1.0}', "4", "null", '"step"'])
-def test_truncating_drops_later_lines_and_a_half_written_one(log, cut):
+def test_truncation_drops_later_lines_and_a_half_written_one(log, cut):
     add(log, 1, 2, 3)
     log.flush()
     with log.path.open("a") as file:
@@ -63,7 +63,7 @@ def test_truncating_drops_later_lines_and_a_half_written_one(log, cut):
     assert steps(log) == [1, 2, 3]
 
 
-def test_a_line_that_only_lacks_its_end_is_kept(log):
+def test_line_that_only_lacks_its_end_is_kept(log):
     add(log, 1)
     log.flush()
     with log.path.open("a") as file:
@@ -75,7 +75,7 @@ def test_a_line_that_only_lacks_its_end_is_kept(log):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_is_an_error_at_its_step(log, value):
+def test_loss_that_is_not_finite_is_an_error_at_its_step(log, value):
     add(log, 5, 6)
     log.add(7, {"loss": torch.tensor(value), "part": torch.tensor(1.0)}, 1e-3)
     with pytest.raises(DataError, match=rf"loss: should be finite, found {value} at step 7; lower learning_rate"):
