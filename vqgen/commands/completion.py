@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from vqgen import __version__
 from vqgen.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vqgen.config import Config
+    from vqgen.config.overrides import RecipeField
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -91,12 +91,11 @@ def complete_parser() -> argparse.ArgumentParser:
     """Returns one parser with every command, whose arguments carry the kind of value that completes them."""
     from vqgen.cli import COMMANDS
     from vqgen.config import read_recipe, shipped_recipes
+    from vqgen.config.overrides import recipe_fields, with_classifier
 
     recipes = shipped_recipes()
-    fields: dict[str, Any] = {}
-    for path in recipes.values():
-        recipe = read_recipe(path)
-        fields |= field_options(recipe.model_copy(update={"classifier": recipe.classifier_or_default}))
+    listed = (recipe_fields(with_classifier(read_recipe(path))) for path in recipes.values())
+    fields = {field.option: field for each in listed for field in each if field.new_name is None}
     root = argparse.ArgumentParser(prog="vqgen", allow_abbrev=False)
     root.add_argument("--version", action="version", version=__version__, help="print the version")
     commands = root.add_subparsers(dest="command")
@@ -105,37 +104,20 @@ def complete_parser() -> argparse.ArgumentParser:
         parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         module.add_arguments(parser)
         if getattr(module, "TAKES_OVERRIDES", False):
-            for option, settings in fields.items():
-                parser.add_argument(option, **settings)
+            for field in fields.values():
+                _add_field(parser, field)
         for action in parser._actions:
             _annotate(action, list(recipes))
     return root
 
 
-def field_options(section: "Config", prefix: str = "--") -> dict[str, dict[str, Any]]:
-    """Returns every field of a recipe as an option, with its settings for `add_argument`.
-
-    tyro parses these options and has the same names for them, as a test shows; its help takes longer to make.
-    """
-    from vqgen.config import Config
-
-    options: dict[str, dict[str, Any]] = {}
-    for name, info in type(section).model_fields.items():
-        value, option = getattr(section, name), prefix + name.replace("_", "-")
-        text = " ".join((info.description or name).split()).partition(". ")[0].replace("%", "%%")
-        parts = {f"{option}.{index}.": part for index, part in enumerate(value)} if isinstance(value, tuple) else {}
-        if isinstance(value, Config):
-            options |= field_options(value, f"{option}.")
-        elif parts and all(isinstance(part, Config) for part in parts.values()):
-            for start, part in parts.items():
-                options |= field_options(part, start)
-        elif isinstance(value, bool):
-            negated = f"{prefix}no-{name.replace('_', '-')}"
-            options |= {flag: {"action": "store_true", "help": text} for flag in (option, negated)}
-        else:
-            choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else None
-            options[option] = {"choices": choices, "help": text}
-    return options
+def _add_field(parser: argparse.ArgumentParser, field: "RecipeField") -> None:
+    text = field.description.partition(". ")[0].replace("%", "%%")  # argparse takes % for a placeholder
+    if field.is_flag:
+        parser.add_argument(field.option, field.negations[0], action="store_true", help=text)
+    else:
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
+        parser.add_argument(field.option, nargs="+" if field.is_list else None, choices=choices, help=text)
 
 
 def _annotate(action: argparse.Action, recipes: Sequence[str]) -> None:
