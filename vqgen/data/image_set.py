@@ -72,7 +72,7 @@ class ImageSplits:
 
 @dataclass(frozen=True, eq=False)
 class ArrayReader:
-    """Reads pictures from an array.
+    """A reader of pictures in an array.
 
     Attributes:
         pixels: uint8 `(n, h, w)` for grey or `(n, h, w, 3)` for RGB.
@@ -87,7 +87,7 @@ class ArrayReader:
 
 @dataclass(frozen=True, eq=False)
 class FileReader:
-    """Reads pictures from files.
+    """A reader of pictures in files.
 
     Attributes:
         paths: One file per image.
@@ -104,7 +104,7 @@ class FileReader:
 
 @dataclass(frozen=True, eq=False)
 class SubsetReader:
-    """Reads some of another reader's pictures.
+    """A reader of some of another reader's pictures.
 
     Attributes:
         read: The other reader.

@@ -53,7 +53,7 @@ def open_torchvision(config: DataConfig, seed: int) -> ImageSplits:
 
 
 def _load(source: str, root: Path, download: bool, allowed: bool) -> tuple:
-    """Loads training pixels and labels, test pixels and labels, and names; `allowed` only words the error's remedy."""
+    """Loads training pixels and labels, test pixels and labels, and names; `allowed` only chooses an error's remedy."""
     import torchvision  # here, because it loads more slowly than torch, and generating images does not need it
 
     kind = getattr(torchvision.datasets, _TORCHVISION[source])

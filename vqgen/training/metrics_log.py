@@ -65,7 +65,8 @@ class MetricsLog:
         values = all_reduce_sum(stacked).tolist()
         # The loss is the first metric of each step.
         _check_finite(values[:: len(names)], self._waiting[0][0])
-        lines, latest = [], {}
+        lines = []
+        latest = {}
         for row, (step, _, rate) in enumerate(self._waiting):
             metrics = dict(zip(names, values[row * len(names) : (row + 1) * len(names)], strict=True))
             latest = {**metrics, "learning_rate": rate, **self._validations.get(step, {})}
