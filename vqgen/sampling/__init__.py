@@ -1,9 +1,8 @@
-"""Sampling codes from priors: parameters, noise, samplers of one level, and the hierarchy of levels."""
+"""Sampling of codes from priors: parameters, noise, samplers of one level, and the hierarchy of levels."""
 
 from vqgen.sampling.cached import CachedSampler
-from vqgen.sampling.cuda_graph import CudaGraphSampler
+from vqgen.sampling.cuda_graph import CudaGraphSampler, fastest_sampler
 from vqgen.sampling.draws import drawn_labels, image_draws
-from vqgen.sampling.fastest import fastest_sampler
 from vqgen.sampling.guidance import Guide, guided_logits
 from vqgen.sampling.hierarchy import sample_codes
 from vqgen.sampling.level_params import LevelParams

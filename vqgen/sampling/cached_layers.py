@@ -1,7 +1,7 @@
-"""The layers of a PixelCNN for the positions of one step, with what each keeps of earlier steps.
+"""The layers of a PixelCNN at the positions of one step. Each layer caches its features of earlier steps.
 
-Legend: `b` images, `r` rows (positions of a step times images, all images of the first position first), `c` channels,
-`n` positions in order time, `near`, `far` taps (see `step_tables`).
+Legend: `b` images, `m` positions of a step, `r = m * b` rows (all images of the first position first), `c` channels,
+`n` positions in order time, `near`, `far` taps (see `step_tables`), `out` channels out, `k` codebook entries.
 """
 
 import torch
@@ -17,11 +17,13 @@ from vqgen.sampling.step_tables import StepTables, TapTable
 
 
 class Linear:
-    """A linear map in a number format of its own; a plain function call, which a small step is long enough to notice.
+    """A linear map in its own dtype.
+
+    A plain object, because the call of an `nn.Module` takes a noticeable share of a small step.
 
     Args:
-        linear: The layer; its weights are used as they are now.
-        dtype: Number format.
+        linear: The layer. Its weights should not change afterwards: they may be copied.
+        dtype: The dtype of the weights and of the rows.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
@@ -34,10 +36,13 @@ class Linear:
 
 
 class Norm:
-    """A norm over the channels in the format of its input, whose result has a format of its own."""
+    """A norm over the channels. It computes in the dtype of its input and returns `dtype`."""
 
     def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype) -> None:
-        self.shape, self.weight, self.bias, self.eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        self.shape = norm.normalized_shape
+        self.weight = norm.weight
+        self.bias = norm.bias
+        self.eps = norm.eps
         self.dtype = dtype
 
     def __call__(self, features: Float[Tensor, "r c"]) -> Float[Tensor, "r c"]:
@@ -46,54 +51,68 @@ class Norm:
 
 
 class CachedConvolution:
-    """A masked convolution without its bias, as products of gathered rows, and the features that it has read.
+    """A masked convolution without its bias, as matrix products of gathered rows, with a cache of its input.
 
     Args:
         convolution: The layer.
-        tables: Rows of the order.
-        taps: Which of them this layer reads.
-        dtype: Number format of the weights and of what is kept.
+        tables: The rows of the order.
+        taps: The rows that this layer reads: `tables.strict` or `tables.open`.
+        dtype: The dtype of the weights and of the cache.
     """
 
     def __init__(self, convolution: MaskedConv2d, tables: StepTables, taps: TapTable, dtype: torch.dtype) -> None:
+        # (out, taps, c): a gathered row holds all channels of the first tap, then all channels of the second one.
         weight = convolution.weight.detach().to(dtype).transpose(1, 2)
+        # Cells beyond the edge of the grid are never written. They stay zero: the padding of the convolution.
         self.features = weight.new_zeros(tables.num_cells * tables.batch_size, weight.shape[2])
         near = weight[:, taps.near] if taps.far else weight
         self.near = RowProduct(near.flatten(1), tables.widest * tables.batch_size)
         self.far = RowProduct(weight[:, taps.far].flatten(1), tables.widest_span * tables.batch_size)
 
-    def keep(self, rows: Int[Tensor, " r"], features: Float[Tensor, "r c"]) -> None:
-        """Keeps the features of new positions."""
+    def store(self, rows: Int[Tensor, " r"], features: Float[Tensor, "r c"]) -> None:
+        """Caches the features of new positions."""
         self.features.index_copy_(0, rows, features)
 
-    def add_near(self, rows: Int[Tensor, " r*near"], known: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
-        """Completes the sum of a step: adds the maps of the rows that near taps read to what is known already."""
+    def add_near(self, rows: Int[Tensor, " near_reads"], known: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
+        """Completes the sums of a step: adds the products of the near taps to the part that is known ahead."""
+        # `embedding` gathers whole rows, and it takes int32: the tables need half the memory.
         return self.near(F.embedding(rows, self.features).view(-1, self.near.in_channels), known)
 
-    def add_far(self, rows: Int[Tensor, " r*far"], known: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
-        """Adds the maps of the rows that far taps read, for all steps of a span."""
+    def add_far(self, rows: Int[Tensor, " far_reads"], known: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
+        """Adds the products of the far taps, for all steps of a span."""
         if len(rows) == 0:
             return known
         return self.far(F.embedding(rows, self.features).view(-1, self.far.in_channels), known)
 
 
 class CachedBlock:
-    """A gated block; label, condition and the convolution's bias come with what is known ahead."""
+    """A gated block. Label, condition and the bias of the convolution arrive in `known`, computed ahead."""
 
     def __init__(self, block: GatedBlock, tables: StepTables, dtype: torch.dtype) -> None:
         self.norm = Norm(block.norm, dtype)
         self.convolution = CachedConvolution(block.convolution, tables, tables.open, dtype)
         self.project = Linear(block.project, dtype)
 
-    def add_to(self, features: Float[Tensor, "r c"], write: Tensor, near: Tensor, known: Tensor) -> Tensor:
-        """Adds what the gate lets through, in place."""
-        self.convolution.keep(write, self.norm(features))
+    def add_to(
+        self,
+        features: Float[Tensor, "r c"],
+        write: Int[Tensor, " r"],
+        near: Int[Tensor, " near_reads"],
+        known: Float[Tensor, "r out"],
+    ) -> Float[Tensor, "r c"]:
+        """Adds the gated features to `features`, in place."""
+        # Stored first: an open convolution reads its own position too.
+        self.convolution.store(write, self.norm(features))
         values, gates = self.convolution.add_near(near, known).chunk(2, dim=-1)
+        # In place, here and in the other layers: nothing else refers to the features of a step.
         return features.add_(self.project(values.tanh().mul_(gates.sigmoid())))
 
 
 class CachedAttention:
-    """A causal attention, and the keys and values of the positions so far, `(b, heads, n, d)` in order time."""
+    """A causal attention with a cache of keys and values, `(b, heads, n, d)` in order time.
+
+    In order time the visible positions are a prefix, so a step reads one slice and needs no mask.
+    """
 
     def __init__(self, attention: CausalAttention, batch_size: int, num_positions: int, dtype: torch.dtype) -> None:
         self.norm = Norm(attention.norm, dtype)
@@ -104,28 +123,37 @@ class CachedAttention:
         self.keys, self.values = (attention.project.weight.new_zeros(shape, dtype=dtype) for _ in range(2))
 
     def add_to(self, features: Float[Tensor, "r c"], begin: int, end: int) -> Float[Tensor, "r c"]:
-        """Adds what positions `begin` to `end` attend to, everything before `end`, in place."""
+        """Adds the attention of positions `begin` to `end` to all positions before `end`, in place."""
         queries, keys, values = self._split(features)
-        self.keys[:, :, begin:end], self.values[:, :, begin:end] = keys, values
+        self.keys[:, :, begin:end] = keys
+        self.values[:, :, begin:end] = values
         attended = F.scaled_dot_product_attention(queries, self.keys[:, :, :end], self.values[:, :, :end])
         return features.add_(self._merge(attended))
 
     def add_visible(
         self, features: Float[Tensor, "r c"], places: Int[Tensor, " m"], visible: Bool[Tensor, " n"]
     ) -> Float[Tensor, "r c"]:
-        """Adds the same, in place, with places and what is visible on the device: nothing depends on their values."""
+        """Adds the same attention, in place, with places and visible positions that are tensors on the device.
+
+        All shapes are independent of the step, so a CUDA graph can replay this method.
+
+        Args:
+            features: The features of the step.
+            places: The positions of the step in order time.
+            visible: True for each position that the step may attend to.
+        """
         queries, keys, values = self._split(features)
         self.keys.index_copy_(2, places, keys)
         self.values.index_copy_(2, places, values)
+        # The mask hides later places, which may hold keys of an earlier batch.
         attended = F.scaled_dot_product_attention(queries, self.keys, self.values, attn_mask=visible[None])
         return features.add_(self._merge(attended))
 
     def _split(self, features: Float[Tensor, "r c"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value of each row, each `(b, heads, m, d)`."""
+        """Returns query, key and value of each row, each `(b, heads, m, d)`."""
+        batch_size, heads, _, size = self.keys.shape
         projected = self.queries_keys_values(self.norm(features))
-        queries, keys, values = projected.view(-1, len(self.keys), 3, self.keys.shape[1], self.keys.shape[3]).permute(
-            2, 1, 3, 0, 4
-        )
+        queries, keys, values = projected.view(-1, batch_size, 3, heads, size).permute(2, 1, 3, 0, 4)
         return queries, keys, values
 
     def _merge(self, attended: Float[Tensor, "b heads m d"]) -> Float[Tensor, "r c"]:
@@ -133,7 +161,7 @@ class CachedAttention:
 
 
 class Output:
-    """The output stack, which keeps nothing."""
+    """The output stack. It mixes no positions and so caches nothing."""
 
     def __init__(self, output: nn.Sequential, dtype: torch.dtype) -> None:
         *blocks, norm, logits = output
@@ -144,10 +172,11 @@ class Output:
             for block in blocks
             if isinstance(block, PointwiseBlock)
         ]
-        self.norm, self.logits = Norm(norm, dtype), Linear(logits, dtype)
+        self.norm = Norm(norm, dtype)
+        self.logits = Linear(logits, dtype)
 
     def __call__(self, features: Float[Tensor, "r c"]) -> Float[Tensor, "r k"]:
-        """Computes logits, in the format of the features, which it changes."""
+        """Computes the logits in the dtype of `features`, and overwrites `features`."""
         for norm, expand, project in self.blocks:
             features.add_(project(F.gelu(expand(norm(features)))))
         return self.logits(self.norm(features)).to(features.dtype)

@@ -1,7 +1,8 @@
-"""A PixelCNN as layers that keep what they have read, and what is known of a step before any code of it.
+"""A PixelCNN made of caching layers, and its conditioning: the part of each sum that needs no code of the step.
 
 Legend: `m` positions of a step, `b` images, `r = m * b` rows (all images of the first position first), `c` channels,
-`n` positions in order time, `k` codebook entries, `near`, `far` taps (see `step_tables`).
+`n` positions in order time, `k` codebook entries, `near`, `far` taps (see `step_tables`), `inner` channels of a block's
+convolution.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,13 +24,15 @@ class CachedNetwork:
     """All layers of a prior.
 
     Args:
-        prior: The model, in evaluation mode; its weights are used as they are now.
-        tables: Rows of its order.
-        dtype: Number format of weights and of what is kept; sums over layers and logits have that of the prior.
+        prior: The model, in evaluation mode. Its weights should not change afterwards: some are copied.
+        tables: The rows of its order.
+        dtype: The dtype of weights and caches. Sums over layers and logits have the dtype of the prior.
     """
 
     def __init__(self, prior: PixelCNN, tables: StepTables, dtype: torch.dtype) -> None:
-        self.dtype, self._dtype_of_sums = dtype, prior.embedding.weight.dtype
+        self.dtype = dtype
+        # As under autocast: the residual sum of many layers would lose its small terms in 16 bits.
+        self._dtype_of_sums = prior.embedding.weight.dtype
         self.embedding = prior.embedding.weight.detach().to(dtype)
         self.first = CachedConvolution(prior.first, tables, tables.strict, dtype)
         self.blocks = [CachedBlock(block, tables, dtype) for block in gated_blocks(prior)]
@@ -43,21 +46,22 @@ class CachedNetwork:
     def logits(
         self,
         write: Int[Tensor, " r"],
-        strict: Int[Tensor, " r*near"],
-        near: Int[Tensor, " r*near"],
+        strict: Int[Tensor, " strict_reads"],
+        near: Int[Tensor, " near_reads"],
         known: Sequence[Float[Tensor, "r _"]],
         attend: Callable[[CachedAttention, Tensor], Tensor],
     ) -> Float[Tensor, "r k"]:
         """Computes the logits of a step.
 
         Args:
-            write: Where the positions' own features are kept.
-            strict: What the near taps of the first convolution read.
-            near: What those of later ones read.
-            known: What is known ahead for each convolution.
-            attend: Adds to features what an attention gives.
+            write: The rows in which the layers store the features of these positions.
+            strict: The rows that the near taps of the first convolution read.
+            near: The rows that the near taps of later convolutions read.
+            known: For each convolution, the part of its sum that is known ahead.
+            attend: Adds the result of an attention to features.
         """
         first, *others = known
+        # The first convolution is strict: it needs no code of this step, whose codes `append` stores afterwards.
         features = self.first.add_near(strict, first).to(self._dtype_of_sums)
         for index, (block, known_here) in enumerate(zip(self.blocks, others, strict=True)):
             features = block.add_to(features, write, near, known_here)
@@ -66,19 +70,19 @@ class CachedNetwork:
         return self.output(features)
 
     def append(self, write: Int[Tensor, " r"], codes: Int[Tensor, " r"]) -> None:
-        """Keeps the codes of a step."""
-        self.first.keep(write, F.embedding(codes, self.embedding))
+        """Caches the embedded codes of a step."""
+        self.first.store(write, F.embedding(codes, self.embedding))
 
 
 class Conditioning:
-    """What positions, label and coarser codes give to the layers, with the convolutions' biases.
+    """The contribution of positions, label and coarser codes to each convolution, with its bias.
 
     Args:
         prior: The model.
         labels: As in `PixelCNN.forward`.
         condition: As in `PixelCNN.forward`.
-        most_positions: The most positions that are asked for at once.
-        dtype: Number format.
+        most_positions: The largest number of positions in one call.
+        dtype: The dtype of the result.
     """
 
     def __init__(
@@ -89,23 +93,26 @@ class Conditioning:
         most_positions: int,
         dtype: torch.dtype,
     ) -> None:
-        blocks, label = gated_blocks(prior), prior.embed_labels(labels, len(labels))
+        blocks = gated_blocks(prior)
+        label = prior.embed_labels(labels, len(labels))
         each = torch.stack([block.label(label) + block.convolution.bias for block in blocks]).to(dtype)
         self._batch_size = len(labels)
-        self._labels = each.repeat(1, most_positions, 1)  # fewer positions take the first rows
+        # Repeated once here rather than at every step. A call with fewer positions takes the first rows.
+        self._labels = each.repeat(1, most_positions, 1)
         self._matrices: Tensor | None = None
         if condition is not None:
+            # Stacked, so that one batched product serves all layers.
             self._matrices = torch.stack([block.condition.weight.T for block in blocks if block.condition]).to(dtype)
             self._condition = _in_order_time(prior, rearrange(condition, "b c h w -> (h w) b c")).to(dtype)
         positions = (prior.rows + prior.columns).flatten(0, 1) + prior.first.bias
         self._positions = _in_order_time(prior, positions).to(dtype)
 
     def of_first(self, where: slice | Int[Tensor, " m"]) -> Float[Tensor, "r c"]:
-        """What the first convolution adds at some positions in order time."""
+        """Returns the contribution to the first convolution at some positions in order time."""
         return self._positions[where].repeat_interleave(self._batch_size, dim=0)
 
     def of_blocks(self, where: slice | Int[Tensor, " m"]) -> Float[Tensor, "layers r inner"]:
-        """What each block adds to its convolution there."""
+        """Returns the contribution to the convolution of each block at these positions."""
         num_positions = where.stop - where.start if isinstance(where, slice) else len(where)
         labels = self._labels[:, : num_positions * self._batch_size]
         if self._matrices is None:
@@ -114,17 +121,20 @@ class Conditioning:
         return torch.baddbmm(labels, condition.expand(len(labels), -1, -1), self._matrices)
 
     def copy_(self, other: "Conditioning") -> None:
-        """Takes over the values of another one of the same model, batch size and number of positions."""
+        """Copies the values of another conditioning of the same model, batch size and number of positions.
+
+        In place: a recorded CUDA graph reads these addresses. Positions and matrices depend on the model alone.
+        """
         self._labels.copy_(other._labels)
         if self._matrices is not None:
             self._condition.copy_(other._condition)
 
 
 def gated_blocks(prior: PixelCNN) -> list[GatedBlock]:
-    """The gated blocks, in order."""
+    """Returns the gated blocks of a prior, in order."""
     return [block for block in prior.blocks if isinstance(block, GatedBlock)]
 
 
 def _in_order_time(prior: PixelCNN, positions: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
-    """Sorts positions that are in row-major order by their time."""
+    """Sorts values of the positions by order time. They come in row-major order."""
     return positions[torch.from_numpy(prior.order.positions).to(positions.device)]

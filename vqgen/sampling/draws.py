@@ -1,4 +1,4 @@
-"""Draws for latent vectors: every image of a request has a generator of its own, so a batch never changes a picture.
+"""Draws for the latent vectors and labels of a request. Each image has its own generator, whatever its batch.
 
 Legend: `b` images of a batch, `d` dimensions of the latent vector, `s` vectors of an image.
 """
@@ -14,16 +14,22 @@ from vqgen.runtime.randomness import derive_seed
 
 
 def image_draws(seed: int, image_indices: Sequence[int], latent_size: int, vectors: int | None = None) -> LatentDraws:
-    """Draws for the latents of each image, in float64, on the CPU whatever the device.
+    """Draws the random numbers for the latents of each image, in float64.
+
+    On the CPU, so that every device gets the same numbers.
 
     Args:
         seed: Seed of the request.
-        image_indices: Places of the batch's images in the request; image i draws from (seed, i).
-        latent_size: d.
-        vectors: s, with which the draws are `(s, b, d)`; None for one vector an image, `(b, d)`.
+        image_indices: The index of each image of the batch in the request. Image i draws from (seed, i).
+        latent_size: The dimensions d.
+        vectors: Vectors of each image, s; None for one.
+
+    Returns:
+        Draws of shape `(s, b, d)`, or `(b, d)` if `vectors` is None.
     """
     shape = (vectors or 1, latent_size)
     parts = []
+    # One image after the other. A single draw for the batch would depend on its size.
     for index in image_indices:
         generator = torch.Generator().manual_seed(derive_seed(seed, "latents", int(index)))
         choice = torch.rand(shape[:1], dtype=torch.float64, generator=generator)
@@ -36,7 +42,17 @@ def image_draws(seed: int, image_indices: Sequence[int], latent_size: int, vecto
 def drawn_labels(
     labels: Sequence[int | None], num_classes: int, seed: int, image_indices: Sequence[int]
 ) -> Int64[Tensor, " b"]:
-    """Labels to sample: for None one of all, each as likely, drawn from (seed, i); -1 where there are no labels."""
+    """Fills in missing labels: draws one of `num_classes` uniformly, from (seed, i) for image i.
+
+    Args:
+        labels: The label of each image, in [0, num_classes); None to draw one.
+        num_classes: The number of labels of the model.
+        seed: Seed of the request.
+        image_indices: The index of each image in the request.
+
+    Returns:
+        A label for each image. A missing label is -1 if the model has no labels.
+    """
     return torch.tensor(
         [
             (derive_seed(seed, "label", int(index)) % num_classes if num_classes else -1) if label is None else label

@@ -1,4 +1,4 @@
-"""Sampling all levels, coarse to fine: label -> top codes -> bottom codes.
+"""Sampling of all levels, coarse to fine: label -> top codes -> bottom codes.
 
 Legend: `b` images of a batch or of the request.
 """
@@ -31,22 +31,22 @@ def sample_codes(
 ) -> tuple[Codes, Float64[Tensor, " b"]]:
     """Draws codes from p(top | label) p(bottom | top, label), for any number of levels.
 
-    Image i draws from (seed, i): batches and processes may be cut anywhere.
+    Image i draws from (seed, i), so a request may be cut into batches and over processes anywhere.
 
     Args:
-        priors: Coarse to fine, on one device.
-        labels: In [-1, num_classes]; -1 and `prior.null_label` both say that there is no label.
+        priors: The priors, coarse to fine, on one device.
+        labels: Labels in [-1, num_classes]. Both -1 and `prior.null_label` mean no label.
         seed: Seed of the request.
-        image_indices: Place of each image in the flattened request, one per label.
-        params: One per level.
-        sampler: How a level is sampled.
-        batch_size: Images sampled at once, at least 1.
-        guides: Level -> the guide of its prior, for the levels that are autoguided.
-        progress: Called with the number of images of every finished batch.
+        image_indices: The index of each image in the flattened request, one per label.
+        params: The parameters of each level.
+        sampler: Samples one level.
+        batch_size: Images sampled at a time, at least 1.
+        guides: Level -> the guide of its prior, for the levels with autoguidance.
+        progress: Called with the number of images of each finished batch.
 
     Returns:
-        Codes on the priors' device, and the log likelihood of each image: nats, summed over all levels, under the
-        unfiltered models.
+        Codes on the device of the priors, and the log likelihood of each image: in nats, summed over all levels, under
+        the unguided and unfiltered models.
 
     Raises:
         ValueError: The arguments do not fit together.
@@ -57,6 +57,7 @@ def sample_codes(
     parts: list[Codes] = []
     log_likelihoods: list[Tensor] = []
     for begin in range(0, len(labels), batch_size):
+        # One object for all levels of a batch: a level continues the generators where the coarser level left them.
         noise = ImageNoise(seed, image_indices[begin : begin + batch_size], labels.device)
         codes, log_likelihood = _sample_batch(
             priors, labels[begin : begin + batch_size], noise, params, sampler, guides or {}
@@ -78,7 +79,7 @@ def _sample_batch(
 ) -> tuple[Codes, Tensor]:
     grids: dict[str, Tensor] = {}
     log_likelihood = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
-    coarser = None
+    coarser: Tensor | None = None
     for prior, level_params in zip(priors, params, strict=True):
         with evaluation(prior):
             condition = prior.encode_condition(coarser)
@@ -91,7 +92,8 @@ def _sample_batch(
 
 def _guide_of(prior: PixelCNN | None, coarser: Tensor | None) -> Guide | None:
     if prior is None:
-        return None
+        return None  # the sampler refuses it
+    # A guide encodes the coarser codes with its own weights.
     with evaluation(prior):
         return Guide(prior, prior.encode_condition(coarser))
 
@@ -103,7 +105,7 @@ def _check_levels(priors: Sequence[PixelCNN], params: Sequence[LevelParams]) -> 
         raise ValueError(f"params should be one per level, {len(priors)}, found {len(params)}")
     if len({prior.null_label for prior in priors}) > 1:
         raise ValueError(f"priors should share num_classes, found {[prior.null_label for prior in priors]}")
-    expected = (0, 0)
+    expected = (0, 0)  # the coarsest prior has no coarser codes
     for prior in (prior.config for prior in priors):
         found = (prior.coarser_height, prior.coarser_width)
         if found != expected:

@@ -1,13 +1,13 @@
-"""LevelParams: which codes stay open to the sampler, and how sharply it prefers the likely ones.
+"""The parameters of sampling at one level: they close unlikely codes, and set the preference for likely ones.
 
-Legend: `n` positions (of all images), `k` codebook entries.
+Legend: `n` positions of all images, `k` codebook entries.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from vqgen.errors import ConfigError
@@ -15,17 +15,18 @@ from vqgen.errors import ConfigError
 
 @dataclass(frozen=True)
 class LevelParams:
-    """Guidance, then temperature, then top-k, then top-p; the default changes nothing.
+    """Guidance, then temperature, then top-k, then top-p. The defaults change nothing.
+
+    Of two equally likely codes, the lower one counts as more likely. So top-k keeps exactly k codes, ties or not.
 
     Attributes:
-        temperature: Divides the logits, at least 0. Below 1 safer and less varied; 0 leaves only the most likely code.
-        top_k: Keeps exactly the so many most likely codes, at least 1; a number above K keeps all. None for no limit.
+        temperature: Divides the logits; at least 0. Below 1 samples are safer and less varied. 0 leaves only the most
+            likely code.
+        top_k: The number of most likely codes to keep, at least 1. A number above K keeps all. None for no limit.
         top_p: Keeps the smallest set of most likely codes whose probability, after temperature and top-k, is at least
-            `top_p`, in (0, 1]; never fewer than one. None for no limit.
-        guidance_scale: Classifier-free guidance, at least 0; see `guided_logits`. 1 for none.
-        autoguidance_scale: Autoguidance, at least 0; see `guided_logits`. 1 for none.
-
-    Among equally likely codes the lower number counts as the likelier, so the number kept is always exact.
+            `top_p`, in (0, 1]. At least one code is kept. None for no limit.
+        guidance_scale: Scale of classifier-free guidance, at least 0; see `guided_logits`. 1 for none.
+        autoguidance_scale: Scale of autoguidance, at least 0; see `guided_logits`. 1 for none.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -53,47 +54,55 @@ class LevelParams:
 
     @property
     def is_guided(self) -> bool:
-        """Whether sampling needs the logits of the null label too."""
+        """True if sampling needs the logits of the null label too."""
         return self.guidance_scale != 1
 
     @property
     def is_autoguided(self) -> bool:
-        """Whether sampling needs the logits of a guide too."""
+        """True if sampling needs the logits of a guide too."""
         return self.autoguidance_scale != 1
 
     @property
     def copies(self) -> int:
-        """How often each image is evaluated in a step."""
+        """Evaluations of each image in a step."""
         return 1 + self.is_guided + self.is_autoguided
 
     def apply(self, logits: Float[Tensor, "*n k"]) -> Float64[Tensor, "*n k"]:
-        """Divides by the temperature and closes codes; the largest logit becomes 0.
+        """Divides by the temperature and closes codes.
 
         Args:
-            logits: Unnormalised log probabilities, guided ones where there is guidance.
+            logits: Unnormalised log probabilities, after guidance.
 
         Returns:
-            Logits of what to sample, -inf for closed codes; float64, in which no temperature is too small. Every
-            position keeps a code.
+            Logits of the distribution to sample, -inf for closed codes. At least one code is open at every position. In
+            float64, so that a small temperature does not overflow.
         """
         logits = logits.double()
         rank = torch.arange(logits.shape[-1], device=logits.device)
         if self.temperature == 0:
             return _keep_most_likely(logits, rank == 0)
-        # Relative to the largest, which a small temperature would make infinite.
+        # The largest logit becomes 0: divided by a small temperature, it would be infinite.
         logits = (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             logits = _keep_most_likely(logits, rank < self.top_k)
-        # At 1 nothing is to close, but a rounded sum could reach 1 before the last code.
+        # At 1 nothing is closed. The rounded sum could reach 1 before the last code, so it is not asked.
         if self.top_p is not None and self.top_p < 1:
             falling = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True).values
+            # A code stays open if the codes before it do not reach top_p together. The first code stays open however
+            # the sum is rounded.
             before = falling.cumsum(dim=-1) - falling
             logits = _keep_most_likely(logits, (before < self.top_p) | (rank == 0))
         return logits
 
 
-def _keep_most_likely(logits: Tensor, keep: Tensor) -> Tensor:
-    """Closes the codes whose rank, by falling logit, is not to be kept; `keep` is indexed by rank."""
+def _keep_most_likely(logits: Float64[Tensor, "*n k"], keep: Bool[Tensor, "*#n k"]) -> Float64[Tensor, "*n k"]:
+    """Closes all codes whose rank is not kept.
+
+    Args:
+        logits: Logits in float64.
+        keep: True for each rank to keep. Rank 0 is the largest logit.
+    """
+    # Stable, so that the lower of two equal codes comes first. A threshold at the k-th logit would keep all equals.
     ranked = logits.argsort(dim=-1, descending=True, stable=True)
     kept = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, ranked, keep.expand_as(logits))
     return logits.masked_fill(~kept, -math.inf)

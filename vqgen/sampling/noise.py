@@ -1,4 +1,4 @@
-"""Noise: every image of a request has a generator of its own, so a batch never changes a picture.
+"""Noise for sampling codes. Each image of a request has its own generator, so its draws do not depend on the batch.
 
 Legend: `b` images of a batch, `k` codebook entries.
 """
@@ -12,40 +12,47 @@ from torch import Tensor
 from vqgen.runtime.randomness import derive_seed
 
 POSITIONS_AT_ONCE = 512
-"""Positions whose noise is drawn at once. A fixed number: on an accelerator the draws depend on it."""
+"""Positions whose noise is drawn together. A fixed number, because on an accelerator the draws depend on it."""
 
 
 class ImageNoise:
     """Standard Gumbel draws, image i from a generator seeded with (seed, i).
 
-    One object serves all levels of a batch, coarse to fine, and within a level the steps of the order: image i meets
-    the same draws in any batch, whatever the sampler. A CPU and a GPU draw other numbers.
+    One object serves all levels of a batch, coarse to fine. Within a level it draws in order time. So image i gets the
+    same draws in every batch and from every sampler. A GPU draws other numbers than a CPU.
 
     Args:
         seed: Seed of the request.
-        image_indices: Places of the batch's images in the flattened request.
-        device: Where to sample; what has no float64 draws on the CPU.
+        image_indices: The index of each image of the batch in the flattened request.
+        device: The device of the sampler; None for the CPU. Draws are made on the CPU unless it is a CUDA device,
+            because other accelerators may lack float64.
     """
 
     def __init__(self, seed: int, image_indices: Sequence[int], device: torch.device | None = None) -> None:
-        where = device if device is not None and device.type == "cuda" else torch.device("cpu")
+        place = device if device is not None and device.type == "cuda" else torch.device("cpu")
         self._generators = [
-            torch.Generator(where).manual_seed(derive_seed(seed, "image", int(index))) for index in image_indices
+            torch.Generator(place).manual_seed(derive_seed(seed, "image", int(index))) for index in image_indices
         ]
 
     def __len__(self) -> int:
         return len(self._generators)
 
     def of_level(self, num_positions: int, num_codes: int) -> "LevelNoise":
-        """The draws of the next level: standard Gumbel variables for `num_positions` of `num_codes` entries each."""
+        """Starts the draws of the next level.
+
+        Args:
+            num_positions: Positions of the level.
+            num_codes: Codebook entries of each position.
+        """
         return LevelNoise(self._generators, num_positions, num_codes)
 
 
 class LevelNoise:
-    """Draws of one level, in order time; made by `ImageNoise.of_level`."""
+    """The draws of one level, in order time. Made by `ImageNoise.of_level`."""
 
     def __init__(self, generators: Sequence[torch.Generator], num_positions: int, num_codes: int) -> None:
-        self._generators, self._left = generators, num_positions
+        self._generators = generators
+        self._left = num_positions
         shape = (len(generators), 0, num_codes)
         self._drawn = torch.empty(shape, dtype=torch.float64, device=generators[0].device)
 
@@ -56,18 +63,21 @@ class LevelNoise:
             num_positions: Positions of the step.
 
         Returns:
-            Finite draws in float64: a maximum over many codes lives in the tail, which float32 cuts off near 17.
+            Finite draws in float64. The maximum over many codes lies in the tail, which float32 cuts off near 17.
 
         Raises:
             ValueError: The level has fewer positions left.
 
         Source: the Gumbel-max trick (Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030, section 3).
         """
+        # Chunks of one size, cut into steps afterwards. On an accelerator the numbers depend on the size of a draw, and
+        # steps differ in size from order to order. One large draw is also faster than many small ones.
         while self._drawn.shape[1] < num_positions:
             if self._left == 0:
                 raise ValueError(f"num_positions should be at most {self._drawn.shape[1]}, found {num_positions}")
             size = min(POSITIONS_AT_ONCE, self._left)
-            self._drawn, self._left = torch.cat([self._drawn, self._draw(size)], dim=1), self._left - size
+            self._drawn = torch.cat([self._drawn, self._draw(size)], dim=1)
+            self._left -= size
         drawn, self._drawn = self._drawn.split([num_positions, self._drawn.shape[1] - num_positions], dim=1)
         return drawn
 
@@ -75,5 +85,5 @@ class LevelNoise:
         uniform = self._drawn.new_empty(len(self._drawn), size, self._drawn.shape[2])
         for image, generator in zip(uniform, self._generators, strict=True):
             image.uniform_(generator=generator)
-        uniform.clamp_(min=torch.finfo(torch.float64).tiny)  # a zero would give -inf
+        uniform.clamp_(min=torch.finfo(torch.float64).tiny)  # 0 would give -inf; 1 is never drawn
         return uniform.log_().neg_().log_().neg_()

@@ -1,4 +1,4 @@
-"""The parameters of a request for samples: made once where the request enters, then passed on as they are."""
+"""The parameters of a request for samples. They are made once, when the request arrives, and passed on unchanged."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -8,20 +8,22 @@ from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.sampling.level_params import LevelParams
 
-PerLevel = float | Sequence[float]
+PerLevel = int | float | Sequence[int | float]
 """One number for all levels, or one per level, coarse to fine."""
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """The parameters by which samples are drawn; the defaults sample the model as it is.
+    """The parameters of sampling, for all levels. The defaults sample the model as it is.
 
     Attributes:
-        temperature: At least 0. Below 1 samples are safer and less varied; 0 takes the most likely codes.
-        top_k: Sample among this number of most likely codes; None for no limit.
-        top_p: Sample among the most likely codes that together have this probability; None for no limit.
-        guidance_scale: Classifier-free guidance. Above 1 samples fit their label more surely and are less varied.
-        autoguidance_scale: Autoguidance. Above 1 samples move away from those of the prior early in its training.
+        temperature: At least 0. Below 1 samples are safer and less varied. 0 takes the most likely codes.
+        top_k: The number of most likely codes to sample from, at least 1. None for no limit.
+        top_p: Samples from the most likely codes that together have this probability, in (0, 1]. None for no limit.
+        guidance_scale: Scale of classifier-free guidance, at least 0. Above 1 samples fit their label more surely and
+            are less varied.
+        autoguidance_scale: Scale of autoguidance, at least 0. Above 1 samples move away from the samples of the prior
+            early in its training.
     """
 
     temperature: PerLevel = 1.0
@@ -33,11 +35,12 @@ class SamplingParams:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Sequence):  # frozen means hashable too, so that samplers can compare requests
+            if isinstance(value, Sequence):
+                # A list would be unhashable, and unequal to a tuple of the same numbers.
                 object.__setattr__(self, field.name, tuple(value))
 
     def as_document(self) -> dict[str, Any]:
-        """Returns the parameters by name, as JSON can hold them."""
+        """Returns name -> value, in types that JSON has."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def of_levels(
@@ -60,6 +63,7 @@ class SamplingParams:
             LevelParams(temperature, self.top_k, self.top_p, scale, auto_scale)
             for temperature, scale, auto_scale in zip(temperatures, scales, auto_scales, strict=True)
         ]
+        # Checked before sampling: a wrong scale of the last level would otherwise show after all others are sampled.
         for prior, level_params in zip(priors.values(), found, strict=True):
             if prior is not None and level_params.is_guided:
                 _check_can_be_guided(prior, level_params.guidance_scale)
@@ -84,7 +88,7 @@ def _per_level(name: str, value: PerLevel, levels: Sequence[str]) -> tuple[float
 
 
 def _check_can_be_guided(prior: PixelCNNConfig, scale: float) -> None:
-    """Refuses guidance for a prior that has never seen an image without its label, or has no labels at all."""
+    """Refuses guidance for a prior without labels, and for a prior that has seen no image without its label."""
     if prior.num_classes == 0:
         raise ConfigError(
             f"guidance_scale: should be 1 for a model without labels, which nothing can guide, found {scale:g}"
@@ -97,7 +101,7 @@ def _check_can_be_guided(prior: PixelCNNConfig, scale: float) -> None:
 
 
 def _lack_of_guide(level: str, scales: Mapping[str, float], guides: Collection[str]) -> str:
-    """Returns the message for a level that has no guide."""
+    """Returns the message for a level without a guide. Its remedy depends on the guides of other levels."""
     number = list(scales).index(level)
     remedy = f"train it with --priors.{number}.guide-share 0.1"
     if guides:

@@ -1,6 +1,6 @@
-"""The plain sampler: a whole forward pass per step. Slow and simple; faster samplers are checked against it.
+"""The plain sampler: a whole forward pass for each step. It is slow and simple; tests compare faster samplers with it.
 
-Legend: `b` images, `k` codebook entries, `h w` grid, `n` flattened positions, `positions` those of one step.
+Legend: `b` images, `k` codebook entries, `h w` grid, `m` positions of a step, `n` flattened positions.
 """
 
 import torch
@@ -16,7 +16,7 @@ from vqgen.sampling.sampler import LevelSample, choose, evaluation
 
 
 class PlainSampler:
-    """Samples a level by evaluating the whole grid once per step of the order."""
+    """Samples a level with one evaluation of the whole grid for each step of the order."""
 
     holds_memory = False
 
@@ -29,8 +29,10 @@ class PlainSampler:
         params: LevelParams,
         guide: Guide | None = None,
     ) -> LevelSample:
-        """Draws codes from p(codes | label, coarser codes); see `Sampler.sample`."""
-        order, device = prior.order, prior.embedding.weight.device
+        """Draws codes from p(codes | label, coarser codes). See `Sampler.sample`."""
+        order = prior.order
+        device = prior.embedding.weight.device
+        # Zeros stand for codes that are not drawn yet. No logit of a step depends on them.
         codes = torch.zeros(len(noise), order.height, order.width, dtype=torch.int64, device=device)
         flat = codes.view(len(noise), -1)
         log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
@@ -43,6 +45,7 @@ class PlainSampler:
                 for each in passes:
                     of_grid = each.prior(codes.repeat(each.copies, 1, 1), each.labels, each.condition)
                     logits += rearrange(of_grid, "b k h w -> b (h w) k")[:, step].chunk(each.copies)
+                # Writes into `codes`: `flat` is a view of it.
                 flat[:, step], log_probabilities = choose(logits, level_noise.gumbel(len(positions)), params)
                 log_likelihood += log_probabilities.sum(dim=1)
         return LevelSample(codes, log_likelihood)

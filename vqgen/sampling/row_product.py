@@ -1,4 +1,4 @@
-"""Products of a few rows with one fixed matrix, again and again: what a sampler does at every step.
+"""Products of a few rows with one fixed matrix, the work of a sampler at every step.
 
 Legend: `r` rows, `c` channels in, `out` channels out.
 """
@@ -7,20 +7,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Below one of these, the call costs more than the better layout saves.
 _FEWEST_ROWS = 4
 _FEWEST_WEIGHTS = 2**17
-"""Below one of these the call costs more than a better layout saves."""
 
 
 class RowProduct:
-    """Multiplies rows by the transpose of a matrix and adds to it: `added + rows @ matrix.T`.
+    """Multiplies rows by the transpose of a matrix and adds a tensor: `added + rows @ matrix.T`.
 
-    On a CPU a large matrix is kept in the blocked layout of oneDNN, which suits some rows, where a plain product suits
-    one or very many.
+    On a CPU a large matrix is stored in the blocked layout of oneDNN. This layout is faster for a few rows. A plain
+    product is faster for one row, and for very many.
 
     Args:
-        matrix: The weights, as they are now.
-        most_rows: The most rows that a call brings.
+        matrix: The weights. They should not change afterwards: they may be copied.
+        most_rows: The largest number of rows in a call.
     """
 
     def __init__(self, matrix: Float[Tensor, "out c"], most_rows: int) -> None:
@@ -29,14 +29,15 @@ class RowProduct:
         self._matrix = torch.ops.mkldnn._reorder_linear_weight(matrix, most_rows) if self._is_packed else matrix.T
 
     def __call__(self, rows: Float[Tensor, "r c"], added: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
-        """Multiplies and adds, row by row."""
+        """Computes `added + rows @ matrix.T`."""
         if self._is_packed:
+            # One call with the addition fused: a second pass over the result would cost as much as a short product.
             return torch.ops.mkldnn._linear_pointwise.binary(rows, added, self._matrix, None, "add")
         return torch.addmm(added, rows, self._matrix)
 
 
 def packs(matrix: Float[Tensor, "out c"], most_rows: int) -> bool:
-    """Whether the blocked layout pays and this build of torch has its operators, which are not public."""
+    """Returns True if the blocked layout pays and this build of torch has its operators, which are not public."""
     return (
         matrix.device.type == "cpu"
         and matrix.dtype in (torch.float32, torch.bfloat16)

@@ -1,12 +1,12 @@
-"""What a sampler of one level is, and the steps that every sampler shares.
+"""The interface of a sampler of one level, and the steps that all samplers share.
 
-Legend: `b` images, `k` codebook entries, `h w` grid, `positions` those of one step of the order.
+Legend: `b` images, `k` codebook entries, `h w` grid, `m` positions of one step of the order, `n` all positions.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -24,19 +24,20 @@ class LevelSample:
 
     Attributes:
         codes: int64 `(b, h, w)`, in [0, K).
-        log_likelihood: float64 `(b,)`, nats: log p(codes | label, coarser codes) of the model itself, whatever the
-            params.
+        log_likelihood: float64 `(b,)`, nats: log p(codes | label, coarser codes) of the model itself, without guidance
+            and filters.
     """
 
     codes: Int[Tensor, "b h w"]
     log_likelihood: Float64[Tensor, " b"]
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Draws the codes of one level.
 
     Attributes:
-        holds_memory: Whether what it takes for a level stays taken while it samples the next one.
+        holds_memory: True if the memory of a level stays in use while the next level is sampled.
     """
 
     holds_memory: bool
@@ -53,25 +54,25 @@ class Sampler(Protocol):
         """Draws codes from p(codes | label, coarser codes), one step of the order after the other.
 
         Args:
-            prior: The model; its mode (training or evaluation) is as before afterwards.
-            labels: As in `PixelCNN.forward`, on the prior's device.
-            condition: What `prior.encode_condition` returned.
-            noise: Draws of the same images, `b` of them.
+            prior: The model. Its mode (training or evaluation) is restored afterwards.
+            labels: As in `PixelCNN.forward`, on the device of the prior.
+            condition: The result of `prior.encode_condition`.
+            noise: The draws of the same `b` images.
             params: Applied to the logits of every position.
-            guide: For autoguidance, on the same device; not looked at where the parameters ask for none.
+            guide: The guide for autoguidance, on the same device. Ignored if the parameters ask for no autoguidance.
 
         Returns:
-            Codes on the prior's device, and their likelihood.
+            Codes on the device of the prior, and their likelihood.
 
         Raises:
-            ValueError: The parameters ask for a guide, and there is none.
+            ValueError: The parameters ask for a guide, and `guide` is None.
         """
         ...
 
 
 @contextmanager
 def evaluation(*models: nn.Module) -> Iterator[None]:
-    """Turns off dropout and gradients; the models' modes are as before afterwards."""
+    """Turns off dropout and gradients, and restores the modes of the models afterwards."""
     were_training = [model.training for model in models]
     for model in models:
         model.eval()
@@ -84,32 +85,35 @@ def evaluation(*models: nn.Module) -> Iterator[None]:
 
 
 def choose(
-    logits: Sequence[Float[Tensor, "b positions k"]],
-    gumbel: Float64[Tensor, "b positions k"],
+    logits: Sequence[Float[Tensor, "b m k"]],
+    gumbel: Float64[Tensor, "b m k"],
     params: LevelParams,
-) -> tuple[Int[Tensor, "b positions"], Float64[Tensor, "b positions"]]:
+) -> tuple[Int[Tensor, "b m"], Float64[Tensor, "b m"]]:
     """Takes the code of the largest filtered logit plus noise, an exact draw from the filtered distribution.
 
     Args:
-        logits: The model's logits at the positions of one step, and those that guide them, as `guided_logits` takes
-            them.
-        gumbel: Standard Gumbel draws, on a device that has float64; the choice is made there. At temperature 0 they
-            have no effect: one code is open.
-        params: Guidance, temperature, top-k, top-p.
+        logits: The model's logits at the positions of one step, then the other logits that `guided_logits` takes.
+        gumbel: Standard Gumbel draws, on a device that has float64. The choice is made on this device. At temperature 0
+            the draws have no effect, because only one code is open.
+        params: Guidance, temperature, top-k and top-p.
 
     Returns:
         The codes, and their log probability under the unguided, unfiltered logits, in nats.
 
     Source: the Gumbel-max trick, Maddison et al. 2014, arXiv 1411.0030, section 3.
     """
-    device, exact = logits[0].device, [each.to(gumbel.device).double() for each in logits]
+    device = logits[0].device
+    # In float64, so that two codes tie only if their logits do.
+    exact = [each.to(gumbel.device).double() for each in logits]
+    # Gumbel-max: the maximum jumps to another code only near a tie of two sums. With an inverted cumulative sum, every
+    # bound between two codes would move with the rounding of all logits.
     codes = (params.apply(guided_logits(exact, params)) + gumbel).argmax(dim=-1)
     log_probabilities = exact[0].log_softmax(dim=-1).gather(-1, codes[..., None])[..., 0]
     return codes.to(device), log_probabilities.to(device)
 
 
 def to_grid(prior: PixelCNN, in_order_time: Int[Tensor, "b n"]) -> Int[Tensor, "b h w"]:
-    """Puts codes that are sorted by order time at their places."""
+    """Moves codes that are sorted by order time to their places on the grid."""
     order = prior.order
     codes = torch.empty_like(in_order_time)
     codes[:, torch.from_numpy(order.positions).to(codes.device)] = in_order_time
@@ -117,5 +121,5 @@ def to_grid(prior: PixelCNN, in_order_time: Int[Tensor, "b n"]) -> Int[Tensor, "
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The number format that autocast asks for here, if it does."""
+    """Returns the dtype of the current autocast region, or None outside of one."""
     return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
