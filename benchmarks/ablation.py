@@ -25,9 +25,9 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.order import CausalOrder
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.processes import make_accelerator
-from vqgen.stages.train_prior import fit_prior, mean_nats_per_code
 from vqgen.storage import files
 from vqgen.training.objective import Session
+from vqgen.training.prior import fit_prior, mean_nats_per_code
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},

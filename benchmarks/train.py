@@ -44,9 +44,9 @@ from vqgen.models.vqvae import VQVAE
 from vqgen.nn.masked_conv import MaskedConv2d
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import measure_machine
-from vqgen.stages.train_prior import PriorObjective
 from vqgen.stages.train_vqvae import VQVAEObjective
 from vqgen.training.objective import Batches, Objective, Session
+from vqgen.training.prior import PriorObjective
 from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 

@@ -346,7 +346,7 @@ def test_collapsed_codes_stop_before_the_priors_and_force_goes_on(vqgen, tmp_pat
         prior["train"] = train
     recipe = write_recipe(tmp_path / "tiny.toml", document)
     finished = vqgen("run", recipe, "--checkpoints", tmp_path)
-    assert_refused(finished, "collapsed", "bottom:", "--vqvae.train.steps", "--vqvae.restart-after", "--force goes on")
+    assert_refused(finished, "collapsed", "bottom:", "--vqvae.train.steps", "--vqvae.restart-after", "--force trains")
     assert not (tmp_path / "tiny" / "prior-top").exists()
 
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--force")

@@ -1,1 +1,1 @@
-"""The training stages, each a function of a `RunContext`; `run` chains them."""
+"""The stages of a run, each a function of a `RunContext`; `vqgen.stages.run` calls them in order."""

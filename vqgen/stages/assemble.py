@@ -1,8 +1,10 @@
-"""The pipeline folder of a run: written as soon as its first model exists, further models added as they finish.
+"""The pipeline folder of a run: every stage that trains a model, and the extraction of codes, write it again.
 
-A model is copied from the stage that made it. A model that has not changed is taken over from the old pipeline folder.
+The first model makes it a pipeline that can be opened. Priors and the classifier are added when their stages finish.
+Files are copied from the folders of the stages. A file that has not changed is taken over from the old pipeline folder.
 """
 
+import filecmp
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,51 +15,37 @@ from torch import Tensor
 
 from vqgen.codec import frequencies_of_counts
 from vqgen.data import LabelMap
-from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline.folder import BASELINE_CLASS, CODES_CLASS, write_description
 from vqgen.pipeline.parts import FREQUENCIES
 from vqgen.stages.context import RunContext
 from vqgen.stages.model_card import write_card
 from vqgen.stages.records import StageRecord, read_record
-from vqgen.storage.documents import read_json
 from vqgen.storage.files import atomic_path
 from vqgen.storage.tensors import load_tensors, save_tensors
 
 HISTOGRAMS = "histograms.safetensors"
-"""File beside a run's code store: level -> how often each code occurs in the training images."""
+"""File in `codes/`, beside the store: level -> number of occurrences of each code in the training images."""
 
 
 def write_pipeline(
     context: RunContext, label_map: LabelMap, split: dict[str, list[int]], finished: StageRecord
 ) -> None:
-    """Writes `pipeline/` from the models that belong together; call it in the main process.
+    """Writes `pipeline/` from the models that belong together. Only the main process calls this function.
 
     Args:
         context: The run.
         label_map: Names of the labels.
         split: Split name -> indices of its images in the source.
-        finished: Record of the stage that ends with this; its folder does not have it yet.
+        finished: Record of the stage that is being completed. Its folder contains an unfinished record until then.
     """
     records = records_that_belong(context, finished)
     if context.first_stage not in records:
         return
-    folder = context.folder / "pipeline"
-    known = _recorded_hashes(folder)
-    with atomic_path(folder) as temporary:
+    # All or nothing: a run that is killed in here leaves the old pipeline folder as it was.
+    with atomic_path(context.folder / "pipeline") as temporary:
         temporary.mkdir()
-        hashes: dict[str, str] = {}
-        for stage, record in records.items():
-            if stage == "codes":
-                continue
-            source = context.folder / stage
-            hashes[stage] = record.output
-            is_known = known.get(stage) == record.output
-            _take_model(source / "model", folder / stage if is_known else None, temporary / stage)
-            if (source / "guide").is_dir():
-                guide = stage.replace("prior-", "guide-")
-                _take_model(source / "guide", folder / guide if is_known else None, temporary / guide)
-                hashes[guide] = known[guide] if is_known and guide in known else hash_model(temporary / guide)
+        hashes = _write_models(context, records, temporary)
         _write_frequencies(context, records, temporary)
         card = write_card(context.recipe, label_map, list(records.values()))
         write_description(
@@ -74,10 +62,17 @@ def write_pipeline(
 
 
 def records_that_belong(context: RunContext, finished: StageRecord) -> dict[str, StageRecord]:
-    """Returns stage -> record of the complete stages that belong to the first one, in the order of the run.
+    """Selects the complete stages that belong to the first one.
 
-    A prior belongs to the VQ-VAE whose codes it was trained on, a classifier to a model of the same images; what was
-    made from an earlier model waits to be made again.
+    A prior belongs to the VQ-VAE whose codes it was trained on. A classifier belongs to any model of the same images.
+    Results of an earlier first model are left out until they are made again.
+
+    Args:
+        context: The run.
+        finished: Record of the stage that is being completed.
+
+    Returns:
+        Stage -> record, in the order of the run.
     """
     found: dict[str, StageRecord] = {}
     for stage in [*context.recipe.generator_stages, "classifier"]:
@@ -91,31 +86,57 @@ def records_that_belong(context: RunContext, finished: StageRecord) -> dict[str,
     return found
 
 
-def _recorded_hashes(folder: Path) -> dict[str, str]:
-    """Returns the hashes of the models in the pipeline folder as it is; empty if there is none, or it is damaged."""
+def _write_models(context: RunContext, records: Mapping[str, StageRecord], target: Path) -> dict[str, str]:
+    """Copies the models of the stages, and the guides of the priors.
+
+    Returns:
+        Name of each model's folder -> SHA-256 of the model.
+    """
+    old = context.folder / "pipeline"
+    hashes: dict[str, str] = {}
+    for stage, record in records.items():
+        if stage == "codes":  # is not a model
+            continue
+        _copy_model(context.folder / stage / "model", target / stage, old / stage)
+        hashes[stage] = record.output
+        source = context.folder / stage / "guide"
+        if source.is_dir():
+            guide = stage.replace("prior-", "guide-")
+            _copy_model(source, target / guide, old / guide)
+            hashes[guide] = hash_model(source)  # the record has the hash of the prior only
+    return hashes
+
+
+def _copy_model(source: Path, target: Path, old: Path) -> None:
+    """Copies a model folder. A file that has the same bytes in the old pipeline folder is linked to that file.
+
+    The bytes decide, not the hashes in pipeline.json: the hash of a model leaves out the inputs that it was made from,
+    and the old folder may have been damaged.
+    """
+
+    def copy(from_path: str, to_path: str) -> None:
+        known = old / Path(from_path).name
+        is_known = known.is_file() and filecmp.cmp(from_path, known, shallow=False)
+        if not (is_known and _try_link(known, to_path)):
+            with atomic_path(Path(to_path)) as temporary:  # flushes the copy to the disk
+                shutil.copyfile(from_path, temporary)
+
+    shutil.copytree(source, target, copy_function=copy)
+
+
+def _try_link(known: Path, target: str) -> bool:
+    """Makes a hard link to a file of the old pipeline folder; False if the file system does not support links."""
+    # The old folder is removed afterwards, so the file has one name again. A link to the file of the stage would stay,
+    # and an edit in one of the two folders would change the other.
     try:
-        return dict(read_json(folder / "pipeline.json")["sha256"])
-    except (CheckpointError, KeyError, TypeError, ValueError):
-        return {}
-
-
-def _take_model(source: Path, known: Path | None, target: Path) -> None:
-    """Copies a model folder, or links the same model in the old pipeline folder, which is about to go."""
-    if known is not None and known.is_dir():
-        shutil.copytree(known, target, copy_function=_link)
-    else:
-        shutil.copytree(source, target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # the file system has no links
-        shutil.copy2(source, target)
+        os.link(known, target)
+    except OSError:
+        return False
+    return True
 
 
 def _write_frequencies(context: RunContext, records: Mapping[str, StageRecord], folder: Path) -> None:
-    """Writes the integer frequencies of the static coder, once the codes of this VQ-VAE have been extracted."""
+    """Writes the integer frequencies of the static coder, if the codes of this VQ-VAE have been extracted."""
     path = context.folder / "codes" / HISTOGRAMS
     if "codes" not in records or not path.is_file():
         return

@@ -1,4 +1,4 @@
-"""The decision whether a stage is skipped, resumed, made or refused, from the record in its folder."""
+"""The decision to skip, resume, start or refuse a stage, from the record in its folder."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,9 +16,29 @@ from vqgen.training.state import seconds_of_training
 
 Action = Literal["skip", "resume", "start"]
 
+_MOST_SHOWN = 8
+"""Changed fields that an error lists."""
+
+_COMMANDS = {
+    "vqvae": "train-vqvae",
+    "autoencoder": "train-autoencoder",
+    "codes": "extract-codes",
+    "classifier": "train-classifier",
+}
+"""Stage -> the command that makes it. The priors, one for each level, are made by train-prior."""
+
 
 def decide(record: StageRecord | None, fields: dict[str, Any], inputs: dict[str, str]) -> tuple[Action, list[str]]:
-    """What to do with a stage, and the differences from what it was begun with."""
+    """Compares the record of a stage with the present recipe and inputs.
+
+    Args:
+        record: The record in the stage's folder; None if the stage has not begun.
+        fields: The present recipe fields that change the result.
+        inputs: Name -> SHA-256 of everything that the stage is made from now.
+
+    Returns:
+        The action if nothing changed, and the changes, a line for each.
+    """
     if record is None:
         return "start", []
     changed = differences(record.fields, fields) + differences(record.inputs, inputs)
@@ -28,19 +48,19 @@ def decide(record: StageRecord | None, fields: dict[str, Any], inputs: dict[str,
 def begin_stage(
     context: RunContext, stage: str, inputs: dict[str, str], check: Callable[[], object] = lambda: None
 ) -> tuple[Action, StageRecord]:
-    """Opens a stage's folder; decided in the main process, known to all.
+    """Opens the folder of a stage. The main process decides for all.
 
     Args:
         context: The run.
         stage: Name of the stage and of its folder.
-        inputs: Name -> SHA-256 of what it is made from.
-        check: Called before anything is touched when the stage is to start; it may raise.
+        inputs: Name -> SHA-256 of everything that the stage is made from.
+        check: Called before a stage starts and before anything is changed. It may raise.
 
     Returns:
-        What to do, and the stage's record.
+        The action, and the stage's record.
 
     Raises:
-        CheckpointError: It was begun with another recipe or other inputs, and redoing was not asked for.
+        CheckpointError: The stage was begun with another recipe or other inputs, and `context.redo` is not set.
     """
     return context.on_main(lambda: _begin_on_main(context, stage, inputs, check))
 
@@ -54,14 +74,19 @@ def _begin_on_main(
     action, changed = decide(record, fields, inputs)
     if changed:
         _refuse_unless_redo(context, stage, changed)
-        action, record = "start", None
+        action = "start"
+        record = None
     if action == "start":
-        check()
+        check()  # before the old result is moved aside, so that a refusal leaves it in its place
     if changed:
         context.say(f"{stage}: moved the old one to {move_aside(folder)}")
     if action == "start" or record is None:
+        # A training resumes from any state that it finds. Nobody knows the recipe of a state without a record.
         if (folder / "state").exists():
-            raise CheckpointError(f"{folder}: has a training state but no stage.json; move it away and run again")
+            raise CheckpointError(
+                f"{folder}: contains a training state but no stage.json; move the folder away and run again"
+            )
+        # Written before the work, so that a cut stage is resumed, or refused if the recipe has changed.
         record = StageRecord(stage, fields, inputs, environment_of(context))
         record.write(folder)
     elif action == "resume":
@@ -82,17 +107,17 @@ def complete_stage(
 
     Args:
         context: The run.
-        record: Its record so far.
-        output: SHA-256 of what it made.
-        metrics: Its measurements, by name.
-        finish: The last that belongs to the stage; it receives the finished record and runs before that is written,
-            so that a stage that is complete lacks nothing.
-        seconds: Time that it took in all sessions; None for that of the training in its folder, where there is one.
+        record: The stage's record so far.
+        output: SHA-256 of the result.
+        metrics: The measurements, by name.
+        finish: The last work of the stage, in the main process. It receives the complete record.
+        seconds: Time of the stage over all sessions; None for the time of the training in its folder, if it has one.
     """
 
     def mark() -> None:
         taken = seconds_of_training(context.folder / record.stage) if seconds is None else seconds
         finished = replace(record, complete=True, output=output, metrics=metrics, seconds=taken)
+        # The record comes last: after a kill in `finish` the stage is not complete, and `finish` runs again.
         finish(finished)
         finished.write(context.folder / record.stage)
 
@@ -100,29 +125,29 @@ def complete_stage(
 
 
 def note_seconds(context: RunContext, record: StageRecord, seconds: float) -> None:
-    """Writes how long a stage that has no training state took so far, so that it is known when the stage is cut."""
+    """Writes the duration of an unfinished stage into its record, so that the next session can add to it.
+
+    Args:
+        context: The run.
+        record: The stage's record so far.
+        seconds: Time of the stage over all sessions. A training keeps this time in its state, so it needs no note.
+    """
     if context.is_main:
         replace(record, seconds=seconds).write(context.folder / record.stage)
 
 
 def require_stage(context: RunContext, stage: str) -> StageRecord:
-    """The record of a stage that another one needs.
+    """Returns the record of a stage that another stage needs.
 
     Raises:
-        CheckpointError: It is not complete, or was made with another recipe.
+        CheckpointError: The stage is not complete, or was made with another recipe.
     """
     record = read_record(context.folder / stage)
     if record is None or not record.complete:
-        commands = {
-            "vqvae": "train-vqvae",
-            "autoencoder": "train-autoencoder",
-            "codes": "extract-codes",
-            "classifier": "train-classifier",
-        }
-        command = commands.get(stage, f"train-prior --level {stage[6:]}")
+        command = _COMMANDS.get(stage, f"train-prior --level {stage.removeprefix('prior-')}")
         raise CheckpointError(
             f"{context.folder / stage}: is needed first, found "
-            f"{'nothing' if record is None else 'an unfinished one'}; `vqgen {command}` or `vqgen run` makes it"
+            f"{'nothing' if record is None else 'an unfinished stage'}; `vqgen {command}` or `vqgen run` makes it"
         )
     changed = differences(record.fields, stage_fields(context.recipe, stage))
     if changed:
@@ -131,10 +156,10 @@ def require_stage(context: RunContext, stage: str) -> StageRecord:
 
 
 def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:
-    """Refuses a recipe that differs from the one that made what is there, before anything is touched.
+    """Refuses a recipe that differs from the recipe of the stages in the run folder, before anything is changed.
 
     Raises:
-        CheckpointError: It differs, and redoing was not asked for.
+        CheckpointError: The recipes differ, and `context.redo` is not set.
     """
     for stage in stages:
         record = read_record(context.folder / stage)
@@ -146,12 +171,13 @@ def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:
 
 @contextmanager
 def locked(context: RunContext) -> Iterator[None]:
-    """Holds the run folder for the processes of this launch, as long as they live.
+    """Locks the run folder for all processes of this launch until the block or the main process ends.
 
     Raises:
-        CheckpointError: Other processes hold it.
+        CheckpointError: Another launch holds the lock.
     """
     with ExitStack() as held:
+        # Only the main process takes the lock: a second process would be refused by the first.
         context.on_main(lambda: held.enter_context(locked_folder(context.folder)))
         yield
 
@@ -162,7 +188,8 @@ def _refuse_unless_redo(context: RunContext, stage: str, changed: list[str]) -> 
 
 
 def _refusal(folder: Path, stage: str, changed: list[str]) -> str:
-    shown = changed[:8] + ([f"and {len(changed) - 8} more"] if len(changed) > 8 else [])
+    more = len(changed) - _MOST_SHOWN
+    shown = changed[:_MOST_SHOWN] + ([f"and {more} more"] if more > 0 else [])
     return "\n".join(
         [
             f"{folder}: stage {stage} was made with another recipe or other inputs:",
@@ -175,4 +202,7 @@ def _refusal(folder: Path, stage: str, changed: list[str]) -> str:
 def _warn_of_environment(context: RunContext, record: StageRecord) -> None:
     changed = differences(record.environment, environment_of(context))
     if changed:
-        context.warn(f"{record.stage} goes on in another environment, so not bit for bit: {'; '.join(changed)}")
+        context.warn(
+            f"{record.stage}: resumes in another environment, so the result may not be bit-identical to that of an "
+            f"uninterrupted run: {'; '.join(changed)}"
+        )

@@ -1,4 +1,4 @@
-"""What all stages of a run share: recipe, folder, processes, images."""
+"""The state that all stages of a run share: recipe, folder, processes and images."""
 
 import warnings
 from collections.abc import Callable
@@ -22,16 +22,16 @@ Result = TypeVar("Result")
 
 @dataclass
 class RunContext:
-    """One run.
+    """A run, as one process sees it.
 
     Attributes:
         recipe: The resolved recipe.
         folder: The run folder.
-        compute: Device and number format.
+        compute: Device and dtype.
         accelerator: The processes of the run.
-        force: Go on where the gate before stage two would stop.
-        redo: Move complete stages aside whose recipe changed, and make them again.
-        quiet: Show no progress bars.
+        force: Trains priors on collapsed codes, too.
+        redo: Moves stages aside whose recipe or inputs changed, and makes them again.
+        quiet: Shows no progress bars.
     """
 
     recipe: AnyRecipe
@@ -44,17 +44,17 @@ class RunContext:
 
     @cached_property
     def images(self) -> ImageSplits:
-        """The images, opened when they are first needed."""
+        """The images, opened at their first use."""
         return open_images(self.recipe.data, self.recipe.seed)
 
     @property
     def recipe_with_codes(self) -> Recipe:
-        """The recipe of a VQ-VAE and its priors; a baseline's raises a `ConfigError`."""
+        """The recipe of a VQ-VAE and its priors. The recipe of a baseline raises a `ConfigError`."""
         return require_codes(self.recipe)
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the run is of a baseline."""
+        """True if the run trains a baseline."""
         return isinstance(self.recipe, BaselineRecipe)
 
     @property
@@ -64,26 +64,26 @@ class RunContext:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and prints."""
+        """True if this process writes and prints."""
         return self.accelerator.is_main_process
 
     @property
     def rank(self) -> int:
-        """This process, in [0, world_size)."""
+        """The number of this process, in [0, world_size)."""
         return self.accelerator.process_index
 
     @property
     def world_size(self) -> int:
-        """All processes."""
+        """The number of processes."""
         return self.accelerator.num_processes
 
     @property
     def device(self) -> torch.device:
-        """This process's device."""
+        """The device of this process."""
         return self.accelerator.device
 
     def session(self, stage: str) -> Session:
-        """Where and as what `stage` trains."""
+        """Returns the processes, seed and folder of the training of `stage`."""
         return Session(
             stage=stage,
             seed=self.recipe.seed,
@@ -96,13 +96,16 @@ class RunContext:
     def check_batch(self, path: str, train: TrainConfig) -> None:
         """Refuses a batch that leaves a process without an image.
 
+        Args:
+            path: Path of `train` in the recipe, for the error.
+            train: Settings of a training.
+
         Raises:
             ConfigError: There are more processes than images in a batch.
         """
-        if train.batch_size < self.accelerator.num_processes:
+        if train.batch_size < self.world_size:
             raise ConfigError(
-                f"{path}.batch_size: should be at least the {self.accelerator.num_processes} processes, "
-                f"found {train.batch_size}"
+                f"{path}.batch_size: should be at least the {self.world_size} processes, found {train.batch_size}"
             )
 
     def say(self, text: str) -> None:
@@ -116,27 +119,28 @@ class RunContext:
             warnings.warn(text, VQGenWarning, stacklevel=3)
 
     def on_main(self, act: Callable[[], Result]) -> Result:
-        """Runs `act` in the main process; all processes receive its result, or raise its error."""
+        """Runs `act` in the main process. All processes receive its result, or raise its error."""
         outcome: list[Any] = [None, None]
         if self.is_main:
             try:
                 outcome[0] = act()
             except (VQGenError, OSError) as error:
+                # Without the error the other processes would wait for a result that never comes.
                 outcome[1] = error
-        if self.accelerator.num_processes > 1:
+        if self.world_size > 1:
             broadcast_object_list(outcome)
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
 
     def in_all(self, act: Callable[[], object]) -> None:
-        """Runs `act` in all processes and waits for all; if it fails in one, all raise that error."""
+        """Runs `act` in all processes and waits for all of them. If it fails in some, all raise the first error."""
         failure: Exception | None = None
         try:
             act()
         except (VQGenError, OSError) as error:
             failure = error
-        failures = gather_object([failure]) if self.accelerator.num_processes > 1 else [failure]
-        for error in failures:
+        failures = gather_object([failure]) if self.world_size > 1 else [failure]
+        for error in failures:  # in order of rank, so that all processes raise the same one
             if error is not None:
                 raise error

@@ -1,4 +1,4 @@
-"""Between the stages: turn every image into codes, written by all processes."""
+"""Between the two stages: all images become codes. All processes write."""
 
 import time
 from collections.abc import Iterator
@@ -37,19 +37,24 @@ from vqgen.storage.tensors import save_tensors
 STAGE = "codes"
 
 _BATCH_SIZE = 64
+"""Images encoded at a time. The size is fixed, because it changes rounding and with it, rarely, a code."""
 
 
 def extract_codes(context: RunContext) -> str:
     """Writes the code store `codes/` of a run from its VQ-VAE.
 
     Images are read, encoded and written at the same time. The batches of a shard do not depend on the number of
-    processes or threads, so the codes do not either.
+    processes or threads, and neither do the codes. A cut extraction goes on with the missing shards.
 
     Returns:
         SHA-256 of the store's manifest.
+
+    Raises:
+        CheckpointError: The VQ-VAE is missing, or the stage was begun with another recipe, VQ-VAE or images.
+        DataError: An image cannot be read.
     """
-    inputs = {"vqvae": require_stage(context, "vqvae").output, "images": context.images.fingerprint}
     images = context.images
+    inputs = {"vqvae": require_stage(context, "vqvae").output, "images": images.fingerprint}
     return run_stage(
         context,
         STAGE,
@@ -73,7 +78,7 @@ def _extract(context: RunContext, record: StageRecord) -> StageResult:
     since = time.perf_counter()
 
     def seconds() -> float:
-        return (record.seconds or 0.0) + time.perf_counter() - since
+        return (record.seconds or 0.0) + time.perf_counter() - since  # over all sessions
 
     with ProgressBar(total, STAGE, "image", show=context.is_main and not context.quiet) as bar:
 
@@ -86,13 +91,14 @@ def _extract(context: RunContext, record: StageRecord) -> StageResult:
                 folder, info, encode, rank=context.rank, world_size=context.world_size, on_shard=on_shard
             )
         )
+    # Shards of an earlier session were not encoded again: they count in the total, and not in the speed.
     encoded = int(all_reduce_sum(torch.tensor(encode.encoded, device=context.device)))
     speed = encoded / (time.perf_counter() - since)
     output = context.on_main(lambda: finish_store(folder, info))
     histograms = CodeStore(folder).histogram("train")
     context.on_main(lambda: save_tensors(folder / HISTOGRAMS, histograms))
     metrics = _usage_metrics(histograms)
-    shown = {"images/s": speed, **metrics} if encoded else metrics
+    shown = {"images/s": speed, **metrics} if encoded else metrics  # the record has no speed: it differs every time
     return StageResult(output, metrics, f"{total} images, {metrics_text(shown)}", seconds())
 
 
@@ -103,20 +109,30 @@ def _splits(context: RunContext) -> dict[str, ImageSet]:
 
 
 class _ShardEncoder:
-    """Reads and encodes the images of a shard, in batches that depend on nothing but the shard.
+    """A function that reads and encodes the images of a shard, in batches that depend on nothing but the shard.
 
-    The splits `AUGMENTED` and `MIRRORED` have no images of their own: the i-th is a version of training image i modulo
-    their number, augmented with draws from (seed, i) or mirrored.
+    The splits `AUGMENTED` and `MIRRORED` have no images of their own. Their i-th image is a version of training image
+    (i modulo the number of training images): mirrored, or augmented with draws from (seed, i).
+
+    Args:
+        context: The run.
+        splits: Split -> its images, without the two above.
 
     Attributes:
-        encoded: Images encoded so far.
+        counts: Split -> number of images, with the two above.
+        encoded: Number of images encoded so far in this process.
     """
 
     def __init__(self, context: RunContext, splits: dict[str, ImageSet]) -> None:
         data = context.recipe.data
-        self.encoded, self.workers = 0, data.workers
-        self.splits, self.compute, self.device, self.seed = splits, context.compute, context.device, context.recipe.seed
-        self.transform, self.augment = evaluation_transform(data), training_transform(data)
+        self.splits = splits
+        self.compute = context.compute
+        self.device = context.device
+        self.seed = context.recipe.seed
+        self.workers = data.workers
+        self.transform = evaluation_transform(data)
+        self.augment = training_transform(data)
+        self.encoded = 0
         self.counts = {name: len(images) for name, images in splits.items()}
         if data.augmented_copies:
             self.counts[AUGMENTED] = data.augmented_copies * len(splits["train"])
@@ -127,7 +143,9 @@ class _ShardEncoder:
 
     @torch.no_grad()
     def __call__(self, split: str, span: range) -> ShardContent:
-        images, parts = self.splits["train" if split in (AUGMENTED, MIRRORED) else split], []
+        images = self.splits["train" if split in (AUGMENTED, MIRRORED) else split]
+        parts = []
+        # The next batch is read while the model encodes this one.
         for pixels in one_ahead(self._batches(images, split, span)):
             with self.compute.autocast():
                 prepared = model_pixels(pixels, self.device, self.compute.float_dtype)
@@ -140,27 +158,32 @@ class _ShardEncoder:
         )
 
     def _batches(self, images: ImageSet, split: str, span: range) -> Iterator[Tensor]:
-        """The pixels of a shard, batch by batch, read by as many threads as the data's workers."""
+        """Yields the pixels of a shard, batch by batch. `data.workers` threads read them."""
+        # Threads, not processes: decoding and resizing release the interpreter's lock, and pixels need not be copied
+        # between processes.
         with helping_threads(max(1, self.workers)) as pool:
             for begin in range(span.start, span.stop, _BATCH_SIZE):
                 indices = range(begin, min(begin + _BATCH_SIZE, span.stop))
-                read = pool.map if self.workers > 1 else map
+                read = pool.map if self.workers > 1 else map  # one worker is the thread of `one_ahead`
+                # Stacked by NumPy: torch would wake all its threads, which costs milliseconds on busy cores.
                 pictures = read(lambda index: self._pixels(images, split, index).numpy(), indices)
                 yield torch.from_numpy(np.stack(list(pictures)))
 
     def _pixels(self, images: ImageSet, split: str, index: int) -> Tensor:
+        """Reads one image of a split, `(c, H, W)` uint8."""
         if split == AUGMENTED:
             return self.augment(images.read(index % len(images)), derive_seed(self.seed, AUGMENTED, index))
         pixels = self.transform(images.read(index % len(images)))
         return pixels.flip(-1) if split == MIRRORED else pixels
 
     def _name(self, images: ImageSet, split: str, index: int) -> str:
+        """Returns the name of an image in the store: that of the source, and the version."""
         version = {AUGMENTED: f"#{index // len(images) + 1}", MIRRORED: "#mirrored"}.get(split, "")
         return images.names[index % len(images)] + version
 
 
 def _usage_metrics(histograms: dict[str, Tensor]) -> dict[str, float]:
-    """Usage and perplexity of each level over the training images."""
+    """Computes usage and perplexity of each level over the training images."""
     metrics = {}
     for level, histogram in histograms.items():
         used = code_usage(histogram)

@@ -1,4 +1,4 @@
-"""The gate before stage two: a prior over collapsed codes learns nothing worth sampling."""
+"""The gate before stage two: it stops priors over collapsed codes, which could learn nothing worth sampling."""
 
 from vqgen.data import CodeStore
 from vqgen.errors import DataError
@@ -13,19 +13,23 @@ LEAST_PERPLEXITY_SHARE = 0.02
 
 
 def check_codes(context: RunContext, store: CodeStore) -> None:
-    """Looks at the training images' codes before a prior is trained on them.
+    """Checks the usage and the perplexity of each level over the training images.
 
-    A codebook larger than the number of codes there are is judged by that number.
+    With `context.force`, collapsed codes are a warning.
 
     Raises:
-        DataError: The codes of a level have collapsed, and the run is not forced on.
+        DataError: The codes of a level have collapsed.
     """
     problems = []
     for level, histogram in store.histogram("train").items():
+        # A small data set cannot use more entries than it has codes, so the limits are shares of the smaller number.
         possible = min(len(histogram), int(histogram.sum()))
         used = code_usage(histogram)
-        least_usage, least_perplexity = LEAST_USAGE * possible, max(2.0, LEAST_PERPLEXITY_SHARE * possible)
         occurring = used.usage * len(histogram)
+        # Usage counts rare codes like frequent ones: perplexity finds a level where almost all codes are the same.
+        # Below 2, a level has less than one bit of information per code, however small its codebook is.
+        least_usage = LEAST_USAGE * possible
+        least_perplexity = max(2.0, LEAST_PERPLEXITY_SHARE * possible)
         if occurring < least_usage or used.perplexity < least_perplexity:
             problems.append(
                 f"  {level}: {occurring:.0f} of {len(histogram)} codes occur (should be {least_usage:.0f} or more), "
@@ -35,11 +39,11 @@ def check_codes(context: RunContext, store: CodeStore) -> None:
         return
     message = "\n".join(
         [
-            "codes: have collapsed, a prior over them would learn nothing worth sampling:",
+            "codes: have collapsed, so a prior would learn nothing worth sampling:",
             *problems,
             "train the VQ-VAE longer (--vqvae.train.steps), quantize later (--vqvae.quantize-after), restart idle "
             "codes sooner (--vqvae.restart-after), start at the data (--vqvae.initialization data) or choose a smaller "
-            "--vqvae.codebook-size; --force goes on",
+            "--vqvae.codebook-size; --force trains the priors anyway",
         ]
     )
     if not context.force:

@@ -9,14 +9,14 @@ from vqgen.stages.records import StageRecord
 
 
 @dataclass(frozen=True)
-class _Words:
-    """The words of a card that differ between kinds of models.
+class _CardTexts:
+    """The texts of a card that differ between kinds of models.
 
     Attributes:
         description: A sentence that describes the model.
         labels: The labels, in words.
         units: A sentence that gives the units of the metrics.
-        opening: Two lines of Python, the second of which makes `pipe` from "path/to/this/folder".
+        opening: Lines of Python that open `pipe` from "path/to/this/folder".
     """
 
     description: str
@@ -26,24 +26,24 @@ class _Words:
 
 
 def write_card(recipe: AnyRecipe, label_map: LabelMap, records: Sequence[StageRecord]) -> str:
-    """Returns the text of the card.
+    """Writes the text of the card.
 
     Args:
         recipe: The recipe of the run.
         label_map: Names of the labels.
-        records: Records of the stages whose models the pipeline holds.
+        records: Records of the stages that belong to the pipeline, with the metrics for the table.
     """
-    words = _WORDS[recipe.generator_stages[0]](recipe, label_map)
+    texts = _TEXTS[recipe.generator_stages[0]](recipe, label_map)
     rows = [
         f"| {record.stage} | {name} | {value:.5g} |" for record in records for name, value in record.metrics.items()
     ]
     table = "\n".join(["| stage | metric | value |", "|---|---|---|", *rows])
     return f"""# {recipe.name}
 
-{words.description}
+{texts.description}
 
 - Data: `{recipe.data.source}`; `split.json` lists the images that were held out.
-- Labels: {words.labels}
+- Labels: {texts.labels}
 - Recipe: `recipe.toml` beside this file.
 
 ## Measured in training
@@ -52,23 +52,23 @@ By `vqgen run recipe.toml`; validation metrics are over the whole validation spl
 
 {table}
 
-{words.units}
+{texts.units}
 
 ## Use
 
 ```python
-{words.opening}
+{texts.opening}
 images = pipe(images_per_label=4, seed=0).images
 ```
 """
 
 
-def _words_of_codes(recipe: AnyRecipe, label_map: LabelMap) -> _Words:
+def _texts_of_codes(recipe: AnyRecipe, label_map: LabelMap) -> _CardTexts:
     with_codes = require_codes(recipe)
     sides = {level: with_codes.grid_side(level) for level in with_codes.levels}
     grids = ", ".join(f"{level} {side} x {side}" for level, side in sides.items())
     size = recipe.data.image_size
-    return _Words(
+    return _CardTexts(
         description=f"A vqgen pipeline: a VQ-VAE for images of {size} x {size} pixels, codes {grids}, "
         f"{with_codes.vqvae.codebook_size} codes per level, and a PixelCNN prior per level.",
         labels=", ".join(label_map.names) or "none",
@@ -78,23 +78,23 @@ def _words_of_codes(recipe: AnyRecipe, label_map: LabelMap) -> _Words:
     )
 
 
-def _words_of_baseline(recipe: AnyRecipe, label_map: LabelMap) -> _Words:
+def _texts_of_baseline(recipe: AnyRecipe, label_map: LabelMap) -> _CardTexts:
     assert isinstance(recipe, BaselineRecipe)
     config = recipe.autoencoder_config(len(label_map))
-    asked = "" if config.num_classes else "; images of a label cannot be asked for"
+    without_labels = "" if config.num_classes else "; images of a label cannot be asked for"
     size = recipe.data.image_size
-    return _Words(
+    return _CardTexts(
         description=f"A vqgen baseline ({config.kind}): images of {size} x {size} pixels as "
         f"{config.latent_size} latents.",
-        labels=(", ".join(label_map.names) or "none") + asked,
+        labels=(", ".join(label_map.names) or "none") + without_labels,
         units="`mse` is of intensities in [0, 1], `psnr` in dB; `elbo`, `distortion` and `rate` in nats per image, "
         "`cross_entropy` of the labels in nats.",
         opening='from vqgen import open_pipeline\n\npipe = open_pipeline("path/to/this/folder")',
     )
 
 
-_WORDS: dict[str, Callable[[AnyRecipe, LabelMap], _Words]] = {
-    "vqvae": _words_of_codes,
-    "autoencoder": _words_of_baseline,
+_TEXTS: dict[str, Callable[[AnyRecipe, LabelMap], _CardTexts]] = {
+    "vqvae": _texts_of_codes,
+    "autoencoder": _texts_of_baseline,
 }
-"""First stage of a run -> the words of its card."""
+"""First stage of a run -> the texts of its card."""

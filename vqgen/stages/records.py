@@ -1,4 +1,4 @@
-"""The record of a stage, stage.json: the recipe's fields that change the result, inputs, environment and metrics."""
+"""The record of a stage, stage.json: its inputs, the recipe fields that change its result, and its measurements."""
 
 import platform
 from dataclasses import asdict, dataclass, field, replace
@@ -20,15 +20,17 @@ class StageRecord:
 
     Attributes:
         stage: Name of the stage.
-        fields: The recipe's fields that change its result.
-        inputs: Name -> SHA-256 of what it is made from.
-        environment: Versions, threads, processes: what bit-identity depends on.
-        complete: True once it is done.
-        output: SHA-256 of its result, once it is complete.
-        metrics: Its measurements, by name.
-        seconds: Time that it took in all sessions; None if it was not measured.
+        fields: Recipe field -> value, for the fields that change the result.
+        inputs: Name -> SHA-256 of everything that the stage is made from.
+        environment: Versions, device, dtype, threads and processes of the first session. Results are bit-identical only
+            in the same environment.
+        complete: True once the stage is finished.
+        output: SHA-256 of the result; empty before the stage is complete.
+        metrics: The measurements, by name.
+        seconds: Time of the stage over all sessions; None if it was not measured.
     """
 
+    # The names of these fields are keys of stage.json.
     stage: str
     fields: dict[str, Any]
     inputs: dict[str, str]
@@ -44,7 +46,7 @@ class StageRecord:
 
 
 def read_record(folder: Path) -> StageRecord | None:
-    """Reads the record in a stage's folder; None if the stage has not begun.
+    """Reads the record in the folder of a stage; None if the stage has not begun.
 
     Raises:
         CheckpointError: The record is damaged.
@@ -53,10 +55,11 @@ def read_record(folder: Path) -> StageRecord | None:
     if not path.is_file():
         return None
     document = read_json(path)
-    if "figures" in document:  # their name in version 0.1
+    if "figures" in document:  # the name of the metrics in version 0.1
         document["metrics"] = document.pop("figures")
     try:
         record = StageRecord(**document)
+        # Fields may have had other names in the version that wrote the record; the recipe's names are the present ones.
         return replace(record, fields=own_fields(record.fields, record.stage))
     except TypeError as error:
         raise CheckpointError(
@@ -65,7 +68,7 @@ def read_record(folder: Path) -> StageRecord | None:
 
 
 def environment_of(context: RunContext) -> dict[str, Any]:
-    """Returns what bit-identity depends on, beside the recipe and the data."""
+    """Returns everything that bit-identity depends on beside the recipe and the data."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""The whole run: every stage in turn; a complete one is skipped, a cut one goes on."""
+"""The whole run: every stage in order. A complete stage is skipped, and a cut stage goes on."""
 
 from collections.abc import Callable
 from typing import cast
@@ -23,11 +23,21 @@ _RUNNERS: dict[str, Callable[[RunContext], object]] = {
     "classifier": train_classifier,
     "samples": generate_samples,
 }
-"""Stage -> its function; the priors, one per level, come beside these."""
+"""Stage -> the function that runs it. The priors, one for each level, are not listed."""
 
 
 def run_locked(context: RunContext, act: Callable[[RunContext], object]) -> None:
-    """Runs `act` with the run folder locked, checked against the recipe and cleaned of what kills left."""
+    """Runs `act` while the run folder is locked.
+
+    Before, the recipe is compared with the stages in the folder, and temporary files of killed processes are removed.
+
+    Args:
+        context: The run.
+        act: Runs one stage or all.
+
+    Raises:
+        CheckpointError: Another launch holds the folder, or a stage has another recipe and `context.redo` is not set.
+    """
     with locked(context):
         context.on_main(lambda: _prepare_folder(context))
         act(context)
@@ -48,27 +58,30 @@ def run_one(context: RunContext, stage: str) -> None:
 
 
 def stage_states(context: RunContext) -> dict[str, str]:
-    """Returns what `run` would do with each stage, without touching anything."""
+    """Returns, for each stage, the action of `vqgen run` in words. Nothing is changed."""
     states = {}
-    remade = False
+    is_remade = False
     for stage in context.recipe.stage_names:
         try:
             record = read_record(context.folder / stage)
         except CheckpointError:
             states[stage] = "damaged"
             continue
+        # The present hashes of the inputs are not computed here: that would read all images. Instead, every stage after
+        # a stage that is made again counts as changed.
         inputs = record.inputs if record else {}
         action, changed = decide(record, stage_fields(context.recipe, stage), inputs)
-        if remade or (changed and context.redo):
+        if is_remade or (changed and context.redo):
             states[stage] = "make again" if record else "make"
-            remade = remade or record is not None
+            is_remade = is_remade or record is not None
         elif changed:
             states[stage] = f"refuse without --redo: {'; '.join(changed)}"
         else:
-            states[stage] = {"start": "make", "resume": "go on where it was cut", "skip": "skip, complete"}[action]
+            states[stage] = {"start": "make", "resume": "resume where it was cut", "skip": "skip, complete"}[action]
     return states
 
 
 def _prepare_folder(context: RunContext) -> None:
+    # The check comes first: a run that is refused leaves the folder as it was.
     check_unchanged(context, context.recipe.stage_names)
     remove_leftovers(context.folder)

@@ -1,4 +1,9 @@
-"""One stage of a run, from its start to its end: what every stage does the same way stands here once."""
+"""One stage of a run, from its start to its end: everything that all stages do in the same way.
+
+begin_stage --> skip: complete and unchanged
+    |
+    +---------> work --> result --> finish: write pipeline/ --> stage.json says complete
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +21,11 @@ class StageResult:
     """The result of the work of a stage.
 
     Attributes:
-        output: SHA-256 of the result; empty for pictures, from which nothing else is made.
-        metrics: Measurements, by name.
-        message: Words for the terminal; None for the metrics.
-        seconds: Time that it took in all sessions; None for that of the training in its folder, if there is one.
+        output: SHA-256 of the result; empty for samples, because no other stage is made from them.
+        metrics: The measurements, by name.
+        message: The text for the terminal; None for the metrics.
+        seconds: Time of the work over all sessions; None for the time of the training in the stage's folder, if the
+            stage has one.
     """
 
     output: str = ""
@@ -37,22 +43,21 @@ def run_stage(
     check: Callable[[], object] = lambda: None,
     finish: Callable[[StageRecord], object] = lambda record: None,
 ) -> str:
-    """Runs a stage, unless it is complete and unchanged; all processes call this.
+    """Runs a stage, unless it is complete and unchanged. All processes call this function.
 
     Args:
         context: The run.
         stage: Name of the stage and of its folder.
-        inputs: Name -> SHA-256 of what it is made from.
-        work: Does the work in all processes, from the start or from where it was cut.
-        check: Called before anything is touched if the stage is to start; it may raise.
-        finish: The last work of the stage, in the main process. It receives the finished record and runs before that
-            is written, so that a complete stage lacks nothing.
+        inputs: Name -> SHA-256 of everything that the stage is made from.
+        work: Does the work in all processes, from the start or from where it was cut. It receives the record so far.
+        check: Called in the main process before a stage starts and before anything is changed. It may raise.
+        finish: The last work of the stage, in the main process. It receives the complete record.
 
     Returns:
         SHA-256 of the result.
 
     Raises:
-        CheckpointError: The stage was begun with another recipe or other inputs, and redoing was not asked for.
+        CheckpointError: The stage was begun with another recipe or other inputs, and `context.redo` is not set.
     """
     action, record = begin_stage(context, stage, inputs, check)
     if action == "skip":
@@ -65,10 +70,11 @@ def run_stage(
 
 
 def save_stage_model(context: RunContext, stage: str, model: nn.Module, inputs: Mapping[str, str]) -> str:
-    """Saves the model of a stage in the main process; all processes receive its SHA-256 without reading it again."""
+    """Saves the model of a stage in the main process and returns its SHA-256 in all processes."""
+    # The other processes receive the hash from the main process: they need not read the file, which they may not see.
     return context.on_main(lambda: save_model(model, context.folder / stage / "model", inputs))
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
-    """Returns metrics in one line, with four digits each."""
+    """Writes metrics in one line, with four digits each."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

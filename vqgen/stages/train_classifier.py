@@ -1,4 +1,4 @@
-"""Beside the two stages: train the classifier of real images, which judges samples and chooses among them."""
+"""Beside the two stages: the training of the classifier of real images, which judges samples and chooses among them."""
 
 from vqgen.errors import DataError
 from vqgen.reports.plots import plot_losses
@@ -14,16 +14,19 @@ from vqgen.training.schedule import training_order
 STAGE = "classifier"
 
 _CURVES = {"loss": "training", "val_cross_entropy": "validation"}
+"""Name of a metric -> its name in the plot of the losses."""
 
 
 def train_classifier(context: RunContext) -> str:
-    """Trains the classifier of a run and writes `classifier/`, and into `pipeline/` if there is one.
+    """Trains the classifier of a run, writes `classifier/` and adds the classifier to `pipeline/`, if there is one.
 
     Returns:
         SHA-256 of the model.
 
     Raises:
-        DataError: The images have no labels.
+        DataError: The images have no labels, an image cannot be read, or the loss is not finite.
+        ConfigError: The batches are smaller than the number of processes.
+        CheckpointError: The stage was begun with another recipe or other images.
     """
     recipe = context.recipe
     images = context.images
@@ -31,7 +34,7 @@ def train_classifier(context: RunContext) -> str:
     inputs = {"images": images.fingerprint}
     context.check_batch("classifier.train", section.train)
     if not len(images.label_map):
-        raise DataError("classifier: needs images with labels, found none; leave [classifier] out of the recipe")
+        raise DataError("classifier: needs images with labels, found none; remove [classifier] from the recipe")
 
     def work(record: StageRecord) -> StageResult:
         model, metrics = train_on(

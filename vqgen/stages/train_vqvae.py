@@ -1,4 +1,4 @@
-"""Stage one: train the VQ-VAE."""
+"""Stage one: the training of the VQ-VAE."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,8 +9,8 @@ from vqgen.data import (
     ImageBatch,
     ImageBatches,
     evaluation_transform,
-    to_float,
-    to_uint8,
+    image_pixels,
+    model_pixels,
     training_transform,
 )
 from vqgen.data.wrong_labels import check_label_contrast
@@ -38,26 +38,30 @@ _CURVES = {
     "reconstruction": "training",
     "val_reconstruction": "validation",
 }
+"""Name of a metric -> its name in the plot of the losses."""
+
+_SHOWN = 32
+"""Validation images that are shown beside their reconstructions."""
 
 
 class VQVAEObjective(ImageObjective):
-    """Reconstruction and commitment of a VQ-VAE; after each step the codebooks move."""
+    """Reconstruction and commitment of a VQ-VAE. After each step the codebooks move."""
 
     model: VQVAE
     monitor = "mse"
 
     def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss of one micro-batch of uint8 images."""
-        pixels = to_float(images).to(self.model.quantizers[0].codebook.dtype)  # type: ignore[arg-type]
+        pixels = _pixels(self.model, images)
         return vqvae_loss(self.model(pixels), pixels, self.model.config.commitment_weight)
 
     def compiled_parts(self) -> Iterable[nn.Module]:
-        """All but the quantizers, which remember things between steps."""
+        """Returns everything but the quantizers, whose Python state changes between steps."""
         model = self.model
         return [*model.encoders, *model.expanders, *model.to_latents, *model.upsamplers, model.decoder]
 
     def begin_step(self, step: int, seed: int) -> None:
-        """Seeds the quantizers' draws."""
+        """Seeds the draws of the quantizers, alike in all processes: they restart the same codes."""
         self.model.seed_step(seed)
 
     def end_step(self) -> None:
@@ -65,22 +69,25 @@ class VQVAEObjective(ImageObjective):
         self.model.update_codebooks()
 
     def validate(self) -> dict[str, float]:
-        """MSE, PSNR, and usage and perplexity of each level over the whole validation set."""
+        """Computes MSE, PSNR, and usage and perplexity of each level over the whole validation set."""
         return validate_vqvae(self.model, self._batches(), self._compute)
 
 
 @torch.no_grad()
 def validate_vqvae(model: VQVAE, batches: Iterator[ImageBatch], compute: Compute) -> dict[str, float]:
-    """Reconstruction errors and code usage over all batches of all processes.
+    """Computes reconstruction errors and code usage over all batches of all processes.
+
+    Args:
+        model: The VQ-VAE.
+        batches: This process's share of the images.
+        compute: Device and dtype of the computation.
 
     Returns:
         mse (intensities in [0, 1]), psnr (dB, mean over images), usage_LEVEL, perplexity_LEVEL.
     """
-    codebook = model.quantizers[0].codebook
-    assert isinstance(codebook, Tensor)
-    sums = ReconstructionSums(model.levels, model.config.codebook_size, codebook.device)
+    sums = ReconstructionSums(model.levels, model.config.codebook_size, _codebook(model).device)
     for batch in batches:
-        images = to_float(batch.images.to(codebook.device)).to(codebook.dtype)
+        images = _pixels(model, batch.images)
         with compute.autocast():
             output = model(images)
         sums.add(mse_per_image(output.reconstruction, images), dict(output.codes.grids))
@@ -92,17 +99,23 @@ def train_vqvae(context: RunContext) -> str:
 
     Returns:
         SHA-256 of the model.
+
+    Raises:
+        ConfigError: The recipe is of a baseline, its batches are smaller than the number of processes, or its priors
+            contrast labels that the images do not have.
+        CheckpointError: The stage was begun with another recipe or other images.
+        DataError: An image cannot be read, or the loss is not finite.
     """
     recipe = context.recipe_with_codes
     images = context.images
     context.check_batch("vqvae.train", recipe.vqvae.train)
-    check_label_contrast(recipe, len(images.label_map))
+    check_label_contrast(recipe, len(images.label_map))  # a mistake in [[priors]] is reported before hours of training
     inputs = {"images": images.fingerprint}
 
     def work(record: StageRecord) -> StageResult:
         batches = _batches(context)
         num_steps = batches.order.num_steps
-        torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
+        torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))  # the same weights in every process
         model = VQVAE(recipe.vqvae_config(num_steps))
         objective = VQVAEObjective(
             model, images.validation, recipe.data, context.compute, context.rank, context.world_size
@@ -122,24 +135,26 @@ def train_vqvae(context: RunContext) -> str:
 
 
 def _batches(context: RunContext) -> ImageBatches:
-    recipe, images = context.recipe_with_codes, context.images.train
+    recipe = context.recipe_with_codes
+    images = context.images.train
+    seed = derive_seed(recipe.seed, STAGE)
     data = recipe.data if recipe.vqvae.augment else recipe.data.without_augmentation()
     return ImageBatches(
         images,
         training_transform(data),
-        training_order(recipe.vqvae.train, len(images), derive_seed(recipe.seed, STAGE), context.world_size),
+        training_order(recipe.vqvae.train, len(images), seed, context.world_size),
         rank=context.rank,
         world_size=context.world_size,
-        seed=derive_seed(recipe.seed, STAGE),
+        seed=seed,
         workers=recipe.data.workers,
-        cache=not data.is_augmented,
+        cache=not data.is_augmented,  # without augmentation an image has the same pixels in every step
     )
 
 
 def _report(context: RunContext, model: VQVAE) -> None:
-    """The plot of the losses, and originals beside reconstructions."""
+    """Writes the plot of the losses, and originals beside reconstructions."""
     folder = context.folder / STAGE
-    # mse is of intensities in [0, 1], the loss of pixels in [-1, 1]
+    # val_mse is of intensities in [0, 1]. Pixels in [-1, 1] have twice the differences, so four times the squares.
     lines = [
         line | ({"val_reconstruction": 4 * line["val_mse"]} if "val_mse" in line else {})
         for line in read_metrics(folder / "metrics.jsonl")
@@ -147,9 +162,20 @@ def _report(context: RunContext, model: VQVAE) -> None:
     plot_losses(lines, folder / "losses.png", _CURVES, "mean squared error of pixels in [-1, 1]")
     transform = evaluation_transform(context.recipe.data)
     images = context.images.validation
-    chosen = torch.stack([transform(images.read(index)) for index in range(min(32, len(images)))])
+    chosen = torch.stack([transform(images.read(index)) for index in range(min(_SHOWN, len(images)))])
+    with torch.no_grad(), context.compute.autocast():
+        reconstruction = model(_pixels(model, chosen)).reconstruction
+    save_reconstruction_grid(chosen, image_pixels(reconstruction), folder / "reconstructions.png")
+
+
+def _pixels(model: VQVAE, images: Tensor) -> Tensor:
+    """Prepares uint8 images for the model."""
+    codebook = _codebook(model)
+    return model_pixels(images, codebook.device, codebook.dtype)
+
+
+def _codebook(model: VQVAE) -> Tensor:
+    """Returns a tensor that has the model's device and dtype."""
     codebook = model.quantizers[0].codebook
     assert isinstance(codebook, Tensor)
-    with torch.no_grad(), context.compute.autocast():
-        reconstructed = model(to_float(chosen).to(codebook)).reconstruction
-    save_reconstruction_grid(chosen, to_uint8(reconstructed.float().cpu()), folder / "reconstructions.png")
+    return codebook

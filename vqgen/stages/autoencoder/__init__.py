@@ -1,1 +1,1 @@
-"""The stage of the baselines, and what belongs to it."""
+"""The stage that trains a baseline, and its parts."""

@@ -1,6 +1,6 @@
-"""The latents of a run's images, under a baseline that is being trained.
+"""The latents of a run's images under its baseline.
 
-Legend: `b` images of a batch, `d` dimensions of the latent vector.
+Legend: `b` batch, `d` dimensions of the latent vector.
 """
 
 from collections.abc import Iterator
@@ -8,23 +8,29 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vqgen.data import ImageBatch, ImageSet, evaluation_batches, evaluation_transform, to_float
+from vqgen.data import ImageBatch, ImageSet, evaluation_batches, evaluation_transform, model_pixels
 from vqgen.models.autoencoders.latent_model import LatentModel
 from vqgen.stages.context import RunContext
 
 _BATCH_SIZE = 64
+"""Images encoded at a time."""
 
 
 @torch.no_grad()
 def encode_images(context: RunContext, model: LatentModel, images: ImageSet) -> Iterator[tuple[ImageBatch, Tensor]]:
-    """Encodes images as they are, without augmentation, in this process alone.
+    """Encodes all images in this process, without augmentation.
+
+    Args:
+        context: The run.
+        model: The baseline.
+        images: The images.
 
     Yields:
-        Each batch, and its latents `(b, d)` in the weights' number format, on the CPU.
+        Each batch, and its latents `(b, d)` on the CPU, in the dtype of the weights.
     """
-    weight = model.encoder.output.weight
+    device = model.encoder.output.weight.device
     for batch in evaluation_batches(images, evaluation_transform(context.recipe.data), batch_size=_BATCH_SIZE):
         with context.compute.autocast():
-            pixels = to_float(batch.images.to(weight.device)).to(weight.dtype)
-            latents = model.encode(pixels, batch.labels.to(weight.device))
-        yield batch, latents.to(weight.dtype).cpu()
+            latents = model.encode(model_pixels(batch.images, device, model.dtype), batch.labels.to(device))
+        # Under autocast latents may be bfloat16. The mixtures, and the decoder, take the dtype of the weights.
+        yield batch, latents.to(model.dtype).cpu()

@@ -1,9 +1,9 @@
-"""The pictures of a trained baseline: losses, reconstructions and, of two latents, the plane that they span."""
+"""The pictures of a trained baseline: losses, reconstructions and, for two latents, the plane that they span."""
 
 import torch
 from torch import Tensor
 
-from vqgen.data import to_uint8
+from vqgen.data import image_pixels
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.models.autoencoders.vae import VAE
 from vqgen.reports.grids import save_reconstruction_grid
@@ -14,14 +14,20 @@ from vqgen.stages.context import RunContext
 from vqgen.training.metrics_log import read_metrics
 
 _SHOWN = 32
-"""Images beside their reconstructions."""
+"""Validation images that are shown beside their reconstructions."""
 
 _CURVES = {"loss": "training", "val_loss": "validation"}
+"""Name of a metric -> its name in the plot of the losses."""
 
 
 @torch.no_grad()
 def save_pictures(context: RunContext, model: LatentModel) -> None:
-    """Writes losses.png, reconstructions.png and, of two latents, latents.png and manifold.png."""
+    """Writes losses.png and reconstructions.png, and for two latents latents.png and manifold.png.
+
+    Args:
+        context: The run. Its folder has the metrics of the training.
+        model: The trained baseline.
+    """
     folder = context.folder / "autoencoder"
     unit = "mean squared error of pixels in [-1, 1]"
     if isinstance(model, VariationalModel):
@@ -36,6 +42,8 @@ def save_pictures(context: RunContext, model: LatentModel) -> None:
     save_reconstruction_grid(images[:_SHOWN], decoded, folder / "reconstructions.png")
     if model.config.latent_size == 2:
         plot_latents(latents, labels, context.images.label_map.names, folder / "latents.png")
+        # The manifold covers the prior of a VAE with one decoder for all labels. Other baselines have another prior, or
+        # a plane for each label.
         if isinstance(model, VAE) and not model.config.label_features:
             save_manifold(
                 lambda points: _decode(context, model, points, torch.full((len(points),), -1)), folder / "manifold.png"
@@ -43,7 +51,8 @@ def save_pictures(context: RunContext, model: LatentModel) -> None:
 
 
 def _decode(context: RunContext, model: LatentModel, latents: Tensor, labels: Tensor) -> Tensor:
-    """uint8 images, on the CPU."""
+    """Decodes latents to uint8 images on the CPU."""
+    weight = model.encoder.output.weight
     with context.compute.autocast():
-        decoded = model.decode(latents.to(model.encoder.output.weight), labels.to(model.encoder.output.weight.device))
-    return to_uint8(decoded.float()).cpu()
+        decoded = model.decode(latents.to(weight), labels.to(weight.device))
+    return image_pixels(decoded)

@@ -1,14 +1,10 @@
-"""The only stage of a baseline: train its autoencoder; the mixtures of a plain one are fitted at the end."""
+"""The first stage of a baseline: the training of its autoencoder. The mixtures of a plain one are fitted at the end."""
 
 import torch
 from torch import Tensor
 
-from vqgen.config import BaselineRecipe
-from vqgen.data import (
-    ImageBatches,
-    to_float,
-    training_transform,
-)
+from vqgen.config import AutoencoderConfig, BaselineRecipe
+from vqgen.data import ImageBatches, model_pixels, training_transform
 from vqgen.errors import ConfigError
 from vqgen.evaluation.pixel_errors import mse_per_image
 from vqgen.evaluation.reconstruction_sums import ReconstructionSums
@@ -39,30 +35,49 @@ class AutoencoderObjective(ImageObjective):
 
     def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss of one micro-batch of uint8 images."""
-        return self.model.loss(to_float(images).to(self.model.dtype), labels)
+        return self.model.loss(model_pixels(images, images.device, self.model.dtype), labels)
 
     def validate(self) -> dict[str, float]:
-        """Loss and reconstruction errors over the whole validation set; of a variational model its bound too."""
-        torch.manual_seed(derive_seed(self._rank, "validation"))  # the same draws each time, so that weights compare
+        """Computes loss and reconstruction errors over the whole validation set, and the bound of a variational model.
+
+        Returns:
+            loss (as in training), mse (intensities in [0, 1]) and psnr (dB); of a variational model also elbo,
+            distortion and rate (nats per image).
+        """
+        # The bound depends on draws. With the same draws in every validation, weights can be compared.
+        torch.manual_seed(derive_seed(self._rank, "validation"))
         device = self.model.encoder.output.weight.device
-        errors, sums = ReconstructionSums((), 1, device), torch.zeros(3, dtype=torch.float64, device=device)
+        errors = ReconstructionSums((), 1, device)
+        bounds = torch.zeros(3, dtype=torch.float64, device=device)  # distortion, rate, images
         for batch in self._batches():
-            images = to_float(batch.images.to(device)).to(self.model.dtype)
+            images = model_pixels(batch.images, device, self.model.dtype)
             labels = batch.labels.to(device)
             with self._compute.autocast():
                 errors.add(mse_per_image(self.model.decode(self.model.encode(images, labels), labels), images), {})
                 if isinstance(self.model, VariationalModel):
                     bound = self.model.bound(images, labels, self.model.config.monte_carlo_samples)
                     count = torch.tensor(float(len(images)), dtype=torch.float64, device=device)
-                    sums += torch.stack([bound.distortion.double().sum(), bound.rate.double().sum(), count])
+                    bounds += torch.stack([bound.distortion.double().sum(), bound.rate.double().sum(), count])
         metrics = errors.result()
         if not isinstance(self.model, VariationalModel):
-            return {"loss": 4 * metrics["mse"]} | metrics  # of pixels in [-1, 1], not of intensities
-        distortion, rate, count = all_reduce_sum(sums).tolist()
-        distortion, rate = distortion / count, rate / count
-        config = self.model.config
-        loss = (distortion + config.beta * rate) / (config.image_channels * config.image_size**2)
-        return {"loss": loss, "elbo": -distortion - rate, "distortion": distortion, "rate": rate} | metrics
+            # The training loss is of pixels in [-1, 1]: twice the differences of intensities, four times the squares.
+            return {"loss": 4 * metrics["mse"]} | metrics
+        return _bound_metrics(bounds, self.model.config) | metrics
+
+
+def _bound_metrics(bounds: Tensor, config: AutoencoderConfig) -> dict[str, float]:
+    """Divides sums of the bound into means over the images of all processes.
+
+    Args:
+        bounds: `(3,)`, the sums of this process: distortion and rate in nats, and the number of images.
+        config: The variational model.
+    """
+    distortion_sum, rate_sum, count = all_reduce_sum(bounds).tolist()
+    distortion = distortion_sum / count
+    rate = rate_sum / count
+    # The training loss is the bound per number of the image, so that its scale does not depend on the image's size.
+    loss = (distortion + config.beta * rate) / (config.image_channels * config.image_size**2)
+    return {"loss": loss, "elbo": -distortion - rate, "distortion": distortion, "rate": rate}
 
 
 def train_autoencoder(context: RunContext) -> str:
@@ -72,7 +87,9 @@ def train_autoencoder(context: RunContext) -> str:
         SHA-256 of the model.
 
     Raises:
-        ConfigError: The recipe is not that of a baseline.
+        ConfigError: The recipe is not of a baseline, or its batches are smaller than the number of processes.
+        CheckpointError: The stage was begun with another recipe or other images.
+        DataError: An image cannot be read, or the loss is not finite.
     """
     recipe = _baseline_recipe(context)
     images = context.images
@@ -82,13 +99,14 @@ def train_autoencoder(context: RunContext) -> str:
 
     def work(record: StageRecord) -> StageResult:
         batches = _training_batches(context, recipe)
-        torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
+        torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))  # the same weights in every process
         model = build_baseline(recipe.autoencoder_config(len(images.label_map)))
         objective = AutoencoderObjective(
             model, images.validation, recipe.data, context.compute, context.rank, context.world_size
         )
         metrics = Trainer(objective, batches, train, batches.order.num_steps, context.session(STAGE)).train()
         if isinstance(model, Autoencoder):
+            # Only the main process saves the model, so only its copy needs the mixtures.
             context.on_main(lambda: _fit_mixtures(context, model))
         output = save_stage_model(context, STAGE, model, inputs)
         context.on_main(lambda: save_pictures(context, model))
@@ -113,7 +131,8 @@ def _baseline_recipe(context: RunContext) -> BaselineRecipe:
 
 
 def _training_batches(context: RunContext, recipe: BaselineRecipe) -> ImageBatches:
-    images, seed = context.images.train, derive_seed(recipe.seed, STAGE)
+    images = context.images.train
+    seed = derive_seed(recipe.seed, STAGE)
     data = recipe.data if recipe.autoencoder.augment else recipe.data.without_augmentation()
     return ImageBatches(
         images,
@@ -123,12 +142,12 @@ def _training_batches(context: RunContext, recipe: BaselineRecipe) -> ImageBatch
         world_size=context.world_size,
         seed=seed,
         workers=recipe.data.workers,
-        cache=not data.is_augmented,
+        cache=not data.is_augmented,  # without augmentation an image has the same pixels in every step
     )
 
 
 def _fit_mixtures(context: RunContext, model: Autoencoder) -> None:
-    """Fits the mixtures to the latents of the training images."""
+    """Fits the mixtures of a plain autoencoder to the latents of the training images, without augmentation."""
     encoded = [(latents, batch.labels) for batch, latents in encode_images(context, model, context.images.train)]
     latents, labels = (torch.cat(part) for part in zip(*encoded, strict=True))
     seed = derive_seed(context.recipe.seed, STAGE)
