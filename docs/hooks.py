@@ -6,7 +6,7 @@ A page asks for generated text by a comment on a line of its own:
     <!-- recipe -->             a table for each section of a recipe, from its pydantic model
     <!-- include: PATH -->      a Markdown file of the repository, without its title
 
-Readers of the repository see the comments' surroundings, so a page also links to its source.
+The comments do not show in the repository, so each of these pages also names its source.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args, get_origin
 ROOT = Path(__file__).resolve().parent.parent
 
 PICTURES = {"images/digits-samples.png": "checkpoints/pretrained/digits/samples.png"}
-"""Address in the site -> file of the repository that is shown there."""
+"""Address in the site -> file of the repository."""
 
 _COMMENT = re.compile(r"^<!-- (?P<name>[a-z]+)(?:: (?P<path>\S+))? -->$", re.MULTILINE)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
@@ -36,12 +36,12 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Fills in what the page's comments ask for, and mends links that leave docs/."""
+    """Fills in the generated text of a page, and mends links that leave docs/."""
     return mend_links(fill(markdown), page.file.src_uri)
 
 
 def fill(markdown: str) -> str:
-    """Replaces the comments of a page by generated text."""
+    """Replaces the comments of a page with generated text."""
     makers: dict[str, Callable[[str], str]] = {"commands": _commands, "recipe": _recipe, "include": _included}
 
     def replace(found: re.Match[str]) -> str:
@@ -90,7 +90,7 @@ def _commands(_: str) -> str:
 
 
 def _command(name: str, text: str) -> str:
-    """The section of one command; its parser is built as `vqgen.cli` builds it."""
+    """Returns the section of one command. `vqgen.cli` builds its parser in the same way."""
     module = import_module(f"vqgen.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"vqgen {name}", description=f"{text}.", allow_abbrev=False)
     module.add_arguments(parser)
@@ -106,14 +106,14 @@ def _command(name: str, text: str) -> str:
 
 
 def _epilog(parser: argparse.ArgumentParser) -> str:
-    """The text after the arguments: as it is laid out, or as a paragraph."""
+    """Returns the text after the arguments: in a block if it is laid out, or else as a paragraph."""
     text = parser.epilog or ""
-    is_laid_out = issubclass(parser.formatter_class, argparse.RawDescriptionHelpFormatter)
+    is_laid_out = parser.formatter_class is argparse.RawDescriptionHelpFormatter
     return f"```text\n{text.strip()}\n```" if text and is_laid_out else text
 
 
 def _shown(action: argparse.Action) -> str:
-    """An argument as a user types it."""
+    """Returns an argument as a user types it."""
     value = _value(action)
     if not action.option_strings:
         return f"`{value}`"
@@ -122,7 +122,7 @@ def _shown(action: argparse.Action) -> str:
 
 
 def _value(action: argparse.Action) -> str:
-    """The placeholder of an argument's value; empty for a flag."""
+    """Returns the placeholder of an argument's value; empty for a flag."""
     if action.nargs == 0:
         return ""
     name = action.metavar or (_choices(action) if action.choices else action.dest.upper())
@@ -173,7 +173,7 @@ def _section(title: str, prefix: str, model: Any) -> str:
 
 
 def _example(model: Any) -> str:
-    """A field of a section that is given by a value, for the example."""
+    """Returns the name of the first field of a section that is a number."""
     return next(name for name, info in model.model_fields.items() if info.annotation in (int, float))
 
 
@@ -203,7 +203,7 @@ def _toml(value: Any) -> str:
 
 
 def _allowed(info: Any) -> str:
-    """The values that a field takes, in words."""
+    """Describes the values of a field in words."""
     words = list(_kinds(info.annotation))
     signs = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most", "multiple_of": "a multiple of"}
     for constraint in info.metadata:
@@ -229,5 +229,5 @@ def _kinds(annotation: Any) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    """Text of a table's cell: one line, without what ends a cell."""
+    """Returns the text of a table's cell: one line, with `|` and `<` escaped."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

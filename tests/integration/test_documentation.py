@@ -1,7 +1,7 @@
-"""The pages are true: every command and every block of Python on them runs here, in small, in the order of the page.
+"""Every command and every block of Python on the pages runs here, in small and in the order of the page.
 
-A page runs in a folder of its own. It holds pictures, shipped recipes made small under their own names, and, as soon as
-a command or a block names one, the run that the recipe makes.
+Each page has a folder of its own, with pictures and with small recipes under the names of the shipped ones. A run
+folder appears in it as soon as a command or a block names it.
 """
 
 import re
@@ -21,9 +21,20 @@ from typing import Any
 import pytest
 import sklearn.datasets
 from accelerate.state import AcceleratorState
+from sklearn.utils import Bunch
 from small_runs import ENVIRONMENT, Finished, save_picture, write_recipe
 
-from vqgen.config import check_recipe, shipped_recipes
+from vqgen.cli import COMMANDS
+from vqgen.config import (
+    ClassifierSection,
+    DataConfig,
+    GenerateConfig,
+    PriorSection,
+    TrainConfig,
+    VQVAESection,
+    check_recipe,
+    shipped_recipes,
+)
 from vqgen.config.loading import validate_recipe
 
 CHECKOUT = Path(__file__).parents[2]
@@ -33,6 +44,8 @@ PAGES = [
     *sorted((CHECKOUT / "docs").rglob("*.md")),
 ]
 MOST_WORDS = 900
+LANGUAGES = ("bash", "python")
+NOT_RUNNABLE = {"bibtex", "text", "toml"}
 
 NOT_RUN = {
     "pip install": "would change the environment of the tests",
@@ -40,7 +53,7 @@ NOT_RUN = {
     "mkdocs serve": "never ends; the build of the pages is tested below",
     "sbatch": "needs a cluster",
 }
-"""Beginnings of the commands that are not run, with the reason. Files and extras that they name are looked for."""
+"""Beginning of the commands that are not run -> the reason. The files and extras that they name have to exist."""
 
 LAUNCHERS = re.compile(r"(torchrun|accelerate launch)( --?\w+ \S+)* -m vqgen ")
 """Launchers are left out: test_launching starts several processes."""
@@ -48,37 +61,36 @@ LAUNCHERS = re.compile(r"(torchrun|accelerate launch)( --?\w+ \S+)* -m vqgen ")
 JUDGED = "--images-per-label 8 --classifier-steps 2 --real-images 80 --score-seeds 1 --quiet"
 
 SMALLER = {
-    "vqgen --help": "",
-    "vqgen attribute": "",
-    "vqgen compare": JUDGED,
-    "vqgen completion": "",
-    "vqgen compress": "",
-    "vqgen decode": "",
-    "vqgen decompress": "--overwrite",
-    "vqgen doctor": "",
-    "vqgen encode": "",
-    "vqgen evaluate": JUDGED,
-    "vqgen evaluate-codec": "--images 2",
-    "vqgen extract-codes": "",
-    "vqgen generate": "--images-per-label 2",
-    "vqgen generate-samples": "",
-    "vqgen info": "",
-    "vqgen inspect": "",
-    "vqgen interpolate": "",
-    "vqgen plan": "--no-measure",
-    "vqgen recipes": "",
-    "vqgen reconstruct": "",
-    "vqgen run": "--force",
-    "vqgen sweep": JUDGED,
-    "vqgen train-autoencoder": "",
-    "vqgen train-classifier": "",
-    "vqgen train-prior": "--force",
-    "vqgen train-vqvae": "",
+    "compare": JUDGED,
+    "decompress": "--overwrite",
+    "evaluate": JUDGED,
+    "evaluate-codec": "--images 2",
+    "generate": "--images-per-label 2",
+    "plan": "--no-measure",
+    "run": "--force",  # after two steps codes may have collapsed
+    "sweep": JUDGED,
+    "train-prior": "--force",
 }
-"""Command -> words that are appended to run it in small; after two steps codes may have collapsed, hence `--force`.
-`python -m benchmarks.*` is asked for its help instead."""
+"""Command -> words that are appended to run it in small. `python -m benchmarks.*` is asked for its help instead."""
+
+AS_THEY_ARE = {
+    "--help", "attribute", "completion", "compress", "decode", "doctor", "encode", "extract-codes", "generate-samples",
+    "info", "inspect", "interpolate", "recipes", "reconstruct", "train-autoencoder", "train-classifier", "train-vqvae",
+}  # fmt: skip
+"""Commands that need no more words."""
 
 SLOW_PAGES = {"docs/results/baselines.md", "docs/results/digits.md", "docs/results/fashion-mnist.md"}
+
+TRAINING = {
+    "run",
+    "train-vqvae",
+    "train-autoencoder",
+    "extract-codes",
+    "train-prior",
+    "train-classifier",
+    "generate-samples",
+}
+"""Commands that take a recipe and train."""
 
 LEAST = {"image-size": 16, "steps": 2, "batch-size": 8, "channels": 8, "layers": 1}
 """Field of a recipe -> its value here, if a command sets it."""
@@ -88,13 +100,13 @@ OTHER_RUNS = {"try-2": ("digits", "--priors.1.dropout", "0.3")}
 
 
 def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
-    """The fenced blocks of a page in some languages: language and text."""
+    """Returns the fenced blocks of a page in some languages: language and text."""
     found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     return [(language, text) for language, text in found if language in languages]
 
 
 def commands(text: str) -> Iterator[str]:
-    """The commands of a block, without comments, continuations and the file that the output goes to."""
+    """Yields the commands of a block, without comments, continued lines and redirections."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         for command in shlex.join(words).split(" '&&' "):
@@ -103,7 +115,7 @@ def commands(text: str) -> Iterator[str]:
 
 
 def small_recipe(name: str) -> dict[str, Any]:
-    """A shipped recipe with its own sections, so small that it trains in a second or two."""
+    """Returns a shipped recipe with the same sections, small enough to train in a second or two."""
     document = tomllib.loads(shipped_recipes()[name].read_text())
     data = document["data"]
     data |= {"source": "digits" if data["source"] != "folder" else "folder", "image_size": 16, "workers": 0}
@@ -128,7 +140,7 @@ def small_recipe(name: str) -> dict[str, Any]:
 
 
 class Folder:
-    """The folder in which a page is followed."""
+    """The folder of a reader who follows a page."""
 
     def __init__(self, root: Path, runs: Path, vqgen: Callable[..., Finished]) -> None:
         self.root, self.runs, self.vqgen = root, runs, vqgen
@@ -158,34 +170,33 @@ class Folder:
 
     def follow(self, command: str) -> None:
         """Runs a command of a page in small."""
+        check_names(command)
         command = LAUNCHERS.sub("vqgen ", command)
-        reason = next((reason for words, reason in NOT_RUN.items() if f"{command} ".startswith(f"{words} ")), None)
-        if reason is not None:
-            check_names(command)
-        elif command.startswith("python -m benchmarks"):
+        if any(f"{command} ".startswith(f"{beginning} ") for beginning in NOT_RUN):
+            return
+        if command.startswith("python -m benchmarks"):
             check_benchmark(command)
         else:
             self.follow_small(command)
 
     def follow_small(self, command: str) -> None:
         words = shlex.split(command)
-        kind = " ".join(words[:2])
-        assert kind in SMALLER, f"`{command}` is on a page, and SMALLER says nothing of {kind!r}"
-        if kind == "vqgen run" and len(words) == 3:  # complete then, and looked through stage by stage
+        assert words[0] == "vqgen" and words[1] in {*SMALLER, *AS_THEY_ARE}, f"no test runs `{command}`; extend SMALLER"
+        if words[1] == "run" and len(words) == 3:  # made before for all pages; this command then skips its stages
             self.provide_runs(f"checkpoints/{words[2]}")
         self.provide_runs(command)
-        self.run(*smaller(words), *shlex.split(SMALLER[kind]))
+        self.run(*smaller(words), *shlex.split(SMALLER.get(words[1], "")))
 
     def run(self, *words: object) -> None:
-        """Runs a command of vqgen and asserts that it does well."""
+        """Runs a command of vqgen and asserts its success."""
         finished = self.vqgen(*words[1:])
         AcceleratorState._reset_state(reset_partial_state=True)  # the next command may have another dtype
         assert finished.code == 0, f"{shlex.join(map(str, words))}: {finished.err}"
 
 
 def smaller(words: Sequence[str]) -> list[str]:
-    """A command's words with the small recipe of that name, and with small numbers for the fields of a recipe."""
-    is_training = words[1] == "run" or words[1].startswith(("train-", "extract-", "generate-s"))
+    """Returns the words of a command with the small recipe of the same name and small values of its fields."""
+    is_training = words[1] in TRAINING
     made = []
     for before, word in zip(["", *words], words, strict=False):
         field = before.rpartition(".")[2] if "." in before and before.startswith("--") else ""
@@ -199,7 +210,7 @@ def smaller(words: Sequence[str]) -> list[str]:
 
 
 def check_names(command: str) -> None:
-    """Asserts that files and extras exist that a command names which is not run."""
+    """Asserts that the checkout has the extras and the recipe files that a command names."""
     extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for extra in re.findall(r"\[(\w+)\]", command):
         assert extra in extras, command
@@ -220,9 +231,9 @@ def check_benchmark(command: str) -> None:
 
 
 def few_digits(load: Callable[[], Any] = sklearn.datasets.load_digits) -> Any:
-    """The first of scikit-learn's digits."""
+    """Returns the first 60 of scikit-learn's digits."""
     digits = load()
-    return sklearn.utils.Bunch(images=digits.images[:60], target=digits.target[:60])
+    return Bunch(images=digits.images[:60], target=digits.target[:60])
 
 
 @pytest.fixture(scope="session")
@@ -236,15 +247,17 @@ def named(page: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(p, id=named(p), marks=[pytest.mark.slow] * (named(p) in SLOW_PAGES)) for p in PAGES]
+    "page",
+    [
+        pytest.param(page, id=named(page), marks=[pytest.mark.slow] * (named(page) in SLOW_PAGES))
+        for page in PAGES
+        if blocks(page, *LANGUAGES)
+    ],
 )
 def test_page_can_be_followed(page, tmp_path, runs, vqgen, monkeypatch):
-    steps = blocks(page, "bash", "python")
-    if not steps:
-        pytest.skip("has nothing to run")
     monkeypatch.chdir(tmp_path)
     folder, names = Folder(tmp_path, runs, vqgen), {"__name__": "page"}
-    for language, text in steps:
+    for language, text in blocks(page, *LANGUAGES):
         if language == "bash":
             for command in commands(text):
                 folder.follow(command)
@@ -253,6 +266,26 @@ def test_page_can_be_followed(page, tmp_path, runs, vqgen, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setattr(sklearn.datasets, "load_digits", few_digits)
                 exec(compile(text, named(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_blocks_have_a_language_that_is_run_or_cannot_run(page):
+    opened = re.findall(r"^[ \t]*```(.*)$", page.read_text(), re.MULTILINE)[::2]
+    assert set(opened) <= {*LANGUAGES, *NOT_RUNNABLE}
+    assert len(opened) == len(blocks(page, *LANGUAGES, *NOT_RUNNABLE))  # none is indented, and so overlooked
+
+
+def test_generated_references_have_every_command_and_every_field(monkeypatch):
+    monkeypatch.syspath_prepend(CHECKOUT / "docs")
+    hooks = import_module("hooks")
+    commands_text, fields_text = (hooks.fill(f"<!-- {name} -->") for name in ("commands", "recipe"))
+    for name in COMMANDS:
+        assert f"## vqgen {name}\n" in commands_text
+    for option in ("--images-per-label", "--dry-run", "--coder"):
+        assert f"`{option}`" in commands_text
+    for section in (DataConfig, VQVAESection, PriorSection, TrainConfig, ClassifierSection, GenerateConfig):
+        for field in section.model_fields.keys() - {"train"}:
+            assert f"| `{field}` |" in fields_text
 
 
 def test_recipes_on_the_pages_are_recipes():
@@ -278,6 +311,8 @@ def test_readme_is_short_and_has_the_two_commands():
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_to_files_and_headings(page):
     prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for picture in re.findall(r'<img [^>]*src="([^"]+)"', prose):
+        assert (page.parent / picture).is_file(), picture
     for target, anchor in re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)", prose):
         if ":" in target:
             continue
@@ -288,7 +323,7 @@ def test_links_lead_to_files_and_headings(page):
 
 
 def anchors(page: Path) -> set[str]:
-    """The addresses of a page's headings, and of those that it includes."""
+    """Returns the addresses of the headings of a page and of the file that it includes."""
     text = page.read_text()
     for included in re.findall(r"^<!-- include: (\S+) -->$", text, re.MULTILINE):
         text += (CHECKOUT / included).read_text()
