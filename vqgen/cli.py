@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             warnings.simplefilter("always", VQGenWarning)
             logging.getLogger("vqgen").handlers = [_LoggedWarnings(logging.WARNING)]
-            return module.run(_parse(parser, module, words[1:]))
+            code = module.run(_parse(parser, module, words[1:]))
+            sys.stdout.flush()  # a reader that has ended is noticed here, and not at Python's end
+            return code
     except Interrupted as stop:
         _complain("stopped; run the same command again to go on")
         return 128 + stop.signal_number

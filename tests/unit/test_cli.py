@@ -138,10 +138,11 @@ def test_error_of_vqgen_itself_keeps_its_traceback(command):
         cli.main(command(raising(RuntimeError("shapes differ"))))
 
 
-def test_closed_pipe_ends_quietly():
+@pytest.mark.parametrize("words", [["completion", "bash"], ["recipes"]], ids=["more_than_the_buffer", "less"])
+def test_closed_pipe_ends_quietly(words):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "vqgen", "completion", "bash"]  # more than the buffer of stdout holds
+    command = [sys.executable, "-m", "vqgen", *words]
     finished = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     os.close(write)
     assert (finished.returncode, finished.stderr) == (128 + signal.SIGPIPE, "")

@@ -177,13 +177,10 @@ def _cpu_information() -> str:
 def _memory() -> dict[str, int | None]:
     """Returns sizes in bytes; None if they are unknown, or if no control group sets a limit."""
     memory = _or_else(lambda: import_module("psutil").virtual_memory(), None)
-    left = _or_else(free_in_group, None)
-    # version 1 of the control groups writes "no limit" as a number near 2 ** 63
-    limited = left is not None and (memory is None or left < memory.total)
     return {
         "total_bytes": memory and memory.total,
         "free_bytes": memory and memory.available,
-        "left_by_control_group_bytes": left if limited else None,
+        "left_by_control_group_bytes": _or_else(free_in_group, None),
         "disk_free_here_bytes": _or_else(lambda: shutil.disk_usage(".").free, None),
     }
 

@@ -18,6 +18,9 @@ class _Files:
     reclaimable: str
 
 
+_NO_LIMIT = 2**62
+"""Version 1 writes the largest number of whole pages in a signed 64-bit integer for a group without a limit."""
+
 _V2 = _Files("memory.max", "memory.current", "inactive_file")
 _V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
@@ -71,5 +74,7 @@ def _free(folder: Path, files: _Files) -> int | None:
         used = int((folder / files.usage).read_text())
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):  # a group without a limit has the word "max" for it
+        return None
+    if limit >= _NO_LIMIT:
         return None
     return max(0, limit - used + int(statistics.get(files.reclaimable, 0)))
