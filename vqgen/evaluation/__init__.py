@@ -1,1 +1,1 @@
-"""Judging: small functions of features, images and codes; `judge` puts them together. Import from the modules."""
+"""Metrics of features, images and codes, each a small function; `judge` combines them. Import from the modules."""

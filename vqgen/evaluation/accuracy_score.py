@@ -1,4 +1,7 @@
-"""Classification accuracy score: can a classifier that has seen nothing but samples name real images?"""
+"""The classification accuracy score: the accuracy on real images of a classifier that was trained on samples only.
+
+Legend: `n` images to train on, `m` test images, `c` channels, `H W` image.
+"""
 
 import tempfile
 from collections.abc import Callable
@@ -22,24 +25,24 @@ from vqgen.training.classifier import as_image_set, train_on
 from vqgen.training.objective import Session
 
 ImagesOfSeed = Callable[[int], tuple[UInt8[Tensor, "n c H W"], Int64[Tensor, " n"]]]
-"""Seed of a classifier -> the images that it is shown, and their labels."""
+"""A function from the seed of a classifier to its training images and their labels."""
 
 
 class AccuracyScorer:
-    """Trains one and the same kind of classifier on sets of images, and tests it on real ones.
+    """Trains classifiers of one kind on sets of images, and tests them on real images.
 
-    The weights after the last step are kept: none are chosen by the test images.
+    It takes the weights after the last step: the test images choose nothing.
 
     Args:
         config: The classifier.
-        section: How to train it.
-        data: The images' transform and augmentation.
-        test_images: Real images to name.
+        section: The settings of its training.
+        data: The transform and augmentation of the images.
+        test_images: Real images to classify.
         test_labels: Their labels.
         accelerator: The process that trains.
-        compute: Number format of the computation.
+        compute: Device and dtype.
         seed: Seed of weights, order and augmentation, the same for every set.
-        num_seeds: How many classifiers to train on a set, with the seeds from `seed` on; its score is their mean.
+        num_seeds: Classifiers to train on each set, with the seeds `seed`, `seed` + 1, ...; the score is their mean.
         quiet: Show no progress bars.
 
     Source: Ravuri and Vinyals 2019, arXiv 1905.10887; VQ-VAE-2, arXiv 1906.00446, section 4.2.
@@ -59,11 +62,17 @@ class AccuracyScorer:
         num_seeds: int = 1,
         quiet: bool = True,
     ) -> None:
-        self.config, self.data = config, data
-        self.test_images, self.test_labels = test_images, test_labels
+        self.config = config
+        self.data = data
+        self.test_images = test_images
+        self.test_labels = test_labels
         self.test = as_image_set(test_images, test_labels)
-        self.accelerator, self.compute, self.quiet = accelerator, compute, quiet
-        self.seed, self.seeds = seed, range(seed, seed + num_seeds)
+        self.accelerator = accelerator
+        self.compute = compute
+        self.quiet = quiet
+        self.seed = seed
+        self.seeds = range(seed, seed + num_seeds)
+        # The loop keeps the best weights of all validations. With a single one, after the last step, it has no choice.
         steps = section.train.steps
         train = section.train.model_copy(
             update={"validate_every": steps, "save_every": steps, "epochs": None, "patience": 0, "tracker": "none"}
@@ -71,29 +80,30 @@ class AccuracyScorer:
         self.section = section.model_copy(update={"train": train})
 
     def metrics(self, name: str, shown: ImagesOfSeed, split: str) -> list[Metric]:
-        """The classification accuracy score of a set of images: the share of the test images named right.
+        """Computes the classification accuracy score of a set of images: the share of test images classified right.
 
         Args:
-            name: What the metric is called; the deviation over several seeds is `NAME_deviation`.
-            shown: Seed -> images to train the classifier of this seed on, and their labels.
-            split: What the test images are called.
+            name: Name of the metric; its deviation over several seeds is called `NAME_deviation`.
+            shown: A function from a seed to the training images of the classifier of this seed, and their labels.
+            split: Name of the split of the test images.
 
         Raises:
             DataError: There is no image.
         """
-        trained_on, named = 0, []
+        trained_on = 0
+        predictions = []
         for seed in self.seeds:
             images, labels = shown(seed)
             classifier = self.train(images, labels, seed=seed)
-            named.append(ClassifierSpace(classifier, "", self.compute)(self.test_images).log_probabilities)
+            predictions.append(ClassifierSpace(classifier, "", self.compute)(self.test_images).log_probabilities)
             trained_on = len(images)  # the same for every seed
 
         def score(chosen: Tensor) -> dict[str, float]:
-            found = spread([accuracy(each[chosen], self.test_labels[chosen]) for each in named])
-            deviation = {f"{name}_deviation": found.deviation} if len(named) > 1 else {}
+            found = spread([accuracy(each[chosen], self.test_labels[chosen]) for each in predictions])
+            deviation = {f"{name}_deviation": found.deviation} if len(predictions) > 1 else {}
             return {name: found.mean} | deviation
 
-        several = f", {len(named)} seeds" if len(named) > 1 else ""
+        several = f", {len(predictions)} seeds" if len(predictions) > 1 else ""
         return metrics_with_floor(
             "accuracy score",
             f"{self.section.train.steps} steps{several}",
@@ -110,13 +120,14 @@ class AccuracyScorer:
         Args:
             images: Images to train on.
             labels: Their labels.
-            seed: Seed of the classifier; None is that of the scorer.
+            seed: Seed of the classifier; None for the scorer's own.
 
         Raises:
             DataError: There is no image.
         """
         check_count("classification accuracy score", len(images), 1)
-        train, seed = self.section.train, self.seed if seed is None else seed
+        train = self.section.train
+        seed = self.seed if seed is None else seed
         order = TrainingOrder(len(images), train.batch_size, derive_seed(seed, "score"), train.steps * train.batch_size)
         with tempfile.TemporaryDirectory() as folder:
             session = Session(
@@ -129,7 +140,7 @@ class AccuracyScorer:
             )
             model, _ = train_on(
                 as_image_set(images, labels),
-                self.test,  # looked at once, after the last step: nothing is chosen by it
+                self.test,
                 self.config,
                 self.section,
                 self.data,
@@ -141,10 +152,15 @@ class AccuracyScorer:
 
 
 def as_many_per_label(labels: Int64[Tensor, " n"], wanted: Int64[Tensor, " m"], seed: int) -> Int64[Tensor, " chosen"]:
-    """Chooses at random as many images of each label as `wanted` has, or all where there are fewer.
+    """Chooses images at random, of each label as many as `wanted` has, or all if there are fewer.
+
+    Args:
+        labels: Labels of the images to choose from.
+        wanted: Labels whose counts decide; -1 is ignored.
+        seed: Seed of the choice.
 
     Returns:
-        Indices into `labels`, in rising order.
+        Indices into `labels`, in ascending order.
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive_seed(seed, "subset")))
     counts = wanted[wanted >= 0].bincount(minlength=1)

@@ -1,4 +1,4 @@
-"""The use of a codebook: how many entries occur, and how evenly.
+"""The use of a codebook: the share of entries that occur, and the evenness of their frequencies.
 
 Legend: `k` codebook entries.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CodeUsage:
-    """How a codebook is used.
+    """The usage and the perplexity of a codebook.
 
     Attributes:
         usage: Share of the entries that occur at all, in [0, 1].
@@ -24,7 +24,7 @@ class CodeUsage:
 
 
 def code_usage(histogram: Int[Tensor, " k"]) -> CodeUsage:
-    """Usage and perplexity of a histogram of codes.
+    """Computes usage and perplexity from a histogram of codes.
 
     Raises:
         ValueError: The histogram is empty.
@@ -33,6 +33,6 @@ def code_usage(histogram: Int[Tensor, " k"]) -> CodeUsage:
     if total == 0:
         raise ValueError("histogram should count at least one code, found none")
     shares = histogram.double() / total
-    return CodeUsage(
-        usage=float((histogram > 0).double().mean()), perplexity=float(torch.special.entr(shares).sum().exp())
-    )
+    usage = float((histogram > 0).double().mean())
+    perplexity = float(torch.special.entr(shares).sum().exp())
+    return CodeUsage(usage, perplexity)

@@ -1,4 +1,4 @@
-"""How far two sets of features are apart as distributions: Frechet distance and kernel distance.
+"""Distances between the distributions of two sets of features: the Frechet distance and the kernel distance.
 
 Legend: `n m` images of the two sets, `d` dimensions of the space.
 """
@@ -16,15 +16,15 @@ from vqgen.errors import DataError
 from vqgen.runtime.randomness import derive_seed
 
 _BLOCK = 1024
-"""Rows of a kernel matrix that are held at once."""
+"""Rows of a kernel matrix in memory at a time."""
 
 SUBSET_SIZE = 1000
-"""Images of each subset over which the published kernel distance is a mean."""
+"""Images of each subset of the published kernel distance, which is a mean over subsets."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A metric over several parts of the images.
+    """Mean and deviation of a metric over several parts of the images.
 
     Attributes:
         mean: Mean over the parts.
@@ -36,7 +36,10 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Computes mean and standard deviation (over n, as the published metrics) of the metrics of several parts."""
+    """Computes mean and standard deviation of the values of several parts.
+
+    The variance is divided by n, not by n - 1, as in the published metrics.
+    """
     return Spread(float(np.mean(values)), float(np.std(values)))
 
 
@@ -44,8 +47,8 @@ def frechet_distance(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"])
     """Computes the Frechet distance of the Gaussians fitted to two sets of features; smaller is better.
 
     Raises:
-        DataError: A set has no more images than the space has dimensions: its covariance is singular, and the distance
-            would be that of the missing images.
+        DataError: A set has no more images than the space has dimensions. Its covariance would be singular, and the
+            distance would measure the lack of images.
 
     Source: Heusel et al. 2017, arXiv 1706.08500, equation 6; covariances with n - 1 as in the published code.
     """
@@ -55,12 +58,12 @@ def frechet_distance(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"])
 
 
 def frechet_distance_of_gaussians(
-    mean: NDArray[np.float64], covariance: NDArray[np.float64], other_mean: NDArray, other_covariance: NDArray
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    other_mean: NDArray[np.float64],
+    other_covariance: NDArray[np.float64],
 ) -> float:
     """Computes ||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), the squared 2-Wasserstein distance of two Gaussians.
-
-    The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric: no
-    complex numbers come up where a covariance is nearly singular.
 
     Args:
         mean: `(d,)`.
@@ -72,32 +75,39 @@ def frechet_distance_of_gaussians(
     """
     from scipy.linalg import eigh, eigvalsh
 
+    # C1 C2 is not symmetric: the general matrix root of a nearly singular product has complex entries. The symmetric
+    # C1^(1/2) C2 C1^(1/2) has the same eigenvalues, and the trace of the root is the sum of their roots.
     values, vectors = eigh(covariance)
+    # Rounding makes eigenvalues of zero slightly negative.
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     overlap = np.sqrt(eigvalsh(root @ other_covariance @ root).clip(min=0)).sum()
-    apart = np.square(mean - other_mean).sum()
-    return float(max(0.0, apart + np.trace(covariance) + np.trace(other_covariance) - 2 * overlap))
+    between_means = np.square(mean - other_mean).sum()
+    return float(max(0.0, between_means + np.trace(covariance) + np.trace(other_covariance) - 2 * overlap))
 
 
-def _gaussian(features: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _gaussian(features: Float64[Tensor, "n d"]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     values = features.double().numpy()
+    # For one dimension numpy returns the variance as a scalar.
     return values.mean(axis=0), np.atleast_2d(np.cov(values, rowvar=False))
 
 
 def kernel_distance(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"]) -> float:
     """Computes the unbiased squared maximum mean discrepancy under the kernel (x y / d + 1)^3; smaller is better.
 
-    Over all pairs, where the published metric is the mean over random subsets (`kernel_distance_of_subsets`): the same
-    expectation, with no draws and less noise. Of equal distributions it is zero on average, so it may be negative.
+    It takes all pairs of images. The published metric is a mean over random subsets (`kernel_distance_of_subsets`),
+    which has the same expectation but more noise. For equal distributions the expectation is zero, so values may be
+    negative.
 
     Raises:
         DataError: A set has fewer than two images.
 
     Source: KID, Binkowski et al. 2018, arXiv 1801.01401, section 4 and equation 4.
     """
-    n, m = len(one), len(other)
+    n = len(one)
+    m = len(other)
     for count in (n, m):
         check_count("kernel distance", count, 2)
+    # Unbiased: within a set, the pairs of an image with itself are left out, and the mean is over the other pairs.
     within = [(_kernel_sum(x, x) - _kernel_diagonal(x)) / (len(x) * (len(x) - 1)) for x in (one, other)]
     return sum(within) - 2 * _kernel_sum(one, other) / (n * m)
 
@@ -110,49 +120,56 @@ def kernel_distance_of_subsets(
     subsets: int = 100,
     size: int = SUBSET_SIZE,
 ) -> Spread:
-    """Computes the kernel distance as it is published: mean and deviation over random subsets of both sets.
+    """Computes the published kernel distance: mean and deviation over random subsets of both sets.
 
     Args:
         one: Features of one set.
-        other: Features of the other.
-        seed: Seed of the choice.
-        subsets: How many.
-        size: Images of each, drawn without replacement.
+        other: Features of the other set.
+        seed: Seed of the subsets.
+        subsets: Number of subsets.
+        size: Images of each subset, drawn without replacement.
 
     Raises:
         DataError: A set has fewer images than a subset.
 
-    Source: KID, Binkowski et al. 2018, arXiv 1801.01401, section 4; 100 subsets of 1,000 as torchmetrics has them.
+    Source: KID, Binkowski et al. 2018, arXiv 1801.01401, section 4; 100 subsets of 1,000, as in torchmetrics.
     """
     for features in (one, other):
         check_count("kernel distance of subsets", len(features), size)
     draws = torch.Generator().manual_seed(derive_seed(seed, "subsets"))
-    return spread(
-        [
-            kernel_distance(
-                *(features[torch.randperm(len(features), generator=draws)[:size]] for features in (one, other))
-            )
-            for _ in range(subsets)
-        ]
-    )
+
+    def subset(features: Tensor) -> Tensor:
+        return features[torch.randperm(len(features), generator=draws)[:size]]
+
+    # The sets take turns at the generator, as in torchmetrics: the same seed gives the same subsets there.
+    return spread([kernel_distance(subset(one), subset(other)) for _ in range(subsets)])
 
 
-def _kernel_sum(one: Tensor, other: Tensor) -> float:
+def _kernel_sum(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"]) -> float:
+    # The whole matrix of 60,000 images would take 29 GB; the sum needs only a block of its rows at a time.
     return sum(float(((rows @ other.T) / one.shape[1] + 1).pow(3).sum()) for rows in one.split(_BLOCK))
 
 
-def _kernel_diagonal(features: Tensor) -> float:
+def _kernel_diagonal(features: Float64[Tensor, "n d"]) -> float:
+    """Sums the kernel of each image with itself."""
     return float((features.square().sum(dim=1) / features.shape[1] + 1).pow(3).sum())
 
 
 def check_count(metric: str, found: int, least: int, why: str = "") -> None:
     """Refuses a set of images that is too small for a metric.
 
+    Args:
+        metric: Name of the metric, for messages.
+        found: Number of images.
+        least: Smallest number of images that the metric needs.
+        why: The reason for this number, for messages.
+
     Raises:
-        DataError: It is.
+        DataError: There are too few images.
     """
     if found < least:
         raise DataError(
-            f"{metric}: should have at least {least} images{f', {why}' if why else ''}, found {found}; "
-            "take more samples (--images-per-label), or real images of a larger split (--reference train)"
+            f"{metric}: should have at least {least} image{'' if least == 1 else 's'}{f', {why}' if why else ''}, "
+            f"found {found}; take more samples (--images-per-label), or real images of a larger split "
+            "(--reference train)"
         )

@@ -1,4 +1,4 @@
-"""Features: what a network sees in images, and the space in which two sets of them can be compared.
+"""Features: a network's view of images, as points of a space where two sets of images can be compared.
 
 Legend: `n` images, `d` dimensions of the space, `y` labels, `c H W` image.
 """
@@ -6,13 +6,13 @@ Legend: `n` images, `d` dimensions of the space, `y` labels, `c H W` image.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from vqgen.data import to_float
+from vqgen.data import model_pixels
 from vqgen.errors import DataError
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.runtime.compute import Compute
@@ -27,9 +27,9 @@ class Features:
     """Images as points of a space.
 
     Attributes:
-        values: One row per image.
-        space: Name of the space: the network and the hash of its weights. Distances between spaces mean nothing.
-        log_probabilities: `(n, y)`, what the network makes of each image: log p(label | image).
+        values: One row for each image.
+        space: Name of the space: the network and the hash of its weights. Distances across spaces have no meaning.
+        log_probabilities: The network's log p(label | image), one row for each image.
     """
 
     values: Float64[Tensor, "n d"]
@@ -39,17 +39,18 @@ class Features:
     def __len__(self) -> int:
         return len(self.values)
 
-    def subset(self, indices: Tensor) -> "Features":
-        """The images at `indices`."""
+    def subset(self, indices: Int64[Tensor, " chosen"]) -> "Features":
+        """Returns the features of the images at `indices`."""
         return Features(self.values[indices], self.space, self.log_probabilities[indices])
 
 
+@runtime_checkable
 class FeatureSpace(Protocol):
-    """Turns images into features."""
+    """A network that turns images into features."""
 
     @property
     def name(self) -> str:
-        """Name of the space, with the hash of the network's weights."""
+        """The name of the space, with the hash of the network's weights."""
         ...
 
     def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:
@@ -58,24 +59,25 @@ class FeatureSpace(Protocol):
 
 
 class ClassifierSpace:
-    """The penultimate layer of a classifier of our own.
+    """The space of the penultimate layer of one of our own classifiers.
 
     Args:
-        classifier: The network, in evaluation mode, where `compute` has put it.
+        classifier: The network, in evaluation mode, on the device of `compute`.
         sha256: Hash of its weights.
-        compute: Device and number format.
+        compute: Device and dtype.
     """
 
     def __init__(self, classifier: ImageClassifier, sha256: str, compute: Compute) -> None:
-        self.classifier, self.compute = classifier, compute
+        self.classifier = classifier
+        self.compute = compute
         self.name = f"classifier {sha256[:12]}"
 
     def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:
         """Computes the features of images, on the CPU."""
 
         def evaluate(batch: Tensor) -> tuple[Tensor, Tensor]:
+            pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
             with self.compute.autocast():
-                pixels = to_float(batch.to(self.compute.device)).to(self.compute.float_dtype)
                 features = self.classifier.features(pixels)
                 return features, self.classifier.head(features)
 
@@ -90,10 +92,11 @@ def features_of(
 
     Args:
         images: The images.
-        evaluate: A batch -> its features and the logits of its labels.
+        evaluate: A function of a batch that returns its features and the logits of its labels.
         space: Name of the space.
     """
     results = [evaluate(batch) for batch in images.split(_BATCH_SIZE)]
+    # Metrics subtract large sums of features: they need float64, whatever the dtype of the network.
     values, logits = (torch.cat([part.double().cpu() for part in parts]) for parts in zip(*results, strict=True))
     return Features(values, space, logits.log_softmax(dim=1))
 
@@ -102,7 +105,7 @@ def check_same_space(one: Features, other: Features) -> None:
     """Refuses features that cannot be compared.
 
     Raises:
-        DataError: They are of different spaces.
+        DataError: They are from different spaces.
     """
     if one.space != other.space:
         raise DataError(
@@ -111,8 +114,19 @@ def check_same_space(one: Features, other: Features) -> None:
         )
 
 
-def halves(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Cuts `count` images at random into two halves of equal size: what a metric gives there is its noise floor."""
+def halves(count: int, seed: int) -> tuple[Int64[Tensor, " half"], Int64[Tensor, " half"]]:
+    """Splits `count` images at random into two halves of equal size, the basis of every noise floor.
+
+    Both halves come from one distribution. A distance between them, or a difference between their metrics, is only
+    noise: it shows the smallest value that still means something.
+
+    Args:
+        count: Number of images; if it is odd, one image is left out.
+        seed: Seed of the split.
+
+    Returns:
+        The indices of each half.
+    """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "halves")))
     return order[: count // 2], order[count // 2 : 2 * (count // 2)]
 
@@ -124,11 +138,11 @@ def save_features(features: Features, path: Path) -> None:
 
 
 def load_features(path: Path) -> Features:
-    """Reads what `save_features` wrote.
+    """Reads a file of `save_features`.
 
     Raises:
         CheckpointError: The file is missing or damaged.
-        DataError: It holds something else.
+        DataError: The file holds something else.
     """
     tensors, space = load_tensors(path)
     if tensors.keys() != {"values", "log_probabilities"} or not space:

@@ -1,4 +1,4 @@
-"""What the priors think of images: nats per code, level by level, and the bits per pixel that they come to.
+"""The likelihood of codes under the priors: nats per code of each level, and bits per pixel of all levels.
 
 Legend: `b` images, `h w` grid of a level, `hc wc` grid of the coarser level.
 """
@@ -20,22 +20,22 @@ _BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class CodeLikelihood:
-    """-log p(codes of a level | coarser codes, label), image by image.
+    """-log p(codes of a level | coarser codes, label) of each image.
 
     Attributes:
-        nats: Level -> nats of all codes of each image; levels coarse to fine, as far as each has a prior.
-        positions: Level -> how many codes an image has there; all levels.
+        nats: Level -> nats of all codes of each image, coarse to fine, up to the first level without a prior.
+        positions: Level -> number of codes of an image, for all levels.
     """
 
     nats: Mapping[str, Float64[Tensor, " b"]]
     positions: Mapping[str, int]
 
-    def metrics(self, chosen: Tensor, pixels: int) -> dict[str, float]:
-        """Means over the images at `chosen`: nats_LEVEL per code and, when all levels have a prior, bpp.
+    def metrics(self, chosen: Int64[Tensor, " chosen"], pixels: int) -> dict[str, float]:
+        """Computes means over the images at `chosen`: nats_LEVEL per code and, if all levels have a prior, bpp.
 
         Args:
             chosen: Indices of images.
-            pixels: Pixels of an image, over which the bits of all its codes are spread.
+            pixels: Pixels of an image; bpp divides the bits of all its codes by them.
         """
         means = {level: float(nats[chosen].mean()) for level, nats in self.nats.items()}
         metrics = {f"nats_{level}": nats / self.positions[level] for level, nats in means.items()}
@@ -47,18 +47,18 @@ class CodeLikelihood:
 def code_likelihood(
     priors: Mapping[str, PixelCNN], codes: Codes, labels: Int64[Tensor, " b"], compute: Compute
 ) -> CodeLikelihood:
-    """Computes what the priors think of codes; levels from the first one without a prior on are left out.
+    """Computes the likelihood of codes under the priors, level by level, up to the first level without a prior.
 
     Args:
-        priors: Level -> prior, in evaluation mode, where `compute` has put them.
+        priors: Level -> prior, in evaluation mode, on the device of `compute`.
         codes: Codes of the images, all levels.
         labels: -1 for no label.
-        compute: Device and number format.
+        compute: Device and dtype.
     """
     nats: dict[str, Tensor] = {}
     for place, level in enumerate(codes.levels):
         if level not in priors:
-            break
+            break  # p(codes) is a product from coarse to fine: without this factor the finer ones give no bpp
         coarser = codes.grids[codes.levels[place - 1]] if place else None
         nats[level] = _nats(priors[level], codes.grids[level], coarser, labels, compute)
     return CodeLikelihood(nats, {level: grid[0].numel() for level, grid in codes.grids.items()})
@@ -72,10 +72,11 @@ def _nats(
     labels: Int64[Tensor, " b"],
     compute: Compute,
 ) -> Float64[Tensor, " b"]:
-    """-log p(codes of one level | coarser codes, label) of each image, on the CPU."""
+    """Computes -log p(codes of one level | coarser codes, label) of each image, on the CPU."""
     parts = []
     for rows in torch.arange(len(codes)).split(_BATCH_SIZE):
-        own, label = codes[rows].to(compute.device), labels[rows].to(compute.device)
+        own = codes[rows].to(compute.device)
+        label = labels[rows].to(compute.device)
         with compute.autocast():
             condition = prior.encode_condition(None if coarser is None else coarser[rows].to(compute.device))
             parts.append(-prior.log_likelihood(own, label, condition).cpu())

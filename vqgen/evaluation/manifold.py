@@ -1,4 +1,4 @@
-"""Quality and diversity apart: balls around the features of one set, and who lies inside them.
+"""Quality and diversity measured apart: the regions of two sets of features, each a union of balls, compared.
 
 Legend: `n` real images, `m` samples, `d` dimensions of the space, `k` neighbours.
 """
@@ -18,17 +18,18 @@ DENSITY_NEIGHBOURS = 5
 """Neighbours that define the balls of density and coverage, as in their paper."""
 
 _BLOCK = 1024
-"""Rows of a distance matrix that are held at once."""
+"""Rows of a distance matrix in memory at a time: the whole one of 60,000 images would take 29 GB."""
 
 
 @dataclass(frozen=True)
 class Manifold:
-    """Quality and diversity of samples, in shares of 1.
+    """Quality and diversity of samples. All but density are shares, in [0, 1].
 
     Attributes:
         precision: Share of samples in a ball around a real image: quality.
         recall: Share of real images in a ball around a sample: diversity.
-        density: In how many balls around real images a sample lies, over what real images would give; may exceed 1.
+        density: Mean number of balls around real images that contain a sample, divided by the number that real
+            images would give; it may exceed 1.
         coverage: Share of real images with a sample in their ball.
     """
 
@@ -39,10 +40,10 @@ class Manifold:
 
 
 def compare_manifolds(real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"]) -> Manifold:
-    """Compares where samples and real images lie.
+    """Computes precision, recall, density and coverage of samples.
 
     Raises:
-        DataError: There are too few images of a kind to have neighbours.
+        DataError: A set has too few images to have neighbours.
     """
     density, coverage = density_coverage(real, samples)
     return Manifold(precision(real, samples), precision(samples, real), density, coverage)
@@ -53,7 +54,7 @@ def precision(
 ) -> float:
     """Computes the share of samples inside any ball around a real image; with the sets exchanged it is the recall.
 
-    A ball reaches to the real image's k-th nearest other real image.
+    The radius of a ball is the distance of the real image to its k-th nearest other real image.
 
     Raises:
         DataError: There are not enough images.
@@ -67,10 +68,11 @@ def precision(
 def density_coverage(
     real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"], neighbours: int = DENSITY_NEIGHBOURS
 ) -> tuple[float, float]:
-    """Counts the balls around real images in which a sample lies, and the balls in which any sample lies.
+    """Computes density and coverage.
 
     Returns:
-        Density, the mean count over `neighbours`, and coverage, the share of balls that are not empty.
+        Density, the mean number of balls around real images that contain a sample, over `neighbours`; and coverage,
+        the share of balls that contain any sample.
 
     Raises:
         DataError: There are not enough images.
@@ -79,14 +81,19 @@ def density_coverage(
     """
     check_count("density", len(samples), 1)
     balls_of_sample, samples_in_ball = _balls_around(real, samples, neighbours)
+    # A real image lies in the balls of about k others: dividing by k makes 1 the density of real images.
     return float(balls_of_sample.double().mean() / neighbours), float((samples_in_ball > 0).double().mean())
 
 
-def _balls_around(real: Tensor, samples: Tensor, neighbours: int) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " n"]]:
-    """How many balls each sample lies in, and how many samples each ball holds."""
+def _balls_around(
+    real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"], neighbours: int
+) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " n"]]:
+    """Counts the balls around real images that contain each sample, and the samples in each ball."""
     radii = neighbour_distances(real, neighbours)
-    counts, inside = [], torch.zeros(len(real), dtype=torch.int64)
+    counts = []
+    inside = torch.zeros(len(real), dtype=torch.int64)
     for block in samples.split(_BLOCK):
+        # Column j is compared with the radius of real image j: balls are small where real images are dense.
         within = torch.cdist(block, real) <= radii
         counts.append(within.sum(dim=1))
         inside += within.sum(dim=0)
@@ -94,13 +101,13 @@ def _balls_around(real: Tensor, samples: Tensor, neighbours: int) -> tuple[Int64
 
 
 def neighbour_distances(features: Float64[Tensor, "n d"], neighbours: int) -> Float64[Tensor, " n"]:
-    """Computes the distance of each image to its k-th nearest other one.
+    """Computes the distance of each image to its k-th nearest other image.
 
     Raises:
-        DataError: There are not enough others.
+        DataError: There are fewer than k other images.
     """
     check_count("neighbours", len(features), neighbours + 1, f"for {neighbours} neighbours")
-    # the nearest of all is the image itself
+    # One more than k: the nearest of all is the image itself, at distance 0.
     parts = [
         torch.cdist(block, features).topk(neighbours + 1, largest=False).values for block in features.split(_BLOCK)
     ]

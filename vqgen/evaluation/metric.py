@@ -1,4 +1,4 @@
-"""What a judgement says: metrics with all that is needed to compute them again."""
+"""A metric with all that is needed to compute it again, its noise floor, and the table of metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from vqgen.errors import DataError
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """A measured value with its noise floor and its origin.
 
     Attributes:
-        group: What it is about, such as reconstruction.
-        name: Its name.
-        value: Its value.
-        floor: What the same metric gives on two halves of the real images, where noise alone is at work: the distance
-            between the halves, or the difference between their metrics. None where the halves are too small.
+        group: Name of its group, such as reconstruction.
+        name: Name of the metric.
+        value: The measured value.
+        floor: The same metric of two halves of the real images, which differ by noise alone: the distance between the
+            halves, or the difference between their metrics. None if the halves are too small.
         space: The space it was computed in, such as pixels.
-        counts: What was counted, name -> number of images.
+        counts: Name of a set of images -> number of images in it.
     """
 
     group: str
@@ -38,29 +38,32 @@ def metrics_with_floor(
     whole: Mapping[str, float],
     floor: Callable[[], Mapping[str, float]],
 ) -> list[Metric]:
-    """Puts the noise floor beside each metric.
+    """Makes metrics of values, each with its noise floor.
 
     Args:
-        group: What they are about.
+        group: Name of their group.
         space: The space they were computed in.
-        counts: What was counted.
+        counts: Name of a set of images -> number of images in it.
         whole: Name -> value.
-        floor: Name -> value on two halves of the real images; too few images for it leave the floors empty.
+        floor: Returns name -> value for two halves of the real images. If it finds too few images, the metrics have
+            no floor.
     """
     try:
         floors = floor()
     except DataError:
+        # The metric of all images is still valid: half of them may be too few for a covariance, for instance.
         floors = {}
     return [Metric(group, name, value, floors.get(name), space, counts) for name, value in whole.items()]
 
 
 def difference(
-    compute: Callable[[Int64[Tensor, " half"]], Mapping[str, float]], halves: tuple[Tensor, Tensor]
+    compute: Callable[[Int64[Tensor, " half"]], Mapping[str, float]],
+    halves: tuple[Int64[Tensor, " half"], Int64[Tensor, " half"]],
 ) -> dict[str, float]:
-    """How far the metrics of two halves are apart.
+    """Computes the absolute differences between the metrics of two halves: the noise floor of metrics of one set.
 
     Args:
-        compute: Indices of images -> metrics.
+        compute: A function of indices of images that returns metrics by name.
         halves: Indices of the two halves.
 
     Raises:
@@ -69,6 +72,7 @@ def difference(
     if not len(halves[0]):
         raise DataError("halves: should have images, found none")
     one, other = (compute(half) for half in halves)
+    # Some metrics need a minimum of images, so one half may have a metric that the other lacks.
     return {name: abs(value - other[name]) for name, value in one.items() if name in other}
 
 

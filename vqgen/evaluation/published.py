@@ -9,20 +9,21 @@ from vqgen.errors import CheckpointError
 
 
 def read_published_weights(path: Path, network: str, expected: str) -> dict[str, Tensor]:
-    """Reads a file of weights that torch wrote; anything in it but tensors is refused, not executed.
+    """Reads a file of weights that torch wrote. A file with anything but tensors is refused and never executed.
 
     Args:
         path: The file.
-        network: What the weights should be of.
-        expected: Name of a tensor that this network has.
+        network: Name of the network whose weights are expected, for messages.
+        expected: Name of a tensor of this network.
 
     Raises:
         CheckpointError: The file is missing, or holds something else.
     """
     try:
+        # A pickle can run code when it is read; with weights_only torch builds nothing but tensors.
         weights = torch.load(path, map_location="cpu", weights_only=True)
         names = sorted(weights)
-    except Exception as error:  # torch has its own for every way in which a file can be wrong
+    except Exception as error:  # torch raises a different one for every kind of damage
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path}: should hold the weights of {network}, found something else: {reason}"

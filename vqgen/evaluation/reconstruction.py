@@ -1,4 +1,4 @@
-"""How much of an image survives its codes: MSE, PSNR, SSIM, MS-SSIM, and LPIPS where its weights are at hand.
+"""The quality of reconstructions: MSE, PSNR, SSIM, MS-SSIM, and LPIPS if its weights are on this machine.
 
 Legend: `b` images, `c` channels, `H W` image.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vqgen.data import to_float
@@ -18,7 +18,7 @@ from vqgen.evaluation.published import read_published_weights
 _BATCH_SIZE = 100
 
 LPIPS_FILE = "alexnet-owt-7be5be79.pth"
-"""torchvision's name of the AlexNet weights that LPIPS looks through."""
+"""torchvision's name of the AlexNet weights that LPIPS needs."""
 
 
 def reconstruction_errors(
@@ -26,17 +26,17 @@ def reconstruction_errors(
     reconstructions: UInt8[Tensor, "b c H W"],
     lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Compares images with their reconstructions, means over the images.
+    """Computes errors of reconstructions, means over the images.
 
     Args:
         images: The originals.
-        reconstructions: What their codes decode to.
+        reconstructions: The images decoded from their codes.
         lpips: From `load_lpips`; None leaves LPIPS out.
 
     Returns:
-        mse (intensities in [0, 1]), psnr (dB), and ssim, ms_ssim and lpips where the images are large enough.
+        mse (intensities in [0, 1]), psnr (dB), and ssim, ms_ssim and lpips if the images are large enough.
 
-    Source: SSIM, Wang et al. 2004; MS-SSIM, Wang et al. 2003, with as many of its five scales as fit; LPIPS, Zhang et
+    Source: SSIM, Wang et al. 2004; MS-SSIM, Wang et al. 2003, with those of its five scales that fit; LPIPS, Zhang et
     al. 2018, arXiv 1801.03924, with AlexNet.
     """
     sums: dict[str, float] = {}
@@ -47,15 +47,19 @@ def reconstruction_errors(
 
 
 def _errors_per_image(
-    images: Tensor, reconstructions: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None
-) -> dict[str, Tensor]:
+    images: Float[Tensor, "b c H W"],
+    reconstructions: Float[Tensor, "b c H W"],
+    lpips: Callable[[Tensor, Tensor], Tensor] | None,
+) -> dict[str, Float[Tensor, " b"]]:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     mse = mse_per_image(reconstructions, images)
     errors = {"mse": mse, "psnr": psnr_per_image(mse)}
-    one, other = (reconstructions.double() + 1) / 2, (images.double() + 1) / 2
+    # In float64: SSIM subtracts squared means from means of squares, which are nearly equal in flat regions.
+    one = (reconstructions.double() + 1) / 2
+    other = (images.double() + 1) / 2
     ms_ssim = ms_ssim_per_image(one, other)
-    if ms_ssim is not None:
+    if ms_ssim is not None:  # SSIM has the same window, so it needs the same size
         ssim = structural_similarity_index_measure(one, other, reduction="none", data_range=1.0)
         errors |= {"ssim": ssim if isinstance(ssim, Tensor) else ssim[0], "ms_ssim": ms_ssim}
     if lpips is not None:
@@ -68,22 +72,22 @@ def _to_rgb(images: Tensor) -> Tensor:
 
 
 def find_lpips_weights() -> Path | None:
-    """The AlexNet weights in torch's cache, where torchvision puts them; None when they are not there."""
+    """Returns the AlexNet weights in torch's cache, if torchvision has stored them there."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_FILE
     return path if path.is_file() else None
 
 
 def load_lpips(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
-    """Builds LPIPS on AlexNet; its own linear layers come with torchmetrics.
+    """Builds LPIPS on AlexNet. Its own linear layers come with torchmetrics.
 
     Args:
         weights: torchvision's AlexNet weights.
 
     Returns:
-        A function of two batches of RGB images in [-1, 1] that returns a distance per image.
+        A function of two batches of RGB images in [-1, 1] that returns a distance for each pair of images.
 
     Raises:
-        CheckpointError: The file is no such thing.
+        CheckpointError: The file is missing, or holds something else.
     """
     from torchmetrics.functional.image.lpips import _LPIPS
     from torchvision.models import alexnet
@@ -93,7 +97,10 @@ def load_lpips(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
     backbone.load_state_dict(published)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # pnet_rand: a backbone of random weights. The published ones would be downloaded, even if the file is here.
         network = _LPIPS(pretrained=True, net="alex", pnet_rand=True).eval()
+    # torchmetrics cuts AlexNet into slices, one behind each ReLU that LPIPS compares. Their layers are in AlexNet's
+    # order, so they are exchanged one by one for the layers with weights; the last pooling is in no slice.
     layers = iter(backbone.features)
     for index in range(1, network.net.N_slices + 1):
         part = getattr(network.net, f"slice{index}")

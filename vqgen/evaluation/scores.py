@@ -1,4 +1,4 @@
-"""What classifiers say of images: inception score and accuracy.
+"""Metrics of a classifier's label probabilities: inception score and accuracy.
 
 Legend: `n` images, `y` labels.
 """
@@ -13,16 +13,16 @@ from vqgen.evaluation.distribution import Spread, check_count, spread
 from vqgen.runtime.randomness import derive_seed
 
 SCORE_PARTS = 10
-"""Parts of the images over which the published inception score is a mean."""
+"""Parts of the images in the published inception score, which is a mean over parts."""
 
 
 def inception_score(log_probabilities: Float64[Tensor, "n y"]) -> float:
     """Computes exp of the mean divergence KL(p(label | image) || p(label)); in [1, y], larger is better.
 
-    Over all images at once, where the published metric is the mean over ten parts: `inception_score_of_parts`.
+    It takes all images together. The published metric is a mean over ten parts: `inception_score_of_parts`.
 
     Args:
-        log_probabilities: log p(label | image), rows that sum to 1.
+        log_probabilities: log p(label | image); the probabilities of a row sum to 1.
 
     Raises:
         DataError: There is no image.
@@ -31,6 +31,7 @@ def inception_score(log_probabilities: Float64[Tensor, "n y"]) -> float:
     """
     check_count("inception score", len(log_probabilities), 1)
     marginal = log_probabilities.logsumexp(dim=0) - math.log(len(log_probabilities))
+    # A label of probability 0 adds 0 to the divergence, but is 0 * -inf = nan here.
     divergence = (log_probabilities.exp() * (log_probabilities - marginal)).nan_to_num(nan=0.0).sum(dim=1)
     return float(divergence.mean().exp())
 
@@ -38,14 +39,14 @@ def inception_score(log_probabilities: Float64[Tensor, "n y"]) -> float:
 def inception_score_of_parts(
     log_probabilities: Float64[Tensor, "n y"], seed: int, *, parts: int = SCORE_PARTS
 ) -> Spread:
-    """Computes the inception score as it is published: mean and deviation over parts of the images in random order.
+    """Computes the published inception score: mean and deviation over parts of the images, in random order.
 
-    Of fewer images the score is smaller, so it is no estimate of the score of all.
+    The score of fewer images is smaller, so the mean over parts does not estimate the score of all images.
 
     Args:
-        log_probabilities: log p(label | image), rows that sum to 1.
+        log_probabilities: log p(label | image); the probabilities of a row sum to 1.
         seed: Seed of the order.
-        parts: How many.
+        parts: Number of parts.
 
     Raises:
         DataError: There are fewer images than parts.
@@ -54,6 +55,7 @@ def inception_score_of_parts(
     """
     check_count("inception score of parts", len(log_probabilities), parts, "one in each part")
     draws = torch.Generator().manual_seed(derive_seed(seed, "parts"))
+    # Samples come sorted by label: without a shuffle, each part would have few labels and a low score.
     shuffled = log_probabilities[torch.randperm(len(log_probabilities), generator=draws)]
     return spread([inception_score(part) for part in shuffled.tensor_split(parts)])
 

@@ -1,1 +1,1 @@
-"""Pictures and pages of a run."""
+"""Pictures, plots and tables of a run."""

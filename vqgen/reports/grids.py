@@ -23,10 +23,10 @@ _LEAST_SIDE = 48
 _WHITE = 255
 
 _BLOCK_COLUMNS = 8
-"""Pictures in a row of each block, where several sets of images stand side by side."""
+"""Pictures in a row of each block, at most, if several sets of images stand side by side."""
 
 _MOST_ROWS = 20
-"""Labels shown there, taken evenly from all."""
+"""Labels in a picture of several sets, at most, taken evenly from all."""
 
 _FONT_SIZE = 16
 
@@ -38,17 +38,21 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 
 def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int = _LEAST_SIDE) -> Image.Image:
-    """Lays pictures out in rows, with a white margin between them; small ones enlarged by a whole factor.
+    """Lays pictures out in rows, with a white margin between them; small ones are enlarged by a whole factor.
 
     Args:
-        images: The pictures; an unfilled place in the last row stays white.
+        images: The pictures; unfilled places in the last row stay white.
         columns: Pictures in a row.
         least_side: Width in pixels below which pictures are enlarged.
     """
+    # A whole factor, rounded up, and repeated pixels: what a model drew stays exact, without a blur.
     factor = max(1, -(-least_side // images.shape[-1]))
     large = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-    columns, margin = min(columns, len(large)), max(2, large.shape[-1] // 16)
-    framed = F.pad(large, (margin, 0, margin, 0), value=_WHITE)  # left and above; the grid's last edges come at the end
+    columns = min(columns, len(large))
+    margin = max(2, large.shape[-1] // 16)
+    # Each picture brings its margin at the left and above, so that neighbours share one; the right and lower edges of
+    # the grid are added at the end.
+    framed = F.pad(large, (margin, 0, margin, 0), value=_WHITE)
     unfilled = framed.new_full((-len(framed) % columns, *framed.shape[1:]), _WHITE)
     grid = rearrange(torch.cat([framed, unfilled]), "(row column) c h w -> c (row h) (column w)", column=columns)
     return to_pil(F.pad(grid, (0, margin, 0, margin), value=_WHITE)[None])[0]
@@ -69,9 +73,9 @@ def save_neighbours(
 
     Args:
         samples: The samples.
-        neighbours: The nearest training image of each.
+        neighbours: The nearest training image of each sample.
         path: Picture to write.
-        most: Samples to show, taken evenly from all.
+        most: Samples to show, at most, taken evenly from all.
     """
     chosen = torch.linspace(0, len(samples) - 1, min(most, len(samples))).long()
     save_reconstruction_grid(samples[chosen], neighbours[chosen], path, columns=16)
@@ -80,39 +84,48 @@ def save_neighbours(
 def save_side_by_side(
     blocks: Mapping[str, UInt8[Tensor, "b c H W"]], labels: Sequence[str], images_per_label: int, path: Path
 ) -> None:
-    """Writes a grid with a block of columns for each set of images, its name above, and a row for each label.
+    """Writes a grid with a block of columns for each set of images, and a row for each label.
+
+                 name       name
+        label    # # # #    # # # #
+        label    # # # #    # # # #
 
     Args:
-        blocks: Name -> images, label after label, the same labels in all.
-        labels: Names of the labels, written before the rows; empty for images without.
+        blocks: Name, which is written above the block -> images, label after label, the same labels in all sets.
+        labels: Names of the labels, written before the rows; empty for images without labels.
         images_per_label: Images of each label; the first few are shown.
         path: Picture to write.
     """
-    columns, rows = min(_BLOCK_COLUMNS, images_per_label), max(1, len(labels))
+    columns = min(_BLOCK_COLUMNS, images_per_label)
+    rows = max(1, len(labels))
     shown = torch.linspace(0, rows - 1, min(rows, _MOST_ROWS)).long()
     grids = [
         image_grid(images.unflatten(0, (rows, images_per_label))[shown, :columns].flatten(0, 1), columns).convert("RGB")
         for images in blocks.values()
     ]
-    font, gap = ImageFont.load_default(_FONT_SIZE), _FONT_SIZE
+    font = ImageFont.load_default(_FONT_SIZE)
+    gap = _FONT_SIZE
     names = [_shortened(name, font, grids[0].width) for name in blocks]
     row_names = [labels[int(index)] for index in shown] if labels else []
+    # All blocks have the same size, so block i begins at left + i * step. The widest label decides where the first one
+    # begins, and two gaps above leave room for one line of names.
     left = gap + round(max((font.getlength(name) for name in row_names), default=0))
-    above, step = 2 * gap, grids[0].width + gap
-    size = (left + step * len(grids), above + grids[0].height + gap)
-    picture = Image.new("RGB", size, "white")
+    above = 2 * gap
+    step = grids[0].width + gap
+    picture = Image.new("RGB", (left + step * len(grids), above + grids[0].height + gap), "white")
     draw = ImageDraw.Draw(picture)
     for number, (name, grid) in enumerate(zip(names, grids, strict=True)):
         picture.paste(grid, (left + number * step, above))
         draw.text((left + number * step + grid.width / 2, above / 2), name, "black", font, anchor="mm")
     for number, name in enumerate(row_names):
+        # Labels end half a gap before the first block, at the middle of their rows.
         middle = above + (number + 0.5) * grids[0].height / len(row_names)
         draw.text((left - gap / 2, middle), name, "black", font, anchor="rm")
     save_image(picture, path)
 
 
 def _shortened(name: str, font: Any, width: float) -> str:
-    """The end of a name, as much of it as the width holds."""
+    """Returns the end of a name that fits into a width; the end tells paths apart."""
     kept = name
     while len(kept) > 1 and font.getlength(kept) > width:
         kept = "…" + kept[2:]

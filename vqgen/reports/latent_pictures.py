@@ -1,4 +1,4 @@
-"""Pictures of latent spaces: the manifold of two latents, points by class, and images along a line.
+"""Pictures of latent spaces: the manifold of two latents, points by label, and images along a line.
 
 Legend: `b` images, `c` channels, `H W` image, `d` dimensions of the latent vector.
 """
@@ -15,14 +15,15 @@ from vqgen.storage.files import atomic_path
 
 
 def manifold_points(side: int) -> Float[Tensor, "b 2"]:
-    """Points of a grid of `side` x `side` equal shares of the standard Gaussian of two latents.
+    """Computes the points of a grid of `side` x `side` equal shares of the standard Gaussian of two latents.
 
-    Coordinates are the inverse normal distribution function of (i + 0.5) / side; the first latent grows to the right,
+    Coordinates are the inverse normal distribution function of (i + 0.5) / side. The first latent grows to the right,
     the second one upwards.
 
     Source: Kingma and Welling 2013, arXiv 1312.6114, appendix A.
     """
     quantiles = torch.special.ndtri((torch.arange(side, dtype=torch.float64) + 0.5) / side)
+    # Rows of a picture go down, the second latent goes up.
     up, right = torch.meshgrid(quantiles.flip(0), quantiles, indexing="ij")
     return torch.stack([right.flatten(), up.flatten()], dim=1)
 
@@ -30,30 +31,33 @@ def manifold_points(side: int) -> Float[Tensor, "b 2"]:
 def save_manifold(
     decode: Callable[[Float[Tensor, "b 2"]], UInt8[Tensor, "b c H W"]], path: Path, side: int = 20
 ) -> None:
-    """Writes the images of a grid of latents, so that each stands for an equal share of the prior."""
+    """Writes the images of a grid of latents; each image stands for an equal share of the prior."""
     save_image(image_grid(decode(manifold_points(side)), columns=side, least_side=32), path)
 
 
-def plot_latents(latents: Float[Tensor, "b 2"], labels: Int64[Tensor, " b"], names: Sequence[str], path: Path) -> None:
-    """Plots the first two latents of images, a colour for each class.
+def plot_latents(latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"], names: Sequence[str], path: Path) -> None:
+    """Plots the first two latents of images, with a colour for each label.
 
     Args:
-        latents: Of the images.
-        labels: -1 for none.
+        latents: Latents of the images, d at least 2.
+        labels: Labels of the images; -1 for none.
         names: Names of the labels.
         path: Picture to write.
     """
+    # Not by pyplot, which looks for a screen and keeps every figure in memory.
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 6), layout="constrained")
     FigureCanvasAgg(figure)
-    axes, colours = figure.add_subplot(), colormaps["tab10" if len(names) <= 10 else "nipy_spectral"]
+    axes = figure.add_subplot()
+    few = len(names) <= 10  # "tab10" has ten colours that are easy to tell apart
+    colours = colormaps["tab10" if few else "nipy_spectral"]
     for label, name in [(-1, "no label"), *enumerate(names)]:
         own = latents[labels == label]
         if len(own):
-            colour = "grey" if label < 0 else colours(label if len(names) <= 10 else label / len(names))
+            colour = "grey" if label < 0 else colours(label if few else label / len(names))
             axes.scatter(own[:, 0].tolist(), own[:, 1].tolist(), s=8, color=colour, label=name)
     axes.set(xlabel="first latent", ylabel="second latent", aspect="equal")
     axes.grid(visible=True, alpha=0.25)
@@ -64,5 +68,5 @@ def plot_latents(latents: Float[Tensor, "b 2"], labels: Int64[Tensor, " b"], nam
 
 
 def between(first: Float[Tensor, " d"], last: Float[Tensor, " d"], steps: int) -> Float[Tensor, "steps d"]:
-    """Points of the straight line from `first` to `last`, both included."""
+    """Returns points at equal distances on the straight line from `first` to `last`, both included."""
     return torch.lerp(first, last, torch.linspace(0, 1, steps, dtype=first.dtype)[:, None])

@@ -7,6 +7,7 @@ from typing import Any
 from vqgen.storage.files import atomic_path
 
 _TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
+"""Pairs of metrics to plot, horizontal axis first."""
 
 _TRADED = {
     "precision": "precision (quality)",
@@ -14,20 +15,24 @@ _TRADED = {
     "frechet_distance": "Frechet distance (less is better)",
     "cas": "classification accuracy score",
 }
+"""Metric -> title of its axis."""
 
 _DISTORTIONS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
+"""Metric -> title of its axis."""
 
 
 def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> None:
     """Plots quality against diversity: recall over precision, and the accuracy score over the Frechet distance.
 
     Args:
-        points: One for each value of what was varied: `value`, `precision`, `recall`, `frechet_distance`, and `cas`
-            where it was computed.
-        limits: The same figures of real images, as far as they are known: a cross, or a line where one is known.
-        varied: What was varied.
+        points: One for each value of the varied setting: `value`, `precision`, `recall`, `frechet_distance` and,
+            if it was computed, `cas`. A pair of metrics is left out if a point lacks one of them.
+        limits: Name of a metric -> value of real images. It is drawn as a cross if both metrics of a plot have one,
+            and as a line if only the vertical one has.
+        varied: Name of the varied setting.
         path: Picture to write.
     """
+    # Not by pyplot, which looks for a screen and keeps every figure in memory.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,6 +44,7 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
         for point in points:
             place = (point[across], point[up])
             axes.annotate(f"{point['value']:g}", place, textcoords="offset points", xytext=(6, 5), fontsize=9)
+        # Real images limit both precision and recall, but only the accuracy score of the second pair.
         if across in limits and up in limits:
             cross = {"marker": "x", "markersize": 9, "color": "black", "linestyle": "none"}
             axes.plot(limits[across], limits[up], **cross, label="halves of the real images")
@@ -59,11 +65,11 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
 def plot_rate_distortion(
     curves: Mapping[str, Sequence[Mapping[str, float | None]]], ours: Mapping[str, float | None], path: Path
 ) -> None:
-    """Plots PSNR and MS-SSIM over bits per pixel: a curve for each format, and a star for ours; None is not drawn.
+    """Plots PSNR and MS-SSIM over bits per pixel: a curve for each format, and a star for vqgen.
 
     Args:
-        curves: Format -> points, each with `bpp`, `psnr` and `ms_ssim`.
-        ours: The same figures of our files.
+        curves: Format -> points, each with `bpp`, `psnr` and `ms_ssim`; None is not drawn.
+        ours: The same metrics of our files.
         path: Picture to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -82,13 +88,13 @@ def plot_rate_distortion(
 
 
 def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:
-    """Plots figures of metrics.jsonl over the steps, on a logarithmic axis where they span more than a decade.
+    """Plots metrics of metrics.jsonl over the steps, on a logarithmic axis if they span more than a decade.
 
     Args:
         metrics: Lines of metrics.jsonl.
         path: Picture to write.
-        curves: Figures to draw and what to call them; validation figures (val_...) are drawn with markers.
-        unit: What the figures measure.
+        curves: Name of a metric -> name of its curve. Validation metrics (val_...) have markers.
+        unit: Title of the vertical axis.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -98,6 +104,7 @@ def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[s
     axes = figure.add_subplot()
     drawn: list[float] = []
     for name, label in curves.items():
+        # A line holds only the metrics of its step: validations are rarer than training steps.
         points = [(line["step"], line[name]) for line in metrics if name in line]
         if not points:
             continue

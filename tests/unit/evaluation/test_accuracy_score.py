@@ -7,7 +7,6 @@ from vqgen.data import to_float
 from vqgen.errors import DataError
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
 from vqgen.runtime.compute import Compute
-from vqgen.training.classifier import as_image_set
 
 DATA = DataConfig(source="digits", image_size=8, channels=1)
 SECTION = ClassifierSection(
@@ -32,37 +31,39 @@ def scorer(test, seed=0, **options):
 
 
 @torch.no_grad()
-def named_right(classifier, images, labels):
+def share_right(classifier, images, labels):
     return float((classifier(to_float(images)).argmax(1) == labels).double().mean())
 
 
-def test_a_classifier_learns_what_it_is_shown_and_nothing_else():
+def test_classifier_learns_its_training_images_and_nothing_else():
     test = stripes(30)
     images, labels = stripes(64)
     judge = scorer(test)
-    assert named_right(judge.train(images, labels), *test) == 1
-    assert named_right(judge.train(images, 1 - labels), *test) == 0
+    assert share_right(judge.train(images, labels), *test) == 1
+    assert share_right(judge.train(images, 1 - labels), *test) == 0
 
 
-def test_the_same_seed_trains_the_same_classifier_and_leaves_no_file(tmp_path, monkeypatch):
+def test_equal_seeds_train_equal_classifiers_and_leave_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    test, shown = stripes(10), stripes(32)
+    test = stripes(10)
+    shown = stripes(32)
     one, same, other = (scorer(test, seed).train(*shown).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
-    told = scorer(test, 0).train(*shown, seed=1).state_dict()
-    assert all(torch.equal(other[name], told[name]) for name in other)
+    given = scorer(test, 0).train(*shown, seed=1).state_dict()
+    assert all(torch.equal(other[name], given[name]) for name in other)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_test_images_choose_nothing():
+def test_test_images_choose_nothing():
     shown = stripes(32)
     one, other = (scorer(test).train(*shown).state_dict() for test in (stripes(10), (shown[0][:4], 1 - shown[1][:4])))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_score_is_the_share_of_the_test_images_named_right():
-    test, (images, labels) = stripes(30), stripes(64)
+def test_score_is_the_share_of_test_images_classified_right():
+    test = stripes(30)
+    images, labels = stripes(64)
     wrong = torch.arange(30) < 6
     judge = scorer((test[0], torch.where(wrong, 1 - test[1], test[1])))
     (found,) = judge.metrics("cas", lambda _: (images, labels), "test")
@@ -71,10 +72,11 @@ def test_a_score_is_the_share_of_the_test_images_named_right():
     assert judge.metrics("cas", lambda _: (images, 1 - labels), "test")[0].value == pytest.approx(0.2)
 
 
-def test_the_classifier_of_each_seed_is_shown_what_is_of_it(monkeypatch):
-    """Seed 3 is shown right labels and seed 4 wrong ones: the mean is half, the deviation too."""
+def test_classifier_of_each_seed_learns_the_images_of_its_seed(monkeypatch):
+    """Seed 3 learns right labels and seed 4 wrong ones: the mean is half, and so is the deviation."""
     images, labels = stripes(64)
-    seen, trained = [], []
+    seen = []
+    trained = []
     train = AccuracyScorer.train
 
     def recorded(self, images, labels, *, seed):
@@ -93,24 +95,13 @@ def test_the_classifier_of_each_seed_is_shown_what_is_of_it(monkeypatch):
     assert (deviation.name, deviation.value) == ("cas_of_real_deviation", 0.5)
 
 
-def test_without_images_there_is_no_score():
-    with pytest.raises(DataError, match="classification accuracy score: should have at least 1 images, found 0"):
-        images, labels = stripes(4)
+def test_scorer_without_images_is_refused():
+    images, labels = stripes(4)
+    with pytest.raises(DataError, match="classification accuracy score: should have at least 1 image, found 0"):
         scorer((images, labels)).train(images[:0], labels[:0])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_images_in_memory_are_read_back_as_they_are(channels):
-    images = torch.randint(256, (3, channels, 8, 8), dtype=torch.uint8)
-    held = as_image_set(images, torch.tensor([0, 1, 0]))
-    from vqgen.data import evaluation_transform
-
-    transform = evaluation_transform(DATA.model_copy(update={"channels": channels}))
-    assert torch.equal(torch.stack([transform(held.read(index)) for index in range(3)]), images)
-    assert held.labels.tolist() == [0, 1, 0]
-
-
-def test_as_many_of_each_label_as_wanted_or_all_there_are():
+def test_choice_has_as_many_of_each_label_as_wanted_or_all_of_them():
     labels = torch.tensor([2, 0, 1, 0, 2, 0, 2, 2])
     chosen = as_many_per_label(labels, torch.tensor([0, 0, 1, 1, 1, 2, -1]), seed=1)
     assert labels[chosen].bincount().tolist() == [2, 1, 1]

@@ -8,10 +8,13 @@ from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
 from vqgen.errors import DataError
 from vqgen.evaluation.distribution import (
+    Spread,
+    check_count,
     frechet_distance,
     frechet_distance_of_gaussians,
     kernel_distance,
     kernel_distance_of_subsets,
+    spread,
 )
 from vqgen.runtime.randomness import derive_seed
 
@@ -30,7 +33,11 @@ def random_covariance(d):
 
 
 def test_gaussians_in_one_dimension_have_the_known_distance():
-    for mean, deviation, other_mean, other_deviation in [(0.0, 1.0, 3.0, 1.0), (1.0, 2.0, -1.0, 0.5), (0, 1, 0, 1)]:
+    for mean, deviation, other_mean, other_deviation in [
+        (0.0, 1.0, 3.0, 1.0),
+        (1.0, 2.0, -1.0, 0.5),
+        (0.0, 1.0, 0.0, 1.0),
+    ]:
         found = frechet_distance_of_gaussians(
             np.array([mean]), np.array([[deviation**2]]), np.array([other_mean]), np.array([[other_deviation**2]])
         )
@@ -38,7 +45,8 @@ def test_gaussians_in_one_dimension_have_the_known_distance():
 
 
 def test_covariances_that_commute_have_the_known_distance():
-    one, other = torch.tensor([1.0, 4.0, 9.0]).double(), torch.tensor([2.0, 0.25, 9.0]).double()
+    one = torch.tensor([1.0, 4.0, 9.0]).double()
+    other = torch.tensor([2.0, 0.25, 9.0]).double()
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
     shift = torch.tensor([1.0, -2.0, 0.5]).double()
     points = with_moments(torch.zeros(3).double(), turn @ one.diag() @ turn.T)
@@ -47,32 +55,34 @@ def test_covariances_that_commute_have_the_known_distance():
     assert frechet_distance(points, others) == pytest.approx(expected, abs=1e-9)
 
 
-def test_any_covariances_agree_with_the_matrix_root():
+def test_covariances_of_any_kind_agree_with_the_matrix_root():
     one, other = random_covariance(5).numpy(), random_covariance(5).numpy()
     mean, other_mean = np.arange(5.0), np.ones(5)
     expected = ((mean - other_mean) ** 2).sum() + np.trace(one + other - 2 * sqrtm(one @ other).real)
     assert frechet_distance_of_gaussians(mean, one, other_mean, other) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_singular_covariance_is_no_trouble():
+def test_singular_covariance_has_a_finite_distance():
     flat = np.diag([1.0, 0.0, 0.0])
     assert frechet_distance_of_gaussians(np.zeros(3), flat, np.zeros(3), np.eye(3)) == pytest.approx(2.0, abs=1e-9)
 
 
-def test_of_a_set_and_itself_it_is_zero():
+def test_frechet_distance_of_a_set_and_itself_is_zero():
     points = torch.randn(40, 6, dtype=torch.float64)
     assert frechet_distance(points, points) == pytest.approx(0, abs=1e-9)
 
 
-def test_too_few_images_for_a_covariance_are_refused():
-    few, many = torch.randn(6, 6, dtype=torch.float64), torch.randn(7, 6, dtype=torch.float64)
+def test_images_too_few_for_a_covariance_are_refused():
+    few = torch.randn(6, 6, dtype=torch.float64)
+    many = torch.randn(7, 6, dtype=torch.float64)
     with pytest.raises(DataError, match=r"frechet distance: should have at least 7 images, .*found 6; take more"):
         frechet_distance(many, few)
     frechet_distance(many, many)
 
 
-def test_kernel_distance_is_that_of_torchmetrics():
-    one, other = torch.randn(31, 4, dtype=torch.float64), 0.5 + torch.randn(17, 4, dtype=torch.float64)
+def test_kernel_distance_equals_torchmetrics_and_the_mean_over_pairs():
+    one = torch.randn(31, 4, dtype=torch.float64)
+    other = 0.5 + torch.randn(17, 4, dtype=torch.float64)
     assert kernel_distance(one, one.flip(0) * 0.9) == pytest.approx(float(poly_mmd(one, one.flip(0) * 0.9)), rel=1e-9)
     naive = sum_over_pairs(one, one, same=True) + sum_over_pairs(other, other, same=True)
     naive -= 2 * sum_over_pairs(one, other, same=False)
@@ -80,15 +90,16 @@ def test_kernel_distance_is_that_of_torchmetrics():
 
 
 class Features(torch.nn.Module):
-    """Hands its input on, so that torchmetrics computes the distance of given features."""
+    """Returns its input, so that torchmetrics computes the distance of given features."""
 
     def forward(self, x):
         return x
 
 
-@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")  # its input is kept
-def test_kernel_distance_of_subsets_is_that_of_torchmetrics():
-    one, other = torch.randn(60, 4, dtype=torch.float64), 0.5 + torch.randn(45, 4, dtype=torch.float64)
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")  # it stores its input
+def test_kernel_distance_of_subsets_equals_torchmetrics():
+    one = torch.randn(60, 4, dtype=torch.float64)
+    other = 0.5 + torch.randn(45, 4, dtype=torch.float64)
     reference = KernelInceptionDistance(feature=Features(), subsets=7, subset_size=20)
     reference.update(one, real=True)
     reference.update(other, real=False)
@@ -100,8 +111,9 @@ def test_kernel_distance_of_subsets_is_that_of_torchmetrics():
     assert found != kernel_distance_of_subsets(one, other, 4, subsets=7, size=20)
 
 
-def test_subsets_of_everything_are_all_alike():
-    one, other = torch.randn(30, 4, dtype=torch.float64), torch.randn(30, 4, dtype=torch.float64)
+def test_subsets_of_all_images_are_alike():
+    one = torch.randn(30, 4, dtype=torch.float64)
+    other = torch.randn(30, 4, dtype=torch.float64)
     found = kernel_distance_of_subsets(one, other, 0, subsets=3, size=30)
     assert found.mean == pytest.approx(kernel_distance(one, other), rel=1e-9)
     assert found.deviation == pytest.approx(0, abs=1e-12)
@@ -126,6 +138,25 @@ def test_kernel_distance_is_unbiased():
     assert abs(found.mean()) < 4 * found.std() / 200**0.5
 
 
-def test_kernel_distance_needs_two_images():
+def test_kernel_distance_of_one_image_is_refused():
     with pytest.raises(DataError, match="kernel distance: should have at least 2 images, found 1"):
-        kernel_distance(torch.randn(1, 3), torch.randn(5, 3))
+        kernel_distance(torch.randn(1, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_kernel_distance_does_not_depend_on_the_blocks(monkeypatch, block):
+    one = torch.randn(20, 4, dtype=torch.float64)
+    other = torch.randn(15, 4, dtype=torch.float64)
+    whole = kernel_distance(one, other)
+    monkeypatch.setattr("vqgen.evaluation.distribution._BLOCK", block)
+    assert kernel_distance(one, other) == pytest.approx(whole, rel=1e-12)
+
+
+def test_spread_divides_by_the_number_of_values():
+    assert spread([1.0, 3.0]) == Spread(2.0, 1.0)
+
+
+def test_count_check_names_metric_requirement_reason_and_remedy():
+    check_count("metric", 2, 2)
+    with pytest.raises(DataError, match=r"metric: should have at least 3 images, why, found 2; take more samples \(--"):
+        check_count("metric", 2, 3, "why")

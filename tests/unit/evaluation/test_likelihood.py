@@ -20,8 +20,9 @@ def codes(b):
     return Codes({"top": torch.randint(16, (b, 2, 2)), "bottom": torch.randint(16, (b, 4, 4))})
 
 
-def test_figures_are_means_of_the_priors_own_likelihood(priors):
-    drawn, labels = codes(150), torch.randint(-1, 3, (150,))
+def test_metrics_are_means_of_the_likelihood_of_the_priors(priors):
+    drawn = codes(150)
+    labels = torch.randint(-1, 3, (150,))
     chosen = torch.arange(150)
     found = code_likelihood(priors, drawn, labels, CPU64).metrics(chosen, 64)
     with torch.no_grad():
@@ -33,7 +34,7 @@ def test_figures_are_means_of_the_priors_own_likelihood(priors):
     assert found["bpp"] == pytest.approx(float(top + bottom) / math.log(2) / 64, rel=1e-10)
 
 
-def test_a_prior_that_knows_nothing_needs_all_bits(priors):
+def test_uniform_priors_need_all_bits(priors):
     for prior in priors.values():
         torch.nn.init.zeros_(prior.output[-1].weight)
         torch.nn.init.zeros_(prior.output[-1].bias)
@@ -48,7 +49,9 @@ def test_levels_without_a_prior_are_left_out_and_so_is_bpp(priors):
     assert found.keys() == {"nats_top"}
 
 
-def test_figures_of_some_images_are_those_of_these_images_alone(priors):
-    drawn, labels, chosen = codes(9), torch.randint(-1, 3, (9,)), torch.tensor([7, 0, 3])
+def test_metrics_of_some_images_do_not_depend_on_the_rest(priors):
+    drawn = codes(9)
+    labels = torch.randint(-1, 3, (9,))
+    chosen = torch.tensor([7, 0, 3])
     alone = code_likelihood(priors, drawn[chosen], labels[chosen], CPU64).metrics(torch.arange(3), 64)
     assert code_likelihood(priors, drawn, labels, CPU64).metrics(chosen, 64) == pytest.approx(alone, rel=1e-10)

@@ -20,18 +20,20 @@ def radii(features, k):
 
 
 def inside(real, samples, k):
-    """Whether each sample lies in each real image's ball."""
+    """True where a sample (row) lies in the ball of a real image (column)."""
     distances = np.linalg.norm(samples[:, None] - real[None], axis=-1)
     return distances <= radii(real, k)[None]
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("block", [7, 1024])
-def test_all_four_are_the_definition(monkeypatch, shift, block):
+def test_all_four_metrics_equal_their_definition(monkeypatch, shift, block):
     monkeypatch.setattr(manifold, "_BLOCK", block)
-    real, samples = points(60), points(45, shift)
+    real = points(60)
+    samples = points(45, shift)
     found = compare_manifolds(real, samples)
-    x, y = real.numpy(), samples.numpy()
+    x = real.numpy()
+    y = samples.numpy()
     assert found.precision == pytest.approx(inside(x, y, 3).any(axis=1).mean())
     assert found.recall == pytest.approx(inside(y, x, 3).any(axis=1).mean())
     assert found.density == pytest.approx(inside(x, y, 5).sum(axis=1).mean() / 5)
@@ -39,23 +41,25 @@ def test_all_four_are_the_definition(monkeypatch, shift, block):
     assert shift > 1 or 0.3 < found.precision < 1
 
 
-def test_of_a_set_and_itself_all_are_perfect():
+def test_set_compared_with_itself_is_perfect():
     real = points(40)
     found = compare_manifolds(real, real)
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
 
 
-def test_one_mode_of_two_has_precision_without_recall():
-    near, far = points(50), points(50, 100)
+def test_samples_of_one_mode_of_two_have_precision_without_recall():
+    near = points(50)
+    far = points(50, 100)
     assert precision(torch.cat([near, far]), points(50)) > 0.5
     found = compare_manifolds(torch.cat([near, far]), points(50))
     assert found.recall <= 0.5
     assert found.coverage <= 0.5
 
 
-def test_neighbours_are_those_of_scikit_learn(monkeypatch):
+def test_neighbours_equal_scikit_learn(monkeypatch):
     monkeypatch.setattr(manifold, "_BLOCK", 9)
-    base, queries = points(50), points(30)
+    base = points(50)
+    queries = points(30)
     distances, indices = NearestNeighbors(n_neighbors=1).fit(base).kneighbors(queries)
     found_distances, found_indices = nearest(queries, base)
     assert found_indices.tolist() == indices[:, 0].tolist()
@@ -63,10 +67,10 @@ def test_neighbours_are_those_of_scikit_learn(monkeypatch):
     assert np.allclose(neighbour_distances(base, 4), radii(base.numpy(), 4), atol=1e-7)
 
 
-def test_too_few_images_are_refused():
+def test_images_too_few_for_neighbours_are_refused():
     with pytest.raises(DataError, match="neighbours: should have at least 4 images, for 3 neighbours, found 3"):
         precision(points(3), points(9))
-    with pytest.raises(DataError, match="density: should have at least 1 images, found 0"):
+    with pytest.raises(DataError, match="density: should have at least 1 image, found 0"):
         density_coverage(points(9), points(0))
-    with pytest.raises(DataError, match="nearest neighbours: should have at least 1 images, found 0"):
+    with pytest.raises(DataError, match="nearest neighbours: should have at least 1 image, found 0"):
         nearest(points(3), points(0))

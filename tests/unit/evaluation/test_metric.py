@@ -19,7 +19,7 @@ def test_table_has_a_row_for_each_metric_with_all_that_belongs_to_it():
     ]
 
 
-def test_floors_stand_beside_their_figures_and_are_left_out_where_there_are_too_few_images():
+def test_floors_stand_beside_their_metrics_and_are_left_out_for_too_few_images():
     def too_few():
         raise DataError("too few")
 
@@ -29,9 +29,14 @@ def test_floors_stand_beside_their_figures_and_are_left_out_where_there_are_too_
     assert [metric.floor for metric in metrics_with_floor("g", "pixels", {}, whole, too_few)] == [None, None]
 
 
-def test_the_difference_of_two_halves():
+def test_difference_is_between_the_metrics_that_both_halves_have():
     values = torch.tensor([1.0, 2.0, 3.0, 6.0])
     found = difference(lambda half: {"mean": float(values[half].mean())}, (torch.tensor([0, 1]), torch.tensor([2, 3])))
     assert found == {"mean": pytest.approx(3.0)}
+    answers = iter([{"a": 1.0, "b": 2.0}, {"a": 3.0}])
+    assert difference(lambda half: next(answers), (torch.tensor([0]), torch.tensor([1]))) == {"a": 2.0}
+
+
+def test_difference_of_empty_halves_is_refused():
     with pytest.raises(DataError, match="should have images, found none"):
         difference(lambda half: {}, (torch.tensor([], dtype=torch.int64), torch.tensor([], dtype=torch.int64)))

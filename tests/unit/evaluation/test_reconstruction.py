@@ -10,8 +10,7 @@ from torchmetrics.functional.image import (
 from torchvision.models import alexnet
 
 from vqgen.errors import CheckpointError
-from vqgen.evaluation.pixel_errors import ms_ssim_weights
-from vqgen.evaluation.reconstruction import load_lpips, reconstruction_errors
+from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights, load_lpips, reconstruction_errors
 
 
 def pair(b=3, c=1, size=176):
@@ -22,10 +21,11 @@ def pair(b=3, c=1, size=176):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_large_images_give_the_standard_figures(channels):
+def test_metrics_of_large_images_equal_torchmetrics(channels):
     images, noisy = pair(b=1, c=channels)
     found = reconstruction_errors(images, noisy)
-    one, other = noisy.double() / 255, images.double() / 255
+    one = noisy.double() / 255
+    other = images.double() / 255
     assert found["mse"] == pytest.approx(float((one - other).square().mean()), rel=1e-5)
     each = [float(peak_signal_noise_ratio(one[i], other[i], data_range=1.0)) for i in range(len(images))]
     assert found["psnr"] == pytest.approx(sum(each) / len(each), rel=1e-5)
@@ -34,7 +34,7 @@ def test_large_images_give_the_standard_figures(channels):
     assert found["ms_ssim"] == pytest.approx(float(standard), rel=1e-4)
 
 
-def test_perfect_reconstructions():
+def test_perfect_reconstructions_have_perfect_metrics():
     images, _ = pair(size=32)
     found = reconstruction_errors(images, images)
     assert found["mse"] == 0
@@ -43,23 +43,14 @@ def test_perfect_reconstructions():
     assert found["ms_ssim"] == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("side", "scales"), [(10, 0), (11, 1), (16, 1), (32, 2), (64, 3), (128, 4), (176, 5), (512, 5)]
-)
-def test_as_many_scales_as_fit_and_their_weights_sum_to_one(side, scales):
-    weights = ms_ssim_weights(side)
-    assert len(weights) == scales
-    assert scales == 0 or math.isclose(sum(weights), 1)
-
-
 @pytest.mark.parametrize("size", [8, 11, 16, 28, 32, 45, 90, 100])
-def test_images_of_any_size_give_finite_figures(size):
+def test_images_of_any_size_have_finite_metrics(size):
     found = reconstruction_errors(*pair(size=size))
     assert ("ssim" in found) == ("ms_ssim" in found) == (size >= 11)
     assert all(math.isfinite(value) for value in found.values())
 
 
-def test_the_mean_does_not_depend_on_batches():
+def test_mean_does_not_depend_on_batches():
     images, noisy = pair(b=120, size=16)
     whole = reconstruction_errors(images, noisy)
     parts = [reconstruction_errors(images[i : i + 1], noisy[i : i + 1]) for i in range(120)]
@@ -67,7 +58,7 @@ def test_the_mean_does_not_depend_on_batches():
         assert value == pytest.approx(sum(part[name] for part in parts) / 120, rel=1e-6)
 
 
-def test_lpips_is_that_of_torchmetrics_with_the_weights_of_the_file(tmp_path):
+def test_lpips_equals_its_definition_with_the_weights_of_the_file(tmp_path):
     backbone = alexnet(weights=None)
     torch.save(backbone.state_dict(), tmp_path / "alexnet.pth")
     lpips = load_lpips(tmp_path / "alexnet.pth")
@@ -79,7 +70,7 @@ def test_lpips_is_that_of_torchmetrics_with_the_weights_of_the_file(tmp_path):
 
 
 def naive_lpips(backbone, images, noisy):
-    """LPIPS by its definition: weighted squared distance of normalised features after each ReLU of AlexNet."""
+    """Computes LPIPS by its definition: weighted squared distance of normalised features after each ReLU."""
     from pathlib import Path
 
     import torchmetrics.functional.image
@@ -89,7 +80,8 @@ def naive_lpips(backbone, images, noisy):
     shift = torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None]
     scale = torch.tensor([0.458, 0.448, 0.450])[None, :, None, None]
     x, y = ((t.float() / 127.5 - 1 - shift) / scale for t in (images, noisy))
-    total, stage = torch.zeros(len(images)), 0
+    total = torch.zeros(len(images))
+    stage = 0
     with torch.no_grad():
         for index, layer in enumerate(backbone.eval().features):
             x, y = layer(x), layer(y)
@@ -101,7 +93,16 @@ def naive_lpips(backbone, images, noisy):
     return float(total.mean())
 
 
-def test_another_file_is_no_alexnet(tmp_path):
+def test_lpips_weights_are_found_in_the_cache_of_torch(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert find_lpips_weights() is None
+    path = tmp_path / "checkpoints" / LPIPS_FILE
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    assert find_lpips_weights() == path
+
+
+def test_files_without_alexnet_are_refused(tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("no weights")
     for name in ("other.pth", "text.pth", "gone.pth"):

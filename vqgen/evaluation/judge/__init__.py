@@ -1,1 +1,1 @@
-"""The judge: one object that answers every question about a pipeline and its samples."""
+"""The judge: one object that computes all metrics of a pipeline and its samples."""

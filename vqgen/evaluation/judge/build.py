@@ -1,4 +1,4 @@
-"""Builds a judge for a pipeline: its real images, the space of features, the classifiers of the score."""
+"""The construction of a judge for a pipeline: its real images, its space of features, the classifiers of its score."""
 
 import tempfile
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from vqgen.runtime.processes import make_accelerator
 
 @dataclass(frozen=True)
 class JudgeOptions:
-    """The options by which a pipeline is judged; each command that judges takes them.
+    """The options of a judgement, which all commands that judge share.
 
     Attributes:
-        data_root: Folder of the real images; None for the one that the recipe names.
-        real_images: Real images of a split to read, at most.
+        data_root: Folder of the real images; None for the folder in the recipe.
+        real_images: Real images of a split to read, at most, at least 1.
         reference: The real images whose distribution samples should have.
         inception_weights: File of the published weights of Inception; None compares features of a classifier.
         classifier: Checkpoint whose classifier judges; None for the pipeline's own.
-        reference_features: File that keeps the features of the reference images; None computes them.
-        classifier_steps: Training steps of the classifiers of the score; None for those of the recipe.
+        reference_features: File where the features of the reference images are stored; None computes them.
+        classifier_steps: Training steps of the classifiers of the score, at least 1; None for those of the recipe.
         score_seeds: Classifiers to train for each accuracy score, at least 1.
         seed: Seed of halves, choices and classifiers.
         quiet: Show no progress bars.
@@ -62,24 +62,25 @@ def build_judge(
     Args:
         pipe: The pipeline to judge.
         checkpoint: Its name, for messages.
-        options: The options of judging.
-        needs_space: Features will be compared.
-        needs_score: Classifiers will be trained for the classification accuracy score.
-        without_score: The words of the command that leave out what needs labels, for messages.
+        options: The options of the judgement.
+        needs_space: True if features will be compared.
+        needs_score: True if classifiers will be trained for the classification accuracy score.
+        without_score: The command's options that leave out the metrics that need labels, for messages.
 
     Raises:
-        ConfigError: Something needs labels and the model has none, or a number is out of its range.
+        ConfigError: A metric needs labels and the model has none, or a number is out of its range.
         CheckpointError: A checkpoint cannot be used.
         DataError: The real images are missing, or are not those of the training.
     """
     _check_labels(pipe, checkpoint, options, needs_space, needs_score, without_score)
     real = open_real_images(pipe, options.data_root, most=options.real_images, splits=["train", "validation", "test"])
+    # Validation images chose the best weights, so test images are the better judges.
     held_out = real.get("test", real["validation"])
     judging = open_pipeline(options.classifier, device="cpu") if options.classifier else None
     section = _section_of_score(pipe, judging, options.classifier_steps)
     score_seeds = _at_least_1("--score-seeds", options.score_seeds)
     scorer = None
-    if needs_score or needs_space:
+    if needs_score or needs_space:  # a space may need a classifier trained on the spot
         scorer = _scorer(pipe, section, held_out, options, score_seeds, make_accelerator(pipe.compute))
     return Judge(
         pipe=pipe,
@@ -103,7 +104,7 @@ def _scorer(
     num_seeds: int,
     accelerator: Accelerator,
 ) -> AccuracyScorer | None:
-    """Returns the trainer of the score's classifiers; None for images without labels, which have nothing to learn."""
+    """Returns the trainer of the score's classifiers; None for images without labels, which teach nothing."""
     if not len(pipe.label_map):
         return None
     return AccuracyScorer(
@@ -121,7 +122,10 @@ def _scorer(
 
 
 def _section_of_score(pipe: AnyPipeline, judging: AnyPipeline | None, steps: int | None) -> ClassifierSection:
-    """Returns the classifiers of the score: those of the recipe of the checkpoint that judges, so that all are alike."""
+    """Returns the classifier of the score and its training.
+
+    They come from the recipe of the checkpoint that judges, so that several checkpoints are judged alike.
+    """
     has_recipe = judging if judging is not None and "recipe.toml" in judging.parts.texts else pipe
     section = recipe_of(has_recipe).classifier_or_default
     return section if steps is None else section.with_steps(_at_least_1("--classifier-steps", steps))
@@ -135,10 +139,11 @@ def _check_labels(
     needs_score: bool,
     without_score: str,
 ) -> None:
+    """Refuses metrics that need labels if the model has none, or cannot be asked for images of a label."""
     if needs_score and not pipe.takes_labels and len(pipe.label_map):
         raise ConfigError(
-            f"checkpoint {checkpoint}: cannot be asked for images of a label, so no classifier can be "
-            "trained on its samples; leave the score out (evaluate --only ..., sweep --no-score)"
+            f"checkpoint {checkpoint}: cannot generate images of a given label, so no classifier can be trained on "
+            "its samples; leave the score out (evaluate --only ..., sweep --no-score)"
         )
     if len(pipe.label_map):
         return
@@ -149,7 +154,7 @@ def _check_labels(
         )
     if needs_space and not options.inception_weights:
         raise ConfigError(
-            f"checkpoint {checkpoint}: has no labels, so no classifier to compare features by; give "
+            f"checkpoint {checkpoint}: has no labels, so there is no classifier whose features could be compared; give "
             "--inception-weights FILE" + (f", or judge {without_score}" if "only" in without_score else "")
         )
 
@@ -175,6 +180,7 @@ def _space(
     assert scorer is not None
     print(f"{parts.name} has no classifier; training one on {len(train):,} real images", flush=True)
     classifier = scorer.train(train.images, train.labels)
+    # It is saved only for its hash, which names the space: features from other weights are refused.
     with tempfile.TemporaryDirectory() as folder:
         return ClassifierSpace(classifier, save_model(classifier, Path(folder) / "classifier"), pipe.compute)
 
@@ -183,14 +189,18 @@ def _other_classifier(pipe: AnyPipeline, judging: AnyPipeline, name: str) -> Fea
     """Returns the space of another checkpoint's classifier, so that several checkpoints are judged alike."""
     parts = judging.parts
     if parts.classifier is None:
-        raise CheckpointError(f"--classifier {name}: has no classifier; `vqgen train-classifier` adds one to a run")
-    own, found = pipe.parts.data, parts.classifier.config
+        raise CheckpointError(
+            f"--classifier {name}: should have a classifier, found none; `vqgen train-classifier` adds one to a run"
+        )
+    own = pipe.parts.data
+    found = parts.classifier.config
     wanted = (own.image_size, own.channels, pipe.label_map.names)
     if (found.image_size, found.image_channels, parts.label_map.names) != wanted:
         raise CheckpointError(
-            f"--classifier {name}: should be of images of {own.image_size} pixels with {own.channels} channels and the "
-            f"same labels, found {found.image_size} pixels, {found.image_channels} channels, "
-            f"labels {', '.join(parts.label_map.names[:4])}, ..."
+            f"--classifier {name}: should judge images of {own.image_size} x {own.image_size} pixels with "
+            f"{own.channels} channels and the same labels, found {found.image_size} x {found.image_size} pixels, "
+            f"{found.image_channels} channels, labels {', '.join(parts.label_map.names[:4])}, ...; "
+            "name a checkpoint of the same images"
         )
     return ClassifierSpace(pipe.compute.place(parts.classifier).eval(), parts.classifier_hash, pipe.compute)
 

@@ -1,4 +1,4 @@
-"""The judge: what `vqgen evaluate`, `sweep` and `compare` compute of a checkpoint, group by group.
+"""The judge, which computes the metrics of samples for `vqgen evaluate`, `sweep` and `compare`, group by group.
 
 Legend: `n` images, `c` channels, `H W` image.
 """
@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from vqgen.codes import Codes
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
 from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
+from vqgen.evaluation.code_entropy import code_entropies
 from vqgen.evaluation.comparison import compare_distributions, inception_scores
 from vqgen.evaluation.features import ClassifierSpace, Features, FeatureSpace, halves, load_features, save_features
 from vqgen.evaluation.judge.model_judge import ModelJudge
@@ -21,7 +23,6 @@ from vqgen.evaluation.manifold import nearest
 from vqgen.evaluation.memorisation import memorisation
 from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
 from vqgen.evaluation.scores import accuracy, inception_score
-from vqgen.evaluation.variety import code_entropies
 from vqgen.pipeline.base import AnyPipeline
 from vqgen.pipeline.request import GenerationRequest, labels_as_tensor
 
@@ -31,13 +32,13 @@ class Samples:
     """Samples to judge.
 
     Attributes:
-        images: uint8 `(n, c, H, W)`.
-        labels: int64 `(n,)`, -1 for none.
-        codes: What they were decoded from; None of a model without codes.
+        images: The samples.
+        labels: Their labels; -1 for none.
+        codes: The codes that the samples were decoded from; None for a model without codes.
     """
 
-    images: Tensor
-    labels: Tensor
+    images: UInt8[Tensor, "n c H W"]
+    labels: Int64[Tensor, " n"]
     codes: Codes | None = None
 
 
@@ -50,7 +51,7 @@ class Judge(ModelJudge):
         space: The space where distributions are compared; None leaves out the metrics that need one.
         section: The classifier of the classification accuracy score, and its training.
         scorer: Trains that classifier; None leaves the score out.
-        features_file: File that keeps the features of the reference; None computes them.
+        features_file: File where the features of the reference are stored; None computes them.
         score_seeds: Classifiers to train for each score.
     """
 
@@ -60,6 +61,7 @@ class Judge(ModelJudge):
     scorer: AccuracyScorer | None = None
     features_file: Path | None = None
     score_seeds: int = 1
+    # A frozen dataclass may still change what is inside its fields: this one caches the features of `_features_of`.
     _features: dict[str, tuple[Samples, Features]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -79,22 +81,24 @@ class Judge(ModelJudge):
         return features
 
     def _features_of(self, samples: Samples) -> Features:
-        """Returns the features of samples, computed once however many metrics rest on them."""
+        """Returns the features of samples, computed once for all metrics that need them."""
         assert self.space is not None
-        known = self._features.get("latest")
-        if known is None or known[0] is not samples:
-            known = (samples, self.space(samples.images))
-            self._features["latest"] = known
-        return known[1]
+        # Only the latest: a sweep judges many sets of samples, one after the other.
+        cached = self._features.get("latest")
+        if cached is None or cached[0] is not samples:
+            cached = (samples, self.space(samples.images))
+            self._features["latest"] = cached
+        return cached[1]
 
     def distribution(self, samples: Samples) -> list[Metric]:
-        """Distances between the distributions of samples and of real images.
+        """Computes the distances between the distributions of samples and of real images.
 
         Raises:
             DataError: There are too few images for a metric.
         """
         assert self.space is not None
-        real, drawn = self._reference_features, self._features_of(samples)
+        real = self._reference_features
+        drawn = self._features_of(samples)
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         return metrics_with_floor(
             "distribution",
@@ -111,12 +115,17 @@ class Judge(ModelJudge):
         return compare_distributions(real.subset(one), real.subset(other), self.seed)
 
     def code_entropy(self, samples: Samples) -> list[Metric]:
-        """How varied the codes of samples are, beside those of as many held-out images of each label."""
+        """Computes the entropy of the codes of samples, and of as many held-out images of each label."""
         assert samples.codes is not None
-        labels, drawn_labels = self.held_out.labels.clamp(min=0), samples.labels.clamp(min=0)  # none: all of one
+        # Images without labels count as images of one label.
+        labels = self.held_out.labels.clamp(min=0)
+        drawn_labels = samples.labels.clamp(min=0)
+        # Entropies of different numbers of images cannot be compared. Of each label, the rarer of the two sets decides:
+        # real images are cut down to the number of samples, and samples to the number of those real images.
         chosen = as_many_per_label(labels, drawn_labels, self.seed)
         drawn = as_many_per_label(drawn_labels, labels[chosen], self.seed)
-        real, labels = self._held_out_codes[chosen], labels[chosen]
+        real = self._held_out_codes[chosen]
+        labels = labels[chosen]
         metrics = code_entropies(samples.codes[drawn], drawn_labels[drawn]) | _of_real(code_entropies(real, labels))
 
         def of_halves(half: Tensor) -> dict[str, float]:
@@ -129,14 +138,16 @@ class Judge(ModelJudge):
         )
 
     def classifier_metrics(self, samples: Samples) -> list[Metric]:
-        """Returns the inception score of the network of the space and, for a classifier of our own, its accuracy."""
+        """Computes the inception score by the network of the space and, for our own classifiers, the accuracy."""
         assert self.space is not None
-        drawn, real = self._features_of(samples), self._reference_features
+        drawn = self._features_of(samples)
+        real = self._reference_features
         counts = {"samples": len(drawn), self.reference.split: len(real)}
         metrics = {
             **inception_scores(drawn, self.seed),
             "inception_score_of_real": inception_score(real.log_probabilities),
         }
+        # Inception has the labels of ImageNet; only a classifier of our own has the labels of the samples.
         if isinstance(self.space, ClassifierSpace) and (samples.labels >= 0).any():
             metrics["sample_accuracy"] = accuracy(drawn.log_probabilities, samples.labels)
             metrics["real_accuracy"] = accuracy(real.log_probabilities, self.reference.labels)
@@ -145,6 +156,7 @@ class Judge(ModelJudge):
             part = real.subset(chosen)
             floors = inception_scores(part, self.seed)
             floors["sample_accuracy"] = accuracy(part.log_probabilities, self.reference.labels[chosen])
+            # Metrics of samples and of real images have one floor: the noise of as many real images.
             return floors | {
                 "inception_score_of_real": floors["inception_score"],
                 "real_accuracy": floors["sample_accuracy"],
@@ -159,11 +171,11 @@ class Judge(ModelJudge):
         )
 
     def accuracy_score(self, samples: Samples) -> list[Metric]:
-        """The classification accuracy score of samples."""
+        """Computes the classification accuracy score of samples."""
         return self._scorer.metrics("cas", lambda _: (samples.images, samples.labels), self.held_out.split)
 
     def accuracy_score_of_real(self, samples: Samples) -> list[Metric]:
-        """The score of as many real images of each label, which is what samples could reach."""
+        """Computes the score of as many real images of each label: the most that samples could reach."""
 
         def shown(seed: int) -> tuple[Tensor, Tensor]:
             real = self._as_many_real(samples, seed)
@@ -172,7 +184,7 @@ class Judge(ModelJudge):
         return self._scorer.metrics("cas_of_real", shown, self.held_out.split)
 
     def accuracy_score_of_reconstructions(self, samples: Samples) -> list[Metric]:
-        """The score of their reconstructions."""
+        """Computes the score of the reconstructions of these real images: it shows the loss by the codes alone."""
 
         def shown(seed: int) -> tuple[Tensor, Tensor]:
             real = self._as_many_real(samples, seed)
@@ -181,7 +193,7 @@ class Judge(ModelJudge):
         return self._scorer.metrics("cas_of_reconstructions", shown, self.held_out.split)
 
     def _as_many_real(self, samples: Samples, seed: int) -> RealImages:
-        """As many training images of each label as there are samples of it, or all where there are fewer."""
+        """Chooses training images, of each label as many as there are samples, or all if there are fewer."""
         return self.train.subset(as_many_per_label(self.train.labels, samples.labels, seed))
 
     @property
@@ -189,14 +201,20 @@ class Judge(ModelJudge):
         assert self.scorer is not None
         return self.scorer
 
-    def memorisation(self, samples: Samples) -> tuple[list[Metric], Tensor]:
-        """How near samples are to training images, and the index of each sample's nearest one."""
+    def memorisation(self, samples: Samples) -> tuple[list[Metric], Int64[Tensor, " n"]]:
+        """Compares the distances of samples and of held-out images to their nearest training image.
+
+        Returns:
+            The metrics, and the index of each sample's nearest training image.
+        """
         drawn, nearest_index = nearest(_as_points(samples.images), _as_points(self.train.images))
         held_out, _ = nearest(_as_points(self.held_out.images), _as_points(self.train.images))
-        found, (one, other) = memorisation(drawn, held_out), halves(len(held_out), self.seed)
+        found = memorisation(drawn, held_out)
+        one, other = halves(len(held_out), self.seed)
         counts = {"samples": len(drawn), "train": len(self.train), self.held_out.split: len(held_out)}
 
         def floor() -> dict[str, float]:
+            # One half of the held-out images plays the samples, and is judged by the other half.
             of_real = memorisation(held_out[one], held_out[other])
             return {"copies": of_real.copies, "nearer": of_real.nearer}
 
@@ -204,13 +222,13 @@ class Judge(ModelJudge):
         return metrics_with_floor("memorisation", "pixels", counts, whole, floor), nearest_index
 
 
-def _as_points(images: Tensor) -> Tensor:
-    """Images as points, intensities in [0, 1]."""
+def _as_points(images: UInt8[Tensor, "n c H W"]) -> Float64[Tensor, "n d"]:
+    """Flattens images to points, intensities in [0, 1]."""
     return images.flatten(1).double() / 255
 
 
 def _of_real(metrics: dict[str, float]) -> dict[str, float]:
-    """The same metrics under the names that those of real images have beside those of samples."""
+    """Renames metrics of samples to the names that the same metrics of real images have."""
     return {f"{name}_of_real": value for name, value in metrics.items()}
 
 

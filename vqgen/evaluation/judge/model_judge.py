@@ -1,4 +1,4 @@
-"""What `vqgen evaluate` and `compare` compute of a checkpoint that needs no samples, group by group."""
+"""The metrics of a checkpoint that need no samples, for `vqgen evaluate` and `vqgen compare`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from vqgen.pipeline import BaselinePipeline, VQGenPipeline
 from vqgen.pipeline.base import AnyPipeline
 
 MOST_BOUNDED = 1000
-"""Images of a split whose likelihood is bounded, at most: each takes as many decodings as there are draws."""
+"""Images of a split whose likelihood is bounded, at most: each of them is decoded once for each importance sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class ModelJudge:
         pipe: The pipeline.
         train: Real images that it was trained on.
         held_out: Real images that it never saw.
-        seed: Seed of the halves, of what is chosen among real images and of the classifiers that are trained.
+        seed: Seed of the halves, of the choices among real images, and of the classifiers that are trained.
     """
 
     pipe: AnyPipeline
@@ -41,7 +41,11 @@ class ModelJudge:
     seed: int
 
     def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Metric]:
-        """Errors of reconstructions of the held-out images."""
+        """Computes the errors of reconstructed held-out images.
+
+        Args:
+            lpips: From `load_lpips`; None leaves LPIPS out.
+        """
         images = self.held_out.images
         decoded = self.pipe.reconstruct_tensor(images, self.held_out.labels)
 
@@ -49,10 +53,10 @@ class ModelJudge:
             return reconstruction_errors(images[chosen], decoded[chosen], lpips)
 
         counts = {self.held_out.split: len(images)}
-        return self._of_halves("reconstruction", "pixels", counts, errors, self.held_out)
+        return self._with_floor("reconstruction", "pixels", counts, errors, self.held_out)
 
     def codes(self) -> list[Metric]:
-        """Usage and perplexity of each codebook over the held-out images."""
+        """Computes usage and perplexity of each codebook over the held-out images."""
         size = self._with_codes.vqvae.config.codebook_size
 
         def usage(chosen: Tensor) -> dict[str, float]:
@@ -63,12 +67,12 @@ class ModelJudge:
             return metrics
 
         counts = {self.held_out.split: len(self.held_out)}
-        return self._of_halves("codes", f"{size} codes a level", counts, usage, self.held_out)
+        return self._with_floor("codes", f"{size} codes a level", counts, usage, self.held_out)
 
     def likelihood(self) -> list[Metric]:
-        """Nats per code of each level, and bits per pixel, of training images and of held-out ones.
+        """Computes nats per code of each level, and bits per pixel, of training images and of held-out images.
 
-        Of a variational autoencoder: its bounds, in nats per image.
+        For a variational autoencoder it computes the bounds of the likelihood, in nats per image.
         """
         if self.pipe.has_bound:
             pipe = cast(BaselinePipeline, self.pipe)
@@ -76,11 +80,12 @@ class ModelJudge:
         return [metric for real in (self.train, self.held_out) for metric in self._likelihood_of(real)]
 
     def rate(self) -> list[Metric]:
-        """Bits per pixel of held-out images: of the codes as they are, and as the priors expect them; none without."""
+        """Computes the rate of held-out images in bits per pixel, raw and under the priors; empty without codes."""
         if not self.pipe.has_codes:
             return []
         expected = [metric for metric in self._likelihood_of(self.held_out) if metric.name.startswith("bpp_")]
         raw = Metric("rate", "raw_bpp", self._with_codes.raw_bpp, None, "codes")
+        # Without the name of the split: it is one row of a comparison, whatever split is held out.
         return [raw, *(replace(metric, group="rate", name="bpp") for metric in expected)]
 
     def _likelihood_of(self, real: RealImages) -> list[Metric]:
@@ -91,11 +96,12 @@ class ModelJudge:
         def nats(chosen: Tensor) -> dict[str, float]:
             return {f"{name}_{real.split}": value for name, value in found.metrics(chosen, pixels).items()}
 
-        return self._of_halves("likelihood", "codes", {real.split: len(real)}, nats, real)
+        return self._with_floor("likelihood", "codes", {real.split: len(real)}, nats, real)
 
     def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Metric]:
         assert isinstance(pipe.model, VariationalModel)
         if len(real) > MOST_BOUNDED:
+            # The two halves together are the images in random order, so their first ones are a random choice.
             real = real.subset(torch.cat(halves(len(real), self.seed))[:MOST_BOUNDED])
         labels = pipe.known_labels(real.images, real.labels)
         found = latent_likelihood(pipe.model, real.images, labels, pipe.compute, seed=self.seed)
@@ -104,18 +110,20 @@ class ModelJudge:
             return {f"{name}_{real.split}": value for name, value in found.metrics(chosen).items()}
 
         space = f"{IMPORTANCE_SAMPLES} importance samples"
-        return self._of_halves("likelihood", space, {real.split: len(real)}, nats, real)
+        return self._with_floor("likelihood", space, {real.split: len(real)}, nats, real)
 
     @cached_property
     def _held_out_codes(self) -> Codes:
+        # `codes`, `likelihood` and `code_entropy` share them: encoding is the slow part.
         return self._with_codes.encode_tensor(self.held_out.images)
 
     @property
     def _with_codes(self) -> VQGenPipeline:
+        """The pipeline as one with codes, for the type checker."""
         assert self.pipe.has_codes
         return cast(VQGenPipeline, self.pipe)
 
-    def _of_halves(
+    def _with_floor(
         self,
         group: str,
         space: str,
@@ -123,6 +131,7 @@ class ModelJudge:
         compute: Callable[[Tensor], dict[str, float]],
         real: RealImages,
     ) -> list[Metric]:
+        """Computes metrics of all real images, and the differences between their halves as noise floors."""
         whole = compute(torch.arange(len(real)))
         return metrics_with_floor(
             group, space, counts, whole, lambda: difference(compute, halves(len(real), self.seed))

@@ -1,16 +1,22 @@
-"""The real images of a checkpoint: those it was trained on, and those held out from it."""
+"""The real images of a checkpoint: the ones that it was trained on, and the ones held out from its training.
 
+Legend: `n` images, `c` channels, `H W` image.
+"""
+
+import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from vqgen.config import AnyRecipe
+from vqgen.config.loading import validate_recipe
+from vqgen.data import ImageSet, evaluation_batches, evaluation_transform, open_images
 from vqgen.errors import CheckpointError, ConfigError, DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from vqgen.config import AnyRecipe
-    from vqgen.data import ImageSet
-    from vqgen.pipeline.base import AnyPipeline
+from vqgen.pipeline.base import AnyPipeline
+from vqgen.runtime.randomness import derive_seed
 
 
 @dataclass(frozen=True)
@@ -19,32 +25,28 @@ class RealImages:
 
     Attributes:
         split: Name of the split.
-        images: uint8 `(n, c, H, W)`, after the evaluation transform.
-        labels: int64 `(n,)`, -1 for none.
+        images: The images, after the evaluation transform.
+        labels: Their labels; -1 for none.
     """
 
     split: str
-    images: "Tensor"
-    labels: "Tensor"
+    images: UInt8[Tensor, "n c H W"]
+    labels: Int64[Tensor, " n"]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, indices: "Tensor") -> "RealImages":
-        """The images at `indices`."""
+    def subset(self, indices: Int64[Tensor, " chosen"]) -> "RealImages":
+        """Returns the images at `indices`."""
         return RealImages(self.split, self.images[indices], self.labels[indices])
 
 
-def recipe_of(pipe: "AnyPipeline") -> "AnyRecipe":
-    """The recipe that a pipeline folder carries with it.
+def recipe_of(pipe: AnyPipeline) -> AnyRecipe:
+    """Returns the recipe in the folder of a pipeline.
 
     Raises:
-        CheckpointError: It carries none.
+        CheckpointError: The folder has no recipe.
     """
-    import tomllib
-
-    from vqgen.config.loading import validate_recipe
-
     text = pipe.parts.texts.get("recipe.toml")
     if text is None:
         raise CheckpointError(
@@ -55,28 +57,30 @@ def recipe_of(pipe: "AnyPipeline") -> "AnyRecipe":
 
 
 def open_real_images(
-    pipe: "AnyPipeline", root: str | None, *, most: int, splits: list[str], seed: int | None = None
-) -> "dict[str, RealImages]":
-    """Reads the images of a checkpoint's splits, the ones that it was trained on or never saw.
+    pipe: AnyPipeline, root: str | None, *, most: int, splits: list[str], seed: int | None = None
+) -> dict[str, RealImages]:
+    """Reads the images of a checkpoint's splits: the ones that it was trained on, and the ones that it never saw.
 
     Args:
         pipe: The pipeline.
-        root: Folder of the images; None for where the recipe says.
-        most: Images to read of each split, at most; chosen at random where there are more.
-        splits: Names of the splits: train, validation, test; one that the source does not have is left out.
-        seed: Seed of the choice where there are more; None for the recipe's.
+        root: Folder of the images; None for the folder in the recipe.
+        most: Images to read of each split, at most, at least 1; a larger split is sampled at random.
+        splits: Names of the splits: train, validation, test. A split that the source does not have is left out.
+        seed: Seed of the random choice; None for the recipe's.
+
+    Returns:
+        Name of the split -> images.
 
     Raises:
-        CheckpointError: The pipeline does not say what its images were.
-        DataError: The images are missing, or others than those of the training.
+        ConfigError: `most` is below 1.
+        CheckpointError: The pipeline has no recipe, so its images are not known.
+        DataError: The images are missing, or are not those of the training.
     """
-    from vqgen.data import open_images
-
     if most < 1:
         raise ConfigError(f"--real-images: should be at least 1, found {most}")
     recipe = recipe_of(pipe)
-    where = {} if root is None else {"root": root}
-    data = pipe.parts.data.model_copy(update={"root": recipe.data.root, **where})
+    data = pipe.parts.data.model_copy(update={"root": recipe.data.root if root is None else root})
+    # The split is drawn again from the recipe's seed, and has to come out as it was recorded at the training.
     opened = open_images(data, recipe.seed)
     found = {"train": opened.train, "validation": opened.validation, "test": opened.test}
     if opened.label_map.names != pipe.label_map.names or (pipe.parts.split and opened.indices != pipe.parts.split):
@@ -88,15 +92,10 @@ def open_real_images(
     return {name: _read(pipe, name, images, most, seed) for name in splits if (images := found[name])}
 
 
-def _read(pipe: "AnyPipeline", split: str, images: "ImageSet", most: int, seed: int) -> RealImages:
-    import numpy as np
-    import torch
-
-    from vqgen.data import evaluation_batches, evaluation_transform
-    from vqgen.runtime.randomness import derive_seed
-
+def _read(pipe: AnyPipeline, split: str, images: ImageSet, most: int, seed: int) -> RealImages:
     if len(images) > most:
         order = np.random.default_rng(derive_seed(seed, "evaluation", split)).permutation(len(images))
+        # In the order of the set, which is the order of its files on disk.
         images = images.subset(np.sort(order[:most]).tolist())
     batches = list(evaluation_batches(images, evaluation_transform(pipe.parts.data), batch_size=256))
     return RealImages(

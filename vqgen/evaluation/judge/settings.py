@@ -1,4 +1,4 @@
-"""The settings that a judgement rests on: in words for the terminal, and by name for a JSON file."""
+"""The settings of a judgement, in words for the terminal and by name for a JSON file."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from vqgen.evaluation.judge.judge import Judge
 from vqgen.pipeline.request import GenerationRequest
 from vqgen.sampling import numbers_of
 
-FLOOR_NOTE = "floor: the same between two halves of the real images, or the difference between the halves"
+FLOOR_NOTE = "floor: the distance between two halves of the real images, or the difference between their metrics"
 
 
 def sampling_text(request: GenerationRequest) -> str:
@@ -35,7 +35,7 @@ def sampling_text(request: GenerationRequest) -> str:
 
 
 def judging_settings(judge: Judge, request: GenerationRequest) -> dict[str, Any]:
-    """Returns the settings that make two judgements comparable, by name."""
+    """Returns the settings that two comparable judgements share, by name."""
     return {
         "vqgen": __version__,
         "device": str(judge.pipe.compute.device),

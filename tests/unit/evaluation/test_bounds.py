@@ -10,11 +10,12 @@ COMPUTE = Compute(torch.device("cpu"), "float64")
 
 
 @pytest.mark.parametrize("changes", BASELINES[1:], ids=lambda changes: "-".join(map(str, changes.values())))
-def test_importance_weighted_bound_is_the_tighter_one(changes):
+def test_importance_weighted_bound_is_tighter(changes):
     model = make_baseline(**changes)
     with torch.no_grad():
         model.decoder.hidden.weight *= 20  # so that images depend on their latents, unlike at the start
-    images, labels = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8), torch.arange(6) % 3
+    images = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(6) % 3
     one = latent_likelihood(model, images, labels, COMPUTE, samples=1, seed=4)
     many = latent_likelihood(model, images, labels, COMPUTE, samples=400, seed=4)
     metrics = many.metrics(torch.arange(6))
@@ -24,17 +25,18 @@ def test_importance_weighted_bound_is_the_tighter_one(changes):
     assert torch.equal(many.log_likelihood, again.log_likelihood)
 
 
-def test_estimate_does_not_depend_on_the_batch(monkeypatch):
+def test_estimate_does_not_depend_on_the_batch_size(monkeypatch):
     model = make_baseline()
-    images, labels = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8), torch.full((6,), -1)
+    images = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.full((6,), -1)
     whole = latent_likelihood(model, images, labels, COMPUTE, samples=5)
-    monkeypatch.setattr("vqgen.evaluation.bounds._VECTORS_AT_ONCE", 5)
+    monkeypatch.setattr("vqgen.evaluation.bounds._VECTORS_PER_BATCH", 5)
     alone = latent_likelihood(model, images, labels, COMPUTE, samples=5)
     torch.testing.assert_close(alone.log_likelihood, whole.log_likelihood)
 
 
 class LinearDecoder(nn.Module):
-    """x = W z + b, as the mean of a Gaussian."""
+    """A decoder whose mean is x = W z + b."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class LinearDecoder(nn.Module):
 
 
 class ExactEncoder(nn.Module):
-    """Mean and log variance of the diagonal of the true posterior of that decoder, made broader."""
+    """The mean and the log variances of the true posterior of a `LinearDecoder`, made broader by a factor."""
 
     def __init__(self, decoder: LinearDecoder, deviation: float, widening: float) -> None:
         super().__init__()
@@ -63,16 +65,18 @@ class ExactEncoder(nn.Module):
         return torch.cat([mean, log_variance], dim=1)
 
 
-def test_importance_weighted_estimate_meets_the_closed_form_of_a_linear_model():
+def test_importance_weighted_estimate_equals_the_closed_form_of_a_linear_model():
     """The marginal of x = W z + b + sigma e is Gaussian with covariance W W^T + sigma^2 I."""
-    model, deviation = make_baseline(likelihood="gaussian"), 0.7
+    model = make_baseline(likelihood="gaussian")
+    deviation = 0.7
     decoder = LinearDecoder()
     model.decoder = decoder
     model.encoder = ExactEncoder(decoder, deviation, widening=1.3)
     model = model.double()
     with torch.no_grad():
         model.log_deviation.fill_(torch.tensor(deviation, dtype=torch.float64).log())
-    images, labels = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8), torch.full((4,), -1)
+    images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.full((4,), -1)
     found = latent_likelihood(model, images, labels, COMPUTE, samples=4000)
     w = decoder.weight.detach()
     covariance = w @ w.T + deviation**2 * torch.eye(64, dtype=torch.float64)

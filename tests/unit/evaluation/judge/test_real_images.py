@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from vqgen.data import evaluation_transform, open_images
+from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
+
+
+def opened(pipe, splits=("train", "validation", "test"), most=2000, **options):
+    return open_real_images(pipe, None, most=most, splits=list(splits), **options)
+
+
+def test_recipe_of_a_pipeline_is_the_one_in_its_folder(make_pipe):
+    assert recipe_of(make_pipe(seed=3)).seed == 3
+
+
+def test_pipeline_without_a_recipe_is_refused(make_pipe):
+    pipe = make_pipe()
+    del pipe.parts.texts["recipe.toml"]
+    with pytest.raises(CheckpointError, match=r"pipeline 'tiny': has no recipe\.toml, .* give a run folder"):
+        recipe_of(pipe)
+
+
+def test_images_of_each_split_are_those_of_the_training(make_pipe):
+    pipe = make_pipe()
+    found = opened(pipe)
+    assert found.keys() == {"train", "validation"}  # digits have no test images
+    images = open_images(pipe.parts.data, 0)
+    transform = evaluation_transform(pipe.parts.data)
+    for name, own in (("train", images.train), ("validation", images.validation)):
+        assert (found[name].split, len(found[name])) == (name, len(own))
+        assert found[name].labels.tolist() == own.labels.tolist()
+        assert torch.equal(found[name].images[7], transform(own.read(7)))
+
+
+def test_larger_split_is_sampled_by_the_seed_in_its_own_order(make_pipe):
+    pipe = make_pipe()
+    whole = opened(pipe, ["validation"])["validation"]
+    one, same, other = (opened(pipe, ["validation"], 20, seed=seed)["validation"] for seed in (0, 0, 1))
+    default = opened(pipe, ["validation"], 20)["validation"]
+    assert len(one) == 20
+    assert torch.equal(one.images, same.images)
+    assert torch.equal(one.images, default.images)  # the recipe's seed is 0
+    assert not torch.equal(one.images, other.images)
+    places = [next(i for i, image in enumerate(whole.images) if torch.equal(image, chosen)) for chosen in one.images]
+    assert places == sorted(set(places))
+
+
+def test_number_of_images_below_1_is_refused(make_pipe):
+    with pytest.raises(ConfigError, match="--real-images: should be at least 1, found 0"):
+        opened(make_pipe(), most=0)
+
+
+def test_other_images_than_those_of_the_training_are_refused(make_pipe):
+    pipe = make_pipe()
+    pipe.parts.split = {"train": pipe.parts.split["train"][1:], "validation": pipe.parts.split["validation"]}
+    with pytest.raises(DataError, match=r"digits: should be the images that pipeline 'tiny' .* --data-root names"):
+        opened(pipe)
+    with pytest.raises(DataError, match="found others"):
+        opened(make_pipe(labels=("cat", "dog")))
+
+
+def test_subset_has_the_chosen_images():
+    images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
+    part = RealImages("test", images, torch.tensor([5, 6, 7, 8])).subset(torch.tensor([3, 1]))
+    assert (part.split, part.images.flatten().tolist(), part.labels.tolist()) == ("test", [3, 1], [8, 6])
