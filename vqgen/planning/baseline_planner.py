@@ -1,4 +1,4 @@
-"""What the run of a baseline will cost, stage by stage, before it begins."""
+"""The costs of a run of a baseline, for each stage."""
 
 from vqgen.config import BaselineRecipe
 from vqgen.models.autoencoders.kinds import build_baseline
@@ -8,22 +8,23 @@ from vqgen.planning.plans import RecipePlanner, StagePlan
 
 
 class BaselinePlanner(RecipePlanner[BaselineRecipe]):
-    """Plans the stages of a baseline; fitting mixtures, which takes seconds, is not counted."""
+    """The planner of a baseline. The fit of the mixtures takes seconds and is not counted."""
 
     def stages(self) -> list[StagePlan]:
-        """One plan a stage, in the order in which they run."""
+        """Returns one plan per stage, in the order of the run."""
         classifier = [self._classifier()] if self.recipe.classifier else []
         return [self._autoencoder(), *classifier, self._samples()]
 
     def _autoencoder(self) -> StagePlan:
         train = self.recipe.autoencoder.train
         config = self.recipe.autoencoder_config(self.counts.classes if self.counts else 0)
-        model, costs = without_weights(lambda: build_baseline(config)), baseline_costs(config)
+        model = without_weights(lambda: build_baseline(config))
+        costs = baseline_costs(config)
         step_flops = train.batch_size * costs.train_flops
         steps = self._steps(train, self.counts.train if self.counts else None)
-        checked = self._validated_images(train, steps)
-        # a validation decodes draws and, for the errors, the likeliest latents
-        total = None if steps is None else steps * step_flops + checked * (costs.total + costs.decoder).flops
+        validated = self._validated_images(train, steps)
+        # A validation decodes draws of the latents for the bound, and the most likely latents for the errors.
+        total = None if steps is None else steps * step_flops + validated * (costs.total + costs.decoder).flops
         return StagePlan(
             "autoencoder",
             parameters=size_of(model),
@@ -36,7 +37,8 @@ class BaselinePlanner(RecipePlanner[BaselineRecipe]):
 
     def _samples(self) -> StagePlan:
         config = self.recipe.autoencoder_config(self.counts.classes if self.counts else 0)
-        image_flops, images = baseline_costs(config).decoder.flops, None
+        image_flops = baseline_costs(config).decoder.flops
+        images = None
         if self.counts:
             images = self.recipe.generate.images_per_label * max(1, config.num_classes)
         total = None if images is None else images * image_flops

@@ -1,4 +1,4 @@
-"""Builds the planner of a recipe."""
+"""The planner that belongs to a recipe."""
 
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import measure_machine
 
 _PLANNERS: dict[type[AnyRecipe], type[RecipePlanner[Any]]] = {Recipe: Planner, BaselineRecipe: BaselinePlanner}
+"""Kind of recipe -> its planner."""
 
 
 def build_planner(recipe: AnyRecipe, folder: Path, compute: Compute, *, measure: bool = True) -> RecipePlanner[Any]:
-    """Counts the images of a recipe and measures the device, which takes about a second.
+    """Builds the planner of a recipe: counts its images and measures the device, which takes about a second.
 
     Args:
         recipe: The recipe.
-        folder: The run folder, whose complete stages have measured their rates.
+        folder: The run folder. Its complete stages have measured their rates.
         compute: Device and dtype of the run.
-        measure: Measure the device; without it no times are estimated.
+        measure: True measures the device; False estimates no times.
 
     Raises:
         DataError: The folder of images is ambiguous or holds none.

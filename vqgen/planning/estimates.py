@@ -1,6 +1,6 @@
-"""What time follows from operations, bytes and calls: a few constants, fitted on 2 CPU cores.
+"""Estimates of time from operations, bytes and calls, with a few constants fitted on 2 CPU cores.
 
-`python -m benchmarks.plan` measures them again; on another device they are a first guess.
+`python -m benchmarks.plan` measures the constants again. On another device they are a first guess.
 """
 
 import math
@@ -20,26 +20,26 @@ SHARE = 0.77
 """Share of the measured peak that large layers reach in training."""
 
 SECONDS_PER_TENSOR = 2.5e-4
-"""What a training step takes for each weight tensor, however small the layer: launching, and the optimizer's share."""
+"""Time of a training step for each weight tensor, however small the layer: launches and the optimizer."""
 
 SAMPLING_SHARE = 0.56
 """Share of its limit that sampling reaches at large batches."""
 
 SECONDS_PER_SAMPLED_TENSOR = 1e-5
-"""What a step of sampling takes for each weight tensor, however small the layer."""
+"""Time of a sampling step for each weight tensor, however small the layer."""
 
 SECONDS_PER_IMAGE = 3e-4
-"""Reading, augmenting and stacking an image when codes are extracted: from one run of digits; files take longer."""
+"""Time to read, augment and stack an image for the extraction of codes, from one run of digits. Files take longer."""
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """Codes of one level that are to be sampled.
+    """A request for sampled codes of one level.
 
     Attributes:
-        config: The level's prior.
-        images: How many images.
-        batch_size: How many at once.
+        config: The prior of the level.
+        images: Number of images.
+        batch_size: Images at a time.
     """
 
     config: PixelCNNConfig
@@ -48,27 +48,35 @@ class SampleRequest:
 
 
 def training_seconds(machine: Machine, flops: int, steps: int, tensors: int) -> float:
-    """Estimates the time of training steps: their operations, and what launching them takes.
+    """Estimates the time of training steps: the time of their operations, and the time to launch them.
 
     Args:
-        machine: The device.
-        flops: Operations of all steps.
+        machine: The speeds of the device.
+        flops: FLOPs of all steps.
         steps: Optimizer steps.
         tensors: Weight tensors of the model.
+
+    Returns:
+        Seconds.
     """
+    # Operations limit large models, and launches limit small ones. The sum is about right at both ends.
     return flops / (SHARE * machine.peak_flops) + steps * tensors * SECONDS_PER_TENSOR
 
 
 def sampling_seconds(machine: Machine, request: SampleRequest, element_size: int = 4) -> float:
-    """Estimates the time of a cached sampler: operations or reading weights, whichever is more, and launching.
+    """Estimates the time of a cached sampler: of operations or of reading weights, whichever is longer, and of calls.
 
     Args:
-        machine: The device.
-        request: What to sample.
+        machine: The speeds of the device.
+        request: The codes to sample.
         element_size: Bytes of a weight.
+
+    Returns:
+        Seconds.
     """
     config = request.config
     batches = math.ceil(request.images / request.batch_size)
+    # The slower of the two is the limit (the roofline model): weights are read while the operations before them run.
     operations = request.images * prior_costs(config).total.flops / machine.peak_flops
     reading = batches * element_size * weights_read(config) / machine.bandwidth
     calls = batches * sampling_steps(config) * tensors_of(without_weights(lambda: PixelCNN(config)))
@@ -76,7 +84,7 @@ def sampling_seconds(machine: Machine, request: SampleRequest, element_size: int
 
 
 def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """Builds a model whose tensors have shapes and no numbers, so that the largest one takes no memory."""
+    """Builds a model whose tensors have shapes but no numbers, so that even a large one takes no memory."""
     with torch.device("meta"):
         return build()
 

@@ -1,4 +1,4 @@
-"""What a run will cost, stage by stage, before it begins: parameters, FLOPs, memory, bits per pixel and time."""
+"""The costs of a run of a VQ-VAE and its priors: parameters, FLOPs, memory, bits per pixel and time of each stage."""
 
 from dataclasses import replace
 
@@ -22,22 +22,24 @@ from vqgen.training.schedule import contrasted_steps
 
 
 class Planner(RecipePlanner[Recipe]):
-    """Plans the stages of a recipe of a VQ-VAE and its priors."""
+    """The planner of a VQ-VAE and its priors."""
 
     def stages(self) -> list[StagePlan]:
-        """One plan a stage, in the order in which they run."""
+        """Returns one plan per stage, in the order of the run."""
         priors = [self._prior(level) for level in self.recipe.levels]
         classifier = [self._classifier()] if self.recipe.classifier else []
         return [self._vqvae(), self._codes(), *priors, *classifier, self._samples(priors)]
 
     def _vqvae(self) -> StagePlan:
-        recipe, train = self.recipe, self.recipe.vqvae.train
+        recipe = self.recipe
+        train = recipe.vqvae.train
         config = recipe.vqvae_config()
-        model, costs = without_weights(lambda: VQVAE(config)), vqvae_costs(config)
+        model = without_weights(lambda: VQVAE(config))
+        costs = vqvae_costs(config)
         step_flops = train.batch_size * costs.train_flops
         steps = self._steps(train, self.counts.train if self.counts else None)
-        checked = self._validated_images(train, steps)
-        total = None if steps is None else steps * step_flops + checked * costs.total.flops
+        validated = self._validated_images(train, steps)
+        total = None if steps is None else steps * step_flops + validated * costs.total.flops
         return StagePlan(
             "vqvae",
             parameters=size_of(model),
@@ -50,8 +52,10 @@ class Planner(RecipePlanner[Recipe]):
         )
 
     def _codes(self) -> StagePlan:
-        image_flops, images = vqvae_costs(self.recipe.vqvae_config()).encode.flops, None
+        image_flops = vqvae_costs(self.recipe.vqvae_config()).encode.flops
+        images = None
         if self.counts:
+            # Copies, mirrored or augmented, are of the training images only.
             images = self.counts.total + self.recipe.data.num_copies * self.counts.train
         total = None if images is None else images * image_flops
         seconds = self._seconds(total, 0, 0)
@@ -60,18 +64,24 @@ class Planner(RecipePlanner[Recipe]):
         return StagePlan("codes", image_flops=image_flops, total_flops=total, seconds=seconds)
 
     def _prior(self, level: Level) -> StagePlan:
-        recipe, train, config = self.recipe, self.recipe.prior(level).train, self._prior_config(level)
-        model, costs = without_weights(lambda: PixelCNN(config)), prior_costs(config, dense=True).total
+        section = self.recipe.prior(level)
+        train = section.train
+        config = self._prior_config(level)
+        model = without_weights(lambda: PixelCNN(config))
+        costs = prior_costs(config, dense=True).total
         step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
-        images = self.counts.train * (1 + recipe.data.num_copies) if self.counts else None
+        images = self.counts.train * (1 + self.recipe.data.num_copies) if self.counts else None
         steps = self._steps(train, images)
-        checked = self._validated_images(train, steps) + (self.counts.train if self.counts else 0)
-        # the last steps may tell labels apart: then everything is computed for a wrong label too
+        # At the end the prior is evaluated once on its training images, too.
+        evaluated = self._validated_images(train, steps) + (self.counts.train if self.counts else 0)
+        # A step with the label contrast computes everything for a wrong label too: it is two passes, and autograd keeps
+        # the tensors of both.
         passes = None if steps is None else steps + contrasted_steps(config, steps)
-        total = None if passes is None else passes * step_flops + checked * costs.flops
-        trained = replace(costs, kept=2 * costs.kept) if config.label_contrast else costs
-        snapshots = 1 if recipe.prior(level).guide_share else 0
-        raw, measured = self._raw_bpp(level), self._measured_bpp(level)
+        total = None if passes is None else passes * step_flops + evaluated * costs.flops
+        largest = replace(costs, kept=2 * costs.kept) if config.label_contrast else costs
+        snapshots = 1 if section.guide_share else 0  # the guide, which training holds until it is saved
+        raw = self._raw_bpp(level)
+        measured = self._measured_bpp(level)
         return StagePlan(
             f"prior-{level}",
             parameters=size_of(model),
@@ -79,7 +89,7 @@ class Planner(RecipePlanner[Recipe]):
             open_flops=prior_costs(config).total.flops,
             step_flops=step_flops,
             total_flops=total,
-            training_bytes=self._training_bytes(model, train, trained, snapshots=snapshots),
+            training_bytes=self._training_bytes(model, train, largest, snapshots=snapshots),
             sampling_bytes=bytes_per_image(config, self._float_bytes),
             steps_per_sample=sampling_steps(config),
             raw_bpp=raw,
@@ -90,7 +100,7 @@ class Planner(RecipePlanner[Recipe]):
 
     def _samples(self, priors: list[StagePlan]) -> StagePlan:
         configs = [self._prior_config(level) for level in self.recipe.levels]
-        copies = self._level_params.copies
+        copies = self._level_params.copies  # guidance and autoguidance each evaluate an image once more
         image_flops = copies * sum(prior_costs(config).total.flops for config in configs)
         image_flops += vqvae_costs(self.recipe.vqvae_config()).decode.flops
         images = self.recipe.generate.images_per_label * max(1, self.counts.classes) if self.counts else None
@@ -98,7 +108,7 @@ class Planner(RecipePlanner[Recipe]):
             "samples",
             image_flops=image_flops,
             total_flops=None if images is None else images * image_flops,
-            # one level after the other
+            # One level is sampled after the other, so the largest one counts.
             sampling_bytes=copies * max(prior.sampling_bytes or 0 for prior in priors),
             steps_per_sample=sum(prior.steps_per_sample or 0 for prior in priors),
             raw_bpp=sum(prior.raw_bpp or 0 for prior in priors),
@@ -107,11 +117,9 @@ class Planner(RecipePlanner[Recipe]):
             seconds=self._sampling_seconds(configs, images),
         )
 
-    # pieces
-
     @property
     def _level_params(self) -> LevelParams:
-        """The guidance of the samples of the run, at every level."""
+        """The guidance of the run's samples, the same at every level."""
         wanted = self.recipe.generate
         return LevelParams(guidance_scale=wanted.guidance_scale, autoguidance_scale=wanted.autoguidance_scale)
 
@@ -119,16 +127,20 @@ class Planner(RecipePlanner[Recipe]):
         return self.recipe.prior_config(level, self.counts.classes if self.counts else 0)
 
     def _raw_bpp(self, level: Level) -> float:
+        """Computes the bits of a level's codes per pixel of the image, each code in whole bits."""
         bits = (self.recipe.vqvae.codebook_size - 1).bit_length()
         return bits * (self.recipe.grid_side(level) / self.recipe.data.image_size) ** 2
 
     def _measured_bpp(self, level: Level) -> float | None:
-        """What a complete prior of this very recipe measured on the validation images; the last stage is its own."""
-        measured = None
+        """Reads the rate that a complete prior of the same recipe measured on the validation images; None without one.
+
+        The prior must come from the same VQ-VAE and codes, so the records of these stages must fit the recipe, too.
+        """
+        measured = None  # ends as the measurement of the last stage, the prior
         for stage in ("vqvae", "codes", f"prior-{level}"):
             try:
                 record = read_record(self.folder / stage)
-            except CheckpointError:  # the states of the stages say that it is damaged
+            except CheckpointError:  # a damaged record: `vqgen run --dry-run` shows it
                 return None
             if record is None or not record.complete or differences(record.fields, stage_fields(self.recipe, stage)):
                 return None
@@ -136,11 +148,13 @@ class Planner(RecipePlanner[Recipe]):
         return measured
 
     def _sampling_seconds(self, configs: list[PixelCNNConfig], images: int | None) -> float | None:
-        """One level after the other."""
+        """Sums the times of the levels, which are sampled one after the other; None if a number is not known."""
         if images is None or self.machine is None:
             return None
-        batch_size, times = self.recipe.generate.batch_size, 1 + self._level_params.is_guided
+        batch_size = self.recipe.generate.batch_size
+        # Guidance evaluates the same network twice, with the label and without it, in one batch of twice the size.
+        times = 1 + self._level_params.is_guided
         requests = [SampleRequest(config, times * images, times * batch_size) for config in configs]
-        if self._level_params.is_autoguided:  # guides are networks of their own
+        if self._level_params.is_autoguided:  # a guide is another network, which reads its own weights
             requests += [SampleRequest(config, images, batch_size) for config in configs]
         return sum(sampling_seconds(self.machine, request, self._float_bytes) for request in requests)

@@ -1,4 +1,4 @@
-"""What the plan of a stage says, and what the plans of all recipes have in common."""
+"""The plan of a stage, and the parts of a planner that do not depend on the kind of recipe."""
 
 import math
 from dataclasses import dataclass
@@ -20,23 +20,27 @@ AnyOf = TypeVar("AnyOf", Recipe, BaselineRecipe)
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a stage costs; None where it does not apply or is not known.
+    """The costs of a stage. A cost is None if the stage does not have it, or if it is not known.
 
     Attributes:
         stage: Name of the stage.
-        parameters: Trained numbers of its model.
-        image_flops: Operations for one image: a forward pass in training, encoding, or sampling and decoding.
-        open_flops: Of a prior's `image_flops` those that the order asks for, without closed taps and hidden pairs.
-        step_flops: Operations of a training step, forward and backward.
-        total_flops: Operations of the whole stage, validations included.
-        training_bytes: Memory of a training step: weights, gradients, moments, averages, and what autograd keeps.
+        parameters: Trained numbers of the model.
+        image_flops: FLOPs of one image: of a forward pass in training, of encoding, or of sampling and decoding.
+        open_flops: The part of a prior's `image_flops` that the order needs: without closed taps and hidden pairs.
+        step_flops: FLOPs of a training step, forward and backward.
+        total_flops: FLOPs of the whole stage, with the validations.
+        training_bytes: Memory of a training step: weights, gradients, moments, averages, and the tensors that autograd
+            keeps.
         sampling_bytes: Memory of sampling for each image of a batch.
-        steps_per_sample: Network evaluations of a sample, one after the other.
+        steps_per_sample: Sequential network evaluations of a sample.
         raw_bpp: Bits of the codes per pixel of the image, each code in whole bits.
-        expected_bpp: The same under the prior: as a complete stage measured it, otherwise the raw bits, its bound.
-        is_measured: Whether `expected_bpp` was measured.
+        expected_bpp: Bits per pixel under the prior, as a complete stage measured them; otherwise the raw bits, which
+            are an upper bound.
+        is_measured: True if `expected_bpp` was measured.
         seconds: Estimated time in one process.
     """
+
+    # The names of these fields are keys of the JSON of `vqgen plan`.
 
     stage: str
     parameters: int | None = None
@@ -55,14 +59,14 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class RecipePlanner(Generic[AnyOf]):
-    """Plans the stages of a recipe.
+    """The planner of a recipe. A subclass for each kind of recipe defines `stages`.
 
     Attributes:
         recipe: The recipe.
-        folder: The run folder; what complete stages measured is read there.
-        compute: Number format of the computation.
-        counts: Images of the source; None where they are not known.
-        machine: The device's speeds; None estimates no times.
+        folder: The run folder. Its complete stages have measurements.
+        compute: Device and dtype of the run.
+        counts: Number of images of the source; None if it is not known.
+        machine: The speeds of the device; None estimates no times.
     """
 
     recipe: AnyOf
@@ -72,17 +76,19 @@ class RecipePlanner(Generic[AnyOf]):
     machine: Machine | None
 
     def stages(self) -> list[StagePlan]:
-        """One plan a stage, in the order in which they run."""
+        """Returns one plan per stage, in the order of the run."""
         raise TypeError(f"{type(self).__name__} should define stages")
 
     def _classifier(self) -> StagePlan:
         section = self.recipe.classifier_or_default
-        train, config = section.train, self.recipe.classifier_config(max(1, self.counts.classes) if self.counts else 1)
-        model, costs = without_weights(lambda: build_classifier(config)), classifier_costs(config)
+        train = section.train
+        config = self.recipe.classifier_config(max(1, self.counts.classes) if self.counts else 1)
+        model = without_weights(lambda: build_classifier(config))
+        costs = classifier_costs(config)
         step_flops = (1 + BACKWARD) * train.batch_size * costs.flops
         steps = self._steps(train, self.counts.train if self.counts else None)
-        checked = self._validated_images(train, steps)
-        total = None if steps is None else steps * step_flops + checked * costs.flops
+        validated = self._validated_images(train, steps)
+        total = None if steps is None else steps * step_flops + validated * costs.flops
         return StagePlan(
             "classifier",
             parameters=size_of(model),
@@ -95,28 +101,39 @@ class RecipePlanner(Generic[AnyOf]):
 
     @property
     def _float_bytes(self) -> int:
-        """Bytes of a float: of the weights, and at most of what is computed from them."""
+        """Bytes of a weight. With autocast the tensors computed from weights are smaller, so this is an upper bound."""
         return self.compute.float_dtype.itemsize
 
     def _steps(self, train: TrainConfig, images: int | None) -> int | None:
+        """Counts optimizer steps; None if they depend on a number of images that is not known."""
         if train.epochs is None:
             return train.steps
         return None if images is None else math.ceil(train.epochs * images / train.batch_size)
 
     def _validated_images(self, train: TrainConfig, steps: int | None) -> int:
-        """Images of all validations together."""
+        """Counts the images of all validations; 0 if their number is not known."""
         if steps is None or self.counts is None:
             return 0
         return math.ceil(steps / train.validate_every) * self.counts.validation
 
     def _training_bytes(self, model: nn.Module, train: TrainConfig, cost: Cost, *, snapshots: int = 0) -> int:
-        """Weights, gradients, two moments, best weights, average and snapshots; and what autograd keeps of a batch."""
+        """Sums the tensors that a training step holds, in bytes.
+
+        Args:
+            model: The model, with or without numbers in its tensors.
+            train: The settings of its training.
+            cost: The cost of a forward pass of one image.
+            snapshots: Number of snapshots of the weights, for guides.
+        """
+        # Weights, gradients, two moments of AdamW and the best weights make five; the moving average is a sixth.
         numbers = (5 + bool(train.ema_decay) + snapshots) * size_of(model)
         numbers += math.ceil(train.batch_size / train.micro_batches) * cost.kept + cost.once
         buffers = sum(buffer.nbytes for buffer in model.buffers())
-        saved = sum(tensor.nbytes for tensor in model.state_dict().values())  # buffers that go with the weights
-        saved -= sum(parameter.nbytes for parameter in model.parameters())
-        return self._float_bytes * numbers + buffers + (1 + snapshots) * saved
+        # Only some buffers are saved with the weights, for example codebooks. The best weights and the snapshots are
+        # copies of the saved state, so they hold these buffers again.
+        saved_buffers = sum(tensor.nbytes for tensor in model.state_dict().values())
+        saved_buffers -= sum(parameter.nbytes for parameter in model.parameters())
+        return self._float_bytes * numbers + buffers + (1 + snapshots) * saved_buffers
 
     def _seconds(self, flops: int | None, steps: int | None, tensors: int) -> float | None:
         if flops is None or steps is None or self.machine is None:

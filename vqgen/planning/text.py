@@ -1,11 +1,16 @@
-"""What a run will cost, as text."""
+"""The costs of a run, as text."""
 
 from vqgen.planning.plans import RecipePlanner, StagePlan
 from vqgen.reports.tables import format_table
 
 
 def plan_text(planner: RecipePlanner, stages: list[StagePlan]) -> str:
-    """A table with a line for each stage, and what its figures rest on."""
+    """Writes a table with a line for each stage, and notes on its assumptions.
+
+    Args:
+        planner: The planner.
+        stages: Its plans.
+    """
     table = format_table([*_HEADINGS, *(_row(stage) for stage in stages)])
     notes = _notes(planner, stages)
     return "\n".join(["", *(f"  {line}" for line in table.splitlines()), "", *(f"  {note}" for note in notes)])
@@ -34,18 +39,19 @@ def _row(stage: StagePlan) -> tuple[str, ...]:
 
 
 def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
-    """What the figures rest on."""
-    counts, machine = planner.counts, planner.machine
+    """Returns the assumptions behind the table: images, rates, device and time."""
+    counts = planner.counts
+    machine = planner.machine
     notes = []
     if counts is None:
-        notes.append("images: not known, for there are none at data.root; so no labels and no sums over images")
+        notes.append("images: not known, because data.root contains none; so no labels and no sums over images")
     else:
         notes.append(
             f"images: about {counts.train:,} to train on, {counts.validation:,} held out, {counts.test:,} to test"
         )
     if any(stage.expected_bpp is not None and not stage.is_measured for stage in stages):
         notes.append(
-            "expected bpp: <= the raw bits bound it; a complete prior in the run folder tells what it measured"
+            "expected bpp: <= marks the raw bits, an upper bound; a complete prior in the run folder has measured it"
         )
     if machine is None:
         return notes
@@ -54,13 +60,13 @@ def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
         f"product, {_scaled(machine.convolution_flops)}FLOP/s in a convolution, {_scaled(machine.bandwidth)}B/s"
     )
     times = [stage.seconds for stage in stages if stage.seconds is not None]
-    if len(times) == len(stages):
+    if len(times) == len(stages):  # a sum without some stages would mislead
         notes.append(f"time: about {_duration(sum(times))} in one process, without early stops")
     return notes
 
 
 def _scaled(value: float | None, unit: str = "") -> str:
-    """Three digits, a prefix and a unit: 41.2 GB."""
+    """Writes a number with three digits, a prefix and a unit, for example 41.2 GB."""
     if value is None:
         return "-"
     for power, prefix in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
@@ -70,13 +76,16 @@ def _scaled(value: float | None, unit: str = "") -> str:
 
 
 def _bpp(value: float | None, *, bound: bool = False) -> str:
+    """Writes bits per pixel; `bound` marks an upper bound."""
     return "-" if value is None else ("<= " if bound else "") + f"{value:.4g}"
 
 
 def _duration(seconds: float | None) -> str:
+    """Writes a time in seconds, minutes or hours."""
     if seconds is None:
         return "-"
     if seconds < 60:
         return f"{seconds:.2g} s"
     minutes = seconds / 60
+    # From 99.5 on, two digits would write the minutes as 1e+02.
     return f"{minutes:.2g} min" if minutes < 99.5 else f"{minutes / 60:.3g} h"
