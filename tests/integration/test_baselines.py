@@ -230,7 +230,7 @@ def test_wrong_recipes_are_refused(vqgen, tmp_path, changes, parts):
 
 def test_a_recipe_is_a_baseline_or_has_codes(vqgen, tmp_path):
     recipe = write_recipe(tmp_path / "a.toml", document("vae", priors=[{}]))
-    assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c"), "priors: is no key of a recipe")
+    assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c"), "priors: is not a field of a recipe")
 
 
 def test_images_without_labels(vqgen, tmp_path):

@@ -71,7 +71,7 @@ def test_a_dry_run_tells_the_same(vqgen, tmp_path):
     ("words", "parts"),
     [
         (["plan"], ["required: RECIPE"]),
-        (["plan", "digit"], ["none called 'digit'", "digits"]),
+        (["plan", "digit"], ["found 'digit'", "digits"]),
         (["plan", "digits", "--priors.0.layers", "many"], ["--priors.0.layers", "many"]),
         (["plan", "digits", "--nonsense"], ["--nonsense"]),
         (["plan", "digits", "--data.image-size", "18"], ["data.image_size", "divide by 16", "found 18"]),

@@ -48,7 +48,7 @@ def copied(trained, tmp_path) -> Path:
         ([], ["required: COMMAND", "vqgen --help"]),
         (["trian"], ["found 'trian'", "train-vqvae"]),
         (["run"], ["required: RECIPE", "vqgen run --help"]),
-        (["run", "digit"], ["none called 'digit'", "digits"]),
+        (["run", "digit"], ["found 'digit'", "digits"]),
         (["run", "nowhere/x.toml"], ["no file 'nowhere/x.toml'", "vqgen recipes"]),
         (["run", "--seed", "7", "digits"], ["RECIPE: should come before --seed"]),
         (["run", "digits", "--vqvae.codebok-size", "3"], ["--vqvae.codebok-size", "--vqvae.codebook-size"]),
@@ -141,7 +141,7 @@ def test_a_recipe_with_several_mistakes_names_them_all(vqgen, tmp_path):
     document = small_document(data__image_sise=16, vqvae__codebook_size="many")
     finished = vqgen("run", write_recipe(tmp_path / "my.toml", document), "--checkpoints", tmp_path / "c")
     assert_refused(
-        finished, "data.image_sise: is no key", "did you mean 'image_size'?", "vqvae.codebook_size", "found 'many'"
+        finished, "data.image_sise: is not a field", "did you mean 'image_size'?", "vqvae.codebook_size", "found 'many'"
     )
     assert not (tmp_path / "c").exists()
 

@@ -1,1 +1,1 @@
-"""One file a verb of the command line: put the pieces together, print, write files."""
+"""The commands of vqgen, one module each. A command parses arguments, calls other rooms, prints and writes files."""

@@ -29,7 +29,7 @@ def add_output_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label: int) -> None:
-    """Adds how many images to sample of each label, and how."""
+    """Adds the number of images of each label, and the parameters of sampling."""
     parser.add_argument(
         "--images-per-label",
         type=int,
@@ -37,26 +37,30 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
         metavar="N",
         help=f"images of each label (default: {images_per_label})",
     )
-    parser.add_argument("--seed", type=int, default=0, help="image i of the request draws from (seed, i) (default: 0)")
-    of_levels = {
-        "--temperature": ("T", "coarse to fine; 0 takes the most likely codes"),
-        "--guidance-scale": ("S", "coarse to fine; above 1 surer of the label, less varied"),
-        "--autoguidance-scale": ("A", "coarse to fine; above 1 away from the prior as it was early in training"),
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="image i of the request draws from (seed, i) (default: 0)"
+    )
+    per_level = {
+        "--temperature": ("T", "0 takes the most likely codes"),
+        "--guidance-scale": ("S", "above 1 samples fit their label more surely and are less varied"),
+        "--autoguidance-scale": ("A", "above 1 samples move away from those of the prior early in its training"),
     }
-    for option, (metavar, text) in of_levels.items():
-        text = f"for all levels, or one per level, {text}; 1 samples the model (default)"
+    for option, (metavar, effect) in per_level.items():
+        text = f"one number for all levels, or one per level, coarse to fine; {effect}; 1 samples the model (default)"
         parser.add_argument(option, type=float, nargs="+", default=[1.0], metavar=metavar, help=text)
     parser.add_argument(
         "--keep",
         type=float,
         default=1.0,
         metavar="SHARE",
-        help="keep this share of the samples: those that the classifier is surest of (default: 1, all)",
+        help="share of the samples to keep: the ones that the classifier is surest of (default: 1, all)",
     )
     parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K most likely codes")
-    parser.add_argument("--top-p", type=float, metavar="P", help="sample among codes that together have probability P")
     parser.add_argument(
-        "--batch-size", type=int, default=100, metavar="N", help="images sampled at once, at most (default: 100)"
+        "--top-p", type=float, metavar="P", help="sample among the most likely codes that together have probability P"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=100, metavar="N", help="images sampled at a time, at most (default: 100)"
     )
 
 
@@ -84,49 +88,62 @@ def generation_request(arguments: argparse.Namespace) -> "GenerationRequest":
 
 
 def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command that judges samples takes."""
+    """Adds the arguments of every command that judges samples."""
     parser.add_argument("--data-root", metavar="DIR", help="folder of the real images (default: as in the recipe)")
     parser.add_argument(
-        "--real-images", type=int, default=60_000, metavar="N", help="real images of a split, at most (default: 60000)"
+        "--real-images",
+        type=int,
+        default=60_000,
+        metavar="N",
+        help="real images of each split, at most (default: 60000)",
     )
     parser.add_argument(
         "--reference",
         choices=["held-out", "train"],
         default="held-out",
-        help="real images whose distribution samples should have (default: held-out; the test images, if any)",
+        help="real images to compare samples with: held-out (default; test, or else validation images) or train",
     )
     parser.add_argument(
         "--inception-weights",
         metavar="FILE",
-        help="compare features of Inception, with the published weights (default: features of a classifier)",
-    )
-    parser.add_argument(
-        "--classifier",
-        metavar="CHECKPOINT",
-        help="judge by the classifier of another checkpoint, and score by classifiers of its recipe",
+        help="published weights of Inception, to compare samples by its features (default: features of a classifier)",
     )
     parser.add_argument(
         "--reference-features",
         metavar="FILE",
-        help="keep the features of the reference images here; an existing file is read, so that they are computed once",
+        help="file for the features of the reference images; an existing one is read, so that they are computed once",
+    )
+    _add_classifier_arguments(parser)
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+
+
+def _add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the classifiers that judge samples."""
+    parser.add_argument(
+        "--classifier",
+        metavar="CHECKPOINT",
+        help="judge by the classifier of this checkpoint, and compute the accuracy score by classifiers of its recipe",
     )
     parser.add_argument(
         "--classifier-steps",
         type=int,
         metavar="N",
-        help="training steps of the classifiers that are trained to judge (default: as in the recipe)",
+        help="training steps of each classifier that is trained to judge (default: as in the recipe)",
     )
     parser.add_argument(
         "--score-seeds",
         type=int,
         default=1,
         metavar="N",
-        help="judging seeds of each accuracy score, a classifier each; the score is their mean (default: 1)",
+        help="classifiers of each accuracy score, each with a seed of its own; the score is their mean (default: 1)",
     )
     parser.add_argument(
-        "--judging-seed", type=int, default=0, metavar="N", help="seed of halves, choices and classifiers (default: 0)"
+        "--judging-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the halves, choices and classifiers of judging (default: 0)",
     )
-    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
 
 
 def judge_options(arguments: argparse.Namespace) -> "JudgeOptions":
@@ -151,7 +168,11 @@ def judge_options(arguments: argparse.Namespace) -> "JudgeOptions":
 
 
 def memory_size(text: str) -> int:
-    """Bytes, from a text like `500MB`, `1.5G` or `2000000`."""
+    """Parses a size such as `500MB`, `1.5G` or `2000000` and returns it in bytes.
+
+    Raises:
+        ArgumentTypeError: The text is not a size.
+    """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)B?", text.strip().upper())
     if found is None or float(found[1]) == 0:
         raise argparse.ArgumentTypeError(f"should be a size like 500MB or 2G, found {text!r}")
@@ -159,9 +180,11 @@ def memory_size(text: str) -> int:
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds RECIPE, with every field of it, and where its run folder is."""
+    """Adds RECIPE and the arguments that name its run folder."""
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe that ships, or path of a TOML file")
-    parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of the run folders")
+    parser.add_argument(
+        "--checkpoints", default="checkpoints", metavar="DIR", help="folder of the run folders (default: checkpoints)"
+    )
     parser.add_argument("--run-name", metavar="NAME", help="name of the run folder (default: the recipe's name)")
     parser.epilog = (
         "Every field of the recipe is an option too: --seed 7 --vqvae.codebook-size 256 --priors.0.layers 6; "
@@ -170,11 +193,15 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command that works on a run takes."""
+    """Adds the arguments of every command that works on a run."""
     add_recipe_arguments(parser)
-    parser.add_argument("--redo", action="store_true", help="move stages aside whose recipe changed; make them again")
-    parser.add_argument("--force", action="store_true", help="go on where the gate before stage two would stop")
-    parser.add_argument("--dry-run", action="store_true", help="tell what would be done, and do nothing")
+    parser.add_argument(
+        "--redo", action="store_true", help="move stages with a changed recipe aside, and make them again"
+    )
+    parser.add_argument("--force", action="store_true", help="train priors even if the codes have collapsed")
+    parser.add_argument("--dry-run", action="store_true", help="print the stages and their cost, and do nothing else")
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
     add_compute_arguments(parser)
-    parser.add_argument("--fields", action="store_true", help="list every field of the recipe, with its value")
+    parser.add_argument(
+        "--fields", action="store_true", help="list the fields of the recipe with their values, and do nothing else"
+    )

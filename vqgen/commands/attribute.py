@@ -1,4 +1,4 @@
-"""`vqgen attribute`: move images along a direction of the latents: the difference of two means."""
+"""`vqgen attribute`: move images along a direction: the difference of the means of two labels or folders."""
 
 import argparse
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _STRENGTHS = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5]
 
 _MOST_ROWS = 32
+"""Images in the picture, at most."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,27 +24,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_argument(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images to change, and folders to search through")
     add_output_argument(parser)
-    parser.add_argument("--from", dest="from_label", metavar="LABEL", help="the direction leads away from this label")
-    parser.add_argument("--to", dest="to_label", metavar="LABEL", help="and towards this one")
-    parser.add_argument("--without", dest="without", metavar="DIR", help="or: away from the images of this folder")
-    parser.add_argument("--with", dest="with_", metavar="DIR", help="and towards those of this one")
+    ends = {
+        "--from": ("from_label", "LABEL", "the direction leads from the mean of the training images of this label"),
+        "--to": ("to_label", "LABEL", "to the mean of the training images of this label"),
+        "--without": ("without", "DIR", "or the direction leads from the mean of the images in this folder"),
+        "--with": ("with_", "DIR", "to the mean of the images in this folder"),
+    }
+    for option, (name, metavar, text) in ends.items():
+        parser.add_argument(option, dest=name, metavar=metavar, help=text)
     parser.add_argument(
         "--strengths",
         type=float,
         nargs="+",
         default=_STRENGTHS,
         metavar="S",
-        help="how much of the direction to add (default: " + " ".join(f"{value:g}" for value in _STRENGTHS) + ")",
+        help="multiples of the direction to add (default: " + " ".join(f"{value:g}" for value in _STRENGTHS) + ")",
     )
     parser.add_argument("--data-root", metavar="DIR", help="folder of the training images (default: as in the recipe)")
     parser.add_argument(
-        "--real-images", type=int, default=5000, metavar="N", help="training images to take means of, at most"
+        "--real-images", type=int, default=5000, metavar="N", help="training images to average, at most (default: 5000)"
     )
     add_compute_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; 1 when some files could not be read."""
+    """Runs the command; returns 1 if some files could not be read."""
     import torch
 
     from vqgen.commands.inputs import collect_images
@@ -67,7 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_direction(arguments: argparse.Namespace) -> None:
-    by_label, by_folder = (arguments.from_label, arguments.to_label), (arguments.without, arguments.with_)
+    """Refuses a direction that is not given by exactly two labels or two folders.
+
+    Raises:
+        ConfigError: An end is missing, or there are ends of both kinds.
+    """
+    by_label = (arguments.from_label, arguments.to_label)
+    by_folder = (arguments.without, arguments.with_)
     given = [pair for pair in (by_label, by_folder) if any(end is not None for end in pair)]
     if len(given) != 1 or None in given[0]:
         raise ConfigError(
@@ -77,7 +88,11 @@ def _check_direction(arguments: argparse.Namespace) -> None:
 
 
 def _direction(pipe: "AnyPipeline", arguments: argparse.Namespace) -> "Tensor":
-    """The mean of the latents with the attribute less that of those without."""
+    """Computes the direction: the mean of the latents at its end, minus the mean of the latents at its start.
+
+    Raises:
+        DataError: A label has no training images.
+    """
     if arguments.with_ is not None:
         from vqgen.commands.inputs import collect_images
 
@@ -92,13 +107,20 @@ def _direction(pipe: "AnyPipeline", arguments: argparse.Namespace) -> "Tensor":
     for label in wanted:
         own = real.subset((real.labels == label).nonzero().flatten())
         if not len(own):
-            raise DataError(f"label {pipe.label_map.names[label]!r}: should have training images, found none")
+            raise DataError(
+                f"label {pipe.label_map.names[label]!r}: should have training images, found none; choose another label "
+                "or raise --real-images"
+            )
         means.append(pipe.to_latents(own.images, own.labels).mean(dim=0))
     return means[1] - means[0]
 
 
 def _read(pipe: "AnyPipeline", images: "ImageSet") -> "tuple[Tensor, Tensor]":
-    """The images that can be read, with their labels as far as folders are called like one."""
+    """Reads the images, and the labels that their folders are named after (-1 for an unknown label).
+
+    Raises:
+        DataError: No image can be read.
+    """
     import torch
 
     from vqgen.commands.inputs import read_all

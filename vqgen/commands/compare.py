@@ -1,4 +1,4 @@
-"""`vqgen compare`: judge several runs alike; one table, and one picture of their samples side by side."""
+"""`vqgen compare`: judge several runs by the same measure: one table, one picture of their samples."""
 
 import argparse
 import time
@@ -38,18 +38,18 @@ _ROWS = {
     "copies": "copies",
     "samples_per_second": "samples/s",
 }
-"""Metric -> what it is called in the table, in the table's order; the deviation is that over several seeds."""
+"""Metric -> its title in the table, in order; the deviation is the one over several seeds."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found of one run.
+    """The metrics of one run.
 
     Attributes:
         run: The run.
-        samples: Its samples.
-        values: Metric -> value; None where the run has no such metric.
-        floors: Metric -> the same metric between two halves of the real images, where there is one.
+        samples: The samples of the run.
+        values: Metric -> value; None if the run has no such metric.
+        floors: Metric -> the same metric between two halves of the real images; metrics without a floor are absent.
     """
 
     run: "ComparedRun"
@@ -63,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="run folders, pipeline folders or Hub names; two or more"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the metrics to a file too")
-    parser.add_argument("-o", "--output", metavar="DIR", help="write samples side by side into this folder")
+    parser.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
+    parser.add_argument("-o", "--output", metavar="DIR", help="write a picture of all samples into this folder")
     parser.add_argument("--no-score", action="store_true", help="compute no accuracy score, which trains classifiers")
     add_evaluation_arguments(parser)
     add_sampling_arguments(parser, images_per_label=100)
@@ -102,7 +102,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _judge(
     judge: "Judge", run: "ComparedRun", request: "GenerationRequest", options: "JudgeOptions", *, with_score: bool
 ) -> Judgement:
-    """Judges a run: its samples by the one judge of all runs, its models by a judge with its training images."""
+    """Judges a run.
+
+    One judge measures the samples of all runs, so that they share features and real images. A copy of it that has the
+    training images of this run measures the models and looks for copies.
+    """
     from vqgen.commands.compared_runs import judge_of
 
     print(f"{run.name} ...", flush=True)
@@ -123,7 +127,10 @@ def _floors(metrics: "Sequence[Metric]") -> dict[str, float]:
 
 
 def _timed_samples(run: "ComparedRun", request: "GenerationRequest") -> "tuple[Samples, float]":
-    """Returns samples, and the number of samples per second without what only a first request costs."""
+    """Draws samples, and measures the number of samples per second.
+
+    A first request of one image per label compiles and allocates; its time does not count.
+    """
     from vqgen.evaluation.judge.judge import draw
 
     draw(run.pipe, replace(request, images_per_label=1))
@@ -133,7 +140,7 @@ def _timed_samples(run: "ComparedRun", request: "GenerationRequest") -> "tuple[S
 
 
 def _of_real_images(judge: "Judge", samples: "Samples") -> dict[str, float]:
-    """The accuracy score of as many real images as there are samples, and its floor: what a run could reach."""
+    """Computes the accuracy score of as many real images as there are samples, and its floor: the aim of every run."""
     score, *of_several = judge.accuracy_score_of_real(samples)
     found = {"images": score.counts["trained on"], "cas": score.value}
     if of_several:
@@ -142,7 +149,7 @@ def _of_real_images(judge: "Judge", samples: "Samples") -> dict[str, float]:
 
 
 def comparison_table(judgements: Sequence[Judgement]) -> str:
-    """Returns a table with a line for each metric and a column for each run; the floor is the largest of the runs."""
+    """Returns a table with a row for each metric and a column for each run. The last column is the largest floor."""
     from vqgen.reports.tables import format_table
 
     rows = [("", *(judgement.run.name for judgement in judgements), "floor")]
@@ -167,7 +174,7 @@ def _cell(name: str, value: float | None) -> str:
 
 
 def _notes(judge: "Judge", real: Mapping[str, float], request: "GenerationRequest") -> list[str]:
-    """Returns what the metrics rest on."""
+    """Returns the notes below the table: the features, images and seeds behind the metrics."""
     from vqgen.evaluation.judge.settings import FLOOR_NOTE, sampling_text
 
     assert judge.space is not None
@@ -183,7 +190,9 @@ def _notes(judge: "Judge", real: Mapping[str, float], request: "GenerationReques
             f"cas: {several}{judge.section.train.steps} steps each, tested on {len(judge.held_out):,} "
             f"{judge.held_out.split} images; of {real['images']:,} real training images {real['cas']:.4g}{floor}"
         )
-    notes.append("training time: as each run recorded it, without classifier and samples; samples/s: on this machine")
+    notes.append(
+        "training time: from the records of the run, without classifier and samples; samples/s: on this machine"
+    )
     return notes
 
 

@@ -1,4 +1,4 @@
-"""The runs that `vqgen compare` puts side by side: opened, named, refused where they cannot be compared."""
+"""The runs that `vqgen compare` judges: opens and names them, and refuses runs that cannot be compared."""
 
 import argparse
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run that is compared.
+    """A run to compare.
 
     Attributes:
-        name: What it is called in the table and in the picture.
-        checkpoint: Where it is, as the user said it.
+        name: Its name in the table and in the picture.
+        checkpoint: Its path or name, as given by the user.
         pipe: Its models.
     """
 
@@ -33,7 +33,7 @@ class ComparedRun:
 
     @property
     def training_seconds(self) -> float | None:
-        """Seconds that the stages of the generator took, as their records have it; None if a record has no time."""
+        """Seconds of training of the generator, from the records of its stages; None if a record has no time."""
         from vqgen.evaluation.judge.real_images import recipe_of
         from vqgen.pipeline.folder import locate_pipeline
         from vqgen.stages.records import read_record
@@ -46,15 +46,15 @@ class ComparedRun:
 
 
 def open_runs(arguments: argparse.Namespace) -> list[ComparedRun]:
-    """Opens the runs, and refuses what cannot be compared before anything is computed.
+    """Opens the runs, and refuses runs that cannot be compared before it computes anything.
 
     Args:
-        arguments: With `runs`, and what `add_sampling_arguments` and `add_compute_arguments` declare.
+        arguments: The parsed words of `vqgen compare`.
 
     Raises:
-        ConfigError: There are fewer than two, one is given twice, or a number is out of its range.
-        CheckpointError: One cannot be opened, or cannot generate.
-        DataError: They are of different images.
+        ConfigError: There are fewer than two runs, one is given twice, or a number is out of its range.
+        CheckpointError: A run cannot be opened, or cannot generate.
+        DataError: The runs were trained on different images.
     """
     from vqgen.pipeline import open_pipeline
 
@@ -71,13 +71,14 @@ def open_runs(arguments: argparse.Namespace) -> list[ComparedRun]:
 
 
 def short_names(runs: Sequence[str]) -> list[str]:
-    """The last parts of the runs' paths, as many as it takes to tell them apart.
+    """Returns the shortest ends of the paths that tell the runs apart.
 
     Raises:
-        ConfigError: There are fewer than two, or one is given twice.
+        ConfigError: There are fewer than two runs, or one is given twice.
     """
     if len(runs) < 2:
         raise ConfigError(f"RUN: should be at least two to compare, found {len(runs)}; `vqgen evaluate` judges one")
+    # Resolved, so that one run under two spellings counts as given twice. A name on the Hub is not a path here.
     paths = [Path(run).resolve() if Path(run).exists() else Path(run) for run in runs]
     parts = [path.parent.parts if path.name == "pipeline" else path.parts for path in paths]
     for first, one in enumerate(parts):
@@ -96,7 +97,7 @@ def judge_of(judge: "Judge", run: ComparedRun, options: "JudgeOptions") -> "Judg
         options: The options that the judge was built with.
 
     Raises:
-        DataError: Its held-out images are not those of the judge, so that it may have been trained on some of them.
+        DataError: The held-out images of the run are not the ones of the judge, so it may have been trained on them.
     """
     from vqgen.evaluation.judge.real_images import open_real_images, recipe_of
 
@@ -113,45 +114,51 @@ def _check_generates(run: ComparedRun, request: "GenerationRequest", *, with_sco
     pipe = run.pipe
     if len(pipe.label_map) and not pipe.takes_labels and with_score:
         raise ConfigError(
-            f"run {run.checkpoint}: cannot be asked for images of a label, so no classifier can be trained on "
-            "its samples; leave the score out (--no-score)"
+            f"run {run.checkpoint}: should generate images of a label, found an unconditional model, so its samples "
+            "cannot train a classifier; leave the score out (--no-score)"
         )
     pipe.check_generates()
     pipe.check_request(request)
 
 
 def _check_alike(first: ComparedRun, other: ComparedRun) -> None:
-    """Images of the same source and form, with the same labels, and the same ones held out."""
-    of_first, of_other = _images_of(first.pipe), _images_of(other.pipe)
-    for what, expected in of_first.items():
-        if of_other[what] != expected:
+    """Refuses a run of another source, size or label map, or with other held-out images.
+
+    Raises:
+        DataError: The runs differ.
+    """
+    found = _images_of(other.pipe)
+    for name, expected in _images_of(first.pipe).items():
+        if found[name] != expected:
             raise DataError(
-                f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found {what} "
-                f"{of_other[what]} instead of {expected}; compare runs of one kind of images at a time"
+                f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found {name} "
+                f"{found[name]} instead of {expected}; compare runs of one kind of images at a time"
             )
     names, other_names = first.pipe.label_map.names, other.pipe.label_map.names
-    if names != other_names:  # after the first few
+    if names != other_names:  # the text above shows the first labels only
         place = next(place for place, name in enumerate(names) if other_names[place] != name)
         raise DataError(
             f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found label {place} "
             f"{other_names[place]!r} instead of {names[place]!r}; compare runs of one kind of images at a time"
         )
-    one, two = (run.pipe.parts.split for run in (first, other))
-    held_out = "test" if "test" in one else "validation"
-    if one and two and one[held_out] != two.get(held_out):
+    split, other_split = first.pipe.parts.split, other.pipe.parts.split
+    # Test images are held out whatever the seed. Validation images are drawn with it.
+    held_out = "test" if "test" in split else "validation"
+    if split and other_split and split[held_out] != other_split.get(held_out):
         raise DataError(
-            f"run {other.checkpoint}: should have the same {held_out} images as {first.checkpoint}, found others, "
+            f"run {other.checkpoint}: should have the same {held_out} images as {first.checkpoint}, found other ones, "
             "so it was trained on some of them; train both with the same seed and data.validation_fraction"
         )
 
 
 def _images_of(pipe: "AnyPipeline") -> dict[str, str]:
-    data, labels = pipe.parts.data, pipe.label_map.names
+    """Returns the kind of images of a pipeline, in words."""
+    data = pipe.parts.data
     return {
         "source": data.source,
         "image size": f"{data.image_size} x {data.image_size}",
         "channels": str(data.channels),
-        "labels": _shown(labels),
+        "labels": _shown(pipe.label_map.names),
     }
 
 
@@ -161,9 +168,15 @@ def _shown(labels: Sequence[str]) -> str:
 
 
 def _check_held_out(expected: "RealImages", found: "RealImages | None", run: ComparedRun) -> None:
-    """What the names and numbers of the splits cannot tell: that folders hold the same pictures."""
+    """Refuses a run whose held-out images are other pictures.
+
+    The splits have indices only. Two folders with the same indices can hold different pictures.
+
+    Raises:
+        DataError: The pictures or their labels differ.
+    """
     if found is None or not (expected.images.equal(found.images) and expected.labels.equal(found.labels)):
         raise DataError(
-            f"run {run.checkpoint}: should have the same {expected.split} images as the first run, found others; "
-            "--data-root names the folder that holds the images of all runs"
+            f"run {run.checkpoint}: should have the same {expected.split} images as the first run, found other ones; "
+            "name the folder that holds the images of all runs with --data-root"
         )

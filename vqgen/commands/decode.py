@@ -40,6 +40,7 @@ def _decode(pipe: "VQGenPipeline", store: "CodeStore", split: str, folder: Path)
 
     for content in store.contents(split):
         for name, image in zip(content.names, pipe.decode(content.codes), strict=True):
+            # A store of a stranger may have names such as ../../x.
             path = folder / f"{name}.png"
             if not path.resolve().is_relative_to(folder.resolve()):
                 raise DataError(f"code store {store.folder}: name {name!r} leads out of the output folder; not written")

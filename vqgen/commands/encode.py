@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; 1 when some files could not be read."""
+    """Runs the command; returns 1 if some files could not be read."""
     from vqgen.commands.inputs import collect_images
     from vqgen.pipeline import VQGenPipeline
     from vqgen.storage.files import atomic_path
@@ -48,11 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_output(folder: Path) -> None:
-    """A store from `vqgen encode` is replaced as a whole; a folder of anything else is not ours to replace."""
+    """Refuses a folder that has anything but a code store: the folder will be replaced as a whole.
+
+    Raises:
+        ConfigError: The folder has other files, or is the current folder.
+    """
     from vqgen.data import CodeStore
 
     if folder.resolve() == Path.cwd():
-        raise ConfigError(f"-o {folder}: should be another folder than the current one, which cannot be replaced")
+        raise ConfigError(f"-o {folder}: should be another folder, found the current one, which cannot be replaced")
     if not folder.exists():
         return
     own: tuple[str, ...] = ()
@@ -64,7 +68,7 @@ def _check_output(folder: Path) -> None:
 
 
 def _write_shards(pipe: "VQGenPipeline", images: "ImageSet", folder: Path) -> int:
-    """Reads, encodes and writes shard after shard; returns how many images could be read."""
+    """Reads, encodes and writes shard after shard, and returns the number of images that could be read."""
     import torch
 
     from vqgen.codes import Codes
@@ -72,10 +76,12 @@ def _write_shards(pipe: "VQGenPipeline", images: "ImageSet", folder: Path) -> in
     from vqgen.data import SHARD_SIZE, ShardContent, write_shard
 
     labels = dict(zip(images.names, images.labels.tolist(), strict=True))
-    count, pictures = 0, read_all(images)
+    pictures = read_all(images)
+    count = 0
     for shard in itertools.count():
         names: list[str] = []
         parts: list[Codes] = []
+        # Unreadable images are left out, so a shard is full by the images that came, not by those that were asked for.
         while batch := list(itertools.islice(pictures, min(_BATCH_SIZE, SHARD_SIZE - len(names)))):
             names += [name for name, _ in batch]
             parts.append(pipe.encode([picture for _, picture in batch]))

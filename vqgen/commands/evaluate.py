@@ -1,4 +1,4 @@
-"""`vqgen evaluate`: judge a checkpoint: reconstructions, codes, likelihood, samples."""
+"""`vqgen evaluate`: judge a checkpoint: reconstructions, likelihood, samples against real images."""
 
 import argparse
 import warnings
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
 GROUPS = {
     "reconstruction": "errors of reconstructed held-out images",
     "codes": "usage and perplexity of the codebooks",
-    "likelihood": "nats per code of each level, bits per pixel; of a VAE its bounds in nats per image",
+    "likelihood": "nats per code of each level, bits per pixel; for a VAE its bounds in nats per image",
     "code-entropy": "entropy of the codes of samples and of real images, given position and label",
     "distribution": "Frechet and kernel distance, precision, recall, density, coverage",
     "classifier-metrics": "inception score, and the share of samples whose label a classifier recognises",
-    "score": "classification accuracy score: trained on samples, tested on real images",
+    "score": "accuracy of a classifier that was trained on samples, on real images",
     "memorisation": "nearest training images",
 }
 
 OLD_GROUPS = {"variety": "code-entropy", "naming": "classifier-metrics"}
-"""Old name of a group -> its name."""
+"""Old name of a group -> its present name."""
 
 OF_SAMPLES = ("code-entropy", "distribution", "classifier-metrics", "score", "memorisation")
+"""The groups that measure samples. Without them no sample is drawn."""
 
 _WITHOUT_SCORE = "--only reconstruction codes likelihood memorisation"
 
@@ -49,11 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         choices=[*GROUPS, *OLD_GROUPS],
         metavar="GROUP",
-        help=f"judge only these: {', '.join(GROUPS)} (default: all)",
+        help=f"groups of metrics to compute: {', '.join(GROUPS)} (default: all that apply)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the metrics to a file too")
-    parser.add_argument("--pictures", metavar="DIR", help="write samples beside their nearest training images")
-    parser.add_argument("--lpips-weights", metavar="FILE", help="torchvision's AlexNet weights (default: torch's own)")
+    parser.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
+    parser.add_argument(
+        "--pictures", metavar="DIR", help="write a picture of samples beside their nearest training images"
+    )
+    parser.add_argument(
+        "--lpips-weights",
+        metavar="FILE",
+        help="weights of torchvision's AlexNet (default: the ones in the cache of torch)",
+    )
     add_evaluation_arguments(parser)
     add_sampling_arguments(parser, images_per_label=100)
     add_compute_arguments(parser)
@@ -90,10 +97,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _groups(pipe: "AnyPipeline", only: list[str] | None) -> list[str]:
-    """Returns the groups to judge: the ones asked for, or all that apply to this model.
+    """Returns the groups of metrics to compute.
+
+    Args:
+        pipe: The pipeline.
+        only: The groups of --only; None for all groups that apply to the model.
 
     Raises:
-        ConfigError: A group was asked for that does not apply.
+        ConfigError: A group of --only does not apply to the model.
     """
     foreign = pipe.foreign_metrics()
     asked = [_present_name(group) for group in only or []]
@@ -115,6 +126,7 @@ def _present_name(group: str) -> str:
 
 
 def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: argparse.Namespace) -> "list[Metric]":
+    """Computes the metrics of a group."""
     if group == "reconstruction":
         return judge.reconstruction(_lpips(arguments.lpips_weights))
     if group == "codes":
@@ -140,11 +152,15 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: arg
 
 
 def _lpips(path: str | None) -> Any:
-    """Returns LPIPS, if its weights are at hand."""
+    """Returns LPIPS, or None if its weights are not on this machine.
+
+    Raises:
+        ConfigError: The given file does not exist.
+    """
     from vqgen.evaluation.reconstruction import find_lpips_weights, load_lpips
 
     if path is not None and not Path(path).is_file():
-        raise ConfigError(f"--lpips-weights {path}: there is no such file")
+        raise ConfigError(f"--lpips-weights: should be a file, found {path!r}, which does not exist; leave it out")
     weights = Path(path) if path else find_lpips_weights()
     return None if weights is None else load_lpips(weights)
 
@@ -152,7 +168,7 @@ def _lpips(path: str | None) -> Any:
 def _notes(
     judge: "Judge", request: "GenerationRequest", arguments: argparse.Namespace, samples: "Samples | None"
 ) -> list[str]:
-    """Returns what the metrics rest on, and what was left out."""
+    """Returns the notes below the table: the samples and the seed behind the metrics, and metrics that are left out."""
     from vqgen.evaluation.judge.settings import FLOOR_NOTE, sampling_text
     from vqgen.evaluation.pixel_errors import ms_ssim_weights
     from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights

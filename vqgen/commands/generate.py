@@ -17,13 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_checkpoint_argument(parser)
     add_output_argument(parser)
-    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="names, or else indices (default: every label)")
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="names or indices (default: every label)")
     add_sampling_arguments(parser, images_per_label=8)
     parser.add_argument(
         "--max-memory",
         type=memory_size,
         metavar="SIZE",
-        help="memory for sampling, as 500MB (default: what is free)",
+        help="memory for sampling, such as 500MB (default: the free memory)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress bar")
     add_compute_arguments(parser)
@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.reports.samples import save_generation
     from vqgen.runtime.launch import join_processes
 
+    # Under torchrun each process draws a share of the images. Without a launcher there is one process.
     processes = join_processes(arguments.device, arguments.dtype)
     pipe = open_pipeline(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)
     request = generation_request(arguments)

@@ -1,4 +1,4 @@
-"""`vqgen info`: tell what a checkpoint is."""
+"""`vqgen info`: describe a checkpoint."""
 
 import argparse
 from pathlib import Path
@@ -30,12 +30,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_stages(folder: Path) -> None:
-    """Prints the measurements of the stages of a run folder."""
+    """Prints the state and the metrics of the stages of a run folder, in the order in which they ended."""
     from vqgen.stages.records import read_record
 
     for path in sorted(folder.glob("*/stage.json"), key=lambda path: path.stat().st_mtime):
         record = read_record(path.parent)
-        if record is not None and ".old-" not in path.parent.name:
+        if record is not None and ".old-" not in path.parent.name:  # --redo moved such stages aside
             metrics = ", ".join(f"{name} {value:.4g}" for name, value in record.metrics.items())
             print(
                 f"  stage {record.stage}: {'complete' if record.complete else 'unfinished'}"

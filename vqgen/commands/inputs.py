@@ -1,4 +1,4 @@
-"""Image files that a user names: files and folders, with the names that their outputs will have."""
+"""The files on a command line: finds them in folders, and names their outputs."""
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PIXELS_AT_ONCE = 1 << 20
+_PIXELS_AT_A_TIME = 1 << 20
+"""Pixels of a batch of pictures, at most, unless a single picture has more."""
 
-_IMAGES_AT_ONCE = 256
+_IMAGES_AT_A_TIME = 256
+"""Pictures of a batch, at most."""
 
 
 def collect_images(paths: Sequence[str], label_map: "LabelMap", *, keep_alpha: bool = False) -> "ImageSet":
-    """Finds the images that paths name; folders are searched through.
+    """Finds the images at the given paths.
 
     Args:
-        paths: Files and folders, named as `collect_files` names them.
-        label_map: A file below a folder that is called like a label has that label.
-        keep_alpha: Read transparency too, instead of laying it on white.
+        paths: Files and folders; see `collect_files`.
+        label_map: The names of the labels. An image below a folder of this name has this label.
+        keep_alpha: Read transparency too; False blends images with white.
 
     Raises:
         DataError: A path does not exist, or there is no image.
@@ -42,12 +44,13 @@ def collect_images(paths: Sequence[str], label_map: "LabelMap", *, keep_alpha: b
 
 
 def collect_files(paths: Sequence[str], suffixes: Collection[str], what: str) -> dict[str, Path]:
-    """Finds the files that paths name; folders are searched through.
+    """Finds the files at the given paths.
 
     Args:
-        paths: Files and folders. A file found in a folder is named by its path below it, others by their name.
-        suffixes: Endings of the files that are looked for in folders.
-        what: What such a file is called.
+        paths: Files and folders, whose subfolders are searched too. The name of a file in a folder is its path below
+            the folder. The name of any other file is its file name.
+        suffixes: Endings of the files to find in folders. A file that is given itself may have any ending.
+        what: The kind of files, for messages.
 
     Returns:
         Name -> file.
@@ -75,24 +78,28 @@ def collect_files(paths: Sequence[str], suffixes: Collection[str], what: str) ->
             )
         files |= found
     if not files:
-        raise DataError(f"{', '.join(paths)}: there is no {what}; known are {', '.join(sorted(suffixes))}")
+        raise DataError(f"{', '.join(paths)}: there is no {what}; supported are {', '.join(sorted(suffixes))}")
     return files
 
 
 def batches(items: "Iterable[T]", pixels: "Callable[[T], int]") -> "Iterator[list[T]]":
-    """Takes some pictures at a time, so many as memory and the models take well; the largest go alone.
+    """Splits pictures into batches that fit into memory. A very large picture is a batch of its own.
 
     Args:
-        items: Pictures, or what becomes pictures.
-        pixels: How many pixels one has.
+        items: Pictures, or files of pictures, in any order. Batches keep it.
+        pixels: Counts the pixels of one item.
+
+    Yields:
+        The next batch, never empty.
     """
     batch: list[T] = []
     total = 0
     for item in items:
         size = pixels(item)
-        if batch and (total + size > _PIXELS_AT_ONCE or len(batch) >= _IMAGES_AT_ONCE):
+        if batch and (total + size > _PIXELS_AT_A_TIME or len(batch) >= _IMAGES_AT_A_TIME):
             yield batch
-            batch, total = [], 0
+            batch = []
+            total = 0
         batch.append(item)
         total += size
     if batch:
@@ -100,7 +107,7 @@ def batches(items: "Iterable[T]", pixels: "Callable[[T], int]") -> "Iterator[lis
 
 
 def read_all(images: "ImageSet") -> "Iterator[tuple[str, Image]]":
-    """Reads image after image with its name; what cannot be read is said on stderr and left out."""
+    """Yields each image with its name. An image that cannot be read is reported on stderr and left out."""
     for index, name in enumerate(images.names):
         try:
             yield name, images.read(index)
@@ -109,7 +116,7 @@ def read_all(images: "ImageSet") -> "Iterator[tuple[str, Image]]":
 
 
 def _label_of(name: Path, label_map: "LabelMap") -> int:
-    """The index of the innermost folder that is called like a label; -1 for none."""
+    """Returns the label that the innermost folder is named after; -1 if no folder has the name of a label."""
     for part in reversed(name.parent.parts):
         if part in label_map.names:
             return label_map.names.index(part)

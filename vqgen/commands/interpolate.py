@@ -10,11 +10,13 @@ from vqgen.errors import ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_checkpoint_argument(parser)
-    parser.add_argument("images", nargs=2, metavar="IMAGE", help="the first and the last image")
+    parser.add_argument("images", nargs=2, metavar="IMAGE", help="the first image and the last image")
     add_output_argument(parser)
-    parser.add_argument("--steps", type=int, default=9, metavar="N", help="images, ends included (default: 9)")
     parser.add_argument(
-        "--label", help="label to decode by, of a model that is told it (default: the likeliest of the nearer end)"
+        "--steps", type=int, default=9, metavar="N", help="decoded images, both ends included (default: 9)"
+    )
+    parser.add_argument(
+        "--label", help="label to decode with, for a model with labels (default: the likeliest label of the nearer end)"
     )
     add_compute_arguments(parser)
 
@@ -29,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.reports.latent_pictures import between
 
     if arguments.steps < 2:
-        raise ConfigError(f"--steps: should be at least 2, the two ends, found {arguments.steps}")
+        raise ConfigError(f"--steps: should be at least 2 (the two ends), found {arguments.steps}")
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     label = -1 if arguments.label is None else pipe.label_map.index(arguments.label)
     originals = pipe.preprocess([read_image(Path(path)) for path in arguments.images])
@@ -37,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     first, last = pipe.to_latents(originals, labels)
     nearer = (torch.arange(arguments.steps) * 2 >= arguments.steps).long()
     mixed = pipe.from_latents(between(first, last, arguments.steps), labels[nearer])
-    row, path = torch.cat([originals[:1], mixed, originals[1:]]), Path(arguments.output) / "interpolation.png"
+    row = torch.cat([originals[:1], mixed, originals[1:]])
+    path = Path(arguments.output) / "interpolation.png"
     save_image(image_grid(row, columns=len(row), least_side=96), path)
-    print(f"{path}: the first image, {arguments.steps} steps from its latents to the other's, the other image")
+    print(f"{path}: the first image, {arguments.steps} decoded steps between the two latents, the last image")
     return 0

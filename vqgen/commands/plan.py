@@ -1,4 +1,4 @@
-"""`vqgen plan`: tell what a run will cost, before it begins."""
+"""`vqgen plan`: estimate the cost of a run: FLOPs, memory, bits per pixel, time."""
 
 import argparse
 import warnings
@@ -18,8 +18,10 @@ TAKES_OVERRIDES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_recipe_arguments(parser)
-    parser.add_argument("--no-measure", action="store_true", help="do not measure the device; then no time is told")
-    parser.add_argument("--json", metavar="FILE", help="also write all figures to FILE")
+    parser.add_argument(
+        "--no-measure", action="store_true", help="do not measure the device; the plan then has no times"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the plan to this file too")
     add_compute_arguments(parser)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 64
 
 _LEAST_SIDE = 96
-"""Pixels below which pictures are enlarged, to be looked at one by one."""
+"""Pictures with smaller sides are enlarged to at least this number of pixels, so that they can be looked at."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; 1 when some files could not be read."""
+    """Runs the command; returns 1 if some files could not be read."""
     from vqgen.commands.inputs import collect_images, read_all
     from vqgen.pipeline import open_pipeline
 
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     images = collect_images(arguments.paths, pipe.label_map)
     labels = dict(zip(images.names, images.labels.tolist(), strict=True))
-    folder, done = Path(arguments.output), 0
+    folder = Path(arguments.output)
+    done = 0
     total = 0.0
     for batch in _batches(read_all(images)):
         for name, psnr in _reconstruct(pipe, batch, labels, folder):

@@ -1,19 +1,25 @@
 """`vqgen run`: train every stage of a recipe and generate samples."""
 
+import argparse
 from typing import TYPE_CHECKING
 
-from vqgen.commands.staging import stage_command
+from vqgen.commands.arguments import add_run_arguments
+from vqgen.commands.staging import work_on_run
 
 if TYPE_CHECKING:
     from vqgen.stages.context import RunContext
 
 TAKES_OVERRIDES = True
 
+add_arguments = add_run_arguments
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    return work_on_run(arguments, _act)
+
 
 def _act(context: "RunContext") -> None:
     from vqgen.stages.run import run_all
 
     run_all(context)
-
-
-add_arguments, run = stage_command(_act)

@@ -1,4 +1,4 @@
-"""From the words of a command line to a run, for the commands that work on one."""
+"""The commands that work on a run: from the words of the command line to the run folder and its processes."""
 
 import argparse
 import re
@@ -9,26 +9,48 @@ from typing import TYPE_CHECKING
 from vqgen.commands.arguments import add_run_arguments
 from vqgen.errors import ConfigError
 
+if TYPE_CHECKING:
+    from vqgen.config import AnyRecipe
+    from vqgen.stages.context import RunContext
+
 _AddArguments = Callable[[argparse.ArgumentParser], None]
 
 _Run = Callable[[argparse.Namespace], int]
 
-if TYPE_CHECKING:
-    from vqgen.config import AnyRecipe, BaselineRecipe, Recipe
-    from vqgen.stages.context import RunContext
 
+def stage_command(stage: str) -> tuple[_AddArguments, _Run]:
+    """Returns the `add_arguments` and `run` of a command that runs one stage.
 
-def stage_command(act: "Callable[[RunContext], None]") -> tuple[_AddArguments, _Run]:
-    """The `add_arguments` and `run` of a command that does one thing with a run and asks for nothing more."""
+    Args:
+        stage: Name of the stage, as in `vqgen.stages.run`.
+    """
 
     def run(arguments: argparse.Namespace) -> int:
+        """Runs the command."""
+
+        def act(context: "RunContext") -> None:
+            from vqgen.stages.run import run_one
+
+            run_one(context, stage)
+
         return work_on_run(arguments, act)
 
     return add_run_arguments, run
 
 
 def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) -> "tuple[AnyRecipe, list[str]]":
-    """The recipe with its overrides, checked across sections, and the checks' warnings."""
+    """Reads the recipe, overrides its fields and checks it.
+
+    Args:
+        arguments: The parsed words, with `recipe` and `overrides`.
+        needs_images: True if the recipe has to name the folder of the images.
+
+    Returns:
+        The recipe, and the warnings of `check_recipe`.
+
+    Raises:
+        ConfigError: There is no such recipe, or it is wrong.
+    """
     from vqgen.config import check_recipe, find_recipe, read_recipe
     from vqgen.config.overrides import apply_overrides
 
@@ -37,28 +59,69 @@ def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) 
 
 
 def run_folder(arguments: argparse.Namespace, recipe: "AnyRecipe") -> Path:
-    """The folder of the run.
+    """Returns the folder of the run.
 
     Raises:
-        ConfigError: --run-name is no name of a folder.
+        ConfigError: --run-name is not the name of a folder.
     """
     name = recipe.name if arguments.run_name is None else arguments.run_name
+    # One folder below --checkpoints: a name such as ../x would lead out of it.
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ConfigError(f"--run-name: should be letters, digits, '.', '_' and '-', found {name!r}")
+        raise ConfigError(
+            f"--run-name: should be letters, digits, '.', '_' and '-', beginning with a letter or digit; found {name!r}"
+        )
     return Path(arguments.checkpoints) / name
 
 
 def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None]") -> int:
-    """Does what every command on a run does around `act`: recipe, folder, processes, lock."""
+    """Prepares a run, and calls `act` while the run folder is locked.
+
+    Args:
+        arguments: The parsed words of `add_run_arguments`. --fields only lists the fields of the recipe, and --dry-run
+            only prints the plan.
+        act: The work on the run.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        VQGenError: The recipe, the machine or the run folder does not allow the work.
+    """
     if arguments.fields:
         return _print_fields(arguments)
     recipe, recipe_warnings = resolve_recipe(arguments)
+    context = _open_run(arguments, recipe)
+    for text in recipe_warnings:
+        context.warn(text)
+    context.say(describe(recipe, context.folder))
+    if arguments.dry_run:
+        _print_plan(context)
+        return 0
+
+    from vqgen.stages.run import run_locked
+
+    if _tracker(recipe) != "none":
+        context.accelerator.init_trackers(recipe.name)
+    try:
+        run_locked(context, act)
+    finally:
+        # Also after an error or a signal: the processes have to leave their group, and the tracker has to write.
+        context.accelerator.end_training()
+    return 0
+
+
+def _open_run(arguments: argparse.Namespace, recipe: "AnyRecipe") -> "RunContext":
+    """Starts the processes of a run.
+
+    Raises:
+        ConfigError: The run folder, the device or the dtype is wrong, or the processes do not meet.
+    """
     folder = run_folder(arguments, recipe)
 
+    # These import torch, which takes seconds. A wrong recipe has been refused before.
     from vqgen.runtime.compute import Compute
     from vqgen.runtime.processes import make_accelerator
     from vqgen.stages.context import RunContext
-    from vqgen.stages.run import run_locked
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
     if compute.device.index is not None:
@@ -66,85 +129,46 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
             f"device: should be auto, cpu, cuda or mps when training, found '{compute.device}'; "
             f"choose a GPU with CUDA_VISIBLE_DEVICES={compute.device.index}"
         )
-    trackers = {train.tracker for train in recipe.trainings} - {"none"}
-    accelerator = make_accelerator(compute, folder, tracker=next(iter(trackers), "none"))
-    context = RunContext(
-        recipe, folder, compute, accelerator, force=arguments.force, redo=arguments.redo, quiet=arguments.quiet
+    return RunContext(
+        recipe,
+        folder,
+        compute,
+        make_accelerator(compute, folder, tracker=_tracker(recipe)),
+        force=arguments.force,
+        redo=arguments.redo,
+        quiet=arguments.quiet,
     )
-    for text in recipe_warnings:
-        context.warn(text)
-    context.say(describe(recipe, folder))
-    if arguments.dry_run:
-        _print_plan(context)
-        return 0
-    if trackers:
-        accelerator.init_trackers(recipe.name)
-    try:
-        run_locked(context, act)
-    finally:
-        accelerator.end_training()
-    return 0
+
+
+def _tracker(recipe: "AnyRecipe") -> str:
+    """Returns the tracker of the run: the first one that any of its trainings names."""
+    return next((train.tracker for train in recipe.trainings if train.tracker != "none"), "none")
 
 
 def describe(recipe: "AnyRecipe", folder: Path) -> str:
-    """The resolved recipe in short."""
-    from vqgen.config import BaselineRecipe
-
+    """Returns the resolved recipe in a few lines: run folder, data, models, classifier, samples."""
     data = recipe.data
-    where = f" in {data.root}" if data.root else ""
+    place = f" in {data.root}" if data.root else ""
     colour = "grey" if data.channels == 1 else "RGB"
     lines = [
         f"{recipe.name} -> {folder} (seed {recipe.seed})",
-        f"  data     {data.source}{where}, {data.image_size} x {data.image_size}, {colour}",
+        f"  data     {data.source}{place}, {data.image_size} x {data.image_size}, {colour}",
+        *recipe.summary(),
     ]
-    lines += _describe_baseline(recipe) if isinstance(recipe, BaselineRecipe) else _describe_levels(recipe)
     if recipe.classifier is not None:
-        section, train = recipe.classifier, recipe.classifier.train
-        size = f"{section.channels} channels" if section.kind == "residual" else f"{section.hidden} hidden units"
-        lines.append(f"  classifier  {size}, {_length(train)} at batch {train.batch_size}")
+        lines.append(f"  classifier  {recipe.classifier.summary()}")
     return "\n".join([*lines, f"  samples  {recipe.generate.images_per_label} per label"])
 
 
-def _describe_baseline(recipe: "BaselineRecipe") -> list[str]:
-    section = recipe.autoencoder
-    labels = ", told the label" if section.labels == "conditional" else ""
-    return [
-        f"  {section.kind}  {section.latent_size} latents, {section.channels} channels{labels}, "
-        f"{_length(section.train)} at batch {section.train.batch_size}"
-    ]
-
-
-def _describe_levels(recipe: "Recipe") -> list[str]:
-    from vqgen.order import CausalOrder
-
-    vqvae = recipe.vqvae
-    lines = [
-        f"  vqvae    {vqvae.codebook_size} codes of {vqvae.embedding_dim} dimensions, {vqvae.channels} channels, "
-        f"{_length(vqvae.train)} at batch {vqvae.train.batch_size}",
-    ]
-    for level, prior in zip(recipe.levels, recipe.priors, strict=True):
-        side = recipe.grid_side(level)
-        lines.append(
-            f"  {level:<8} {side} x {side} codes in {CausalOrder(side, side, prior.slope).num_steps} steps "
-            f"(slope {prior.slope}), {prior.layers} layers of {prior.channels} channels, "
-            f"{_length(prior.train)} at batch {prior.train.batch_size}"
-        )
-    return lines
-
-
-def _length(train: object) -> str:
-    epochs, steps = getattr(train, "epochs", None), getattr(train, "steps", None)
-    return f"{epochs:g} epochs" if epochs is not None else f"{steps} steps"
-
-
 def _print_plan(context: "RunContext") -> None:
+    """Prints the state of each stage and the estimated cost of the run."""
     from vqgen.planning.build import build_planner
     from vqgen.planning.text import plan_text
     from vqgen.stages.run import stage_states
 
     for stage, state in stage_states(context).items():
         context.say(f"  {stage:<16} {state}")
-    if context.is_main:
+    if context.is_main:  # the planner measures the machine, which one process should do alone
         planner = build_planner(context.recipe, context.folder, context.compute)
         context.say(plan_text(planner, planner.stages()))
 

@@ -1,6 +1,7 @@
 """`vqgen sweep`: draw the trade-off of quality and diversity over guidance, temperature or rejection."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ VALUES = {
     "temperature": [1.1, 1.0, 0.9, 0.8, 0.6],
     "keep": [1.0, 0.75, 0.5, 0.25, 0.1],
 }
-"""What can be varied, and the values taken when none are given."""
+"""Parameter that can be varied -> its default values."""
 
 _COLUMNS = ("frechet_distance", "precision", "recall", "sample_accuracy", "cas", "copies")
 
@@ -36,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_argument(parser)
     add_output_argument(parser)
     parser.add_argument(
-        "--vary", choices=list(VALUES), default="guidance-scale", help="what to vary (default: guidance-scale)"
+        "--vary", choices=list(VALUES), default="guidance-scale", help="parameter to vary (default: guidance-scale)"
     )
-    parser.add_argument("--values", type=float, nargs="+", metavar="V", help="its values, for all levels")
+    parser.add_argument(
+        "--values", type=float, nargs="+", metavar="V", help="values of the parameter, each for all levels"
+    )
     parser.add_argument("--no-score", action="store_true", help="compute no accuracy score, which trains classifiers")
     add_evaluation_arguments(parser)
     add_sampling_arguments(parser, images_per_label=100)
@@ -48,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.evaluation.judge.build import build_judge
-    from vqgen.evaluation.judge.judge import draw
     from vqgen.evaluation.judge.settings import provenance, sampling_text
     from vqgen.pipeline import open_pipeline
     from vqgen.reports.plots import plot_trade_off
@@ -57,9 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(arguments.output)
     request = generation_request(arguments)
     values = arguments.values or VALUES[arguments.vary]
-    requests = [_varied(request, arguments.vary, value) for value in values]
+    requests = [(value, _varied(request, arguments.vary, value)) for value in values]
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
-    for each in [request, *requests]:  # before the first of them has been sampled
+    # A wrong value is refused here, not after the values before it have been judged.
+    for each in [request, *(varied for _, varied in requests)]:
         pipe.check_request(each)
     with_score = not arguments.no_score
     judge = build_judge(
@@ -70,28 +73,49 @@ def run(arguments: argparse.Namespace) -> int:
         needs_score=with_score,
         without_score="--no-score",
     )
-    print("  ".join([arguments.vary, *_COLUMNS]))
-    points, limits = [], {}
-    for value, each in zip(values, requests, strict=True):
-        samples = draw(pipe, each)
-        metrics = _judge(judge, samples, with_score=with_score)
-        points.append({"value": value} | {metric.name: metric.value for metric in metrics})
-        limits |= {metric.name: metric.floor for metric in metrics if metric.floor is not None}
-        print(_line(arguments.vary, points[-1]), flush=True)
-    limits = {key: limits[key] for key in ("precision", "recall") if key in limits}
-    if with_score:
-        limits["cas"] = judge.accuracy_score_of_real(samples)[0].value
+    points, limits = _measure(judge, requests, arguments.vary, with_score=with_score)
     plot_trade_off(points, limits, arguments.vary, folder / "trade-off.png")
     document = provenance(judge, arguments.checkpoint, request)
     write_json(
         folder / "trade-off.json", document | {"varied": arguments.vary, "points": points, "real_images": limits}
     )
-    print(f"{folder / 'trade-off.png'}: apart from {arguments.vary} {sampling_text(request)}")
+    print(f"{folder / 'trade-off.png'}: apart from {arguments.vary}, {sampling_text(request)}")
     return 0
 
 
+def _measure(
+    judge: "Judge", requests: "Sequence[tuple[float, GenerationRequest]]", vary: str, *, with_score: bool
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Judges the samples of each request, and prints the table line by line.
+
+    Args:
+        judge: The judge.
+        requests: Values of the varied parameter, each with its request.
+        vary: Name of the varied parameter.
+        with_score: Compute the accuracy score too.
+
+    Returns:
+        The value and the metrics of each request, and the metrics of real images: the best that samples can reach.
+    """
+    from vqgen.evaluation.judge.judge import draw
+
+    print("  ".join([vary, *_COLUMNS]))
+    points: list[dict[str, float]] = []
+    limits: dict[str, float] = {}
+    for value, request in requests:
+        samples = draw(judge.pipe, request)
+        metrics = _judge(judge, samples, with_score=with_score)
+        points.append({"value": value} | {metric.name: metric.value for metric in metrics})
+        limits |= {metric.name: metric.floor for metric in metrics if metric.floor is not None}
+        print(_line(vary, points[-1]), flush=True)
+    limits = {name: limits[name] for name in ("precision", "recall") if name in limits}
+    if with_score:
+        limits["cas"] = judge.accuracy_score_of_real(samples)[0].value
+    return points, limits
+
+
 def _varied(request: "GenerationRequest", vary: str, value: float) -> "GenerationRequest":
-    """Returns the request with one of the names of `VALUES` set to a value, for all levels."""
+    """Returns the request with one parameter of `VALUES` set to a value, for all levels."""
     name = vary.replace("-", "_")
     if name == "keep":
         return replace(request, keep=value)
@@ -99,7 +123,7 @@ def _varied(request: "GenerationRequest", vary: str, value: float) -> "Generatio
 
 
 def _line(vary: str, point: dict[str, float]) -> str:
-    """Returns a line of the table, which is printed as soon as a value has been judged."""
+    """Returns the line of the table for one value. Lines are printed one by one, because each takes minutes."""
     cells = [f"{point['value']:<{len(vary)}g}"]
     cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in _COLUMNS]
     return "  ".join(cells)

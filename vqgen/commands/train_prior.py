@@ -15,7 +15,7 @@ TAKES_OVERRIDES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_run_arguments(parser)
-    parser.add_argument("--level", help="level whose prior to train (default: all, coarse to fine)")
+    parser.add_argument("--level", help="level of the prior to train (default: all levels, coarse to fine)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.commands.staging import resolve_recipe, work_on_run
     from vqgen.config import require_codes
 
-    if arguments.level is not None:
+    if arguments.level is not None:  # before the processes meet and the folder is locked
         levels = require_codes(resolve_recipe(arguments)[0]).levels
         if arguments.level not in levels:
             raise ConfigError(f"--level: should be one of {', '.join(levels)}, found {arguments.level!r}")

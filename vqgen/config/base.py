@@ -13,12 +13,12 @@ def _unchanged(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Renamed:
-    """The new name of a field that had another one.
+    """The new name of a field.
 
     Attributes:
         name: The new name.
-        to_new: Turns an old value into the new one; an unknown value stays as it is, for validation to refuse.
-        to_old: Turns a new value into the old one.
+        to_new: Turns an old value into a new one. An unknown value stays as it is, so that validation refuses it.
+        to_old: Turns a new value into an old one.
     """
 
     name: str
@@ -27,10 +27,10 @@ class Renamed:
 
 
 class Config(BaseModel):
-    """A frozen configuration. A docstring below a field is its description and its `--help` text.
+    """A frozen configuration. The docstring below a field is its description and its help text.
 
     Attributes:
-        old_names: Old name -> the field that has taken its place. Both are accepted.
+        old_names: Old name -> the field of today. Both names are accepted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -40,6 +40,7 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _take_old_names(cls, values: Any) -> Any:
+        # Models that were saved under old names have to open for ever. Recipes get a warning, too: see `loading`.
         if not isinstance(values, dict) or not cls.old_names.keys() & values.keys():
             return values
         translated = {}
@@ -52,13 +53,14 @@ class Config(BaseModel):
         return translated
 
     def stored(self) -> dict[str, Any]:
-        """Returns the values as JSON under the names that they had first.
+        """Returns the values as JSON. A renamed field has its first name here.
 
-        The hash of a model covers its stored configuration, and compressed files name the hash of the model that made
-        them: with other names the same model would refuse its own files.
+        The hash of a model covers its stored configuration, and a compressed file contains the hash of its model. With
+        new names the same model would have another hash and would refuse its own files.
         """
         values = self.model_dump(mode="json")
         for old, renamed in type(self).old_names.items():
+            # Rebuilt rather than popped: each key keeps its place, so an old model is written back byte by byte.
             values = {
                 (old if name == renamed.name else name): (renamed.to_old(value) if name == renamed.name else value)
                 for name, value in values.items()
@@ -67,23 +69,29 @@ class Config(BaseModel):
 
 
 def runtime_field(default: Any, **constraints: Any) -> Any:
-    """A field that says where or how fast to work but never changes a result, so no fingerprint covers it."""
+    """Declares a field that never changes a result: a path, a number of workers, an interval of saves.
+
+    No fingerprint covers it, so a run goes on after its images have moved to another folder.
+    """
     return Field(default, json_schema_extra={"runtime": True}, **constraints)
 
 
 def added_field(default: Any, **constraints: Any) -> Any:
-    """A field that came after runs were made without it: fingerprints cover it only where it differs from `default`."""
+    """Declares a field that older runs do not have. Fingerprints cover it only if it differs from `default`.
+
+    The default has to be the behaviour before the field was added: an old run then keeps its fingerprint.
+    """
     return Field(default, json_schema_extra={"added": True}, **constraints)
 
 
 def is_unchanged_added_field(config: Config, name: str) -> bool:
-    """Whether the field `name` was declared with `added_field` and has its default."""
+    """Returns True if `added_field` declared the field `name` and it has its default."""
     field = type(config).model_fields[name]
     extra = field.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("added")) and getattr(config, name) == field.default
 
 
 def is_runtime_field(model: type[Config], name: str) -> bool:
-    """Whether the field `name` of `model` was declared with `runtime_field`."""
+    """Returns True if `runtime_field` declared the field `name` of `model`."""
     extra = model.model_fields[name].json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("runtime"))

@@ -1,4 +1,4 @@
-"""The recipe of a baseline: one section beside those that every recipe has."""
+"""The recipe of a baseline: one section, [autoencoder], beside the common ones."""
 
 from pydantic import Field
 
@@ -24,44 +24,55 @@ class BaselineRecipe(CommonRecipe):
 
     @property
     def generator_stages(self) -> list[str]:
-        """The autoencoder."""
+        """The only stage of a baseline: its autoencoder."""
         return ["autoencoder"]
 
     def stage_section(self, stage: str) -> tuple[str, Config] | None:
-        """Returns the path and the section that describe a stage.
+        """Returns the path and the section of a stage; None for a stage without a section of its own.
 
         Raises:
-            ConfigError: The stage belongs to a VQ-VAE.
+            ConfigError: The stage is one of a VQ-VAE.
         """
         if stage == "autoencoder":
             return "autoencoder", self.autoencoder
         found = super().stage_section(stage)
-        if found is None:
+        if found is None:  # `vqgen train-vqvae` with the recipe of a baseline, for example
             require_codes(self)
         return found
 
     def autoencoder_config(self, num_labels: int) -> AutoencoderConfig:
-        """The baseline to build, for a label map of `num_labels` names."""
+        """Returns the configuration of the baseline, for a label map of `num_labels` names."""
         return AutoencoderConfig(
             **self.autoencoder.model_dump(exclude={"train", "augment"}),
             image_size=self.data.image_size,
             image_channels=self.data.channels,
+            # An unconditional model has no use for labels, so its configuration and its hash do not depend on them.
             num_classes=num_labels if self.autoencoder.is_conditional else 0,
         )
 
+    def summary(self) -> list[str]:
+        """Returns the lines that describe the models: one for the autoencoder."""
+        section = self.autoencoder
+        labels = ", conditioned on the label" if section.labels == "conditional" else ""
+        return [
+            f"  {section.kind}  {section.latent_size} latents, {section.channels} channels{labels}, "
+            f"{section.train.summary()}"
+        ]
+
 
 AnyRecipe = Recipe | BaselineRecipe
+"""A recipe of any kind of models."""
 
 
 def require_codes(recipe: AnyRecipe) -> Recipe:
-    """The recipe, where it is one of a VQ-VAE and its priors.
+    """Returns a recipe of a VQ-VAE and its priors, and refuses the recipe of a baseline.
 
     Raises:
-        ConfigError: It is a baseline's.
+        ConfigError: The recipe is one of a baseline.
     """
     if isinstance(recipe, BaselineRecipe):
         raise ConfigError(
             f"recipe {recipe.name!r}: should have [vqvae] and [[priors]] for this command, found a baseline without "
-            f"codes ({recipe.autoencoder.kind}); `vqgen run` makes all of it"
+            f"codes ({recipe.autoencoder.kind}); `vqgen run` runs all of its stages"
         )
     return recipe

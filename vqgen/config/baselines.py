@@ -1,4 +1,4 @@
-"""The baselines: an autoencoder, a variational one, and one with binary latents, all in one section of a recipe."""
+"""The baselines: a plain autoencoder, a VAE and a VAE with binary latents, all in one section of a recipe."""
 
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from vqgen.config.base import Config
 BaselineKind = Literal["autoencoder", "vae", "binary-vae"]
 
 LARGEST_LATENT_GRID = 4
-"""Side of the grid that the convolutions end at: images are halved until their side is at most this."""
+"""The largest side of the last grid of features: images are halved until their side is at most this."""
 
 _OF_KINDS: dict[str, tuple[BaselineKind, ...]] = {
     "mixture_components": ("autoencoder",),
@@ -21,14 +21,14 @@ _OF_KINDS: dict[str, tuple[BaselineKind, ...]] = {
     "gradient": ("binary-vae",),
     "gumbel_temperature": ("binary-vae",),
 }
-"""Field -> kinds that it says something of."""
+"""Field -> the kinds of baselines that use it."""
 
 
 class AutoencoderSettings(Config):
-    """A baseline: encoder, latent vector, decoder, and what its latents are sampled from."""
+    """A baseline: an encoder, a vector of latents, a decoder, and a distribution to sample latents from."""
 
     kind: BaselineKind = "vae"
-    """autoencoder (sampled by a Gaussian mixture per class), vae (Gaussian latents) or binary-vae (bits)."""
+    """autoencoder (sampled by a Gaussian mixture per label), vae (Gaussian latents) or binary-vae (bits)."""
     latent_size: int = Field(20, gt=0)
     """Dimensions of the latent vector."""
     channels: int = Field(64, ge=2, multiple_of=2)
@@ -38,38 +38,40 @@ class AutoencoderSettings(Config):
     residual_layers: int = Field(1, ge=0)
     """Residual blocks in encoder and decoder."""
     hidden: int = Field(256, gt=0)
-    """Units of the layer between the features and the latent vector, on either side."""
+    """Units of the layer between the features and the latent vector, in the encoder and in the decoder."""
     mixture_components: int = Field(10, gt=0)
-    """autoencoder: Gaussians of each class's mixture."""
+    """autoencoder: Gaussians in the mixture of each label."""
     mixture_regularization: float = Field(1e-3, gt=0)
     """autoencoder: variance added to each Gaussian, as a share of the latents' mean variance."""
     labels: Literal["unused", "conditional"] = "unused"
-    """vae, binary-vae: whether encoder and decoder are told the label, so that it can be asked for."""
+    """vae, binary-vae: conditional gives encoder and decoder the label, so that images of a label can be generated."""
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """vae, binary-vae: p(image | latents): intensities as shares of white, or Gaussians of one learned deviation."""
+    """vae, binary-vae: p(image | latents): Bernoulli, with intensities as shares of white, or Gaussian, with one
+    learned deviation."""
     beta: float = Field(1.0, gt=0)
     """vae, binary-vae: weight of the divergence between posterior and prior; 1 is the evidence lower bound."""
     monte_carlo_samples: int = Field(1, gt=0)
     """vae, binary-vae: latents drawn from each image's posterior in a training step."""
     gradient: Literal["straight-through", "gumbel"] = "straight-through"
-    """binary-vae: how the gradient passes the draw: as if it were the identity, or through the binary concrete."""
+    """binary-vae: gradient of the draw of a bit: that of the identity, or that of the binary concrete distribution."""
     gumbel_temperature: float = Field(0.5, gt=0)
-    """binary-vae: temperature of the binary concrete; the smaller, the nearer to 0 and 1."""
+    """binary-vae: temperature of the binary concrete distribution; the smaller, the nearer its draws are to 0 and 1."""
 
     @model_validator(mode="after")
     def _fields_fit_the_kind(self) -> "AutoencoderSettings":
+        # A default is always accepted: `save_recipe` writes every field, also those that this kind ignores.
         foreign = [
             f"{name} = {_shown(getattr(self, name))}"
             for name, kinds in _OF_KINDS.items()
             if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default
         ]
         if foreign:
-            raise ValueError(f'should say nothing that kind = "{self.kind}" does not know, found {", ".join(foreign)}')
+            raise ValueError(f'should set only fields that kind = "{self.kind}" uses, found {", ".join(foreign)}')
         return self
 
     @property
     def is_conditional(self) -> bool:
-        """Whether images of a label can be asked for, where there are labels."""
+        """True if images of a label can be generated, provided that the images have labels."""
         return self.kind == "autoencoder" or self.labels == "conditional"
 
 
@@ -81,11 +83,11 @@ class AutoencoderConfig(AutoencoderSettings):
     image_channels: Literal[1, 3]
     """1 for grey images, 3 for RGB."""
     num_classes: int = Field(ge=0)
-    """Labels that images can be asked for; 0 for none."""
+    """Labels of which images can be generated; 0 for none."""
 
     @property
     def downsample(self) -> int:
-        """Pixels of the image along a side of the last grid's cell."""
+        """Pixels of the image along a side of one cell of the last grid."""
         factor = 1
         while self.image_size // factor > LARGEST_LATENT_GRID and self.image_size // factor % 2 == 0:
             factor *= 2
@@ -93,12 +95,12 @@ class AutoencoderConfig(AutoencoderSettings):
 
     @property
     def grid(self) -> int:
-        """Side of the grid that the convolutions end at."""
+        """Side of the last grid of features."""
         return self.image_size // self.downsample
 
     @property
     def label_features(self) -> int:
-        """Classes that encoder and decoder are told."""
+        """Labels that encoder and decoder are conditioned on; 0 for none."""
         return self.num_classes if self.labels == "conditional" else 0
 
 

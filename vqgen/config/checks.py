@@ -1,23 +1,26 @@
-"""Checks across sections: whatever would only fail after the first stage has trained fails before it."""
+"""Checks across sections: a mistake that would stop the last stage is found before the first one trains."""
 
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
 from vqgen.config.recipe import CommonRecipe, Recipe
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
 
+_LEAST_BASELINE_SIZE = 8
+"""The smallest side of an image that a baseline halves at least once."""
+
 
 def check_recipe(recipe: AnyRecipe, *, needs_images: bool = True) -> list[str]:
-    """Checks what the sections say of each other.
+    """Checks that the sections of a recipe fit together.
 
     Args:
         recipe: The recipe.
-        needs_images: Whether the recipe has to say where the images are.
+        needs_images: True if the recipe has to name the folder of the images. A plan of its cost needs no images.
 
     Returns:
-        Warnings: what will work but is probably not meant.
+        Warnings of settings that work but are probably mistakes.
 
     Raises:
-        ConfigError: With all problems at once, a line each.
+        ConfigError: The sections do not fit together. The message lists all problems, one per line.
     """
     problems = [*_data_problems(recipe, needs_images), *_rejection_problems(recipe)]
     if isinstance(recipe, BaselineRecipe):
@@ -53,7 +56,7 @@ def _grid_problems(recipe: Recipe) -> list[str]:
         f"the nearest that does is {max(1, round(size / factor)) * factor}"
         for index, factor in enumerate(recipe.vqvae.downsample)
         if size % factor
-    ][:1]
+    ][:1]  # the coarsest factor is enough: each finer one divides it
 
 
 def _prior_problems(recipe: Recipe) -> list[str]:
@@ -81,7 +84,7 @@ def _rejection_problems(recipe: CommonRecipe) -> list[str]:
         return []
     return [
         f"generate.keep: should be 1 in a recipe without [classifier], which chooses the samples, "
-        f"found {recipe.generate.keep:g}; any --classifier option adds one"
+        f"found {recipe.generate.keep:g}; any option of --classifier adds one"
     ]
 
 
@@ -91,12 +94,12 @@ def _guidance_problems(recipe: Recipe) -> list[str]:
         if recipe.generate.guidance_scale != 1 and prior.label_dropout == 0:
             problems.append(
                 f"priors.{index}.label_dropout: should be above 0 when generate.guidance_scale is not 1, found 0: "
-                f"guidance needs a prior that has seen images without labels; --priors.{index}.label-dropout 0.1"
+                f"guidance needs a prior that has seen images without labels; try --priors.{index}.label-dropout 0.1"
             )
         if recipe.generate.autoguidance_scale != 1 and prior.guide_share == 0:
             problems.append(
                 f"priors.{index}.guide_share: should be above 0 when generate.autoguidance_scale is not 1, found 0: "
-                f"autoguidance needs the prior as it was early in its training; --priors.{index}.guide-share 0.1"
+                f"autoguidance needs the prior as it was early in its training; try --priors.{index}.guide-share 0.1"
             )
     return problems
 
@@ -125,7 +128,7 @@ def _baseline_generate_problems(recipe: BaselineRecipe) -> list[str]:
         "top_p": (wanted.top_p, None),
     }
     problems = [
-        f"generate.{name}: should be left out of a baseline, whose latents it says nothing of, found {value}"
+        f"generate.{name}: should be left out of a baseline, which has neither codes nor logits, found {value}"
         for name, (value, neutral) in found.items()
         if value != neutral
     ]
@@ -134,11 +137,11 @@ def _baseline_generate_problems(recipe: BaselineRecipe) -> list[str]:
     return problems
 
 
-_LEAST_BASELINE_SIZE = 8
-
-
 def _blind_spot_warnings(recipe: Recipe, index: int) -> list[str]:
-    """Names what a prior without attention cannot see; with attention no more than one code in each row is left."""
+    """Warns of earlier codes that a prior cannot see.
+
+    Attention sees nearly everything: at most one code in each row stays unseen, which is not worth a warning.
+    """
     prior = recipe.priors[index]
     if prior.attention_every:
         return []
@@ -148,12 +151,13 @@ def _blind_spot_warnings(recipe: Recipe, index: int) -> list[str]:
     if not blind:
         return []
     remedies = [f"set priors.{index}.attention_every"]
+    # A kernel narrower than the slope skips codes at any depth; a wide enough one only needs more layers to reach them.
     if prior.kernel_size // 2 < order.effective_slope:
         remedies.append(f"choose a slope of at most {prior.kernel_size // 2}, half of kernel_size")
     else:
         remedies.append(f"raise priors.{index}.layers")
     return [
-        f"priors.{index} ({recipe.levels[index]}) has a blind spot: of the earlier codes of a {side} x {side} grid it "
-        f"leaves {blind:.1%} unseen (slope {prior.slope}, kernel_size {prior.kernel_size}, layers {prior.layers}); "
+        f"priors.{index} ({recipe.levels[index]}) has a blind spot: it cannot see {blind:.1%} of the earlier codes of "
+        f"a {side} x {side} grid (slope {prior.slope}, kernel_size {prior.kernel_size}, layers {prior.layers}); "
         + " or ".join(remedies)
     ]

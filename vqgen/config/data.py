@@ -1,4 +1,4 @@
-"""What the images are and how they are read."""
+"""The images of a run, their split and their transforms."""
 
 from typing import Literal
 
@@ -13,55 +13,55 @@ class DataConfig(Config):
     """Images, their split and their transforms."""
 
     source: Source
-    """Where the images come from."""
+    """The data set; folder reads the images below data.root."""
     image_size: int = Field(gt=0)
     """Height and width of the square images that the models see, in pixels."""
     channels: Literal[1, 3] = 3
     """1 turns every image to grey, 3 to RGB."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of each class held out where the source has no validation split of its own."""
+    """Share of the training images of each label to hold out, if the source has no validation split of its own."""
     horizontal_flip: bool = False
     """Mirror half of the training images."""
     random_shift: int = Field(0, ge=0)
-    """Shift training images by up to so many pixels in each direction; the edge is repeated."""
+    """Shift training images by at most this number of pixels in each direction; the edge is repeated."""
     random_crop: float = Field(1.0, gt=0, le=1)
-    """Smallest share of the shorter side that a random square crop of a training image keeps; 1 crops at the centre."""
+    """Smallest random square crop of a training image, as a share of its shorter side; 1 crops at the centre."""
     random_rotation: float = Field(0.0, ge=0, le=180)
-    """Rotate training images by up to so many degrees either way; the edge is repeated."""
+    """Rotate training images by at most this number of degrees either way; the edge is repeated."""
     random_scale: float = added_field(0.0, ge=0, le=0.5)
-    """Enlarge or shrink training images by up to this share of their size; the edge is repeated."""
+    """Enlarge or shrink training images by at most this share of their size; the edge is repeated."""
     random_shear: float = added_field(0.0, ge=0, le=45)
-    """Shear training images by up to so many degrees either way, across and down; the edge is repeated."""
+    """Shear training images by at most this number of degrees either way, across and down; the edge is repeated."""
     augmented_copies: int = Field(0, ge=0)
-    """Augmented versions of each training image that the priors see beside the image itself."""
+    """Augmented versions of each training image. The priors are trained on them too, beside the image itself."""
     mirrored_copies: bool = added_field(False)
-    """The priors see each training image mirrored too, and are told which are, so that samples are not."""
+    """Train the priors on mirrored images too. They are conditioned on the mirroring, so samples are not mirrored."""
     max_unreadable: float = runtime_field(0.01, ge=0, le=1)
-    """Share of unreadable training images above which training refuses to start."""
+    """Largest share of unreadable training images with which training starts."""
     root: str | None = runtime_field(None)
-    """Folder of the images; for torchvision's sets the folder that holds or receives them (default: data)."""
+    """Folder of the images. For a data set of torchvision: the folder that holds or receives it (default: data)."""
     download: bool = runtime_field(True)
-    """Let torchvision download its sets when they are not under root."""
+    """Let torchvision download a data set that is not below root."""
     workers: int = runtime_field(0, ge=0)
-    """Processes that read images, per training process; 0 reads in the training process itself."""
+    """Processes that read images, for each training process; 0 reads in the training process itself."""
 
     @property
     def is_augmented(self) -> bool:
-        """Whether training images are changed at random."""
+        """True if training images are changed at random."""
         return bool(self.horizontal_flip or self.random_shift or self.random_crop < 1 or self.is_deformed)
 
     @property
     def is_deformed(self) -> bool:
-        """Whether training images are rotated, scaled or sheared at random."""
+        """True if training images are rotated, scaled or sheared at random."""
         return bool(self.random_rotation or self.random_scale or self.random_shear)
 
     @property
     def num_copies(self) -> int:
-        """Versions of each training image that the priors see beside the image itself."""
+        """Versions of each training image that the priors are trained on, beside the image itself."""
         return self.augmented_copies + self.mirrored_copies
 
     def without_augmentation(self) -> "DataConfig":
-        """The same images, not changed at random."""
+        """Returns a configuration of the same images that changes none at random."""
         return self.model_copy(
             update={
                 "horizontal_flip": False,

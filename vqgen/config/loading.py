@@ -1,4 +1,4 @@
-"""Recipes from and to TOML: the ones that ship, or any file."""
+"""Recipes as TOML files: the ones that ship with vqgen, and any other file."""
 
 import difflib
 import tomllib
@@ -19,14 +19,14 @@ from vqgen.storage.files import write_text
 
 
 def recipe_folder() -> Path:
-    """The folder of the recipes that ship: in the wheel `vqgen/_pipelines`, in a checkout `pipelines`."""
+    """Returns the folder of the recipes that ship: `vqgen/_pipelines` in a wheel, `pipelines` in a checkout."""
     package = Path(str(files("vqgen")))
     shipped = package / "_pipelines"
     return shipped if shipped.is_dir() else package.parent / "pipelines"
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """The recipes that ship, by name."""
+    """Returns the recipes that ship: name -> file, in the order of their names."""
     return {path.stem: path for path in sorted(recipe_folder().glob("*.toml"))}
 
 
@@ -37,7 +37,7 @@ def find_recipe(name_or_path: str) -> Path:
         name_or_path: The name of a shipped recipe, or the path of a TOML file.
 
     Raises:
-        ConfigError: There is none; the message names the nearest ones.
+        ConfigError: There is no such recipe. The message names the nearest ones.
     """
     shipped = shipped_recipes()
     if name_or_path in shipped:
@@ -48,14 +48,17 @@ def find_recipe(name_or_path: str) -> Path:
     if path.suffix == ".toml" or "/" in name_or_path:
         raise ConfigError(f"recipe: there is no file {name_or_path!r}; `vqgen recipes` lists the recipes that ship")
     nearest = difflib.get_close_matches(name_or_path, shipped, n=3, cutoff=0.4) or list(shipped)
-    raise ConfigError(f"recipe: there is none called {name_or_path!r}; the nearest are: {', '.join(nearest)}")
+    raise ConfigError(
+        f"recipe: should be the name of a recipe that ships, or a file, found {name_or_path!r}; "
+        f"the nearest are: {', '.join(nearest)}"
+    )
 
 
 def read_recipe(path: Path) -> AnyRecipe:
-    """Reads and validates a recipe file, each section for itself (`check_recipe` looks across them).
+    """Reads a recipe file and validates each field. `check_recipe` then checks that the sections fit together.
 
     Raises:
-        ConfigError: The file is no TOML, or fields are wrong: all of them at once, with their paths.
+        ConfigError: The file is not a TOML file, or fields are wrong. The message lists all of them with their paths.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -65,15 +68,15 @@ def read_recipe(path: Path) -> AnyRecipe:
 
 
 def validate_recipe(document: dict[str, Any], *, origin: str, warn: bool = True) -> AnyRecipe:
-    """Turns a parsed document into a recipe: that of a baseline if it has a section [autoencoder].
+    """Turns a parsed document into a recipe. A section [autoencoder] makes it the recipe of a baseline.
 
     Args:
         document: The recipe, section by section.
         origin: Name of the recipe in errors and warnings.
-        warn: Warn of fields under their old names; no user can mend those in a folder that vqgen wrote.
+        warn: Warn of fields under old names. For a folder that vqgen wrote this is False: the user cannot mend it.
 
     Raises:
-        ConfigError: Fields are wrong: all of them at once, with their paths.
+        ConfigError: Fields are wrong. The message lists all of them with their paths.
     """
     kind = BaselineRecipe if "autoencoder" in document else Recipe
     for path, renamed in _old_names(document, kind) if warn else ():
@@ -84,20 +87,20 @@ def validate_recipe(document: dict[str, Any], *, origin: str, warn: bool = True)
         return kind.model_validate(document)
     except ValidationError as error:
         lines = [_describe(problem, kind) for problem in error.errors()]
-        raise ConfigError(
-            "\n".join([f"recipe {origin}: {len(lines)} wrong:", *(f"  {line}" for line in lines)])
-        ) from error
+        title = f"recipe {origin}: found {len(lines)} wrong field{'s' if len(lines) > 1 else ''}:"
+        raise ConfigError("\n".join([title, *(f"  {line}" for line in lines)])) from error
 
 
 def save_recipe(recipe: AnyRecipe, path: Path) -> None:
-    """Writes the resolved recipe, every field included, as TOML, unless it is there already."""
+    """Writes the resolved recipe, with every field, as TOML. An equal file stays untouched, with its time of change."""
+    # TOML has no null. A field that is absent gets its default, which is None for every field that can be None.
     text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 
-def _old_names(document: Any, model: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yields the path and the new name of every field of a document that has an old name."""
+def _old_names(document: Any, model: type[Config], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the path and the new name of every field that a document has under its old name."""
     if not isinstance(document, dict):
         return
     for name, value in document.items():
@@ -105,41 +108,47 @@ def _old_names(document: Any, model: Any, prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", model.old_names[name].name
         elif name in model.model_fields:
             section = section_of(model.model_fields[name].annotation)
+            if section is None:
+                continue
+            # Not validated yet: a value of the wrong kind has no old names, and is refused afterwards.
             for index, part in enumerate(value if isinstance(value, list | tuple) else []):
                 yield from _old_names(part, section, f"{prefix}{name}.{index}.")
-            if section is not None:
-                yield from _old_names(value, section, f"{prefix}{name}.")
+            yield from _old_names(value, section, f"{prefix}{name}.")
 
 
 def section_of(annotation: Any) -> type[Config] | None:
-    """Returns the class of a section: of the field itself, of its entries, or of what it is unless it is absent."""
+    """Returns the class of the section that an annotation describes; None for a plain field.
+
+    A section may be optional (`X | None`) or repeated (`tuple[X, ...]`): the class is then found inside.
+    """
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return annotation
     return next((found for part in get_args(annotation) if (found := section_of(part))), None)
 
 
 def _describe(problem: Any, kind: type[AnyRecipe]) -> str:
-    """One line for one of pydantic's errors: path, requirement, value found, nearest key."""
+    """Returns one line for an error of pydantic: path, requirement, value found, nearest key."""
     location: Sequence[int | str] = problem["loc"]
     path = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(str(location[-1]), _sibling_keys(location, kind), n=1)
-        return f"{path}: is no key of a recipe" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+        return f"{path}: is not a field of a recipe" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
     if problem["type"] == "missing":
         return f"{path}: is missing"
+    # pydantic says "Input should be ..."; with the path in front that is the form of all our messages.
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     found = "" if "found" in message else f", found {problem['input']!r}"
     return f"{path}: {message}{found}"
 
 
 def _sibling_keys(location: Sequence[int | str], kind: type[AnyRecipe]) -> list[str]:
-    """The keys allowed where `location` points."""
-    model: Any = kind
+    """Returns the names that are allowed where `location` points."""
+    model: type[Config] = kind
     for part in location[:-1]:
-        if isinstance(part, int):
+        if isinstance(part, int):  # the entries of a list share the class that its name led to
             continue
-        annotation = model.model_fields[part].annotation
-        model = next((arg for arg in getattr(annotation, "__args__", ()) if hasattr(arg, "model_fields")), annotation)
-        if not hasattr(model, "model_fields"):
+        section = section_of(model.model_fields[part].annotation)
+        if section is None:
             return []
+        model = section
     return list(model.model_fields)

@@ -1,6 +1,7 @@
-"""What each model is. A `...Settings` is what a recipe says; a `...Config` adds what follows from the rest of it.
+"""The configurations of the models.
 
-A model's `config.json` holds the `...Config`, so that the model can be rebuilt from its folder alone.
+A `...Settings` is part of a recipe. A `...Config` adds the sizes that follow from other sections, such as the number of
+labels. The `config.json` of a model is its `...Config`, so that the model can be rebuilt from its folder alone.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ _LEVEL_NAMES: dict[int, tuple[Level, ...]] = {1: ("bottom",), 2: ("top", "bottom
 
 
 def level_names(num_levels: int) -> tuple[Level, ...]:
-    """Names of the levels, coarse to fine; 1 to 3 levels."""
+    """Returns the names of 1 to 3 levels, coarse to fine."""
     return _LEVEL_NAMES[num_levels]
 
 
@@ -25,13 +26,13 @@ class VQVAESettings(Config):
     """Encoder, decoder and quantizers of the VQ-VAE."""
 
     downsample: tuple[int, ...] = (8, 4)
-    """Total downsampling of each level, coarse to fine: powers of two, each a divisor of the one before."""
+    """Total downsampling of each level, coarse to fine: powers of two, each smaller than the one before."""
     codebook_size: int = Field(512, ge=2, le=65536)
-    """Entries K of each level's codebook."""
+    """Entries K of the codebook of each level."""
     embedding_dim: int = Field(64, gt=0)
     """Dimensions D of a codebook entry."""
     channels: int = Field(128, ge=2, multiple_of=2)
-    """Channels of the encoder's and decoder's features."""
+    """Channels of the features of encoder and decoder."""
     residual_channels: int = Field(64, gt=0)
     """Inner channels of a residual block."""
     residual_layers: int = Field(2, ge=0)
@@ -39,15 +40,15 @@ class VQVAESettings(Config):
     commitment_weight: float = Field(0.25, ge=0)
     """Weight beta of ||z_e - sg(e)||^2, the term that moves the encoder to the codebook."""
     codebook_decay: float = Field(0.99, ge=0, lt=1)
-    """Decay of the moving averages that are the codebook."""
+    """Decay of the moving averages that update the codebook."""
     initialization: Literal["data", "random"] = "data"
-    """Start the codebook at latents of the first batch (then k-means), or at random."""
+    """Initialize the codebook with latents of the first batch, improved by k-means, or at random."""
     quantize_after: int = Field(0, ge=0)
-    """Training steps in which latents pass unquantized, before the codes start."""
+    """First training steps, in which latents pass unquantized, before the codebooks are initialized."""
     kmeans_iterations: int = Field(10, ge=0)
-    """k-means iterations on the first batch, with initialization = "data"."""
+    """Iterations of k-means on the first batch, if initialization = "data"."""
     restart_after: int = Field(100, ge=0)
-    """Steps without a latent after which a code restarts at a latent of the batch; 0 never restarts."""
+    """Steps without a latent after which a code restarts at a latent of the batch; 0 never restarts a code."""
 
     @field_validator("downsample")
     @classmethod
@@ -71,7 +72,7 @@ class VQVAEConfig(VQVAESettings):
     """A VQ-VAE that can be built."""
 
     image_size: int = Field(gt=0)
-    """Height and width of the images it was trained on, in pixels."""
+    """Height and width of the training images, in pixels."""
     image_channels: Literal[1, 3]
     """1 for grey images, 3 for RGB."""
 
@@ -79,6 +80,7 @@ class VQVAEConfig(VQVAESettings):
 class PriorSettings(Config):
     """The PixelCNN of one level."""
 
+    # Priors that ship were trained under these names, and their hashes are in compressed files: see `Config.stored`.
     old_names: ClassVar[Mapping[str, Renamed]] = {
         "hiding_keeps": Renamed(
             "rescale",
@@ -91,41 +93,42 @@ class PriorSettings(Config):
     slope: int | Literal["raster"] = 2
     """The causal order: t = column + slope * row, or "raster"."""
     kernel_size: int = 5
-    """Odd width of the masked convolutions."""
+    """Width of the masked convolutions, an odd number of codes."""
     layers: int = Field(8, gt=0)
     """Gated residual blocks after the first masked convolution."""
     channels: int = Field(128, gt=0)
     """Channels of the features."""
     attention_every: int = Field(0, ge=0)
-    """A causal attention after every so many blocks; 0 has none."""
+    """Blocks between two causal attentions; 0 for a prior without attention."""
     attention_heads: int = Field(4, gt=0)
-    """Heads of each attention; they divide channels."""
+    """Heads of each attention; a divisor of channels."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout inside the blocks."""
     code_dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the codes that a training step hides from the model's input; against overfitting small sets."""
+    """Share of the codes that a training step drops from the input; against overfitting a small data set."""
     coarser_dropout: float = added_field(0.0, ge=0, lt=1)
-    """Share of the coarser codes that a training step hides: they tell training images apart, so a prior learns by
-    heart what follows them. The coarsest level has no use for it."""
+    """Share of the coarser codes that a training step drops. They identify a training image, so without dropout a prior
+    learns its finer codes by heart. The coarsest level does not use this."""
     rescale: bool = added_field(True)
-    """Make the codes that are not dropped larger in training, so that their mean over steps is that of sampling, as
-    dropout usually does. Without it a prior takes more notice of what it has drawn: samples are more varied, guidance
-    does more, and more unguided samples are of another label."""
+    """Scale up the codes that are not dropped in training, as dropout usually does, so that the input has the same mean
+    in sampling. Without it a prior depends more on the codes that it has drawn: samples are more varied, guidance has a
+    stronger effect, and more unguided samples belong to another label."""
     input_dropout_share: float = added_field(1.0, gt=0, le=1)
-    """Share of the training steps, the first ones, that drop codes. The last ones see all codes, as sampling does."""
+    """Share of the training steps that drop codes. The remaining steps, at the end, see all codes, as sampling does."""
     label_dropout: float = Field(0.1, ge=0, lt=1)
-    """Share of training images whose label becomes the null label."""
+    """Share of the training images whose label is replaced by the null label. Guidance needs a share above 0."""
     label_contrast: float = added_field(0.0, ge=0)
-    """Weight of telling an image's label from a wrong one by its codes: -log p(label | codes) of the two in nats,
-    beside the nats of the codes. Samples then mix up the labels less. 0 leaves it out."""
+    """Weight of a second term of the loss, which teaches the prior to recognise the label of an image by its codes:
+    -log p(label | codes) in nats, between the label and a wrong one. Samples then mix up labels less. 0 for none."""
     label_contrast_share: float = added_field(0.25, gt=0, le=1)
-    """Share of the training steps, the last ones, that do so; such a step takes about twice as long."""
+    """Share of the training steps, at the end, that have this term. Such a step takes about twice as long."""
     conditioning_layers: int = Field(4, ge=0)
-    """Residual blocks over the coarser codes; the coarsest level has no use for them."""
+    """Residual blocks over the coarser codes. The coarsest level does not use this."""
     output_layers: int = Field(1, ge=0)
     """Residual 1 x 1 blocks before the logits."""
 
-    @field_validator("slope", mode="before")  # before: pydantic would name the members of the union one by one
+    # "before", because pydantic would print an error for each member of the union.
+    @field_validator("slope", mode="before")
     @classmethod
     def _slope_is_positive(cls, value: object) -> object:
         if value != "raster" and (not isinstance(value, int) or value < 1):
@@ -144,21 +147,20 @@ ClassifierKind = Literal["residual", "hidden-layer"]
 
 
 class ClassifierSettings(Config):
-    """A small network that names images."""
+    """A small network that predicts the label of an image."""
 
     kind: ClassifierKind = added_field("residual")
     """residual (convolutions in residual blocks) or hidden-layer (one hidden layer over the pixels)."""
     hidden: int = added_field(256, gt=0)
     """hidden-layer: units of the hidden layer, which are the features."""
-
     channels: int = Field(16, gt=0, multiple_of=8)
-    """residual: channels of the first stage; they double from stage to stage."""
+    """residual: channels of the first stage. Each stage has twice the channels of the stage before."""
     stages: int = Field(3, gt=0)
-    """residual: stages, each of half the grid of the one before; features have channels * 2^(stages - 1) dimensions."""
+    """residual: stages. Each stage halves the grid. The features have channels * 2^(stages - 1) dimensions."""
     blocks: int = Field(1, gt=0)
     """residual: blocks of each stage."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    """Dropout of the features before they become logits."""
+    """Dropout of the features before the logits."""
 
 
 class ClassifierConfig(ClassifierSettings):
@@ -181,7 +183,7 @@ class PixelCNNConfig(PriorSettings):
     }
 
     level: Level
-    """Name of the level whose codes it models."""
+    """The level whose codes the prior models."""
     height: int = Field(gt=0)
     """Rows of the code grid."""
     width: int = Field(gt=0)
@@ -191,13 +193,13 @@ class PixelCNNConfig(PriorSettings):
     num_classes: int = Field(ge=0)
     """Labels of the label map; 0 for a prior without labels."""
     coarser_height: int = Field(0, ge=0)
-    """Rows of the coarser codes that condition it; 0 at the coarsest level."""
+    """Rows of the grid of coarser codes that condition the prior; 0 at the coarsest level."""
     coarser_width: int = Field(0, ge=0)
-    """Columns of the coarser codes; 0 at the coarsest level."""
+    """Columns of the grid of coarser codes; 0 at the coarsest level."""
     mirror_conditioned: bool = added_field(False)
-    """Whether it was trained on mirrored images too, with an embedding that marks them."""
+    """True if the prior was trained on mirrored images too, with an embedding that marks them."""
 
     @property
     def is_conditioned(self) -> bool:
-        """Whether coarser codes condition this level."""
+        """True if coarser codes condition the prior."""
         return self.coarser_height > 0

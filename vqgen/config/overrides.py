@@ -1,6 +1,7 @@
-"""Command-line overrides of any field of a recipe: `--vqvae.codebook-size 256 --priors.0.layers 6`.
+"""Options of the command line that override fields of a recipe: `--vqvae.codebook-size 256 --priors.0.layers 6`.
 
-Every field becomes an option of an argparse parser; the recipe is validated once, as a whole, afterwards.
+The parser has an option for every field of the recipe at hand. The options change the document of the recipe, which is
+then validated as a whole, as if it had been read from a file.
 """
 
 import argparse
@@ -19,21 +20,21 @@ from vqgen.config.baseline_recipe import AnyRecipe
 from vqgen.config.loading import section_of, validate_recipe
 from vqgen.errors import ConfigError
 
-_NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_REQUIREMENTS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 _PLACEHOLDERS = {int: "INT", float: "FLOAT", bool: "[true|false]", str: "TEXT"}
 
 
 @dataclass(frozen=True)
 class RecipeField:
-    """A field of a recipe that an option can replace.
+    """A field of a recipe that an option can override.
 
     Attributes:
-        path: The names of its sections and its own; entries of a list by their number.
-        annotation: Its type.
-        value: Its value in the recipe; None for an old name.
+        path: The names of the sections and of the field. An entry of a list has its number as its name.
+        annotation: The type of the field.
+        value: The value in the recipe; None for an old name.
         description: One or more sentences; empty for an old name.
-        new_name: The name that has replaced this one; None for a present name.
+        new_name: The present name of the field, if this is an old one; else None.
     """
 
     path: tuple[str | int, ...]
@@ -44,7 +45,7 @@ class RecipeField:
 
     @property
     def option(self) -> str:
-        """The option's name, such as `--priors.0.train.batch-size`."""
+        """The name of the option, such as `--priors.0.train.batch-size`."""
         return "--" + ".".join(map(str, self.path)).replace("_", "-")
 
     @property
@@ -59,7 +60,7 @@ class RecipeField:
 
     @property
     def names(self) -> list[str]:
-        """All spellings of the option: with hyphens, and with the underscores of the recipe."""
+        """The spellings of the option: with hyphens, and with the underscores of the recipe."""
         return list(dict.fromkeys([self.option, "--" + ".".join(map(str, self.path))]))
 
     @property
@@ -68,14 +69,15 @@ class RecipeField:
         return [re.sub(r"(--(?:.*\.)?)([^.]+)$", r"\1no-\2", name) for name in self.names]
 
     def parse(self, text: str | list[str]) -> Any:
-        """Turns the words of the command line into a value of the field's type; ranges are checked later.
+        """Turns words of the command line into a value of the type of the field. Ranges are checked later.
 
         Raises:
-            ConfigError: They are not of this type.
+            ConfigError: The words are not a value of this type.
         """
         if text == "None" and NoneType in get_args(self.annotation):
             return None
-        for choice in _choices(self.annotation):  # pydantic takes no "3" for a literal 3
+        for choice in _choices(self.annotation):
+            # pydantic does not accept the text "3" for the literal 3.
             if get_origin(choice) is Literal:
                 found = [value for value in get_args(choice) if str(value) == text]
                 if found:
@@ -88,23 +90,26 @@ class RecipeField:
 
 
 def recipe_fields(recipe: AnyRecipe) -> list[RecipeField]:
-    """Lists every field that an option can replace, in the order of the recipe, then the old names."""
-    fields = list(_fields(recipe, ()))
-    return [field for field in fields if field.new_name is None] + [
-        field for field in fields if field.new_name is not None
-    ]
+    """Lists the fields that options can override, in the order of the recipe. Old names come last."""
+    return sorted(_fields(recipe, ()), key=lambda field: field.new_name is not None)
 
 
 def apply_overrides(recipe: AnyRecipe, options: list[str]) -> AnyRecipe:
-    """Returns `recipe` with the fields replaced that `options` name.
+    """Returns the recipe with some fields overridden.
+
+    Args:
+        recipe: The recipe.
+        options: Words of the command line, such as `["--seed", "7", "--data.no-download"]`.
 
     Raises:
-        ConfigError: An option is unknown, its value does not parse, or the outcome is not a valid recipe.
+        ConfigError: An option is unknown, a value does not parse, or the new recipe is not valid.
     """
     if not options:
         return recipe
+    # A recipe without [classifier] has no such fields. Any option for one of them adds the section.
     if any(option.startswith("--classifier.") for option in options):
         recipe = with_classifier(recipe)
+    # The parser stores values by the number of their field, because a path has dots and several spellings.
     fields = {str(index): field for index, field in enumerate(recipe_fields(recipe))}
     parsed, unknown = _parser(fields).parse_known_args(options)
     if unknown:
@@ -116,7 +121,7 @@ def apply_overrides(recipe: AnyRecipe, options: list[str]) -> AnyRecipe:
 
 
 def override_help(recipe: AnyRecipe) -> str:
-    """Returns a text with every option, its value in `recipe`, and its description."""
+    """Returns a text that lists every option with its value in the recipe and its description."""
     lines = ["options, each with its value in this recipe:"]
     for field in recipe_fields(with_classifier(recipe)):
         if field.new_name is not None:
@@ -128,18 +133,19 @@ def override_help(recipe: AnyRecipe) -> str:
 
 
 def with_classifier(recipe: AnyRecipe) -> AnyRecipe:
-    """Returns the recipe with a section [classifier], the default one if it has none."""
+    """Returns the recipe with a section [classifier]: its own, or the default one."""
     return recipe.model_copy(update={"classifier": recipe.classifier_or_default})
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises what is wrong with the options instead of ending the program."""
+    """A parser that raises an error of vqgen instead of ending the program."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message.removeprefix("argument "))
 
 
 def _parser(fields: dict[str, RecipeField]) -> argparse.ArgumentParser:
+    # SUPPRESS, so that only the options that were given are in the result: no default overrides the recipe.
     parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for index, field in fields.items():
         if field.is_flag:
@@ -166,21 +172,23 @@ def _fields(config: Config, path: tuple[str | int, ...]) -> Iterator[RecipeField
 
 
 def _set(document: dict[str, Any], field: RecipeField, text: str | list[str]) -> None:
-    """Puts a value into the recipe's document; an old name takes the place of the new one, and is warned of later."""
+    """Sets a field in the document of a recipe."""
     *sections, name = field.path
     target: Any = document
     for section in sections:
         target = target[section]
     target[name] = field.parse(text)
     if field.new_name is not None:
+        # Validation warns of the old name and translates it. The present value must not compete with it.
         target.pop(field.new_name, None)
 
 
 def _unknown(words: list[str], known: list[str]) -> str:
-    """Returns the message for words that are not options, with the options that resemble them."""
+    """Returns the message for words that are not options, with the nearest options."""
     lines = [f"options: the recipe has no field for {', '.join(words)}"]
     for word in words:
         if word.startswith("--"):
+            # Most often the section is missing, as in --codebook-size.
             last = word.partition("=")[0].lstrip("-").rpartition(".")[2]
             same = [option for option in known if option.rpartition(".")[2].lstrip("-") == last]
             nearest = same or difflib.get_close_matches(word.partition("=")[0], known, n=3, cutoff=0.6)
@@ -191,12 +199,13 @@ def _unknown(words: list[str], known: list[str]) -> str:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """Returns the members of a union, or the annotation alone; None, which takes a value back, is left out."""
+    """Returns the members of a union without None, or the annotation alone."""
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     return [member for member in members if member is not NoneType]
 
 
 def _requirement(annotation: Any) -> str:
+    """Returns the values that a type accepts, in words for an error."""
     parts = []
     for choice in _choices(annotation):
         if get_origin(choice) is Literal:
@@ -205,11 +214,12 @@ def _requirement(annotation: Any) -> str:
         elif get_origin(choice) is tuple:
             parts.append("one or more whole numbers" if get_args(choice)[0] is int else "one or more values")
         else:
-            parts.append(_NOUNS.get(choice, "a value"))
+            parts.append(_REQUIREMENTS.get(choice, "a value"))
     return " or ".join(parts)
 
 
 def _placeholder(annotation: Any) -> str:
+    """Returns the values that a type accepts, as a usage line shows them."""
     parts = []
     for choice in _choices(annotation):
         if get_origin(choice) is Literal:

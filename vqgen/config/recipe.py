@@ -1,6 +1,7 @@
 """The recipe: one file that describes every stage of a run."""
 
 import re
+from abc import abstractmethod
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -17,45 +18,51 @@ from vqgen.config.models import (
     VQVAESettings,
 )
 from vqgen.config.training import TrainConfig
+from vqgen.order import CausalOrder
 
 
 class VQVAESection(VQVAESettings):
     """The VQ-VAE and its training."""
 
     quantize_after: int = Field(200, ge=0)
-    """Training steps in which latents pass unquantized, so that every level carries something before its codes start;
-    at most a quarter of the training."""
+    """First training steps, in which latents pass unquantized, so that every level carries information before its
+    codebook is initialized. At most a quarter of the training."""
     augment: bool = True
-    """Train on augmented images; the priors' augmented copies are made either way."""
+    """Train on augmented images. data.augmented_copies, for the priors, does not depend on this."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
 
 class PriorSection(PriorSettings):
-    """One level's prior and its training."""
+    """The prior of one level and its training."""
 
     guide_share: float = added_field(0.0, ge=0, lt=1)
-    """Share of the training steps after which the weights are kept as the prior's guide: autoguidance leads samples
-    away from what so early a prior would draw. 0 keeps none."""
+    """Share of the training steps after which the weights are saved as the guide of the prior. Autoguidance moves
+    samples away from those of this early prior. 0 saves no guide."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
 
 class ClassifierSection(ClassifierSettings):
-    """The classifier of real images and its training: it judges samples, and chooses among them (generate.keep)."""
+    """The classifier of real images and its training. It judges samples, and chooses among them (generate.keep)."""
 
     augment: bool = True
     """Train on augmented images."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
     def with_steps(self, steps: int) -> "ClassifierSection":
-        """The same classifier, trained for `steps` steps."""
+        """Returns the same classifier with a training of `steps` steps."""
         return self.model_copy(update={"train": self.train.model_copy(update={"steps": steps, "epochs": None})})
 
     def config(self, data: DataConfig, num_classes: int) -> ClassifierConfig:
-        """The classifier to build for these images and a label map of `num_classes` names."""
+        """Returns the configuration of the classifier for these images and `num_classes` labels."""
         settings = self.model_dump(exclude={"train", "augment"})
         return ClassifierConfig(
             **settings, image_size=data.image_size, image_channels=data.channels, num_classes=num_classes
         )
+
+    def summary(self) -> str:
+        """Returns the size of the network and the length of its training in words."""
+        size = f"{self.channels} channels" if self.kind == "residual" else f"{self.hidden} hidden units"
+        return f"{size}, {self.train.summary()}"
 
 
 class GenerateConfig(Config):
@@ -64,37 +71,38 @@ class GenerateConfig(Config):
     images_per_label: int = Field(10, gt=0)
     """Images of each label."""
     temperature: float = Field(1.0, ge=0)
-    """Divides the logits; below 1 safer and less varied, 0 takes the most likely code."""
+    """Divides the logits. Below 1 samples are safer and less varied; 0 takes the most likely codes."""
     top_k: int | None = Field(None, gt=0)
-    """Sample among the so many most likely codes."""
+    """Sample among this number of most likely codes."""
     top_p: float | None = Field(None, gt=0, le=1)
     """Sample among the most likely codes that together have this probability."""
     guidance_scale: float = added_field(1.0, ge=0)
-    """How far the logits go from those without a label towards, and beyond, those with it; 1 samples the model."""
+    """Classifier-free guidance: scale of the step from the logits without a label to the logits with it. Above 1
+    samples fit their label more surely and are less varied; 1 samples the model."""
     autoguidance_scale: float = added_field(1.0, ge=0)
-    """How far the logits go from those of the priors' guides towards, and beyond, those of the priors; 1 samples the
-    model. Every prior needs a guide_share."""
+    """Autoguidance: scale of the step from the logits of the guides to the logits of the priors. Above 1 samples move
+    away from those of the priors early in their training; 1 samples the model. Every prior needs a guide_share."""
     keep: float = added_field(1.0, gt=0, le=1)
-    """Share of the samples to keep: those that the classifier is surest of; 1 keeps all."""
+    """Share of the samples to keep: the ones that the classifier is surest of; 1 keeps all."""
     batch_size: int = runtime_field(100, gt=0)
-    """Images sampled at once in each process."""
+    """Images that each process samples at a time."""
 
     @property
     def sampling(self) -> dict[str, Any]:
-        """How samples are drawn, by name, as pipelines and their `check_sampling` take it."""
+        """The parameters of sampling by name, as `SamplingParams` has them."""
         return self.model_dump(exclude={"images_per_label", "keep", "batch_size"})
 
 
 class CommonRecipe(Config):
-    """What every recipe says. Fields of every section can be overridden on the command line."""
+    """The fields that every recipe has. Options of the command line can override every field."""
 
     name: str
-    """Name of the run folder, unless --run-name gives another."""
+    """Name of the run folder, unless --run-name gives another name."""
     seed: int = Field(0, ge=0)
-    """Seed of everything random."""
+    """Seed of all random numbers of the run."""
     data: DataConfig
     classifier: ClassifierSection | None = None
-    """The classifier of real images; a recipe without it trains none."""
+    """The classifier of real images. A recipe without this section trains no classifier."""
     generate: GenerateConfig = Field(default_factory=lambda: GenerateConfig.model_validate({}))
 
     @field_validator("name")
@@ -102,57 +110,63 @@ class CommonRecipe(Config):
     def _name_is_a_folder_name(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
             raise ValueError(
-                f"should be letters, digits, '.', '_' and '-', beginning with one of the first two; found {value!r}"
+                f"should be letters, digits, '.', '_' and '-', beginning with a letter or digit; found {value!r}"
             )
         return value
 
     @property
     def stage_names(self) -> list[str]:
-        """The stages of a run, in order; also the names of their folders."""
+        """The stages of a run, in order. Each is also the name of a folder."""
         classifier = [] if self.classifier is None else ["classifier"]
         return [*self.generator_stages, *classifier, "samples"]
 
     @property
+    @abstractmethod
     def generator_stages(self) -> list[str]:
-        """The stages that make the generator, in order; the first one makes a pipeline."""
-        raise TypeError(f"{type(self).__name__} should define generator_stages")
+        """The stages that make the generator, in order. The first one is enough for a pipeline."""
+
+    @abstractmethod
+    def summary(self) -> list[str]:
+        """Returns the lines that describe the models of the generator."""
 
     def stage_section(self, stage: str) -> tuple[str, Config] | None:
-        """Returns the path and the section that describe a stage; None for a stage without a section of its own."""
+        """Returns the path and the section of a stage; None for a stage without a section of its own."""
+        # The classifier has a section in any case: `vqgen train-classifier` adds one to a run of any recipe.
         sections = {"classifier": ("classifier", self.classifier_or_default), "samples": ("generate", self.generate)}
         return sections.get(stage)
 
     @property
     def trainings(self) -> list[TrainConfig]:
-        """The training of every stage that trains."""
+        """The trainings of a run, one for each stage that trains."""
         sections = [self.stage_section(stage) for stage in [*self.generator_stages, "classifier"]]
-        return [section.train for found in sections if found and hasattr(section := found[1], "train")]
+        return [train for found in sections if found and (train := getattr(found[1], "train", None))]
 
     @property
     def classifier_or_default(self) -> ClassifierSection:
-        """The classifier's section, or what one that says nothing would be."""
+        """The section of the classifier; a default one if the recipe has none."""
         return self.classifier or ClassifierSection.model_validate({})
 
     def classifier_config(self, num_classes: int) -> ClassifierConfig:
-        """The classifier to build, for a label map of `num_classes` names."""
+        """Returns the configuration of the classifier, for `num_classes` labels."""
         return self.classifier_or_default.config(self.data, num_classes)
 
 
 class Recipe(CommonRecipe):
-    """All stages of a run: VQ-VAE and priors."""
+    """All stages of a run of a VQ-VAE and its priors."""
 
     vqvae: VQVAESection
     priors: tuple[PriorSection, ...]
 
     @property
     def generator_stages(self) -> list[str]:
-        """The VQ-VAE, its codes, and a prior per level, coarse to fine."""
+        """The VQ-VAE, its codes, and one prior per level, coarse to fine."""
         return ["vqvae", "codes", *(f"prior-{level}" for level in self.levels)]
 
     def stage_section(self, stage: str) -> tuple[str, Config] | None:
-        """Returns the path and the section that describe a stage; None for the codes, which have no section."""
+        """Returns the path and the section of a stage; None for a stage without a section of its own, as the codes."""
         if stage == "vqvae":
             return "vqvae", self.vqvae
+        # A recipe may lack priors until `check_recipe` has refused it.
         for index, level in enumerate(self.levels[: len(self.priors)]):
             if stage == f"prior-{level}":
                 return f"priors.{index}", self.priors[index]
@@ -160,26 +174,31 @@ class Recipe(CommonRecipe):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """Names of the levels, coarse to fine."""
+        """The names of the levels, coarse to fine."""
         return self.vqvae.levels
 
     def grid_side(self, level: Level) -> int:
-        """Rows and columns of the code grid of `level`."""
+        """Returns the side of the square grid of codes of `level`."""
         return self.data.image_size // self.vqvae.downsample[self.levels.index(level)]
 
     def prior(self, level: Level) -> PriorSection:
-        """The section of the prior of `level`."""
+        """Returns the section of the prior of `level`."""
         return self.priors[self.levels.index(level)]
 
     def vqvae_config(self, total_steps: int | None = None) -> VQVAEConfig:
-        """The VQ-VAE to build, for a training of `total_steps` (by default those that the recipe says)."""
+        """Returns the configuration of the VQ-VAE.
+
+        Args:
+            total_steps: Steps of its training; None for the steps in the recipe.
+        """
         settings = self.vqvae.model_dump(exclude={"train", "augment"})
+        # Short trainings, as in tests, would otherwise end before the codebooks are initialized.
         most = (total_steps or self.vqvae.train.steps) // 4
         settings["quantize_after"] = min(self.vqvae.quantize_after, most)
         return VQVAEConfig(**settings, image_size=self.data.image_size, image_channels=self.data.channels)
 
     def prior_config(self, level: Level, num_classes: int) -> PixelCNNConfig:
-        """The prior of `level` to build, for a label map of `num_classes` names."""
+        """Returns the configuration of the prior of `level`, for `num_classes` labels."""
         index = self.levels.index(level)
         coarser = self.grid_side(self.levels[index - 1]) if index > 0 else 0
         return PixelCNNConfig(
@@ -193,3 +212,18 @@ class Recipe(CommonRecipe):
             coarser_width=coarser,
             mirror_conditioned=self.data.mirrored_copies,
         )
+
+    def summary(self) -> list[str]:
+        """Returns the lines that describe the models: one for the VQ-VAE, and one for each level with its prior."""
+        vqvae = self.vqvae
+        lines = [
+            f"  vqvae    {vqvae.codebook_size} codes of {vqvae.embedding_dim} dimensions, {vqvae.channels} channels, "
+            f"{vqvae.train.summary()}",
+        ]
+        for level, prior in zip(self.levels, self.priors, strict=True):
+            side = self.grid_side(level)
+            lines.append(
+                f"  {level:<8} {side} x {side} codes in {CausalOrder(side, side, prior.slope).num_steps} steps "
+                f"(slope {prior.slope}), {prior.layers} layers of {prior.channels} channels, {prior.train.summary()}"
+            )
+        return lines

@@ -1,4 +1,4 @@
-"""How one stage trains."""
+"""The training of one stage: optimizer, schedule, validation and saves."""
 
 from typing import Literal
 
@@ -8,40 +8,45 @@ from vqgen.config.base import Config, runtime_field
 
 
 class TrainConfig(Config):
-    """Optimizer, schedule, and what is written on the way. A step is one optimizer step."""
+    """The training of one stage. A step is one step of the optimizer."""
 
     steps: int = Field(1000, gt=0)
-    """Optimizer steps."""
+    """Steps of the optimizer."""
     epochs: float | None = Field(None, gt=0)
-    """Passes over the training images; replaces steps. The last batch may then be partial."""
+    """Passes over the training images, in place of steps. The last batch may then be smaller."""
     batch_size: int = Field(64, gt=0)
-    """Images per optimizer step over all processes and micro-batches."""
+    """Images of one step, over all processes and micro-batches."""
     micro_batches: int = Field(1, gt=0)
-    """Parts in which each process computes its share of a batch, to save memory (gradient accumulation)."""
+    """Parts into which each process splits its share of a batch, to save memory (gradient accumulation)."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of AdamW."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decoupled weight decay of matrices and kernels; biases, norms and embeddings have none."""
+    """Decoupled weight decay of matrices and kernels. Biases, norms and embeddings do not decay."""
     beta2: float = Field(0.999, gt=0, lt=1)
     """Decay of AdamW's second moment."""
     schedule: Literal["constant", "cosine"] = "cosine"
-    """Learning rate after the warm-up: constant, or down to zero by half a cosine."""
+    """Learning rate after the warm-up: constant, or falling to zero along half a cosine."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises linearly from zero."""
     gradient_clip: float = Field(1.0, ge=0)
-    """Largest norm of the gradient; 0 clips nothing."""
+    """Largest norm of the gradient; 0 does not clip."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay of the moving average of the weights that is validated and kept; 0 keeps the raw weights."""
+    """Decay of the moving average of the weights that is validated and saved; 0 validates and saves the raw weights."""
     validate_every: int = Field(200, gt=0)
-    """Steps between validations; the last step is always validated."""
+    """Steps between validations. The last step is always validated."""
     patience: int = Field(0, ge=0)
-    """Stop after so many validations without a better one; 0 never stops early."""
+    """Stop after this number of validations without an improvement; 0 never stops early."""
     save_every: int = runtime_field(200, gt=0)
-    """Steps between saves of the training state, from which a cut run goes on."""
+    """Steps between saves of the training state. An interrupted run resumes from the last one."""
     log_every: int = runtime_field(20, gt=0)
-    """Steps between writes of metrics.jsonl (which holds every step) and of the trackers."""
+    """Steps between writes of metrics.jsonl, which has a line for every step, and of the trackers."""
     tracker: Literal["none", "tensorboard"] = runtime_field("none")
-    """Where else metrics go."""
+    """A tracker that receives the metrics too."""
     compile: bool = runtime_field(False)
-    """Compile the training step with torch.compile: the first steps then take long, and later ones may be faster.
-    Seen on an H100 with torch 2.11: in bfloat16 the loss of priors became NaN after 100 steps, in float32 not."""
+    """Compile the training step with torch.compile. The first steps then take long, and later steps may be faster.
+    On an H100 with torch 2.11 the loss of priors became NaN after 100 steps in bfloat16, but not in float32."""
+
+    def summary(self) -> str:
+        """Returns the length of the training and its batch size in words, such as `800 steps at batch 64`."""
+        length = f"{self.steps} steps" if self.epochs is None else f"{self.epochs:g} epochs"
+        return f"{length} at batch {self.batch_size}"

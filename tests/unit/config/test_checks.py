@@ -7,7 +7,7 @@ from vqgen.errors import ConfigError
 
 @pytest.fixture
 def with_priors(tiny_document):
-    """Builds a tiny recipe with changes to each prior."""
+    """Builds a tiny recipe with changes to each of its priors."""
 
     def build(*changes, **sections):
         document = tiny_document(**sections)
@@ -23,38 +23,65 @@ def problems(recipe):
     return str(caught.value)
 
 
-def test_a_sound_recipe_passes_in_silence(tiny_recipe):
+def test_sound_recipe_passes_in_silence(tiny_recipe):
     assert check_recipe(tiny_recipe()) == []
 
 
 @pytest.mark.parametrize(("size", "nearest"), [(10, 8), (11, 12), (1, 4), (15, 16)])
-def test_an_image_size_that_does_not_divide(tiny_recipe, size, nearest):
+def test_image_size_that_does_not_divide_is_refused_with_the_nearest(tiny_recipe, size, nearest):
     text = problems(tiny_recipe(data={"image_size": size}))
     assert f"should divide by 4 (vqvae.downsample.0), found {size}; the nearest that does is {nearest}" in text
 
 
-def test_priors_are_one_per_level(tiny_recipe, tiny_document, with_priors):
+def test_recipe_without_one_prior_per_level_is_refused(tiny_recipe, tiny_document, with_priors):
     assert "one per level (bottom, coarse to fine), found 2" in problems(tiny_recipe(vqvae={"downsample": [2]}))
     assert "one per level (top, bottom, coarse to fine), found 1" in problems(with_priors({}))
 
 
-def test_heads_divide_channels(with_priors):
+def test_heads_that_do_not_divide_the_channels_are_refused(with_priors):
     text = problems(with_priors({}, {"attention_heads": 3}))
     assert "priors.1.attention_heads: should divide priors.1.channels = 8, found 3" in text
     assert check_recipe(with_priors({}, {"attention_heads": 3, "attention_every": 0, "layers": 9})) == []
 
 
-def test_attention_that_would_never_come(with_priors):
+def test_attention_after_more_layers_than_there_are_is_refused(with_priors):
     text = problems(with_priors({"attention_every": 3}, {}))
     assert "priors.0.attention_every: should be at most priors.0.layers = 2 (or 0 for no attention), found 3" in text
 
 
-def test_a_source_of_folders_needs_one(tiny_recipe):
-    assert "give it with --data.root FOLDER" in problems(tiny_recipe(data={"source": "folder"}))
+def test_source_folder_without_a_folder_is_refused_if_images_are_needed(tiny_recipe):
+    recipe = tiny_recipe(data={"source": "folder"})
+    assert "give it with --data.root FOLDER" in problems(recipe)
+    assert check_recipe(recipe, needs_images=False) == []
     assert check_recipe(tiny_recipe(data={"source": "folder", "root": "/x"})) == []
 
 
-def test_all_problems_at_once(with_priors):
+def test_copies_without_an_augmentation_are_refused(tiny_recipe):
+    text = problems(tiny_recipe(data={"augmented_copies": 3}))
+    assert "data.augmented_copies: should be 0 without an augmentation, found 3; set one of data.hor" in text
+    assert check_recipe(tiny_recipe(data={"augmented_copies": 3, "random_shift": 1})) == []
+
+
+def test_rejection_without_a_classifier_is_refused(tiny_recipe):
+    text = problems(tiny_recipe(generate={"keep": 0.5}))
+    assert "generate.keep: should be 1 in a recipe without [classifier], which chooses the samples, found 0.5" in text
+    assert check_recipe(tiny_recipe(generate={"keep": 0.5}, classifier={})) == []
+
+
+def test_guidance_of_a_prior_that_always_saw_labels_is_refused(with_priors):
+    recipe = with_priors({}, {"label_dropout": 0.0}, generate={"guidance_scale": 2.0})
+    assert "priors.1.label_dropout: should be above 0 when generate.guidance_scale is not 1, found 0" in problems(
+        recipe
+    )
+
+
+def test_autoguidance_of_a_prior_without_a_guide_is_refused(with_priors):
+    recipe = with_priors({"guide_share": 0.1}, {}, generate={"autoguidance_scale": 2.0})
+    assert "priors.1.guide_share: should be above 0 when generate.autoguidance_scale is not 1" in problems(recipe)
+    assert "priors.0.guide_share" not in problems(recipe)
+
+
+def test_all_problems_are_listed_together(with_priors):
     recipe = with_priors({"attention_heads": 3}, data={"source": "folder", "image_size": 10})
     assert len(problems(recipe).splitlines()) == 5
 
@@ -67,17 +94,18 @@ def test_all_problems_at_once(with_priors):
         ({"slope": 2, "kernel_size": 5, "layers": 1}, "raise priors.1.layers"),
     ],
 )
-def test_a_blind_spot_is_named(with_priors, changes, remedy):
+def test_blind_spot_is_warned_of_with_a_remedy(with_priors, changes, remedy):
     large = {"data": {"image_size": 16}, "vqvae": {"downsample": [4, 2]}}
     sees = {"attention_every": 0, "slope": 2, "kernel_size": 5, "layers": 3}
     warnings = check_recipe(with_priors(sees, sees | changes, **large))
     assert len(warnings) == 1
-    assert warnings[0].startswith("priors.1 (bottom) has a blind spot: of the earlier codes of a 8 x 8 grid it leaves ")
-    assert warnings[0].endswith(remedy) or f" or {remedy}" in warnings[0]
+    assert warnings[0].startswith("priors.1 (bottom) has a blind spot: it cannot see ")
+    assert "% of the earlier codes of a 8 x 8 grid (slope" in warnings[0]
+    assert f" or {remedy}" in warnings[0]
     assert check_recipe(with_priors(sees, sees | changes | {"attention_every": 1}, **large)) == []
 
 
-def test_there_is_no_blind_spot_at_the_depth_that_the_design_states(with_priors):
+def test_stack_of_the_stated_depth_has_no_blind_spot(with_priors):
     for side in (4, 8, 16):
         enough = {"attention_every": 0, "slope": 2, "kernel_size": 5, "layers": -(-(side - 2) // 2)}
         large = {"data": {"image_size": 2 * side}, "vqvae": {"downsample": [2]}}

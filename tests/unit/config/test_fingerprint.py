@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from vqgen.config import differences, own_fields, stage_fields
+from vqgen.config import differences, own_fields, result_fields, stage_fields
 from vqgen.config.overrides import apply_overrides
 
 STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"]
@@ -22,7 +22,7 @@ STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"
         "--name another",
     ],
 )
-def test_where_and_how_fast_changes_no_fingerprint(tiny_recipe, options):
+def test_runtime_field_changes_no_fingerprint(tiny_recipe, options):
     before, now = tiny_recipe(), apply_overrides(tiny_recipe(), options.split())
     assert before != now
     for stage in STAGES:
@@ -55,35 +55,52 @@ def test_where_and_how_fast_changes_no_fingerprint(tiny_recipe, options):
         ("--generate.images-per-label 3", ["samples"]),
     ],
 )
-def test_what_changes_a_result_changes_the_fingerprint_of_its_stage_alone(tiny_recipe, options, touched):
+def test_field_that_changes_a_result_changes_only_the_fingerprint_of_its_stage(tiny_recipe, options, touched):
     before, now = tiny_recipe(), apply_overrides(tiny_recipe(), options.split())
     assert [stage for stage in STAGES if stage_fields(before, stage) != stage_fields(now, stage)] == touched
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_fields_survive_json(tiny_recipe, stage):
+def test_fingerprint_survives_json(tiny_recipe, stage):
     fields = stage_fields(tiny_recipe(), stage)
     assert differences(json.loads(json.dumps(fields)), fields) == []
 
 
-def test_differences_name_the_field_and_both_values():
+def test_difference_names_the_field_and_both_values():
     before, now = {"a": 1, "b": 2, "gone": 3}, {"a": 1, "b": [4], "new": None}
     assert differences(before, now) == ["b: 2 -> [4]", "gone: 3 -> (absent)", "new: (absent) -> None"]
 
 
-def test_fields_that_came_later_are_no_difference_at_their_defaults(tiny_recipe):
+def test_added_fields_are_not_in_a_fingerprint_at_their_defaults(tiny_recipe):
     fields = stage_fields(tiny_recipe(), "samples")
     assert not {"generate.guidance_scale", "generate.autoguidance_scale", "generate.keep"} & fields.keys()
     assert "generate.top_k" in fields
 
 
-def test_a_record_that_holds_fields_of_the_codes_still_fits(tiny_recipe):
+def test_record_with_fields_of_the_codes_still_fits(tiny_recipe):
     fields = stage_fields(tiny_recipe(), "vqvae")
     recorded = fields | {"data.augmented_copies": 3, "data.mirrored_copies": True}
     assert own_fields(recorded, "vqvae") == fields
     assert own_fields(recorded, "codes") == recorded
 
 
-def test_an_unknown_level_is_no_stage(tiny_recipe):
-    with pytest.raises(ValueError, match="prior-middle"):
+def test_record_with_old_names_still_fits():
+    document = {"priors.1.hiding_keeps": "size", "priors.1.hiding_share": 0.5, "priors.1.layers": 2}
+    present = {"priors.1.rescale": False, "priors.1.input_dropout_share": 0.5, "priors.1.layers": 2}
+    assert own_fields(document, "prior-bottom") == present
+
+
+def test_old_name_of_a_prior_is_an_ordinary_name_elsewhere():
+    assert own_fields({"vqvae.hiding_share": 0.5}, "vqvae") == {"vqvae.hiding_share": 0.5}
+
+
+def test_result_fields_are_flat_and_have_lists(tiny_recipe):
+    fields = result_fields(tiny_recipe().vqvae, "vqvae")
+    assert fields["vqvae.downsample"] == [4, 2]
+    assert fields["vqvae.train.steps"] == 4
+    assert "vqvae.train.save_every" not in fields
+
+
+def test_fingerprint_of_an_unknown_stage_is_refused(tiny_recipe):
+    with pytest.raises(ValueError, match=r"stage should be one of vqvae, codes, .*, found 'prior-middle'"):
         stage_fields(tiny_recipe(), "prior-middle")

@@ -1,12 +1,12 @@
 import pytest
 
 from vqgen.config import check_recipe, result_fields
-from vqgen.config.overrides import apply_overrides, override_help
+from vqgen.config.overrides import RecipeField, apply_overrides, override_help, recipe_fields
 from vqgen.errors import ConfigError, VQGenWarning
 
 
 def flat(recipe):
-    """Every field by its path, runtime fields too."""
+    """Returns every field by its path, runtime fields too."""
 
     def walk(value, path):
         if isinstance(value, dict):
@@ -41,20 +41,20 @@ def flat(recipe):
         ("--data.channels 3", {"data.channels": 3}),
     ],
 )
-def test_an_override_changes_its_field_and_nothing_else(tiny_recipe, options, changes):
+def test_option_changes_its_field_and_nothing_else(tiny_recipe, options, changes):
     before = tiny_recipe()
     found = flat(apply_overrides(before, options.split()))
     assert found == flat(before) | changes
 
 
-def test_an_optional_value_can_be_taken_back(tiny_recipe):
+def test_optional_value_can_be_taken_back(tiny_recipe):
     recipe = tiny_recipe(generate={"top_k": 5}, data={"root": "/x"})
     changed = apply_overrides(recipe, ["--generate.top-k", "None", "--data.root", "None"])
     assert changed.generate.top_k is None
     assert changed.data.root is None
 
 
-def test_no_options_leave_the_very_recipe(tiny_recipe):
+def test_recipe_without_options_stays_the_same_object(tiny_recipe):
     recipe = tiny_recipe()
     assert apply_overrides(recipe, []) is recipe
 
@@ -74,10 +74,13 @@ def test_no_options_leave_the_very_recipe(tiny_recipe):
         ("--data.horizontal-flip maybe", ["--data.horizontal-flip: should be true or false, found 'maybe'"]),
         ("stray", ["no field for stray", "--fields"]),
         ("--vqvae.codebook-size 1", ["vqvae.codebook_size: should be greater than or equal to 2, found 1"]),
-        ("--seed -1 --vqvae.train.steps 0", ["seed: should be", "vqvae.train.steps: should be", "2 wrong"]),
+        (
+            "--seed -1 --vqvae.train.steps 0",
+            ["seed: should be", "vqvae.train.steps: should be", "found 2 wrong fields"],
+        ),
     ],
 )
-def test_what_is_wrong_is_said_in_plain_lines(tiny_recipe, capsys, options, parts):
+def test_wrong_option_is_refused_in_plain_lines(tiny_recipe, capsys, options, parts):
     with pytest.raises(ConfigError) as caught:
         apply_overrides(tiny_recipe(), options.split())
     text = str(caught.value)
@@ -87,28 +90,74 @@ def test_what_is_wrong_is_said_in_plain_lines(tiny_recipe, capsys, options, part
     assert capsys.readouterr() == ("", "")
 
 
-def test_old_names_are_accepted_with_a_warning_that_names_the_new_one(tiny_recipe):
+def test_old_name_is_accepted_with_a_warning_that_gives_the_new_one(tiny_recipe):
     with pytest.warns(VQGenWarning, match=r"priors\.1\.hiding_keeps is now called rescale"):
         changed = apply_overrides(tiny_recipe(), ["--priors.1.hiding-keeps", "size"])
     assert [prior.rescale for prior in changed.priors] == [True, False]
 
 
-def test_overrides_meet_the_checks_across_sections(tiny_recipe):
+def test_recipe_with_options_still_has_to_fit_together(tiny_recipe):
     with pytest.raises(ConfigError, match="priors: should be one per level"):
         check_recipe(apply_overrides(tiny_recipe(), ["--vqvae.downsample", "2"]))
 
 
-def test_the_help_names_every_field_and_what_it_means(tiny_recipe):
+def test_help_lists_every_field_with_its_description(tiny_recipe):
     text = override_help(tiny_recipe())
     for path in flat(tiny_recipe()):
         assert f"--{path.replace('_', '-')}" in text, path
-    assert "Entries K of each level's codebook." in text
+    assert "Entries K of the codebook of each level." in text
 
 
-def test_every_field_has_a_description(tiny_recipe):
+def test_field_has_a_description(tiny_recipe):
     recipe = tiny_recipe()
     sections = [recipe.data, recipe.vqvae, recipe.vqvae.train, recipe.priors[0], recipe.generate]
     assert result_fields(recipe.data, "data")
     for section in sections:
         for name, info in type(section).model_fields.items():
             assert name == "train" or info.description, (type(section).__name__, name)
+
+
+def test_help_does_not_list_old_names(tiny_recipe):
+    assert "hiding" not in override_help(tiny_recipe())
+
+
+def test_option_of_the_classifier_adds_its_section(tiny_recipe):
+    recipe = tiny_recipe()
+    assert recipe.classifier is None
+    assert apply_overrides(recipe, ["--classifier.channels", "24"]).classifier.channels == 24
+    assert apply_overrides(recipe, ["--seed", "1"]).classifier is None
+
+
+def test_last_of_two_options_counts(tiny_recipe):
+    assert apply_overrides(tiny_recipe(), ["--seed", "1", "--seed", "2"]).seed == 2
+    assert apply_overrides(tiny_recipe(), ["--data.no-download", "--data.download"]).data.download
+
+
+def test_old_name_replaces_the_present_one(tiny_recipe):
+    options = ["--priors.0.rescale", "true", "--priors.0.hiding-keeps", "size"]
+    with pytest.warns(VQGenWarning):
+        assert not apply_overrides(tiny_recipe(), options).priors[0].rescale
+
+
+@pytest.mark.parametrize(
+    ("path", "option", "negation"),
+    [
+        (("seed",), "--seed", "--no-seed"),
+        (("data", "horizontal_flip"), "--data.horizontal-flip", "--data.no-horizontal-flip"),
+        (("priors", 0, "rescale"), "--priors.0.rescale", "--priors.0.no-rescale"),
+    ],
+)
+def test_option_is_the_path_of_its_field(path, option, negation):
+    field = RecipeField(path, bool, False)
+    assert field.option == option
+    assert field.negations[0] == negation
+    assert field.is_flag and not field.is_list
+
+
+def test_old_names_come_after_the_present_ones(tiny_recipe):
+    fields = recipe_fields(tiny_recipe())
+    is_old = [field.new_name is not None for field in fields]
+    assert is_old == sorted(is_old)
+    assert [field.option for field in fields if field.new_name is not None] == [
+        f"--priors.{index}.{name}" for index in range(2) for name in ("hiding-keeps", "hiding-share")
+    ]

@@ -1,0 +1,93 @@
+import pytest
+
+from vqgen.config import ClassifierSection, CommonRecipe
+
+
+def test_stages_follow_the_levels(tiny_recipe):
+    assert tiny_recipe().stage_names == ["vqvae", "codes", "prior-top", "prior-bottom", "samples"]
+    assert tiny_recipe(vqvae={"downsample": [2]}).generator_stages == ["vqvae", "codes", "prior-bottom"]
+    assert tiny_recipe(classifier={}).stage_names[-2:] == ["classifier", "samples"]
+
+
+def test_every_stage_but_the_codes_has_its_section(tiny_recipe):
+    recipe = tiny_recipe(classifier={})
+    paths = {stage: found and found[0] for stage in recipe.stage_names for found in [recipe.stage_section(stage)]}
+    assert paths == {
+        "vqvae": "vqvae", "codes": None, "prior-top": "priors.0", "prior-bottom": "priors.1",
+        "classifier": "classifier", "samples": "generate",
+    }  # fmt: skip
+    assert recipe.stage_section("prior-bottom") == ("priors.1", recipe.priors[1])
+    assert recipe.stage_section("prior-middle") is None
+
+
+def test_recipe_without_a_classifier_has_a_default_section_for_it(tiny_recipe):
+    recipe = tiny_recipe()
+    assert recipe.classifier is None
+    assert recipe.stage_section("classifier") == ("classifier", ClassifierSection())
+
+
+def test_trainings_are_those_of_the_stages_that_train(tiny_recipe):
+    recipe = tiny_recipe(classifier={"train": {"steps": 3}})
+    expected = [recipe.vqvae.train, recipe.priors[0].train, recipe.priors[1].train, recipe.classifier.train]
+    assert recipe.trainings == expected
+
+
+def test_common_recipe_has_no_generator_of_its_own():
+    with pytest.raises(TypeError, match="abstract"):
+        CommonRecipe(name="x", data={"source": "digits", "image_size": 8})
+
+
+def test_grids_follow_the_downsampling(tiny_recipe):
+    assert tiny_recipe().levels == ("top", "bottom")
+    assert [tiny_recipe().grid_side(level) for level in ("top", "bottom")] == [2, 4]
+
+
+def test_each_prior_is_conditioned_on_the_next_coarser_level(tiny_recipe, tiny_document):
+    recipe = tiny_recipe(
+        vqvae={"downsample": [8, 4, 2]}, data={"image_size": 16}, priors=[tiny_document()["priors"][0]] * 3
+    )
+    priors = [recipe.prior_config(level, num_classes=10) for level in recipe.levels]
+    assert [prior.level for prior in priors] == ["top", "middle", "bottom"]
+    assert [(prior.height, prior.coarser_height) for prior in priors] == [(2, 0), (4, 2), (8, 4)]
+    assert [prior.is_conditioned for prior in priors] == [False, True, True]
+    assert {prior.num_classes for prior in priors} == {10}
+
+
+def test_models_are_built_for_the_images_of_the_recipe(tiny_recipe):
+    recipe = tiny_recipe(classifier={"channels": 8})
+    assert (recipe.vqvae_config().image_size, recipe.vqvae_config().image_channels) == (8, 1)
+    classifier = recipe.classifier_config(num_classes=10)
+    assert (classifier.channels, classifier.image_size, classifier.num_classes) == (8, 8, 10)
+
+
+def test_warm_up_takes_at_most_a_quarter_of_the_training(tiny_recipe):
+    recipe = tiny_recipe(vqvae={"quantize_after": 200, "train": {"steps": 100}})
+    assert recipe.vqvae_config().quantize_after == 25
+    assert recipe.vqvae_config(total_steps=8000).quantize_after == 200
+
+
+def test_classifier_with_other_steps_has_no_epochs():
+    section = ClassifierSection(train={"epochs": 3.0, "batch_size": 7}).with_steps(5)
+    assert (section.train.steps, section.train.epochs, section.train.batch_size) == (5, None, 7)
+
+
+def test_summary_has_a_line_for_the_vqvae_and_for_each_level(tiny_recipe):
+    assert tiny_recipe().summary() == [
+        "  vqvae    8 codes of 4 dimensions, 8 channels, 4 steps at batch 8",
+        "  top      2 x 2 codes in 4 steps (slope 2), 2 layers of 8 channels, 4 steps at batch 8",
+        "  bottom   4 x 4 codes in 10 steps (slope 2), 2 layers of 8 channels, 4 steps at batch 8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"), [({"channels": 32}, "32 channels"), ({"kind": "hidden-layer", "hidden": 9}, "9 hidden units")]
+)
+def test_summary_of_a_classifier_names_its_size(settings, size):
+    assert ClassifierSection(**settings).summary() == f"{size}, 1000 steps at batch 64"
+
+
+def test_sampling_has_the_parameters_of_a_request(tiny_recipe):
+    sampling = tiny_recipe(generate={"top_k": 3, "keep": 0.5}).generate.sampling
+    assert sampling == {
+        "temperature": 1.0, "top_k": 3, "top_p": None, "guidance_scale": 1.0, "autoguidance_scale": 1.0,
+    }  # fmt: skip
