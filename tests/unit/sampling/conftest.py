@@ -11,7 +11,7 @@ from vqgen.sampling import Guide
 
 @pytest.fixture
 def make_prior():
-    """Builds a small prior in float64 whose distribution is far from uniform."""
+    """Builds a small prior in float64. Its distribution is far from uniform."""
 
     def build(**changes):
         torch.manual_seed(0)
@@ -21,7 +21,7 @@ def make_prior():
         }  # fmt: skip
         prior = PixelCNN(PixelCNNConfig(**(settings | changes))).double()
         for parameter in prior.parameters():
-            if parameter.abs().max() == 0:
+            if parameter.abs().max() == 0:  # a layer that starts at zero would hide faults behind it
                 nn.init.normal_(parameter, std=0.5)
         nn.init.normal_(prior.output[-1].weight, std=0.5)
         return prior
@@ -31,7 +31,7 @@ def make_prior():
 
 @pytest.fixture
 def conditioned():
-    """Makes the features of drawn coarser codes, where a prior is conditioned."""
+    """Draws coarser codes and encodes them for a prior. Returns None for a prior without coarser codes."""
 
     def condition(prior, b, seed=0):
         config = prior.config
@@ -48,7 +48,7 @@ def conditioned():
 
 @pytest.fixture
 def make_guide(conditioned):
-    """Makes a guide of a prior: other weights, and what they make of the coarser codes that `conditioned` draws."""
+    """Makes a guide of a prior: other weights, and their encoding of the coarser codes that `conditioned` draws."""
 
     def build(prior, b):
         torch.manual_seed(5)
@@ -59,3 +59,22 @@ def make_guide(conditioned):
         return Guide(guide, conditioned(guide, b))
 
     return build
+
+
+@pytest.fixture
+def bytes_of():
+    """Counts the memory of all tensors that an object of `vqgen.sampling` holds, each storage once."""
+
+    def tensors_of(thing):
+        if isinstance(thing, torch.Tensor):
+            yield thing
+        elif isinstance(thing, dict | list | tuple):
+            for item in thing.values() if isinstance(thing, dict) else thing:
+                yield from tensors_of(item)
+        elif type(thing).__module__.startswith("vqgen.sampling"):
+            yield from tensors_of(vars(thing))
+
+    def count(thing):
+        return sum({tensor.data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors_of(thing)}.values())
+
+    return count

@@ -1,4 +1,4 @@
-"""Steps of one width on the device give the codes of the plain sampler, batch after batch."""
+"""Padded steps give the codes of the plain sampler, batch after batch."""
 
 import gc
 import weakref
@@ -6,7 +6,16 @@ import weakref
 import pytest
 import torch
 
-from vqgen.sampling import CachedSampler, CudaGraphSampler, Guide, ImageNoise, LevelParams, PlainSampler
+from vqgen.sampling import (
+    CachedSampler,
+    CudaGraphSampler,
+    Guide,
+    ImageNoise,
+    LevelParams,
+    PlainSampler,
+    cuda_graph,
+    fastest_sampler,
+)
 
 LABELS = torch.tensor([0, 2, -1])
 MODELS = [
@@ -24,8 +33,8 @@ def assert_equal(one, other, atol=1e-10):
 
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
 @pytest.mark.parametrize("changes", MODELS)
-@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0)])
-def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, changes, params):
+@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0.0)])
+def test_codes_equal_those_of_the_plain_sampler(make_prior, conditioned, slope, changes, params):
     prior = make_prior(slope=slope, **changes)
     condition = conditioned(prior, len(LABELS))
     plain, graphed = (
@@ -35,7 +44,7 @@ def test_the_same_codes_as_the_plain_sampler(make_prior, conditioned, slope, cha
     assert_equal(plain, graphed)
 
 
-def test_a_second_batch_takes_its_own_labels_condition_noise_size_params_and_weights(make_prior, conditioned):
+def test_second_batch_takes_its_own_labels_condition_noise_size_params_and_weights(make_prior, conditioned):
     prior, sampler = make_prior(**MODELS[-1]), CudaGraphSampler()
     batches = [
         (LABELS, 0, LevelParams()),
@@ -56,15 +65,15 @@ def test_a_second_batch_takes_its_own_labels_condition_noise_size_params_and_wei
                         weight.add_(0.3 * torch.randn_like(weight))
 
 
-def test_records_again_only_what_does_not_fit(make_prior, monkeypatch):
+def test_step_is_recorded_again_only_if_it_does_not_fit(make_prior, monkeypatch):
     prior, sampler, recorded = make_prior(), CudaGraphSampler(), []
-    record = sampler._steps.__globals__["_PaddedSteps"].__init__
+    record = cuda_graph._PaddedSteps.__init__
 
     def count(self, *arguments, **options):
         recorded.append(1)
         record(self, *arguments, **options)
 
-    monkeypatch.setattr("vqgen.sampling.cuda_graph._PaddedSteps.__init__", count)
+    monkeypatch.setattr(cuda_graph._PaddedSteps, "__init__", count)
     for seed in range(3):
         sampler.sample(prior, LABELS, None, ImageNoise(seed, range(3)), LevelParams())
     assert len(recorded) == 1
@@ -72,7 +81,7 @@ def test_records_again_only_what_does_not_fit(make_prior, monkeypatch):
     assert len(recorded) == 2
 
 
-def test_keeps_no_model_alive(make_prior):
+def test_recorded_step_keeps_no_model_alive(make_prior):
     prior, sampler = make_prior(), CudaGraphSampler()
     sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     reference = weakref.ref(prior)
@@ -81,7 +90,7 @@ def test_keeps_no_model_alive(make_prior):
     assert reference() is None
 
 
-def test_codes_are_the_callers_and_can_be_trained_on(make_prior):
+def test_codes_survive_the_next_batch_and_can_be_trained_on(make_prior):
     prior, sampler = make_prior(), CudaGraphSampler()
     first = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     before = first.codes.clone(), first.log_likelihood.clone()
@@ -91,8 +100,13 @@ def test_codes_are_the_callers_and_can_be_trained_on(make_prior):
     prior(first.codes, LABELS, None).sum().backward()
 
 
+def test_fastest_sampler_replays_graphs_on_cuda_only():
+    assert isinstance(fastest_sampler(torch.device("cuda")), CudaGraphSampler)
+    assert isinstance(fastest_sampler(torch.device("cpu")), CachedSampler)
+
+
 @pytest.mark.slow
-def test_compiled_steps_give_the_same_codes(make_prior):
+def test_compiled_steps_give_the_codes_of_the_plain_sampler(make_prior):
     prior = make_prior(slope=2)
     plain, compiled = (
         sampler.sample(prior, LABELS, None, ImageNoise(3, range(3)), LevelParams())
@@ -113,10 +127,12 @@ def test_compiled_steps_give_the_same_codes(make_prior):
         LevelParams(guidance_scale=2.0, autoguidance_scale=1.5),
     ],
 )
-def test_replayed_graphs_give_the_same_codes(make_prior, make_guide, conditioned, slope, changes, params):
+def test_replayed_graphs_give_the_codes_of_the_plain_sampler(
+    make_prior, make_guide, conditioned, slope, changes, params
+):
     prior, labels, sampler = make_prior(slope=slope, **changes).cuda(), LABELS.cuda(), CudaGraphSampler()
     early = make_guide(prior, len(labels)).prior
-    for seed in range(2):  # the second one replays what the first recorded
+    for seed in range(2):  # the second batch replays the step that the first one recorded
         condition, guide = conditioned(prior, len(labels), seed), Guide(early, conditioned(early, len(labels), seed))
         plain, cached, graphed = (
             each.sample(prior, labels, condition, ImageNoise(seed, range(3), labels.device), params, guide)

@@ -28,7 +28,7 @@ def sample(priors, labels=LABELS, *, image_indices=None, params=None, batch_size
     )
 
 
-def test_samples_each_level_given_the_next_coarser_one(priors):
+def test_each_level_is_sampled_given_the_next_coarser_one(priors):
     codes, log_likelihood = sample(priors)
     top, bottom = priors
     noise = ImageNoise(9, range(7))
@@ -72,15 +72,15 @@ def test_any_process_split_gives_the_same_codes_in_float64(priors):
 def test_params_of_one_level_leave_the_other_level_its_draws(make_prior):
     top = make_prior(level="top", height=2, width=3)
     bottom = make_prior(level="bottom", height=4, width=6, coarser_height=2, coarser_width=3)
-    torch.nn.init.zeros_(bottom.upsample.weight)  # the coarser codes then have no say
+    torch.nn.init.zeros_(bottom.upsample.weight)  # the coarser codes then have no influence
     torch.nn.init.zeros_(bottom.upsample.bias)
     one, _ = sample((top, bottom))
-    other, _ = sample((top, bottom), params=[LevelParams(temperature=0), LevelParams()])
+    other, _ = sample((top, bottom), params=[LevelParams(temperature=0.0), LevelParams()])
     assert not torch.equal(one.top, other.top)
     assert torch.equal(one.bottom, other.bottom)
 
 
-def test_one_level_and_three_levels(make_prior):
+def test_hierarchies_of_one_and_three_levels_are_sampled(make_prior):
     only, _ = sample([make_prior()])
     assert only.levels == ("bottom",)
     three, _ = sample(
@@ -93,7 +93,7 @@ def test_one_level_and_three_levels(make_prior):
     assert [tuple(grid.shape) for grid in three.grids.values()] == [(7, 1, 2), (7, 2, 2), (7, 4, 4)]
 
 
-def test_reports_progress_and_restores_modes(priors):
+def test_progress_is_reported_and_modes_are_restored(priors):
     finished = []
     priors[0].train()
     priors[1].eval()
@@ -116,12 +116,12 @@ def test_reports_progress_and_restores_modes(priors):
         ({"labels": torch.tensor([-2, 1])}, "labels should be from -1 to 3, the null label, found -2 to 1"),
     ],
 )
-def test_refuses_arguments(priors, arguments, message):
+def test_arguments_that_do_not_fit_are_refused(priors, arguments, message):
     with pytest.raises(ValueError, match=message):
         sample(priors, **arguments)
 
 
-def test_refuses_priors_that_do_not_fit(priors, make_prior):
+def test_priors_that_do_not_fit_are_refused(priors, make_prior):
     with pytest.raises(ValueError, match="priors should be at least one, found none"):
         sample([])
     with pytest.raises(ValueError, match="coarse to fine, 'bottom' next to coarser codes of 0 x 0, found 2 x 3"):

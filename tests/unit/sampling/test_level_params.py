@@ -17,7 +17,7 @@ LOGITS = [
 
 
 def naive(logits, temperature, top_k, top_p):
-    """The distribution that the parameters promise, by definition."""
+    """Returns code -> its probability, by the definition of the parameters."""
     ranked = sorted(range(len(logits)), key=lambda code: (-logits[code], code))
     if temperature == 0:
         return {ranked[0]: 1.0}
@@ -34,10 +34,10 @@ def naive(logits, temperature, top_k, top_p):
     return probabilities
 
 
-@pytest.mark.parametrize("temperature", [0, 0.1, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("temperature", [0.0, 0.1, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("top_k", [None, 1, 2, 3, 4, 5, 6, 1000])
 @pytest.mark.parametrize("top_p", [None, 1e-9, 0.2, 0.45, 0.7, 0.95, 1.0])
-def test_every_combination_is_the_definition(temperature, top_k, top_p):
+def test_every_combination_follows_the_definition(temperature, top_k, top_p):
     filtered = LevelParams(temperature, top_k, top_p).apply(torch.tensor(LOGITS, dtype=torch.float64))
     for row, logits in zip(filtered.softmax(-1), LOGITS, strict=True):
         expected = naive(logits, temperature, top_k, top_p)
@@ -60,7 +60,7 @@ def test_top_k_keeps_exactly_k_and_the_lower_of_equals(top_k, expected):
     assert kept.nonzero().flatten().tolist() == expected
 
 
-def test_the_default_changes_no_probability():
+def test_defaults_change_no_probability():
     logits = torch.tensor(LOGITS, dtype=torch.float64)
     assert torch.allclose(LevelParams().apply(logits).softmax(-1), logits.softmax(-1), atol=1e-15)
 
@@ -70,7 +70,7 @@ def test_every_position_keeps_a_code(dtype):
     torch.manual_seed(0)
     logits = (100 * torch.randn(2, 50, 17)).to(dtype)
     before = logits.clone()
-    for temperature, top_k, top_p in itertools.product([0, 1e-300, 1e-6, 1.0, 1e6], [None, 1, 5], [None, 1e-12, 0.9]):
+    for temperature, top_k, top_p in itertools.product([0.0, 1e-300, 1e-6, 1.0, 1e6], [None, 1, 5], [None, 1e-12, 0.9]):
         filtered = LevelParams(temperature, top_k, top_p).apply(logits)
         assert filtered.shape == logits.shape
         assert filtered.dtype == torch.float64
@@ -81,18 +81,25 @@ def test_every_position_keeps_a_code(dtype):
 
 
 @pytest.mark.parametrize("temperature", [-1.0, -1e-9, math.inf, math.nan])
-def test_refuses_a_temperature(temperature):
+def test_temperature_out_of_range_is_refused(temperature):
     with pytest.raises(ConfigError, match=f"temperature should be at least 0 and finite, found {temperature}"):
         LevelParams(temperature=temperature)
 
 
 @pytest.mark.parametrize("top_k", [0, -3])
-def test_refuses_a_top_k(top_k):
+def test_top_k_out_of_range_is_refused(top_k):
     with pytest.raises(ConfigError, match=f"top_k should be at least 1 .*, found {top_k}"):
         LevelParams(top_k=top_k)
 
 
 @pytest.mark.parametrize("top_p", [0.0, -0.1, 1.01, math.nan])
-def test_refuses_a_top_p(top_p):
+def test_top_p_out_of_range_is_refused(top_p):
     with pytest.raises(ConfigError, match=f"top_p should be above 0 and at most 1 .*, found {top_p}"):
         LevelParams(top_p=top_p)
+
+
+@pytest.mark.parametrize("scale", [-0.1, math.inf, math.nan])
+@pytest.mark.parametrize("name", ["guidance_scale", "autoguidance_scale"])
+def test_scale_out_of_range_is_refused(scale, name):
+    with pytest.raises(ConfigError, match=f"^{name} should be at least 0 and finite .*, found {scale}"):
+        LevelParams(**{name: scale})

@@ -6,9 +6,10 @@ from vqgen.sampling import CachedSampler, ImageNoise, LevelParams, bytes_per_ima
 from vqgen.sampling.cached_layers import Linear
 from vqgen.sampling.cached_network import Conditioning
 from vqgen.sampling.row_product import RowProduct
+from vqgen.sampling.step_evaluator import StepEvaluator
 
 
-def test_the_largest_number_that_fits(make_prior):
+def test_images_that_fit_are_the_largest_number(make_prior):
     configs = [make_prior(height=side, width=side).config for side in (3, 9)]
     needed = max(map(bytes_per_image, configs))
     memory = 10**6
@@ -22,16 +23,47 @@ def test_memory_grows_with_the_grid_and_the_layers(make_prior):
     assert bytes_per_image(make_prior().config, 8) > bytes_per_image(make_prior().config, 4)
 
 
-def test_levels_that_are_kept_count_together(make_prior):
+def test_memory_of_all_levels_counts_if_the_sampler_holds_it(make_prior):
     configs = [make_prior(height=side, width=side).config for side in (3, 9)]
     memory, needed = 10**6, [bytes_per_image(config) for config in configs]
     assert images_that_fit(configs, memory) == int(0.8 * memory) // max(needed)
     assert images_that_fit(configs, memory, holds_memory=True) == int(0.8 * memory) // sum(needed)
 
 
-def test_not_even_one_image(make_prior):
+def test_memory_below_one_image_is_refused(make_prior):
     with pytest.raises(ConfigError, match=r"max_memory: should be at least .* MB, which one image takes, found 0.001"):
         images_that_fit([make_prior().config], 1000)
+
+
+def test_batch_that_is_evaluated_twice_takes_twice_the_memory(make_prior):
+    config = make_prior().config
+    memory = 100 * bytes_per_image(config)
+    assert images_that_fit([config], memory, copies=2) == images_that_fit([config], memory) // 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"attention_every": 0, "kernel_size": 3, "output_layers": 2},
+        {"attention_every": 1},
+        {"coarser_height": 3, "coarser_width": 2, "layers": 3},
+    ],
+)
+@pytest.mark.parametrize("slope", [2, "raster"])
+def test_stated_memory_covers_the_caches_and_is_at_most_twice_as_much(
+    make_prior, conditioned, bytes_of, slope, changes
+):
+    prior = make_prior(slope=slope, **(changes | {"height": 12, "width": 12, "channels": 32})).eval()
+    b, sizes = 8, []
+    with torch.no_grad():
+        for count in (b, 2 * b):  # the difference is free of the weights
+            labels = torch.zeros(count, dtype=torch.int64)
+            evaluator = StepEvaluator(prior, labels, conditioned(prior, count))
+            evaluator.logits(0)
+            sizes.append(bytes_of(evaluator))
+    cached = (sizes[1] - sizes[0]) / b
+    assert cached <= bytes_per_image(prior.config, 8) <= 2 * cached
 
 
 @pytest.mark.parametrize("slope", [1, 2, "raster"])

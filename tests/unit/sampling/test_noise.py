@@ -7,7 +7,7 @@ from vqgen.runtime.randomness import derive_seed
 from vqgen.sampling import ImageNoise
 
 
-def test_draws_are_those_of_the_image_in_any_batch():
+def test_image_has_the_same_draws_in_any_batch():
     together = ImageNoise(7, range(5))
     alone = [ImageNoise(7, [index]) for index in range(5)]
     backwards = ImageNoise(7, [4, 3, 2, 1, 0])
@@ -27,13 +27,13 @@ def test_draws_are_those_of_a_generator_seeded_for_the_image():
     assert torch.allclose(draws, -torch.log(-torch.log(uniform)))
 
 
-def test_seeds_and_images_draw_differently():
+def test_every_seed_and_image_has_other_draws():
     each = [ImageNoise(seed, [index]).of_level(1, 2) for seed in range(3) for index in range(3)]
     draws = torch.cat([noise.gumbel(1).flatten() for noise in each])
     assert len(set(draws.tolist())) == 18
 
 
-def test_the_steps_of_a_level_may_be_cut_anywhere():
+def test_draws_of_a_level_may_be_cut_into_any_steps():
     whole = ImageNoise(5, [0, 1]).of_level(1300, 3).gumbel(1300)
     level = ImageNoise(5, [0, 1]).of_level(1300, 3)
     assert torch.equal(whole, torch.cat([level.gumbel(size) for size in (1, 600, 0, 511, 188)], dim=1))
@@ -41,7 +41,7 @@ def test_the_steps_of_a_level_may_be_cut_anywhere():
         level.gumbel(1)
 
 
-def test_leaves_the_global_generator_alone():
+def test_global_generator_is_left_alone():
     state = torch.get_rng_state()
     ImageNoise(0, [0]).of_level(2, 3).gumbel(2)
     assert torch.equal(torch.get_rng_state(), state)

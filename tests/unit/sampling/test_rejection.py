@@ -13,12 +13,12 @@ def test_label_probability_is_of_the_label_or_of_the_likeliest_one():
     assert found.tolist() == pytest.approx([0.1, 0.7, 0.6])
 
 
-@pytest.mark.parametrize(("count", "keep", "expected"), [(8, 1, 8), (8, 0.5, 16), (7, 0.07, 100), (1, 0.3, 4)])
+@pytest.mark.parametrize(("count", "keep", "expected"), [(8, 1.0, 8), (8, 0.5, 16), (7, 0.07, 100), (1, 0.3, 4)])
 def test_kept_share_of_the_candidates_is_the_count(count, keep, expected):
     assert candidates_for(count, keep) == expected
 
 
-@pytest.mark.parametrize("keep", [0, -0.5, 1.01, math.nan])
+@pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, math.nan])
 def test_share_out_of_range_is_refused(keep):
     with pytest.raises(ConfigError, match=r"keep: should be above 0 and at most 1 .*, found"):
         candidates_for(8, keep)

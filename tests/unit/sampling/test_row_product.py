@@ -1,4 +1,4 @@
-"""A product in the packed layout is the plain one, and layouts are chosen by size."""
+"""A product in the blocked layout equals the plain one, and the layout depends on the size."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from vqgen.sampling.row_product import RowProduct, packs
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 2e-3), (torch.bfloat16, 2.0)])
 @pytest.mark.parametrize("out, c", [(256, 1792), (128, 64)])
 @pytest.mark.parametrize("rows", [1, 3, 11, 100])
-def test_equals_the_product_in_float64(dtype, tolerance, out, c, rows):
+def test_product_equals_the_product_in_float64(dtype, tolerance, out, c, rows):
     matrix, features, added = torch.randn(out, c), torch.randn(rows, c), torch.randn(rows, out)
     matrix, features, added = (tensor.to(dtype) for tensor in (matrix, features, added))
     exact = added.double() + features.double() @ matrix.double().T
@@ -19,7 +19,7 @@ def test_equals_the_product_in_float64(dtype, tolerance, out, c, rows):
         assert (found.double() - exact).abs().max() < tolerance
 
 
-def test_adds_a_part_of_a_larger_tensor():
+def test_part_of_a_larger_tensor_can_be_added():
     matrix, features, added = torch.randn(256, 1792), torch.randn(11, 1792), torch.randn(30, 600)
     found = RowProduct(matrix, 30)(features, added[10:21, 100:356])
     assert torch.allclose(found, added[10:21, 100:356] + features @ matrix.T, atol=2e-3)
@@ -37,7 +37,7 @@ def test_large_matrices_are_packed_here():
     assert packs(torch.randn(256, 1792), 11)
 
 
-def test_without_the_operators_the_product_is_plain(monkeypatch):
+def test_product_without_the_operators_is_plain(monkeypatch):
     matrix, features, added = torch.randn(256, 1792), torch.randn(11, 1792), torch.randn(11, 256)
     monkeypatch.setattr("vqgen.sampling.row_product.packs", lambda *_: False)
     assert torch.equal(RowProduct(matrix, 11)(features, added), torch.addmm(added, features, matrix.T))
