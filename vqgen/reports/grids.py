@@ -124,7 +124,7 @@ def save_side_by_side(
     save_image(picture, path)
 
 
-def _shortened(name: str, font: Any, width: float) -> str:
+def _shortened(name: str, font: Any, width: int) -> str:
     """Returns the end of a name that fits into a width; the end tells paths apart."""
     kept = name
     while len(kept) > 1 and font.getlength(kept) > width:

@@ -80,7 +80,7 @@ def plot_rate_distortion(
     for axes, (measure, title) in zip(figure.subplots(1, 2), _DISTORTIONS.items(), strict=True):
         for name, points in curves.items():
             axes.plot([point["bpp"] for point in points], [point[measure] for point in points], marker=".", label=name)
-        axes.plot(ours["bpp"], ours[measure], marker="*", markersize=14, linestyle="", label="vqgen")
+        axes.plot([ours["bpp"]], [ours[measure]], marker="*", markersize=14, linestyle="", label="vqgen")
         axes.set(xlabel="bits per pixel", ylabel=title, xscale="log")
         axes.legend()
     with atomic_path(path) as temporary:

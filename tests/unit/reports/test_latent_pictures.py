@@ -5,17 +5,19 @@ from scipy.stats import norm
 from vqgen.reports.latent_pictures import between, manifold_points, plot_latents, save_manifold
 
 
-def test_the_manifold_cuts_the_prior_into_equal_shares():
+def test_manifold_cuts_the_prior_into_equal_shares():
     points = manifold_points(5).unflatten(0, (5, 5))
     for column in range(5):
         torch.testing.assert_close(norm.cdf(points[0, column, 0]), (column + 0.5) / 5, check_dtype=False)
-    assert (points[..., 0].diff(dim=1) > 0).all() and (points[..., 1].diff(dim=0) < 0).all()
+    assert (points[..., 0].diff(dim=1) > 0).all()
+    assert (points[..., 1].diff(dim=0) < 0).all()
     torch.testing.assert_close(points.mean(dim=(0, 1)), torch.zeros(2, dtype=torch.float64))
 
 
-def test_a_line_has_both_ends_and_equal_steps():
+def test_line_has_both_ends_and_equal_steps():
     line = between(torch.tensor([0.0, 4.0]), torch.tensor([2.0, 0.0]), 5)
-    assert line[0].tolist() == [0.0, 4.0] and line[-1].tolist() == [2.0, 0.0]
+    assert line[0].tolist() == [0.0, 4.0]
+    assert line[-1].tolist() == [2.0, 0.0]
     torch.testing.assert_close(line.diff(dim=0), torch.tensor([[0.5, -1.0]]).expand(4, 2))
 
 

@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vqgen.codes import Codes
+from vqgen.data import LabelMap
+from vqgen.pipeline import BaselineOutput, GenerationOutput
+from vqgen.reports.grids import image_grid
+from vqgen.reports.samples import save_generation
+
+
+def pictures(b):
+    """Pictures of 4 x 4 pixels of one value each, 10, 20, ..."""
+    return (10 * torch.arange(1, b + 1, dtype=torch.uint8)).view(b, 1, 1, 1).expand(b, 1, 4, 4)
+
+
+def output(labels):
+    return GenerationOutput(
+        pixels=pictures(len(labels)),
+        codes=Codes({"bottom": torch.zeros(len(labels), 1, 1, dtype=torch.int64)}),
+        log_likelihood=-torch.arange(len(labels), dtype=torch.float64),
+        labels=labels,
+        seed=5,
+    )
+
+
+def grid_of(folder):
+    with Image.open(folder / "grid.png") as grid:
+        return np.asarray(grid)
+
+
+def test_request_becomes_pictures_a_grid_and_a_list(tmp_path):
+    label_map = LabelMap(("cat", "a/b", "..", "unlabelled"))
+    labels = [0, 0, 1, 1, 2, 2, 3, 3, None, None]
+    out = output(labels)
+    paths = save_generation(out, label_map, tmp_path / "out", {"temperature": 0.5, "top_k": None})
+    names = [path.relative_to(tmp_path / "out").as_posix() for path in paths]
+    folders = ["cat", "a_b", "__2", "unlabelled_3", "unlabelled"]
+    assert names == [f"{folder}/{i:05d}.png" for folder in folders for i in range(2)]
+    for path, image in zip(paths, out.images, strict=True):
+        with Image.open(path) as found:
+            assert np.array_equal(np.asarray(found), np.asarray(image))
+    assert np.array_equal(grid_of(tmp_path / "out"), np.asarray(image_grid(pictures(10), columns=2)))
+    document = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert (document["seed"], document["labels"]) == (5, list(label_map.names))
+    assert document["sampling"] == {"temperature": 0.5, "top_k": None}
+    assert [entry["file"] for entry in document["images"]] == names
+    assert [entry["label"] for entry in document["images"]] == labels
+    assert [entry["log_likelihood"] for entry in document["images"]] == [-float(i) for i in range(10)]
+    assert not any("label_probability" in entry for entry in document["images"])
+
+
+def test_images_without_likelihood_are_listed_without_it(tmp_path):
+    pixels = pictures(2)
+    out = BaselineOutput(pixels=pixels, latents=torch.zeros(2, 3), labels=[None, None], seed=1)
+    save_generation(out, LabelMap(()), tmp_path, {})
+    document = json.loads((tmp_path / "samples.json").read_text())
+    assert document["images"] == [{"file": f"unlabelled/{i:05d}.png", "label": None} for i in range(2)]
+
+
+def test_long_rows_of_the_grid_go_on_in_the_next_row(tmp_path):
+    save_generation(output([0] * 101), LabelMap(("a",)), tmp_path, {})
+    assert np.array_equal(grid_of(tmp_path), np.asarray(image_grid(pictures(101), columns=100)))
+
+
+def test_labels_with_one_name_on_disk_have_folders_of_their_own(tmp_path):
+    paths = save_generation(output([0, 1, 2]), LabelMap(("a/b", "a:b", "a_b")), tmp_path, {})
+    assert len({path.parent for path in paths}) == 3
+    assert all(path.parent.parent == tmp_path for path in paths)
