@@ -65,7 +65,7 @@ def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
     return notes
 
 
-def _scaled(value: float | None, unit: str = "") -> str:
+def _scaled(value: int | float | None, unit: str = "") -> str:
     """Writes a number with three digits, a prefix and a unit, for example 41.2 GB."""
     if value is None:
         return "-"

@@ -17,7 +17,15 @@ def test_numbers_have_three_digits_and_a_prefix(value, unit, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "-"), (0.5, "0.5 s"), (59, "59 s"), (60, "1 min"), (5940, "99 min"), (5970, "1.66 h"), (36000, "10 h")],
+    [
+        (None, "-"),
+        (0.5, "0.5 s"),
+        (59.0, "59 s"),
+        (60.0, "1 min"),
+        (5940.0, "99 min"),
+        (5970.0, "1.66 h"),
+        (36e3, "10 h"),
+    ],
 )
 def test_durations_have_a_unit_that_fits(seconds, text):
     assert _duration(seconds) == text

@@ -1,7 +1,8 @@
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import torch
@@ -35,6 +36,11 @@ def store(tmp_path: Path) -> CodeStore:
     return CodeStore(tmp_path / "codes")
 
 
+def any_store() -> Any:
+    """A store for tests that need none of its codes."""
+    return create_autospec(CodeStore, instance=True)
+
+
 def session(folder: Path) -> Session:
     return Session("prior-bottom", 0, Accelerator(cpu=True), folder, quiet=True)
 
@@ -45,11 +51,9 @@ def test_nats_of_some_images_are_the_nats_of_an_even_choice(most, chosen):
     codes = Codes({"top": torch.randint(16, (10, 2, 2)), "bottom": torch.randint(16, (10, 4, 4))})
     labels = torch.randint(3, (10,))
     prior = CPU64.place(make_prior("bottom")).eval()
-    store = SimpleNamespace(
-        info=SimpleNamespace(counts={"train": 10}),
-        levels=codes.levels,
-        batch=lambda split, indices: (codes[torch.tensor(indices)], labels[torch.tensor(indices)]),
-    )
+    store = any_store()
+    store.info = StoreInfo("hash", 16, LabelMap(), {"train": 10}, {})
+    store.batch.side_effect = lambda split, indices: (codes[torch.tensor(indices)], labels[torch.tensor(indices)])
     found = mean_nats_per_code(prior, store, "train", CPU64, most=most)
     some = torch.tensor(list(chosen))
     condition = prior.encode_condition(codes.top[some])
@@ -67,7 +71,7 @@ def test_wrong_labels_add_the_label_contrast_to_the_nats(level):
     codes = torch.randint(16, (4, side, side))
     uniforms = torch.tensor([0.6, 0.9, 0.1, 0.9])
     coarser = torch.randint(16, (4, 2, 2)) if level == "bottom" else None
-    objective = PriorObjective(prior, SimpleNamespace(), CPU64, 0, 1)
+    objective = PriorObjective(prior, any_store(), CPU64, 0, 1)
     rest = (codes, coarser, labels, uniforms, torch.zeros(4, dtype=torch.bool))
     loss, parts = objective(*rest, wrong)
 
@@ -87,7 +91,7 @@ def test_wrong_labels_add_the_label_contrast_to_the_nats(level):
 
 def test_halves_of_a_batch_have_together_the_loss_of_the_whole():
     prior = CPU64.place(make_prior("bottom", dropout=0.0, label_contrast=1.0))
-    objective = PriorObjective(prior, SimpleNamespace(), CPU64, 0, 1)
+    objective = PriorObjective(prior, any_store(), CPU64, 0, 1)
     batch = CodeBatch(
         codes=torch.randint(16, (6, 4, 4)), coarser=torch.randint(16, (6, 2, 2)), labels=torch.tensor([0, 1, 2] * 2),
         uniforms=torch.rand(6), mirrored=torch.zeros(6, dtype=torch.bool), wrong_labels=torch.tensor([1, 2, 0] * 2),
@@ -99,7 +103,7 @@ def test_halves_of_a_batch_have_together_the_loss_of_the_whole():
 
 def test_prior_without_label_contrast_has_no_metrics_beside_its_loss():
     prior = CPU64.place(make_prior("top"))
-    objective = PriorObjective(prior, SimpleNamespace(), CPU64, 0, 1)
+    objective = PriorObjective(prior, any_store(), CPU64, 0, 1)
     labels = torch.tensor([0, 1])
     _, parts = objective(torch.randint(16, (2, 2, 2)), None, labels, torch.rand(2), torch.zeros(2, dtype=torch.bool))
     assert parts == {}
@@ -109,7 +113,7 @@ DROPPING = {"dropout": 0.0, "code_dropout": 0.5, "coarser_dropout": 0.5, "rescal
 
 
 def test_first_steps_drop_codes_and_later_steps_see_all_codes_as_sampling_does():
-    objective = PriorObjective(CPU64.place(make_prior("bottom", **DROPPING)), SimpleNamespace(), CPU64, 0, 1, 3)
+    objective = PriorObjective(CPU64.place(make_prior("bottom", **DROPPING)), any_store(), CPU64, 0, 1, 3)
     inputs = (torch.randint(16, (6, 4, 4)), torch.randint(16, (6, 2, 2)), torch.tensor([0, 1, 2] * 2), torch.ones(6))
     losses = []
     for step in range(6):
