@@ -28,7 +28,7 @@ class Progress:
         best_value: Smallest monitored metric so far.
         best_step: Step of the validation with this value.
         waited: Validations since that one.
-        best_figures: All metrics of that validation.
+        best_metrics: All metrics of that validation.
         seconds: Time of all steps so far, with their validations, over all sessions.
     """
 
@@ -37,7 +37,7 @@ class Progress:
     best_value: float = math.inf
     best_step: int = 0
     waited: int = 0
-    best_figures: dict[str, float] = field(default_factory=dict)
+    best_metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
     @staticmethod
@@ -52,7 +52,10 @@ class Progress:
             CheckpointError: The text is not the progress of a training.
         """
         try:
-            return Progress(**json.loads(text))
+            found = json.loads(text)
+            if "best_figures" in found:  # the name of the metrics in version 0.1
+                found["best_metrics"] = found.pop("best_figures")
+            return Progress(**found)
         except (ValueError, TypeError) as error:
             raise CheckpointError(
                 f"{origin}: is not a training state ({error}); begin the stage anew with --redo"

@@ -106,7 +106,7 @@ class Trainer:
         self._save()
         self.objective.model.load_state_dict(self.best)
         self.wrapped.eval()
-        return {**self.progress.best_figures, "best_step": self.progress.best_step, "steps": self.progress.step}
+        return {**self.progress.best_metrics, "best_step": self.progress.best_step, "steps": self.progress.step}
 
     def steps(self) -> Iterator[int]:
         """Trains from the saved state on and yields the number of finished steps after each; errors as in `train`."""
@@ -192,7 +192,7 @@ class Trainer:
             self.progress.best_value = value
             self.progress.best_step = self.progress.step
             self.progress.waited = 0
-            self.progress.best_figures = {f"val_{name}": number for name, number in metrics.items()}
+            self.progress.best_metrics = {f"val_{name}": number for name, number in metrics.items()}
             self.best = self._copy_of_model()
         else:
             self.progress.waited += 1

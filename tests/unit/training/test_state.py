@@ -11,9 +11,14 @@ from vqgen.training.state import Progress, below, exact_number, load_moments, mo
 
 
 def test_progress_comes_back_from_json(tmp_path):
-    progress = Progress(step=3, best_value=0.1, best_figures={"val_mse": 0.1}, seconds=2.5)
+    progress = Progress(step=3, best_value=0.1, best_metrics={"val_mse": 0.1}, seconds=2.5)
     assert Progress.read(json.dumps(vars(progress)), tmp_path) == progress
     assert Progress.read(json.dumps(vars(Progress())), tmp_path).best_value == math.inf
+
+
+def test_progress_of_version_0_1_is_read(tmp_path):
+    old = {"step": 3, "best_figures": {"val_mse": 0.1}}
+    assert Progress.read(json.dumps(old), tmp_path) == Progress(step=3, best_metrics={"val_mse": 0.1})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"step": 1, "colour": "red"}'])
