@@ -1,0 +1,62 @@
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from vqgen.errors import CheckpointError
+from vqgen.stages.records import StageRecord, environment_of, read_record
+
+RECORD = StageRecord(
+    stage="vqvae",
+    fields={"seed": 0, "vqvae.channels": 8, "vqvae.downsample": [4, 2]},
+    inputs={"images": "abc"},
+    environment={"threads": 1},
+    complete=True,
+    output="def",
+    metrics={"val_mse": 0.25},
+    seconds=1.5,
+)
+
+
+def test_written_record_is_read_again(tmp_path):
+    RECORD.write(tmp_path / "vqvae")
+    assert read_record(tmp_path / "vqvae") == RECORD
+
+
+def test_names_of_the_file_are_the_names_of_the_fields(tmp_path):
+    RECORD.write(tmp_path)
+    assert json.loads((tmp_path / "stage.json").read_text()) == asdict(RECORD)
+
+
+def test_record_of_version_0_1_has_its_metrics_under_the_old_key(tmp_path):
+    document = asdict(RECORD)
+    document["figures"] = document.pop("metrics")
+    (tmp_path / "stage.json").write_text(json.dumps(document))
+    assert read_record(tmp_path) == RECORD
+
+
+def test_stage_that_has_not_begun_has_no_record(tmp_path):
+    assert read_record(tmp_path / "vqvae") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"stage": "vqvae"}', "is not the record of a stage .*missing.*; move .* away and run again"),
+        (json.dumps(asdict(RECORD) | {"colour": 1}), "is not the record of a stage .*'colour'"),
+        ("{", "is not a JSON file"),
+        ("[]", "should contain a JSON object, found a list"),
+    ],
+)
+def test_damaged_record_is_refused(tmp_path, text, message):
+    (tmp_path / "stage.json").write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        read_record(tmp_path)
+
+
+def test_environment_has_everything_that_bit_identity_depends_on(make_context):
+    found = environment_of(make_context(dtype="float64"))
+    assert found.keys() == {"python", "torch", "device", "dtype", "threads", "processes"}
+    expected = ("cpu", "float64", torch.get_num_threads(), 1)
+    assert (found["device"], found["dtype"], found["threads"], found["processes"]) == expected
