@@ -140,7 +140,12 @@ class FakeRun:
         if isinstance(recipe, BaselineRecipe):
             return build_baseline(recipe.autoencoder_config(len(LABELS)))
         if stage == "vqvae":
-            return VQVAE(recipe.vqvae_config())
+            vqvae = VQVAE(recipe.vqvae_config())
+            # A few forward passes start the codebooks at latents, so that codes differ.
+            for _ in range(3):
+                vqvae(torch.rand(16, recipe.data.channels, *[recipe.data.image_size] * 2) * 2 - 1)
+                vqvae.update_codebooks()
+            return vqvae.eval()
         (level,) = [level for level in recipe.levels if stage == f"prior-{level}"]
         return PixelCNN(recipe.prior_config(level, len(LABELS)))
 

@@ -1,0 +1,92 @@
+import pytest
+import torch
+from accelerate import Accelerator
+from process_group import run_processes
+
+from vqgen.errors import ConfigError, DataError, VQGenWarning
+from vqgen.runtime.compute import Compute
+from vqgen.stages.context import RunContext
+
+
+def test_kind_of_the_recipe_decides_the_first_stage(make_context, baseline_recipe):
+    with_codes, baseline = make_context(), make_context(baseline_recipe())
+    assert (with_codes.is_baseline, with_codes.first_stage) == (False, "vqvae")
+    assert (baseline.is_baseline, baseline.first_stage) == (True, "autoencoder")
+    assert with_codes.recipe_with_codes is with_codes.recipe
+    with pytest.raises(ConfigError, match="without codes"):
+        _ = baseline.recipe_with_codes
+
+
+def test_images_are_opened_at_their_first_use(make_context, monkeypatch):
+    context = make_context()
+    del context.images
+    opened = []
+    monkeypatch.setattr("vqgen.stages.context.open_images", lambda data, seed: opened.append(seed) or "images")
+    assert (context.images, context.images) == ("images", "images")
+    assert opened == [0]
+
+
+@pytest.mark.parametrize(("dtype", "double"), [("float32", False), ("bfloat16", False), ("float64", True)])
+def test_session_trains_in_the_folder_and_dtype_of_the_run(make_context, dtype, double):
+    context = make_context(dtype=dtype)
+    session = context.session("vqvae")
+    assert (session.stage, session.seed, session.folder) == ("vqvae", 0, context.folder / "vqvae")
+    assert (session.double, session.quiet) == (double, True)
+
+
+def test_batch_smaller_than_the_processes_is_refused(make_context, monkeypatch):
+    context = make_context()
+    train = context.recipe.vqvae.train  # batches of 8
+    monkeypatch.setattr(RunContext, "world_size", 8)
+    context.check_batch("vqvae.train", train)
+    monkeypatch.setattr(RunContext, "world_size", 9)
+    with pytest.raises(ConfigError, match=r"vqvae\.train\.batch_size: should be at least the 9 processes, found 8"):
+        context.check_batch("vqvae.train", train)
+
+
+def test_only_the_main_process_prints_warns_and_acts(make_context, monkeypatch, capsys, recwarn):
+    monkeypatch.setattr(RunContext, "is_main", False)
+    context = make_context()
+    context.say("text")
+    context.warn("text")
+    assert context.on_main(lambda: pytest.fail("acted")) is None
+    assert capsys.readouterr().out == ""
+    assert not recwarn.list
+    monkeypatch.setattr(RunContext, "is_main", True)
+    context.say("text")
+    assert capsys.readouterr().out == "text\n"
+    with pytest.warns(VQGenWarning, match="text"):
+        context.warn("text")
+    assert context.on_main(lambda: 3) == 3
+
+
+def test_errors_of_the_only_process_are_raised(make_context):
+    def fail():
+        raise DataError("broken")
+
+    for run in (make_context().on_main, make_context().in_all):
+        with pytest.raises(DataError, match="broken"):
+            run(fail)
+
+
+def _share(recipe) -> list[object]:
+    context = RunContext(recipe, None, Compute(torch.device("cpu")), Accelerator(cpu=True))  # type: ignore[arg-type]
+
+    def fail() -> None:
+        raise DataError(f"process {context.rank}")
+
+    def fail_in_the_last() -> None:
+        if context.rank == 1:
+            fail()
+
+    found: list[object] = [context.on_main(lambda: f"by {context.rank}")]
+    context.in_all(lambda: None)
+    for run, act in ((context.on_main, fail), (context.in_all, fail), (context.in_all, fail_in_the_last)):
+        with pytest.raises(DataError) as caught:
+            run(act)
+        found.append(str(caught.value))
+    return found
+
+
+def test_results_and_errors_reach_all_processes(tiny_recipe):
+    assert run_processes(2, _share, tiny_recipe()) == [["by 0", "process 0", "process 0", "process 1"]] * 2

@@ -1,0 +1,125 @@
+"""The codes of a run's images: the codes of its VQ-VAE, for any number of threads, also after a cut."""
+
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from vqgen.data import CodeStore, evaluation_transform, model_pixels, training_transform
+from vqgen.errors import CheckpointError, DataError
+from vqgen.models.checkpoint import load_model
+from vqgen.models.vqvae import VQVAE
+from vqgen.runtime.randomness import derive_seed
+from vqgen.stages import extract_codes as module
+from vqgen.stages.assemble import HISTOGRAMS
+from vqgen.stages.extract_codes import extract_codes
+from vqgen.stages.records import read_record
+from vqgen.storage.tensors import load_tensors
+
+COPIES = {"augmented_copies": 2, "mirrored_copies": True, "horizontal_flip": True, "random_shift": 1}
+
+
+@pytest.fixture
+def make_extracted(make_run, tiny_recipe):
+    """Builds a fake run whose codes are real, with other settings of the data."""
+
+    def build(dtype="float32", **data):
+        run = make_run(tiny_recipe(data=data), dtype)
+        run.finish("vqvae")
+        extract_codes(run.context)
+        return run
+
+    return build
+
+
+def pixels_of(context, split):
+    """The pixels whose codes a split should have, read one by one."""
+    images = {"validation": context.images.validation}.get(split, context.images.train)
+    data, seed = context.recipe.data, context.recipe.seed
+    if split == "train-augmented":
+        augment = training_transform(data)
+        indices = range(2 * len(images))
+        pictures = [augment(images.read(i % len(images)), derive_seed(seed, split, i)) for i in indices]
+    else:
+        pictures = [evaluation_transform(data)(images.read(i)) for i in range(len(images))]
+    pixels = torch.stack(pictures)
+    return pixels.flip(-1) if split == "train-mirrored" else pixels
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_codes_are_the_codes_of_the_model(make_extracted, dtype):
+    context = make_extracted(dtype, **COPIES).context
+    store = CodeStore(context.folder / "codes", read_record(context.folder / "vqvae").output)
+    model = context.compute.place(load_model(context.folder / "vqvae" / "model", VQVAE))
+    assert store.info.counts == {"train": 20, "validation": 7, "train-augmented": 40, "train-mirrored": 20}
+    for split, count in store.info.counts.items():
+        codes, labels = store.batch(split, range(count))
+        with torch.no_grad():
+            pixels = model_pixels(pixels_of(context, split), context.device, context.compute.float_dtype)
+            expected = model.encode(pixels)
+        assert all(torch.equal(codes.grids[level], expected.grids[level]) for level in model.levels)
+        assert labels.tolist() == [index % len(context.images.train) % 3 for index in range(count)]
+
+
+def test_names_tell_the_versions_of_an_image_apart(make_extracted):
+    store = CodeStore(make_extracted(**COPIES).context.folder / "codes")
+    names = {split: [name for shard in store.contents(split) for name in shard.names] for split in store.info.counts}
+    assert names["train"][:2] == ["train/0", "train/1"]
+    assert (names["train-augmented"][0], names["train-augmented"][20]) == ("train/0#1", "train/0#2")
+    assert names["train-mirrored"][3] == "train/3#mirrored"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_change_no_code(make_extracted, workers):
+    one = make_extracted(**COPIES).context.folder
+    expected = {path.name: path.read_bytes() for path in (one / "codes").glob("*.safetensors")}
+    (one / "codes").rename(one / "other")
+    many = make_extracted(**COPIES, workers=workers).context.folder
+    assert {path.name: path.read_bytes() for path in (many / "codes").glob("*.safetensors")} == expected
+
+
+def test_metrics_and_histograms_are_of_the_training_images(make_extracted):
+    folder = make_extracted().context.folder
+    histograms, _ = load_tensors(folder / "codes" / HISTOGRAMS)
+    codes, _ = CodeStore(folder / "codes").batch("train", range(20))
+    for level, grid in codes.grids.items():
+        assert torch.equal(histograms[level], grid.flatten().bincount(minlength=8))
+    metrics = read_record(folder / "codes").metrics
+    assert metrics.keys() == {f"{name}_{level}" for name in ("usage", "perplexity") for level in ("top", "bottom")}
+    assert metrics["usage_bottom"] == np.mean(histograms["bottom"].numpy() > 0)
+    assert metrics["usage_bottom"] > 0.25
+
+
+def test_cut_extraction_goes_on_with_the_missing_shards(make_run):
+    run = make_run()
+    run.finish("vqvae")
+    encode = module._ShardEncoder.__call__
+
+    def fail(self, split, span):
+        if split == "validation":
+            raise DataError("cannot read image 'x'")
+        return encode(self, split, span)
+
+    with patch.object(module._ShardEncoder, "__call__", fail), pytest.raises(DataError, match="cannot read"):
+        extract_codes(run.context)
+    record = read_record(run.context.folder / "codes")
+    assert not record.complete
+    spans = []
+
+    def note(self, split, span):
+        spans.append((split, span))
+        return encode(self, split, span)
+
+    with patch.object(module._ShardEncoder, "__call__", note):
+        extract_codes(run.context)
+    assert spans == [("validation", range(7))]
+    assert read_record(run.context.folder / "codes").seconds > (record.seconds or 0.0)
+
+
+def test_codes_of_other_images_are_refused(make_extracted, images):
+    context = make_extracted().context
+    context.images = replace(images, fingerprint="hash of other images")
+    with pytest.raises(CheckpointError, match="images: hash of the images -> hash of other images"):
+        extract_codes(context)
