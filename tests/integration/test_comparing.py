@@ -1,4 +1,4 @@
-"""Several runs, judged alike, as a user meets it."""
+"""The comparison of several runs by one judge, as a user meets it."""
 
 import json
 import math
@@ -12,7 +12,7 @@ SMALL = {
     "channels": 8, "stages": 2,
     "train": {"steps": 12, "batch_size": 16, "validate_every": 6, "save_every": 5, "log_every": 4},
 }  # fmt: skip
-FIGURES = {
+METRICS = {
     "parameters", "training_seconds", "raw_bpp", "bpp", "mse", "frechet_distance", "kernel_distance", "precision",
     "recall", "sample_accuracy", "cas", "copies", "samples_per_second",
 }  # fmt: skip
@@ -33,24 +33,24 @@ def runs(tmp_path_factory, trained):
     return root / "tiny", root / "single", root / "alone"
 
 
-def test_every_stage_says_how_long_it_took(trained):
+def test_record_of_every_stage_has_its_seconds(trained):
     for stage in ("vqvae", "codes", "prior-top", "prior-bottom"):
         assert record(trained / stage)["seconds"] > 0
 
 
-def test_several_seeds_have_a_row_of_their_deviation(vqgen, runs, tmp_path):
+def test_score_of_several_seeds_has_a_row_for_its_deviation(vqgen, runs, tmp_path):
     words = ("compare", *runs[:2], *FAST, "--score-seeds", 2, "--json", tmp_path / "c.json")
     finished = vqgen(*words)
     assert finished.code == 0, finished.err
     document = json.loads((tmp_path / "c.json").read_text())
-    assert all(entry["figures"].keys() == FIGURES | {"cas_deviation"} for entry in document["runs"])
-    assert all(entry["figures"]["cas_deviation"] >= 0 for entry in document["runs"])
+    assert all(entry["metrics"].keys() == METRICS | {"cas_deviation"} for entry in document["runs"])
+    assert all(entry["metrics"]["cas_deviation"] >= 0 for entry in document["runs"])
     assert document["real_images"].keys() == {"images", "cas", "cas_deviation", "cas_floor"}
     assert "cas, deviation  " in finished.out
     assert "cas: mean of 2 seeds, 4 steps each" in finished.out
 
 
-def test_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):
+def test_comparison_is_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):
     finished = vqgen("compare", *runs, *FAST, "--json", tmp_path / "c.json", "-o", tmp_path / "out")
     assert finished.code == 0, finished.err
     document = json.loads((tmp_path / "c.json").read_text())
@@ -58,22 +58,22 @@ def test_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):
     assert names == ["tiny", "single", "alone"]
     heading = next(line for line in finished.out.splitlines() if line.endswith("floor"))
     assert heading.split() == [*names, "floor"]
-    figures = {entry["name"]: entry["figures"] for entry in document["runs"]}
+    metrics = {entry["name"]: entry["metrics"] for entry in document["runs"]}
     for name in names:
-        assert figures[name].keys() == FIGURES
-        known = {key: value for key, value in figures[name].items() if key != "training_seconds"}
+        assert metrics[name].keys() == METRICS
+        known = {key: value for key, value in metrics[name].items() if key != "training_seconds"}
         assert all(math.isfinite(value) for value in known.values())
     stages = ("vqvae", "codes", "prior-top", "prior-bottom")
-    assert figures["tiny"]["training_seconds"] == pytest.approx(
+    assert metrics["tiny"]["training_seconds"] == pytest.approx(
         sum(record(runs[0] / stage)["seconds"] for stage in stages)
     )
-    assert figures["alone"]["training_seconds"] is None
-    # one judge, the same seeds: the same models have the same figures
+    assert metrics["alone"]["training_seconds"] is None
+    # one judge, the same seeds: the same models have the same metrics
     timed = {"training_seconds", "samples_per_second"}
-    assert {key: figures["tiny"][key] for key in FIGURES - timed} == {
-        key: figures["alone"][key] for key in FIGURES - timed
+    assert {key: metrics["tiny"][key] for key in METRICS - timed} == {
+        key: metrics["alone"][key] for key in METRICS - timed
     }
-    assert figures["single"]["mse"] != figures["tiny"]["mse"]
+    assert metrics["single"]["mse"] != metrics["tiny"]["mse"]
     assert 0 <= document["real_images"]["cas"] <= 1
     assert document["counts"] == {"validation": 179, "samples": 30}
     assert document["space"] in finished.out
@@ -81,7 +81,7 @@ def test_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):
     assert picture.shape[1] > 3 * 3 * 48  # three blocks of three pictures
 
 
-def test_figures_are_those_of_evaluate_also_with_a_classifier_trained_on_the_spot(vqgen, trained, runs, tmp_path):
+def test_metrics_equal_those_of_evaluate_also_with_a_classifier_trained_on_the_spot(vqgen, trained, runs, tmp_path):
     words = (*FAST, "--images-per-label", 7, "--json", tmp_path / "a.json")
     finished = vqgen("compare", trained, runs[1], *words, "--no-score")
     assert finished.code == 0, finished.err
@@ -91,16 +91,16 @@ def test_figures_are_those_of_evaluate_also_with_a_classifier_trained_on_the_spo
     assert vqgen("evaluate", trained, *words, *groups).code == 0
     evaluated = json.loads((tmp_path / "a.json").read_text())
     assert compared["space"] == evaluated["space"]
-    found = {figure["name"]: figure["value"] for figure in evaluated["figures"]}
+    found = {metric["name"]: metric["value"] for metric in evaluated["metrics"]}
     found["bpp"] = found["bpp_validation"]
-    ours = compared["runs"][0]["figures"]
+    ours = compared["runs"][0]["metrics"]
     for name in ("frechet_distance", "precision", "recall", "mse", "copies", "bpp"):
         assert ours[name] == pytest.approx(found[name], rel=1e-9), name
     assert ours["cas"] is None
     assert compared["real_images"] == {}
 
 
-def test_what_cannot_be_compared_is_refused_and_writes_nothing(vqgen, runs, tmp_path):
+def test_runs_that_cannot_be_compared_are_refused_and_nothing_is_written(vqgen, runs, tmp_path):
     trained, single, _ = runs
     few = vqgen("compare", trained, single, *FAST, "--images-per-label", "1", "--json", tmp_path / "c.json")
     assert_refused(few, "frechet distance", "at least 17 images", "found 10", "--images-per-label")
@@ -127,7 +127,7 @@ def test_what_cannot_be_compared_is_refused_and_writes_nothing(vqgen, runs, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_without_labels_have_no_score_and_no_classifier_to_be_judged_by(vqgen, tmp_path):
+def test_runs_without_labels_are_refused_without_the_weights_of_inception(vqgen, tmp_path):
     for number in range(40):
         save_picture(tmp_path / "images" / f"{number}.png", number, grey=True)
     document = small_document(data__source="folder", data__root=str(tmp_path / "images"))

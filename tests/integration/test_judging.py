@@ -1,4 +1,4 @@
-"""Training the classifier, judging a checkpoint and drawing its trade-offs, as a user meets them."""
+"""Training of the classifier, judgement of a checkpoint and its trade-offs, as a user meets them."""
 
 import json
 import math
@@ -54,11 +54,12 @@ def judged(vqgen, trained, recipe, tmp_path):
     return root / "tiny"
 
 
-def test_a_classifier_is_added_to_a_finished_run_and_changes_nothing_else(vqgen, trained, judged, recipe):
-    before, after = final_hashes(trained), final_hashes(judged)
+def test_classifier_is_added_to_a_finished_run_and_changes_nothing_else(vqgen, trained, judged, recipe):
+    before = final_hashes(trained)
+    after = final_hashes(judged)
     assert {name: after[name] for name in before} == before
     assert {name.split("/")[0] for name in after.keys() - before.keys()} == {"classifier", "pipeline"}
-    assert record(judged / "classifier")["figures"].keys() >= {"val_accuracy", "val_cross_entropy"}
+    assert record(judged / "classifier")["metrics"].keys() >= {"val_accuracy", "val_cross_entropy"}
     assert (judged / "classifier" / "losses.png").is_file()
     assert "| classifier | val_accuracy |" in (judged / "pipeline" / "README.md").read_text()
     assert "classifier  " in vqgen("info", judged).out
@@ -70,7 +71,7 @@ def test_a_classifier_is_added_to_a_finished_run_and_changes_nothing_else(vqgen,
     assert all_files(judged) == files
 
 
-def test_run_trains_it_where_the_recipe_has_it_and_a_recipe_without_it_still_fits(vqgen, judged, recipe, tiny_toml):
+def test_run_trains_the_classifier_of_a_recipe_and_accepts_a_recipe_without_one(vqgen, judged, recipe, tiny_toml):
     root = judged.parent
     assert "skip, complete" in vqgen("run", recipe, "--checkpoints", root, "--dry-run").out.split("classifier")[-1]
     tiny_toml.write_text(tomli_w.dumps(small_document()))
@@ -81,24 +82,24 @@ def test_run_trains_it_where_the_recipe_has_it_and_a_recipe_without_it_still_fit
     assert_refused(changed, "classifier.channels: 8 -> 16", "--redo")
 
 
-def test_samples_of_a_run_may_be_chosen_and_guided(vqgen, judged, recipe):
+def test_samples_of_a_run_are_chosen_and_guided(vqgen, judged, recipe):
     drawn = ("--generate.keep", "0.5", "--generate.guidance-scale", "2", "--generate.temperature", "0.2")
     finished = vqgen("run", recipe, "--checkpoints", judged.parent, *drawn, "--redo", "--quiet")
     assert finished.code == 0, finished.err
-    told = json.loads((judged / "samples" / "samples.json").read_text())
-    entries = told["images"]
+    document = json.loads((judged / "samples" / "samples.json").read_text())
+    entries = document["images"]
     assert len(entries) == 20
     assert all(0 <= entry["label_probability"] <= 1 for entry in entries)
-    assert told["sampling"] == {
+    assert document["sampling"] == {
         "temperature": 0.2, "top_k": None, "top_p": None, "guidance_scale": 2, "autoguidance_scale": 1, "keep": 0.5
     }  # fmt: skip
     pipe = VQGenPipeline.from_pretrained(judged, device="cpu")
-    again = pipe(images_per_label=2, seed=told["seed"], **told["sampling"])
+    again = pipe(images_per_label=2, seed=document["seed"], **document["sampling"])
     for entry, image in zip(entries, again.images, strict=True):
         assert (pixels(judged / "samples" / entry["file"]) == np.asarray(image)).all()
 
 
-def test_a_run_keeps_its_guides_and_samples_by_them(vqgen, judged, recipe, tmp_path):
+def test_run_stores_its_guides_and_samples_with_them(vqgen, judged, recipe, tmp_path):
     root = judged.parent
     shares = ("--priors.0.guide-share", "0.5", "--priors.1.guide-share", "0.5")
     words = ("run", recipe, "--checkpoints", root, *shares, "--generate.autoguidance-scale", "3", "--quiet")
@@ -119,8 +120,9 @@ def test_a_run_keeps_its_guides_and_samples_by_them(vqgen, judged, recipe, tmp_p
     assert swept.code == 0, swept.err
     one, other = json.loads((tmp_path / "sweep" / "trade-off.json").read_text())["points"]
     assert one["frechet_distance"] != other["frechet_distance"]
-    judged_by = vqgen("evaluate", judged, "--only", "naming", "--images-per-label", 1, "--autoguidance-scale", 2, *FAST)
-    assert "no guidance, autoguidance 2, none rejected" in judged_by.out
+    only = ("--only", "classifier-metrics", "--images-per-label", 1)
+    evaluated = vqgen("evaluate", judged, *only, "--autoguidance-scale", 2, *FAST)
+    assert "no guidance, autoguidance 2, none rejected" in evaluated.out
     shares = ("--priors.0.guide-share", "0.25", "--priors.1.guide-share", "0.25")
     redone = vqgen("run", recipe, "--checkpoints", root, *shares, *words[-3:], "--redo")
     assert redone.code == 0, redone.err
@@ -130,7 +132,7 @@ def test_a_run_keeps_its_guides_and_samples_by_them(vqgen, judged, recipe, tmp_p
     assert not np.array_equal(pixels(judged / "samples" / "grid.png"), guided)
 
 
-def test_a_guide_that_patience_forestalled_is_missed(vqgen, trained, recipe, tmp_path):
+def test_guide_that_patience_forestalled_is_missing_with_a_warning(vqgen, trained, recipe, tmp_path):
     shutil.copytree(trained, tmp_path / "checkpoints" / "tiny")
     hasty = ("--patience", 1, "--validate-every", 1, "--learning-rate", 10)
     train = [word.replace("--", "--priors.0.train.") if isinstance(word, str) else word for word in hasty]
@@ -151,40 +153,52 @@ def test_generate_keeps_the_surest(vqgen, judged, tmp_path):
     assert kept <= {pixels(path).tobytes() for path in (tmp_path / "all" / "3").glob("*.png")}
 
 
-def test_evaluate_has_a_finite_figure_for_every_metric(vqgen, judged, tmp_path):
+def test_evaluate_finds_a_finite_value_for_every_metric(vqgen, judged, tmp_path):
     words = ("evaluate", judged, "--images-per-label", 4, *FAST, "--pictures", tmp_path / "pictures")
     finished = vqgen(*words, "--json", tmp_path / "a.json", "--reference-features", tmp_path / "f.safetensors")
     assert finished.code == 0, finished.err
     document = json.loads((tmp_path / "a.json").read_text())
-    figures = {figure["name"]: figure for figure in document["figures"]}
-    assert figures.keys() == NAMES
-    assert all(math.isfinite(figure["value"]) for figure in figures.values())
-    assert all(math.isfinite(figure["floor"]) for figure in figures.values())
-    assert figures["recall"]["counts"] == {"samples": 40, "validation": 179}
-    assert figures["recall"]["space"] == document["space"]
+    metrics = {metric["name"]: metric for metric in document["metrics"]}
+    assert metrics.keys() == NAMES
+    assert all(math.isfinite(metric["value"]) for metric in metrics.values())
+    assert all(math.isfinite(metric["floor"]) for metric in metrics.values())
+    assert metrics["recall"]["counts"] == {"samples": 40, "validation": 179}
+    assert metrics["recall"]["space"] == document["space"]
     assert document["sampling"]["seed"] == 0
-    for name, figure in figures.items():
+    for name, metric in metrics.items():
         assert f"{name}  " in finished.out
-        assert figure["space"] in finished.out
+        assert metric["space"] in finished.out
     assert pixels(tmp_path / "pictures" / "neighbours.png").ndim == 2
-    # the same again, from the features that were kept
+    # the same again, from the stored features
     again = vqgen(*words, "--json", tmp_path / "b.json", "--reference-features", tmp_path / "f.safetensors")
     assert again.out == finished.out
     assert (tmp_path / "b.json").read_text() == (tmp_path / "a.json").read_text()
 
 
-def test_figures_of_stage_two_are_those_of_the_run(vqgen, judged, tmp_path):
+def test_metrics_of_stage_two_equal_those_of_the_run(vqgen, judged, tmp_path):
     finished = vqgen("evaluate", judged, "--only", "likelihood", "reconstruction", "--json", tmp_path / "a.json")
     assert finished.code == 0, finished.err
-    figures = {f["name"]: f["value"] for f in json.loads((tmp_path / "a.json").read_text())["figures"]}
-    top, vqvae = record(judged / "prior-top")["figures"], record(judged / "vqvae")["figures"]
-    assert figures["nats_top_validation"] == pytest.approx(top["val_nats_per_code"], rel=1e-5)
-    assert figures["nats_top_train"] == pytest.approx(top["train_nats_per_code"], rel=1e-5)
-    assert figures["mse"] == pytest.approx(vqvae["val_mse"], rel=1e-3)  # of rounded pixels
+    metrics = {m["name"]: m["value"] for m in json.loads((tmp_path / "a.json").read_text())["metrics"]}
+    top = record(judged / "prior-top")["metrics"]
+    vqvae = record(judged / "vqvae")["metrics"]
+    assert metrics["nats_top_validation"] == pytest.approx(top["val_nats_per_code"], rel=1e-5)
+    assert metrics["nats_top_train"] == pytest.approx(top["train_nats_per_code"], rel=1e-5)
+    assert metrics["mse"] == pytest.approx(vqvae["val_mse"], rel=1e-3)  # of rounded pixels
 
 
-def test_a_checkpoint_without_a_classifier_is_judged_by_one_trained_for_it(vqgen, trained):
-    finished = vqgen("evaluate", trained, "--only", "naming", "--images-per-label", 1, *FAST)
+def test_old_names_of_groups_are_accepted_with_a_warning(vqgen, judged):
+    words = ("evaluate", judged, "--images-per-label", 1, *FAST)
+    for old, new in (("naming", "classifier-metrics"), ("variety", "code-entropy")):
+        finished = vqgen(*words, "--only", old)
+        assert finished.code == 0, finished.err
+        assert f"warning: --only {old} is now called {new}" in finished.err
+        present = vqgen(*words, "--only", new)
+        assert present.out == finished.out
+        assert "warning" not in present.err
+
+
+def test_checkpoint_without_a_classifier_is_judged_by_one_trained_for_it(vqgen, trained):
+    finished = vqgen("evaluate", trained, "--only", "classifier-metrics", "--images-per-label", 1, *FAST)
     assert finished.code == 0, finished.err
     assert "has no classifier; training one on 1,618 real images" in finished.out
 
@@ -208,36 +222,29 @@ def test_sweep_draws_curves_and_writes_their_points(vqgen, judged, tmp_path):
     assert finished.code == 0, finished.err
 
 
-def test_hot_samples_have_more_varied_codes_than_cold_ones_and_real_images_have_their_own(vqgen, judged, tmp_path):
-    def variety(temperature):
-        words = (
-            "--only",
-            "variety",
-            "--images-per-label",
-            40,
-            "--temperature",
-            temperature,
-            "--json",
-            tmp_path / "a.json",
-        )
-        finished = vqgen("evaluate", judged, *words)
+def test_codes_of_hot_samples_are_more_varied_than_those_of_cold_ones(vqgen, judged, tmp_path):
+    def code_entropy(temperature):
+        words = ("--only", "code-entropy", "--images-per-label", 40, "--temperature", temperature)
+        finished = vqgen("evaluate", judged, *words, "--json", tmp_path / "a.json")
         assert finished.code == 0, finished.err
-        return {figure["name"]: figure for figure in json.loads((tmp_path / "a.json").read_text())["figures"]}
+        return {metric["name"]: metric for metric in json.loads((tmp_path / "a.json").read_text())["metrics"]}
 
-    cold, hot = variety(0), variety(100)
+    cold = code_entropy(0)
+    hot = code_entropy(100)
     assert cold["entropy_top"]["value"] == 0  # each label's likeliest code
-    assert hot["entropy_top"]["value"] > 1 and hot["entropy_bottom"]["value"] > cold["entropy_bottom"]["value"]
-    # there are fewer held-out digits than samples: no more samples are looked at
+    assert hot["entropy_top"]["value"] > 1
+    assert hot["entropy_bottom"]["value"] > cold["entropy_bottom"]["value"]
+    # there are fewer held-out digits than samples, so only as many samples count
     assert cold["entropy_top"]["counts"] == {"samples": 179, "validation": 179}
     for level in ("top", "bottom"):
         assert cold[f"entropy_{level}_of_real"] == hot[f"entropy_{level}_of_real"]
         assert cold[f"entropy_{level}_of_real"]["value"] > 0
 
 
-# what cannot be judged
+# wrong input
 
 
-def test_wrong_words_are_refused_and_write_nothing(vqgen, judged, tmp_path):
+def test_wrong_options_are_refused_and_write_nothing(vqgen, judged, tmp_path):
     for options, parts in [
         (["--keep", "0"], ["keep", "above 0", "found 0"]),
         (["--guidance-scale", "nan"], ["guidance_scale", "found nan"]),
@@ -248,7 +255,7 @@ def test_wrong_words_are_refused_and_write_nothing(vqgen, judged, tmp_path):
         (["--score-seeds", "0"], ["--score-seeds", "at least 1", "found 0"]),
         (["--classifier", "nowhere"], ["'nowhere'"]),
         (["--inception-weights", "nowhere"], ["--inception-weights nowhere", "no such file"]),
-        (["--lpips-weights", "nowhere"], ["--lpips-weights nowhere", "no such file"]),
+        (["--lpips-weights", "nowhere"], ["--lpips-weights", "nowhere"]),
     ]:
         only = ("--only", "distribution", "reconstruction")
         assert_refused(vqgen("evaluate", judged, *only, *FAST, "--json", tmp_path / "a.json", *options), *parts)
@@ -261,18 +268,18 @@ def test_wrong_words_are_refused_and_write_nothing(vqgen, judged, tmp_path):
 
 def test_features_of_another_space_are_refused(vqgen, judged, trained, recipe, tmp_path):
     only = ("--only", "distribution", "--images-per-label", 2, *FAST)
-    kept = (*only, "--reference-features", tmp_path / "f.safetensors")
-    assert vqgen("evaluate", judged, *kept).code == 0
-    assert_refused(vqgen("evaluate", trained, *kept), "f.safetensors", "in the space 'classifier ", "another file")
-    assert_refused(vqgen("evaluate", judged, *kept, "--reference", "train"), "of 1618 images", "found 179")
+    stored = (*only, "--reference-features", tmp_path / "f.safetensors")
+    assert vqgen("evaluate", judged, *stored).code == 0
+    assert_refused(vqgen("evaluate", trained, *stored), "f.safetensors", "in the space 'classifier ", "another file")
+    assert_refused(vqgen("evaluate", judged, *stored, "--reference", "train"), "of 1618 images", "found 179")
     (tmp_path / "f.safetensors").write_bytes(b"nothing")
-    assert_refused(vqgen("evaluate", judged, *kept), "f.safetensors", "damaged")
+    assert_refused(vqgen("evaluate", judged, *stored), "f.safetensors", "damaged")
     assert vqgen("evaluate", trained, *only, "--classifier", judged).code == 0
-    assert_refused(vqgen("evaluate", judged, *only, "--classifier", trained), "has no classifier")
+    assert_refused(vqgen("evaluate", judged, *only, "--classifier", trained), "should have a classifier, found none")
 
 
-def test_the_score_is_by_classifiers_of_the_checkpoint_that_judges(vqgen, trained, judged, tmp_path):
-    """Else scores of a run whose recipe has other classifiers, or none, could not be put beside the judge's own."""
+def test_score_is_by_classifiers_of_the_checkpoint_that_judges(vqgen, trained, judged, tmp_path):
+    """Otherwise the score of a run whose recipe has another classifier, or none, could not be compared."""
     only = ("--only", "score", "--images-per-label", 2, "--classifier-steps", 1, "--quiet", "--json")
     words = ("evaluate", trained, *only)
     assert vqgen(*words, tmp_path / "own.json").code == 0
@@ -280,17 +287,17 @@ def test_the_score_is_by_classifiers_of_the_checkpoint_that_judges(vqgen, traine
     assert vqgen("evaluate", judged, *only, tmp_path / "judge.json").code == 0
     own, other, judge = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("own", "other", "judge"))
     assert other["classifier"] == judge["classifier"] != own["classifier"]
-    real = [{f["name"]: f["value"] for f in found["figures"]}["cas_of_real"] for found in (other, judge)]
+    real = [{m["name"]: m["value"] for m in found["metrics"]}["cas_of_real"] for found in (other, judge)]
     assert real[0] == real[1]
 
 
-def test_the_score_of_several_seeds_is_their_mean(vqgen, judged, tmp_path):
+def test_score_of_several_seeds_is_their_mean(vqgen, judged, tmp_path):
     def scores(*options):
         only = ("--only", "score", "--images-per-label", 6, "--classifier-steps", 20, "--quiet")
         finished = vqgen("evaluate", judged, *only, *options, "--json", tmp_path / "a.json")
         assert finished.code == 0, finished.err
         document = json.loads((tmp_path / "a.json").read_text())
-        return {figure["name"]: figure for figure in document["figures"]}, document["score_seeds"]
+        return {metric["name"]: metric for metric in document["metrics"]}, document["score_seeds"]
 
     single = [scores("--judging-seed", seed)[0] for seed in (5, 6)]
     several, count = scores("--judging-seed", 5, "--score-seeds", 2)
@@ -306,7 +313,7 @@ def test_the_score_of_several_seeds_is_their_mean(vqgen, judged, tmp_path):
     assert any(several[f"{name}_deviation"]["value"] > 0 for name in names)
 
 
-def test_a_checkpoint_without_labels_is_judged_by_what_needs_none(vqgen, tmp_path):
+def test_checkpoint_without_labels_is_judged_by_metrics_that_need_none(vqgen, tmp_path):
     for number in range(40):
         save_picture(tmp_path / "images" / f"{number}.png", number, grey=True)
     document = small_document(data__source="folder", data__root=str(tmp_path / "images"))
@@ -316,15 +323,17 @@ def test_a_checkpoint_without_labels_is_judged_by_what_needs_none(vqgen, tmp_pat
     assert_refused(vqgen("train-classifier", recipe, "--checkpoints", root), "needs images with labels")
     assert_refused(vqgen("evaluate", root / "tiny"), "has no labels", "--only reconstruction")
     assert_refused(vqgen("evaluate", root / "tiny", "--only", "distribution"), "has no labels", "--inception-weights")
-    assert_refused(vqgen("sweep", root / "tiny", "-o", tmp_path / "s"), "has no labels")
-    words = ("--only", "reconstruction", "codes", "likelihood", "variety", "memorisation", "--images-per-label", 3)
+    sweep = ("sweep", root / "tiny", "-o", tmp_path / "s")
+    assert_refused(vqgen(*sweep), "guidance_scale: should be 1 for a model without labels")
+    assert_refused(vqgen(*sweep, "--vary", "temperature"), "has no labels", "--no-score")
+    words = ("--only", "reconstruction", "codes", "likelihood", "code-entropy", "memorisation", "--images-per-label", 3)
     finished = vqgen("evaluate", root / "tiny", *words)
     assert finished.code == 0, finished.err
     assert "nearer" in finished.out
     assert "3 samples, 3 validation" in finished.out.split("entropy_top")[1].splitlines()[0]
 
 
-def test_other_images_than_those_of_the_training_are_refused(vqgen, judged):
+def test_images_other_than_those_of_the_training_are_refused(vqgen, judged):
     path = judged / "pipeline" / "split.json"
     split = json.loads(path.read_text())
     path.write_text(json.dumps({"train": split["train"][1:], "validation": split["validation"]}))
@@ -333,7 +342,7 @@ def test_other_images_than_those_of_the_training_are_refused(vqgen, judged):
     assert_refused(vqgen("evaluate", judged, "--only", "codes"), "has no recipe.toml")
 
 
-def test_a_guided_request_is_the_same_in_any_batch(vqgen, trained, tmp_path):
+def test_guided_request_is_the_same_in_any_batch(vqgen, trained, tmp_path):
     pipe = VQGenPipeline.from_pretrained(trained, device="cpu", dtype="float64")
     one, other = (pipe(["3", None], 3, guidance_scale=2.0, batch_size=size) for size in (2, 100))
     assert torch.equal(one.codes.bottom, other.codes.bottom)
