@@ -99,7 +99,7 @@ def complete_stage(
     context: RunContext,
     record: StageRecord,
     output: str,
-    metrics: dict[str, float],
+    metrics: dict[str, int | float],
     finish: Callable[[StageRecord], object] = lambda record: None,
     seconds: float | None = None,
 ) -> None:

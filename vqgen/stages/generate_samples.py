@@ -50,9 +50,9 @@ def request_of(recipe: AnyRecipe) -> GenerationRequest:
     )
 
 
-def _metrics(output: GeneratedImages) -> dict[str, float]:
+def _metrics(output: GeneratedImages) -> dict[str, int | float]:
     """Counts the images, and averages their negative log-likelihood if the pipeline computes likelihoods."""
-    metrics: dict[str, float] = {"images": len(output.labels)}
+    metrics: dict[str, int | float] = {"images": len(output.labels)}
     if output.log_likelihood is not None:
         metrics["nats_per_image"] = float(-output.log_likelihood.mean())
     return metrics

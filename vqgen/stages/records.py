@@ -37,7 +37,7 @@ class StageRecord:
     environment: dict[str, Any]
     complete: bool = False
     output: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, int | float] = field(default_factory=dict)
     seconds: float | None = None
 
     def write(self, folder: Path) -> None:

@@ -29,7 +29,7 @@ class StageResult:
     """
 
     output: str = ""
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, int | float] = field(default_factory=dict)
     message: str | None = None
     seconds: float | None = None
 
@@ -75,6 +75,6 @@ def save_stage_model(context: RunContext, stage: str, model: nn.Module, inputs: 
     return context.on_main(lambda: save_model(model, context.folder / stage / "model", inputs))
 
 
-def metrics_text(metrics: Mapping[str, float]) -> str:
+def metrics_text(metrics: Mapping[str, int | float]) -> str:
     """Writes metrics in one line, with four digits each."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -75,7 +75,7 @@ def _save_guide(
         )
 
 
-def _metrics(context: RunContext, fitted: FittedPrior, store: CodeStore) -> dict[str, float]:
+def _metrics(context: RunContext, fitted: FittedPrior, store: CodeStore) -> dict[str, int | float]:
     """Returns the metrics of the best validation, the nats of the training images, and the rate of this level."""
     config = fitted.model.config
     bits_per_image = fitted.metrics["val_bits_per_code"] * config.height * config.width

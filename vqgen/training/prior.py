@@ -165,7 +165,7 @@ class FittedPrior:
     """
 
     model: PixelCNN
-    metrics: dict[str, float]
+    metrics: dict[str, int | float]
     guide: PixelCNN | None
 
 

@@ -17,12 +17,13 @@ def test_kind_of_the_recipe_decides_the_first_stage(make_context, baseline_recip
         _ = baseline.recipe_with_codes
 
 
-def test_images_are_opened_at_their_first_use(make_context, monkeypatch):
+def test_images_are_opened_once_at_their_first_use(make_context, images, monkeypatch):
     context = make_context()
     del context.images
     opened = []
-    monkeypatch.setattr("vqgen.stages.context.open_images", lambda data, seed: opened.append(seed) or "images")
-    assert (context.images, context.images) == ("images", "images")
+    monkeypatch.setattr("vqgen.stages.context.open_images", lambda data, seed: opened.append(seed) or images)
+    assert opened == []
+    assert context.images is context.images is images
     assert opened == [0]
 
 

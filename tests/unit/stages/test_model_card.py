@@ -1,3 +1,5 @@
+import pytest
+
 from vqgen.data import LabelMap
 from vqgen.stages.model_card import write_card
 from vqgen.stages.records import StageRecord
@@ -22,3 +24,18 @@ def test_every_metric_has_a_line_of_its_own_in_one_table(tiny_recipe):
         "| prior-top | val_nats_per_code | 2 |",
     ]
     assert "\n\n## Use\n" in rest
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked"), [("unused", "; images of a label cannot be asked for"), ("conditional", "")]
+)
+def test_card_of_a_baseline_opens_any_pipeline(baseline_recipe, labels, asked):
+    card = write_card(baseline_recipe(labels=labels), LabelMap(("cat", "dog")), [record("autoencoder", val_loss=0.5)])
+    assert "A vqgen baseline (vae): images of 8 x 8 pixels as 3 latents." in card
+    assert f"- Labels: cat, dog{asked}\n" in card
+    assert "| autoencoder | val_loss | 0.5 |" in card
+    assert 'pipe = open_pipeline("path/to/this/folder")' in card
+
+
+def test_card_of_images_without_labels_names_none(tiny_recipe):
+    assert "- Labels: none\n" in write_card(tiny_recipe(), LabelMap(), [])

@@ -16,7 +16,6 @@ _BATCH_SIZE = 64
 """Images encoded at a time."""
 
 
-@torch.no_grad()
 def encode_images(context: RunContext, model: LatentModel, images: ImageSet) -> Iterator[tuple[ImageBatch, Tensor]]:
     """Encodes all images in this process, without augmentation.
 
@@ -30,7 +29,7 @@ def encode_images(context: RunContext, model: LatentModel, images: ImageSet) -> 
     """
     device = model.encoder.output.weight.device
     for batch in evaluation_batches(images, evaluation_transform(context.recipe.data), batch_size=_BATCH_SIZE):
-        with context.compute.autocast():
+        with torch.no_grad(), context.compute.autocast():
             latents = model.encode(model_pixels(batch.images, device, model.dtype), batch.labels.to(device))
         # Under autocast latents may be bfloat16. The mixtures, and the decoder, take the dtype of the weights.
         yield batch, latents.to(model.dtype).cpu()

@@ -34,7 +34,7 @@ def fit_mixtures(
     """
     points = latents.double().cpu().numpy()
     # The regularization is relative to the spread of the latents, because their scale is free. The tiny number keeps it
-    # positive if all latents are equal.
+    # above 0.
     floor = config.mixture_regularization * float(points.var(axis=0).mean()) + np.finfo(np.float64).tiny
     num_labels = max(1, config.num_classes)
     most = config.mixture_components

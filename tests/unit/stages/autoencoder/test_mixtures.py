@@ -12,7 +12,7 @@ def config(num_classes: int, components: int = 2) -> AutoencoderConfig:
     )  # fmt: skip
 
 
-def test_each_class_has_the_mixture_of_its_own_latents():
+def test_each_label_has_the_mixture_of_its_own_latents():
     centres = torch.tensor([[0.0, 0.0], [4.0, 4.0], [-9.0, 3.0], [-9.0, -3.0]], dtype=torch.float64)
     latents = (centres[:, None] + 0.1 * torch.randn(4, 200, 2, dtype=torch.float64)).flatten(0, 1)
     mixtures = fit_mixtures(latents, torch.tensor([0, 0, 1, 1]).repeat_interleave(200), config(2), seed=0)
@@ -25,16 +25,25 @@ def test_each_class_has_the_mixture_of_its_own_latents():
     torch.testing.assert_close(drawn.mean(dim=0), own.mean(dim=0), rtol=0.1, atol=0.4)
 
 
-def test_without_labels_there_is_one_mixture():
+def test_images_without_labels_share_one_mixture():
     mixtures = fit_mixtures(torch.randn(50, 2), torch.full((50,), -1), config(0), seed=0)
     assert mixtures.weights.shape == (1, 2)
 
 
-def test_classes_of_few_images_or_none_have_a_mixture_too():
-    latents, labels = torch.randn(11, 2), torch.tensor([0] * 9 + [1] + [2])
+def test_labels_with_few_images_or_none_have_a_mixture_too():
+    latents = torch.randn(11, 2)
+    labels = torch.tensor([0] * 9 + [1] + [2])
     mixtures = fit_mixtures(latents, labels, config(4, components=5), seed=0)
     drawn = mixtures.sample(image_draws(0, range(40), 2), torch.arange(40) % 4)
     assert drawn.isfinite().all()
     lonely = drawn[torch.arange(40) % 4 == 1]
     torch.testing.assert_close(lonely, latents[9].double().expand_as(lonely), rtol=0, atol=0.02)
     assert (mixtures.weights[1] > 0).sum() == 1
+
+
+def test_seed_repeats_the_mixtures():
+    latents = torch.randn(60, 2)
+    labels = torch.arange(60) % 2
+    one, same = (fit_mixtures(latents, labels, config(2), seed=4) for _ in range(2))
+    assert torch.equal(one.weights, same.weights) and torch.equal(one.means, same.means)
+    assert torch.equal(one.factors, same.factors)
