@@ -1,4 +1,4 @@
-"""Opens whatever pipeline a checkpoint holds."""
+"""Opens a pipeline of any class."""
 
 from pathlib import Path
 
@@ -10,7 +10,17 @@ from vqgen.storage.documents import read_json
 
 
 def open_pipeline(name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32") -> AnyPipeline:
-    """Opens a pipeline of codes or of a baseline; arguments and errors as those of `VQGenPipeline.from_pretrained`."""
+    """Opens a pipeline of codes or of a baseline.
+
+    Args:
+        name_or_path: A run folder, a pipeline folder, or the name of a repository on the Hub.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: float32, bfloat16, float16 or float64.
+
+    Raises:
+        CheckpointError: There is no pipeline, it is damaged, or its parts do not belong together.
+        ConfigError: The device or the dtype is unknown, or is not available here.
+    """
     folder = locate_pipeline(name_or_path)
     is_baseline = read_json(folder / "pipeline.json").get("class") == BASELINE_CLASS
     kind = BaselinePipeline if is_baseline else VQGenPipeline

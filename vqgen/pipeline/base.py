@@ -1,53 +1,47 @@
-"""The base of all pipelines: requests for images, pictures to read, a classifier to choose by, a folder to write.
+"""The base of all pipelines: answers requests for images, prepares pictures, and reads and writes pipeline folders.
 
 Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector.
 """
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.data import Label, LabelMap, evaluation_transform, model_pixels, normalize_mode
+from vqgen.data import Label, LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import ConfigError, DataError
-from vqgen.pipeline.folder import CommonParts, check_replaceable, locate_pipeline, upload
-from vqgen.pipeline.request import (
-    GeneratedImages,
-    GenerationRequest,
-    count_candidates,
-    labels_as_tensor,
-    resolve_labels,
-)
+from vqgen.pipeline.folder import CommonParts, check_replaceable, locate_pipeline
+from vqgen.pipeline.hub import upload
+from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, count_candidates, resolve_labels
+from vqgen.pipeline.scoring import score_images
 from vqgen.pipeline.sharing import gather_images
 from vqgen.runtime.collective import Processes
 from vqgen.runtime.compute import Compute
 from vqgen.sampling import PerLevel, SamplingParams
-from vqgen.sampling.rejection import keep_surest, label_probability
-
-_IMAGES_AT_A_TIME = 100
-"""Images that the classifier is given at a time."""
+from vqgen.sampling.rejection import keep_surest
 
 Parts = TypeVar("Parts", bound=CommonParts)
 Output = TypeVar("Output", bound=GeneratedImages)
+Pipeline = TypeVar("Pipeline", bound="ImagePipeline")
 
 
 class ImagePipeline(ABC, Generic[Parts, Output]):
-    """Models that generate images and reconstruct them, with their labels and their data.
+    """Models that generate and reconstruct images, with their labels and the description of their data.
 
     Args:
         parts: Models, labels and data.
-        compute: Device and dtype; None takes the accelerator if there is one.
+        compute: Device and dtype; None for the accelerator, if there is one, and float32.
 
     Attributes:
-        has_codes: True if images become codes.
-        has_bound: True if the model bounds the likelihood of images.
+        has_codes: True if the model encodes images to codes.
+        has_bound: True if the model bounds the likelihood of an image.
     """
 
     has_codes: bool = False
@@ -59,7 +53,9 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         self._place()
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32") -> Self:
+    def from_pretrained(
+        cls: type[Pipeline], name_or_path: str | Path, *, device: str = "auto", dtype: str = "float32"
+    ) -> Pipeline:
         """Opens a pipeline.
 
         Args:
@@ -69,7 +65,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
 
         Raises:
             CheckpointError: There is no pipeline, it is damaged, or its parts do not belong together.
-            ConfigError: There is no such device or dtype.
+            ConfigError: The device or the dtype is unknown, or is not available here.
         """
         compute = Compute.resolve(device, dtype)
         return cls(cls.load(locate_pipeline(name_or_path)), compute)
@@ -88,74 +84,77 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         keep: float = 1.0,
         batch_size: int = 100,
         max_memory: int | None = None,
-        progress: Callable[[int], object] | None = None,
+        progress: Progress | None = None,
     ) -> Output:
         """Generates `images_per_label` images of each label, all images of the first label first.
 
         Args:
-            labels: Names or indices, or one of them. None alone asks for every label of the label map, or for images
-                of a model without labels; None in a list asks for an image of no label in particular.
-            images_per_label: At least 1.
+            labels: Names or indices, or one of them. None alone stands for every label of the label map, or for no
+                label if the model has none. None in a list stands for an image without a label.
+            images_per_label: Images of each label, at least 1.
             seed: Image i of the request draws from (seed, i); None takes a new seed.
-            temperature: At least 0, one number or one per level, coarse to fine; 0 takes the most likely codes. For a
-                baseline the factor of the deviation of its latents.
+            temperature: At least 0, one number or one per level, coarse to fine; 0 takes the most likely codes. A
+                baseline multiplies the deviation of its latents by it.
             top_k: Sample among this number of most likely codes.
             top_p: Sample among the most likely codes that together have this probability.
-            guidance_scale: Classifier-free guidance, one number or one per level: above 1 images fit their label more
+            guidance_scale: Classifier-free guidance, one number or one per level. Above 1 images fit their label more
                 surely and are less varied, for twice the work; 1 samples the model.
-            autoguidance_scale: Autoguidance, one number or one per level: above 1 the logits move away from those of
+            autoguidance_scale: Autoguidance, one number or one per level. Above 1 the logits move away from those of
                 the prior early in its training, for the work of one more prior; 1 samples the model.
-            keep: Share of the samples to keep: of each label those that the classifier is surest of. Below 1 more are
-                sampled, so that `images_per_label` remain.
-            batch_size: Images sampled at a time, at most; it changes no image except by rounding.
+            keep: Share of the samples to keep: the ones of each label that the classifier is surest of. Below 1 more
+                images are sampled, so that `images_per_label` remain.
+            batch_size: Images sampled at a time, at most. It changes images only by rounding.
             max_memory: Bytes that sampling may take; None for the free memory of the device.
-            progress: Called with the number of images whenever a batch is done.
+            progress: Called with the number of images of each finished batch.
 
         Raises:
             DataError: A label is unknown.
-            ConfigError: A number is out of its range, or the model has no use for it.
-            CheckpointError: A prior is missing, or the classifier that `keep` needs.
+            ConfigError: A number is out of its range, or does not apply to the model.
+            CheckpointError: A prior is missing, or the classifier for `keep` is missing.
         """
         params = SamplingParams(temperature, top_k, top_p, guidance_scale, autoguidance_scale)
         request = GenerationRequest(labels, images_per_label, seed, params, keep, batch_size, max_memory)
         return self.generate(request, progress=progress)
 
     def generate(
-        self,
-        request: GenerationRequest,
-        *,
-        processes: Processes | None = None,
-        progress: Callable[[int], object] | None = None,
+        self, request: GenerationRequest, *, processes: Processes | None = None, progress: Progress | None = None
     ) -> Output:
-        """Generates the images of a request; each candidate is decoded and scored once, in one process.
+        """Generates the images of a request. Each candidate is decoded and scored once, in one process.
 
         Args:
             request: The request.
-            processes: The processes that share it, all of which call this; None for this process alone.
-            progress: Called with the number of images whenever a batch is done.
+            processes: The processes that share the request. All of them call this, with the same request and a seed.
+                None for this process alone.
+            progress: Called with the number of images of each finished batch.
 
         Raises:
             DataError, ConfigError, CheckpointError: As `__call__`.
         """
         candidates = self.check_request(request)
+        # All candidates of a label stand in a row: `keep_surest` chooses among each row.
         labels = [label for label in self.resolve_labels(request.labels) for _ in range(candidates)]
         request = replace(request, seed=secrets.randbits(48) if request.seed is None else request.seed)
         processes = processes or Processes(0, 1, self.compute.device)
         own = processes.share(len(labels))
         part = self._draw(labels[own.start : own.stop], own, request, progress) if own else None
         if part is not None and candidates > request.images_per_label:
-            part = replace(part, label_probability=self.label_probability(part.pixels, part.labels))
+            assert self.parts.classifier is not None  # `check_request` has seen to it
+            sureness = score_images(self.parts.classifier, part.pixels, part.labels, self.compute)
+            part = replace(part, label_probability=sureness)
+        # A share may end inside a row, so the joined images are chosen from. All processes choose the same ones.
         images = gather_images(part, processes)
         if images.label_probability is None:
             return images
-        surest = keep_surest(images.label_probability, candidates, request.images_per_label)
-        return images.subset(surest) if len(images.pixels) else replace(images.subset(surest), pixels=images.pixels)
+        return images.subset(keep_surest(images.label_probability, candidates, request.images_per_label))
 
     def check_request(self, request: GenerationRequest) -> int:
-        """Refuses a request that cannot be followed, before anything is sampled; raises what `generate` raises.
+        """Checks a request before anything is sampled.
 
         Returns:
-            The images of each label to sample, of which `images_per_label` remain.
+            The number of candidates of each label, of which `images_per_label` remain.
+
+        Raises:
+            ConfigError, CheckpointError: As `generate`.
         """
         self.check_sampling(request.params)
         if request.batch_size < 1:
@@ -163,7 +162,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         return count_candidates(request, has_classifier=self.parts.classifier is not None, name=self.parts.name)
 
     def count(self, request: GenerationRequest) -> int:
-        """Counts the images that a request samples, rejected ones included."""
+        """Counts the candidates of a request, rejected ones included."""
         return self.check_request(request) * len(self.resolve_labels(request.labels))
 
     @staticmethod
@@ -173,15 +172,11 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
 
     @abstractmethod
     def write(self, folder: Path) -> None:
-        """Writes the pipeline folder; a folder that exists is replaced."""
+        """Writes the pipeline folder, all or nothing. An existing folder is replaced."""
 
     @abstractmethod
     def _draw(
-        self,
-        labels: list[int | None],
-        image_indices: range,
-        request: GenerationRequest,
-        progress: Callable[[int], object] | None,
+        self, labels: list[int | None], image_indices: range, request: GenerationRequest, progress: Progress | None
     ) -> Output:
         """Draws and decodes the images at `image_indices` of a request."""
 
@@ -193,22 +188,22 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
     @property
     @abstractmethod
     def model_hash(self) -> str:
-        """SHA-256 of the model that turns latents into images; empty until it has been saved."""
+        """SHA-256 of the model that decodes images; empty until the pipeline has been saved and loaded."""
 
     @property
     @abstractmethod
     def takes_labels(self) -> bool:
-        """True if images of a label can be asked for."""
+        """True if images of a label can be generated."""
 
     @property
     def raw_bpp(self) -> float | None:
-        """Bits of an image's codes, packed in whole bits, per pixel of the image; None without codes."""
+        """Bits of the codes per pixel of the image, with a whole number of bits for each code; None without codes."""
         return None
 
     @property
     @abstractmethod
     def num_parameters(self) -> int:
-        """Trained numbers of the generator; guides (earlier states of priors) and the classifier do not count."""
+        """Trained numbers of the generator, without the classifier and the guides (earlier states of priors)."""
 
     def foreign_metrics(self) -> frozenset[str]:
         """Returns the groups of metrics of `vqgen evaluate` that do not apply to this model."""
@@ -216,17 +211,17 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
 
     @abstractmethod
     def summary(self) -> list[str]:
-        """Returns the lines in which `vqgen info` describes the models."""
+        """Returns the lines of `vqgen info` that describe the models."""
 
     def check_generates(self) -> None:
-        """Refuses a pipeline that cannot generate yet; raises a `CheckpointError`."""
+        """Checks that the pipeline can generate; raises a `CheckpointError` if it has no prior yet."""
 
     @abstractmethod
     def check_sampling(self, params: SamplingParams) -> None:
-        """Refuses parameters of sampling that this model cannot follow.
+        """Checks the parameters of sampling.
 
         Raises:
-            ConfigError: One is out of its range, or the model has no use for it.
+            ConfigError: A parameter is out of its range, or does not apply to the model.
         """
 
     @abstractmethod
@@ -237,14 +232,14 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
 
     @abstractmethod
     def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
-        """Encodes preprocessed images to one vector each, in which images can be mixed, on the CPU."""
+        """Encodes each preprocessed image to one vector, on the CPU. Means of such vectors can be decoded."""
 
     @abstractmethod
     def from_latents(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
         """Decodes vectors to images, on the CPU; label -1 stands for an unknown label."""
 
     def known_labels(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-        """Returns the labels; a model that decodes by label replaces an unknown one (-1) by the likeliest."""
+        """Returns the labels. A model that decodes by label replaces an unknown label, -1, by the likeliest one."""
         return labels
 
     @property
@@ -259,7 +254,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             folder: A new folder, an empty one, or a pipeline folder, which is replaced.
 
         Raises:
-            CheckpointError: The folder holds something else, which would be lost.
+            CheckpointError: The folder contains something else, which would be lost.
         """
         check_replaceable(Path(folder))
         self.write(Path(folder))
@@ -268,34 +263,23 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         """Uploads the pipeline to the Hub and returns its address.
 
         Args:
-            repository: Its name, `user/name`; it is made if it does not exist.
-            private: Whether a new repository is private.
-            token: Access token; by default the one that `hf auth login` stored.
+            repository: Name of the repository, `user/name`. A missing repository is created.
+            private: True if a new repository should be private.
+            token: Access token; None for the one that `hf auth login` stored.
         """
         return upload(self.save_pretrained, repository, private=private, token=token)
 
-    def to(self, device: str = "auto", dtype: str = "float32") -> Self:
+    def to(self: Pipeline, device: str = "auto", dtype: str = "float32") -> Pipeline:
         """Moves the models to a device and a dtype, and returns the pipeline."""
         self.compute = Compute.resolve(device, dtype)
         self._place()
         return self
 
-    @torch.no_grad()
-    def label_probability(
-        self, images: UInt8[Tensor, "b c H W"], labels: Sequence[int | None]
-    ) -> Float64[Tensor, " b"]:
-        """Computes p(label | image) by the classifier; for an image without a label that of its likeliest label."""
-        classifier = self.parts.classifier
-        assert classifier is not None
-        logits = []
-        for batch in images.split(_IMAGES_AT_A_TIME):
-            with self.compute.autocast():
-                pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
-                logits.append(classifier(pixels).double().cpu())
-        return label_probability(torch.cat(logits).log_softmax(dim=1), labels_as_tensor(labels))
-
     def resolve_labels(self, labels: Sequence[Label | None] | Label | None) -> list[int | None]:
-        """Returns the indices of labels that `__call__` takes.
+        """Returns the indices of labels.
+
+        Args:
+            labels: As in `__call__`.
 
         Raises:
             DataError: A label is unknown, or the model has no labels.
@@ -303,7 +287,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         return resolve_labels(labels, self.label_map, takes_labels=self.takes_labels, name=self.parts.name)
 
     def preprocess(self, images: Sequence[Image.Image] | Image.Image) -> UInt8[Tensor, "b c H W"]:
-        """Applies the evaluation transform.
+        """Applies the evaluation transform to pictures: grey or RGB, resized, cropped at the centre.
 
         Raises:
             DataError: There is no picture.
@@ -315,6 +299,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         return torch.stack([transform(normalize_mode(picture)) for picture in pictures])
 
     def _place(self) -> None:
+        """Moves all models to the device and the dtype, in evaluation mode."""
         classifier = [] if self.parts.classifier is None else [self.parts.classifier]
         for module in [*self.models, *classifier]:
             self.compute.place(module).eval()

@@ -1,9 +1,9 @@
-"""The pipeline of a baseline: generates images from latents, and turns images into latents and back.
+"""The pipeline of a baseline: generates images from latents, and encodes and decodes images.
 
 Legend: `b` images, `c` channels, `H W` image, `d` dimensions of the latent vector.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from vqgen.errors import ConfigError
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.pipeline.base import ImagePipeline
 from vqgen.pipeline.baseline_parts import BaselineParts, load_baseline, save_baseline
-from vqgen.pipeline.request import GeneratedImages, GenerationRequest
+from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress
 from vqgen.pipeline.summary import count_parameters, describe_baseline
 from vqgen.sampling import PerLevel, SamplingParams, drawn_labels, image_draws, numbers_of
 
 _IMAGES_AT_A_TIME = 100
+"""Images that the autoencoder encodes or decodes at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +30,15 @@ class BaselineOutput(GeneratedImages):
 
     Attributes:
         latents: The latents.
-        log_likelihood: None: of a sample it would take an integral over the latents.
+        log_likelihood: None, because it would be an integral over the latents.
     """
 
     latents: Float[Tensor, "b d"]
+    log_likelihood: None = None
 
 
 class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
-    """Generates images from the prior of the latents, and turns images into latents and back.
+    """Generates images from the prior of the latents, and encodes and decodes images.
 
     prior --> latents --> decoder --> images
     images --> encoder --> latents
@@ -64,12 +66,12 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
 
     @property
     def has_bound(self) -> bool:
-        """Whether the model bounds the likelihood of images."""
+        """True if the model bounds the likelihood of an image."""
         return isinstance(self.model, VariationalModel)
 
     @property
     def takes_labels(self) -> bool:
-        """Whether images of a label can be asked for."""
+        """True if images of a label can be generated."""
         return self.model.config.num_classes > 0
 
     @property
@@ -78,10 +80,11 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         return count_parameters(self.model)
 
     def foreign_metrics(self) -> frozenset[str]:
-        """Returns the groups of metrics that need codes, a bound of the likelihood, or images of a given label."""
+        """Returns the groups of metrics that do not apply: they need codes, a bound of the likelihood, or labels."""
         foreign = {"codes", "code-entropy"}
         if not self.has_bound:
             foreign.add("likelihood")
+        # The score trains a classifier on samples, which then need labels.
         if len(self.label_map) and not self.takes_labels:
             foreign.add("score")
         return frozenset(foreign)
@@ -91,10 +94,10 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         return describe_baseline(self.model, self.model_hash, takes_labels=self.takes_labels)
 
     def check_sampling(self, params: SamplingParams) -> None:
-        """Refuses parameters that a baseline cannot follow: only the temperature means anything to latents.
+        """Checks the parameters of sampling. Only the temperature applies to latents.
 
         Raises:
-            ConfigError: A number is out of its range, or has no meaning for latents.
+            ConfigError: A number is out of its range, or does not apply to latents.
         """
         found: dict[str, object] = {"top_k": params.top_k, "top_p": params.top_p}
         for name in ("guidance_scale", "autoguidance_scale"):
@@ -110,15 +113,13 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         if factor < 0:
             raise ConfigError(f"temperature: should be at least 0, found {factor:g}")
         if self.model.config.kind == "binary-vae" and factor != 1:
-            raise ConfigError(f"temperature: should be 1 for bits that are fair coins, found {factor:g}; keep works")
+            raise ConfigError(
+                f"temperature: should be 1 for bits that are fair coins, found {factor:g}; keep changes the samples"
+            )
 
     @torch.no_grad()
     def _draw(
-        self,
-        labels: list[int | None],
-        image_indices: range,
-        request: GenerationRequest,
-        progress: Callable[[int], object] | None,
+        self, labels: list[int | None], image_indices: range, request: GenerationRequest, progress: Progress | None
     ) -> BaselineOutput:
         assert request.seed is not None
         config = self.model.config
@@ -138,16 +139,16 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
 
     @property
     def _like(self) -> Tensor:
-        """A tensor where the weights are, in their number format."""
+        """An empty tensor on the device of the weights, in their dtype."""
         return torch.empty(0, device=self.compute.device, dtype=self.compute.float_dtype)
 
     @torch.no_grad()
     def encode_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
-        """Turns preprocessed images into latents, on the CPU; of a posterior the most likely ones.
+        """Encodes preprocessed images to latents, on the CPU. A variational model returns the mode of its posterior.
 
         Args:
             images: The images.
-            labels: -1 for one that is not known: `likeliest_labels` says which a conditional model takes.
+            labels: Index of each image's label; -1 for an unknown one, which `known_labels` replaces.
         """
         parts = []
         for pixels, known in self._batches(images, self.known_labels(images, labels)):
@@ -157,7 +158,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
 
     @torch.no_grad()
     def decode_tensor(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
-        """Turns latents into uint8 images, on the CPU."""
+        """Decodes latents to images, on the CPU."""
         parts = []
         for rows in torch.arange(len(latents)).split(_IMAGES_AT_A_TIME):
             with self.compute.autocast():
@@ -166,23 +167,23 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         return torch.cat(parts)
 
     def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
-        """The latents of preprocessed images, on the CPU."""
+        """Encodes preprocessed images to latents, on the CPU."""
         return self.encode_tensor(images, labels)
 
     def from_latents(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
-        """The images of latents, on the CPU."""
+        """Decodes latents to images, on the CPU."""
         return self.decode_tensor(latents, labels)
 
     def reconstruct_tensor(
         self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> UInt8[Tensor, "b c H W"]:
-        """Encodes and decodes preprocessed images, on the CPU; label -1 is none that is known."""
+        """Encodes and decodes preprocessed images, on the CPU; label -1 stands for an unknown label."""
         labels = self.known_labels(images, labels)
         return self.decode_tensor(self.encode_tensor(images, labels), labels)
 
     @torch.no_grad()
     def known_labels(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-        """The labels; for -1 the one under which a conditional model finds the image likeliest."""
+        """Returns the labels. A conditional model replaces -1 by the label under which the image is likeliest."""
         unknown = labels < 0
         if not (isinstance(self.model, VariationalModel) and self.model.config.label_features and unknown.any()):
             return labels
@@ -201,10 +202,10 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
 
 
 def _single(temperature: PerLevel) -> float:
-    """Returns the only temperature.
+    """Returns the temperature of a baseline.
 
     Raises:
-        ConfigError: There are several.
+        ConfigError: There is not exactly one.
     """
     numbers = numbers_of(temperature)
     if len(numbers) != 1:

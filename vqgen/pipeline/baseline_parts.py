@@ -2,7 +2,7 @@
 
 <pipeline>/autoencoder/      the model
 
-and what every pipeline folder holds: `pipeline_folder`.
+and the files that every pipeline folder contains: see `vqgen.pipeline.folder`.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,8 @@ import torch
 from vqgen.errors import CheckpointError
 from vqgen.models.autoencoders.kinds import BASELINES
 from vqgen.models.autoencoders.latent_model import LatentModel
-from vqgen.models.checkpoint import load_model, save_model
-from vqgen.pipeline.folder import BASELINE_CLASS, CommonParts, check_hash, read_common, read_document, write_common
-from vqgen.storage.documents import read_json
+from vqgen.models.checkpoint import save_model
+from vqgen.pipeline.folder import BASELINE_CLASS, CommonParts, load_part, read_common, read_document, write_common
 from vqgen.storage.files import atomic_path
 
 MODEL_FOLDER = "autoencoder"
@@ -23,7 +22,7 @@ MODEL_FOLDER = "autoencoder"
 
 @dataclass(kw_only=True)
 class BaselineParts(CommonParts):
-    """What a baseline's pipeline folder holds; beside what every one does.
+    """The parts of the pipeline of a baseline.
 
     Attributes:
         model: The autoencoder.
@@ -35,10 +34,10 @@ class BaselineParts(CommonParts):
 
 
 def save_baseline(parts: BaselineParts, folder: Path) -> None:
-    """Writes a baseline's pipeline folder, all or nothing.
+    """Writes the pipeline folder of a baseline, all or nothing.
 
     Args:
-        parts: Its models, labels and texts.
+        parts: Models, labels and texts.
         folder: Folder to write or replace.
     """
     with atomic_path(folder) as temporary:
@@ -47,29 +46,15 @@ def save_baseline(parts: BaselineParts, folder: Path) -> None:
 
 
 def load_baseline(folder: Path, device: torch.device | str = "cpu") -> BaselineParts:
-    """Reads a baseline's pipeline folder.
+    """Reads the pipeline folder of a baseline.
 
     Raises:
-        CheckpointError: It is none, or something is missing or damaged.
+        CheckpointError: The folder has another pipeline, or a file is missing or damaged.
     """
     document = read_document(folder)
     if document.pipeline_class != BASELINE_CLASS:
-        raise CheckpointError(f"checkpoint {folder}: should be a baseline, found a {document.pipeline_class}")
-    return BaselineParts(
-        **read_common(document, device),
-        model=load_baseline_model(folder / MODEL_FOLDER, device),
-        model_hash=check_hash(folder / MODEL_FOLDER, document.hashes),
-    )
-
-
-def load_baseline_model(folder: Path, device: torch.device | str = "cpu") -> LatentModel:
-    """Rebuilds a baseline from its portable folder, in evaluation mode.
-
-    Raises:
-        CheckpointError: Files are missing or damaged, or it is no baseline.
-    """
-    found = read_json(folder / "config.json").get("class")
-    kinds = {kind.__name__: kind for kind in BASELINES.values()}
-    if found not in kinds:
-        raise CheckpointError(f"{folder}: should hold one of {', '.join(kinds)}, found a {found}")
-    return load_model(folder, kinds[found], device)
+        raise CheckpointError(
+            f"checkpoint {folder}: should be a baseline, found a {document.pipeline_class}; `open_pipeline` opens both"
+        )
+    model, model_hash = load_part(folder / MODEL_FOLDER, BASELINES.values(), document.hashes, device)
+    return BaselineParts(**read_common(document, device), model=model, model_hash=model_hash)

@@ -1,32 +1,35 @@
-"""What every pipeline folder holds, whatever its models are, and where to find one.
+"""The files that every pipeline folder contains, whatever its models are, and the search for a pipeline folder.
 
-<pipeline>/pipeline.json     class, label map, data, hashes of the models
-<pipeline>/split.json        which images were held out
-<pipeline>/README.md  recipe.toml                what describes it
-<pipeline>/classifier/       the classifier of real images; may be missing
+<pipeline>/pipeline.json           class, label map, data, hashes of the models
+<pipeline>/split.json              the images that were held out
+<pipeline>/README.md  recipe.toml  texts
+<pipeline>/classifier/             the classifier of real images; may be missing
 """
 
 import re
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from vqgen.config import DataConfig
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import hash_model, load_model, made_from, save_model
-from vqgen.models.classifier import Classifier
 from vqgen.models.classifiers import CLASSIFIERS
 from vqgen.models.image_classifier import ImageClassifier
+from vqgen.pipeline.hub import download
 from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json
 from vqgen.storage.files import write_json
 
-CODES_CLASS, BASELINE_CLASS = "VQGenPipeline", "BaselinePipeline"
-"""What pipeline.json calls a pipeline of codes, and a baseline."""
+CODES_CLASS = "VQGenPipeline"
+"""The class of a pipeline of codes in pipeline.json."""
+
+BASELINE_CLASS = "BaselinePipeline"
+"""The class of a baseline in pipeline.json."""
 
 _TEXTS = ("README.md", "recipe.toml")
 
@@ -34,22 +37,24 @@ _PIPELINE_ENTRY = re.compile(
     r"pipeline\.json|split\.json|frequencies\.safetensors|README\.md|recipe\.toml|vqvae|autoencoder|"
     r"(?:prior|guide)-\w+|classifier"
 )
-"""Names that may lie in a pipeline folder."""
+"""The names that a pipeline folder may contain."""
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(kw_only=True)
 class CommonParts:
-    """What every pipeline folder holds.
+    """The parts of every pipeline.
 
     Attributes:
         name: Name of the run that made it.
-        data: What the images were.
+        data: The images that the models were trained on.
         label_map: Names of the labels, in the order of their indices; may be empty.
         split: Split name -> indices of its images in the source.
-        classifier: The classifier of real images; None where the run trained none.
-        classifier_made_from: What it was trained on, name -> SHA-256.
-        classifier_hash: Its SHA-256; filled on loading.
-        texts: Name -> text of the files that describe it: README.md and recipe.toml.
+        classifier: The classifier of real images; None if the run trained none.
+        classifier_made_from: SHA-256 of everything that the classifier was trained on, by name.
+        classifier_hash: SHA-256 of the classifier; filled on loading.
+        texts: Name -> text of README.md and recipe.toml.
     """
 
     name: str
@@ -62,6 +67,29 @@ class CommonParts:
     texts: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PipelineDocument:
+    """The content of pipeline.json.
+
+    Attributes:
+        folder: The pipeline folder.
+        pipeline_class: Class of the pipeline.
+        name: Name of the run that made it.
+        data: The images that the models were trained on.
+        label_map: Names of the labels.
+        hashes: Folder of each model -> its SHA-256.
+        levels: Names of the levels; empty for a pipeline without codes.
+    """
+
+    folder: Path
+    pipeline_class: str
+    name: str
+    data: DataConfig
+    label_map: LabelMap
+    hashes: dict[str, Any]
+    levels: tuple[str, ...]
+
+
 def write_common(
     parts: CommonParts,
     folder: Path,
@@ -69,11 +97,11 @@ def write_common(
     hashes: Mapping[str, str],
     levels: Sequence[str] | None = None,
 ) -> None:
-    """Writes everything but the pipeline's own models into a new folder.
+    """Writes the common parts into a new pipeline folder.
 
     Args:
-        parts: What the pipeline holds.
-        folder: The folder, which has the models already.
+        parts: The parts.
+        folder: The folder, which has the models of the pipeline already.
         pipeline_class: Class of the pipeline.
         hashes: Folder of each model -> its SHA-256.
         levels: Names of the levels, coarse to fine; None for a pipeline without codes.
@@ -109,7 +137,7 @@ def write_description(
     """Writes the files of a pipeline folder that describe its models.
 
     Args:
-        folder: The folder, which has the models already.
+        folder: The folder, which has all models already.
         pipeline_class: Class of the pipeline.
         name: Name of the run.
         data: The images that the models were trained on.
@@ -117,13 +145,14 @@ def write_description(
         hashes: Folder of each model -> its SHA-256.
         levels: Names of the levels, coarse to fine; None for a pipeline without codes.
         split: Split name -> indices of its images in the source; may be empty.
-        texts: Name of a file -> its text.
+        texts: File name -> text.
     """
     document: dict[str, Any] = {"format_version": FORMAT_VERSION, "class": pipeline_class, "name": name}
     if levels is not None:
         document["levels"] = list(levels)
     document |= {
         "labels": list(label_map.names),
+        # A pipeline is made to be shared, and these describe the machine of the training: a path may name a person.
         "data": data.model_dump(mode="json", exclude={"root", "download", "workers", "max_unreadable"}),
         "sha256": dict(hashes),
     }
@@ -134,34 +163,11 @@ def write_description(
         (folder / file_name).write_text(text, encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class PipelineDocument:
-    """What pipeline.json says.
-
-    Attributes:
-        folder: The pipeline folder.
-        pipeline_class: Class of the pipeline.
-        name: Name of the run that made it.
-        data: What the images were.
-        label_map: Names of the labels.
-        hashes: Folder of each model -> its SHA-256.
-        levels: Names of the levels; empty for a pipeline without codes.
-    """
-
-    folder: Path
-    pipeline_class: str
-    name: str
-    data: DataConfig
-    label_map: LabelMap
-    hashes: dict[str, Any]
-    levels: tuple[str, ...]
-
-
 def read_document(folder: Path) -> PipelineDocument:
     """Reads pipeline.json.
 
     Raises:
-        CheckpointError: It is missing, damaged or of another version.
+        CheckpointError: The file is missing, damaged or of another version.
     """
     path = folder / "pipeline.json"
     document = read_json(path)
@@ -177,68 +183,74 @@ def read_document(folder: Path) -> PipelineDocument:
             levels=tuple(document["levels"]) if document.get("class") == CODES_CLASS else (),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: is not what it has to be: {error}") from error
+        raise CheckpointError(f"{path}: is not a valid pipeline.json; restore it or make it again: {error}") from error
 
 
 def read_common(document: PipelineDocument, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Reads the fields of `CommonParts`, by name.
+    """Reads the common parts, and returns the fields of `CommonParts` by name.
 
     Raises:
-        CheckpointError: Something is missing or damaged.
+        CheckpointError: A file is missing or damaged, or the classifier is not the one of this pipeline.
     """
     folder = document.folder
-    classifier, classifier_made_from, classifier_hash = None, {}, ""
-    if (folder / "classifier").is_dir():
-        classifier, classifier_made_from = load_classifier(folder / "classifier", len(document.label_map), device)
-        classifier_hash = check_hash(folder / "classifier", document.hashes)
-    return {
+    fields: dict[str, Any] = {
         "name": document.name,
         "data": document.data,
         "label_map": document.label_map,
         "split": read_json(folder / "split.json") if (folder / "split.json").is_file() else {},
-        "classifier": classifier,
-        "classifier_made_from": classifier_made_from,
-        "classifier_hash": classifier_hash,
         "texts": {name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
     }
+    if (folder / "classifier").is_dir():
+        classifier, sha256 = load_part(folder / "classifier", CLASSIFIERS.values(), document.hashes, device)
+        _check_labels(classifier, document)
+        fields |= {
+            "classifier": classifier,
+            "classifier_made_from": made_from(folder / "classifier"),
+            "classifier_hash": sha256,
+        }
+    return fields
 
 
-def load_classifier(
-    folder: Path, num_labels: int, device: torch.device | str = "cpu"
-) -> tuple[ImageClassifier, dict[str, str]]:
-    """Reads a classifier, and what it was trained on.
+def load_part(
+    folder: Path, classes: Collection[type[Model]], recorded: Mapping[str, Any], device: torch.device | str = "cpu"
+) -> tuple[Model, str]:
+    """Rebuilds a model of a pipeline, and checks that it is the model that pipeline.json names.
+
+    Args:
+        folder: The folder of the model, inside the pipeline folder.
+        classes: The classes that the model may have.
+        recorded: Folder of each model -> its SHA-256, from pipeline.json.
+        device: Device of the weights.
+
+    Returns:
+        The model, in evaluation mode, and its SHA-256.
 
     Raises:
-        CheckpointError: It is missing or damaged, or names another number of labels.
+        CheckpointError: A file is missing or damaged, or the model is another one.
     """
-    kinds = {kind.__name__: kind for kind in CLASSIFIERS.values()}
-    found = read_json(folder / "config.json").get("class")
-    classifier = load_model(folder, kinds.get(str(found), Classifier), device)
-    found = classifier.config.num_classes
-    if found != num_labels:
-        raise CheckpointError(f"{folder}: should name the {num_labels} labels of the pipeline, found {found}")
-    return classifier, made_from(folder)
-
-
-def check_hash(folder: Path, recorded: Mapping[str, Any]) -> str:
-    """The hash of the model in `folder`, where it is the one that was recorded under its name."""
-    found = hash_model(folder)
-    if recorded.get(folder.name) != found:
+    by_name = {model_class.__name__: model_class for model_class in classes}
+    found = str(read_json(folder / "config.json").get("class"))
+    if found not in by_name:
+        raise CheckpointError(f"{folder}: should hold a {' or a '.join(by_name)}, found a {found}")
+    model = load_model(folder, by_name[found], device)
+    # A folder of models is easy to mix up by hand. Codes of one VQ-VAE are noise to the prior of another one.
+    sha256 = hash_model(folder)
+    if recorded.get(folder.name) != sha256:
         raise CheckpointError(
             f"{folder}: is not the model that pipeline.json names: should be {recorded.get(folder.name)}, "
-            f"found {found}; restore it or make the pipeline again"
+            f"found {sha256}; restore it or make the pipeline again"
         )
-    return found
+    return model, sha256
 
 
 def locate_pipeline(name_or_path: str | Path) -> Path:
-    """Finds the pipeline folder that a CHECKPOINT names.
+    """Finds the pipeline folder of a CHECKPOINT.
 
     Args:
         name_or_path: A run folder (its `pipeline/`), a pipeline folder, or the name of a repository on the Hub.
 
     Raises:
-        CheckpointError: None of these; the message says what is there instead.
+        CheckpointError: There is no pipeline. The message lists what the folder contains instead.
     """
     path = Path(name_or_path)
     for folder in (path / "pipeline", path):
@@ -253,40 +265,25 @@ def locate_pipeline(name_or_path: str | Path) -> Path:
         )
         raise CheckpointError(f"checkpoint {path}: holds no pipeline, found {', '.join(found) or 'nothing'}; {hint}")
     name = str(name_or_path)
+    # The Hub is asked only for a name that can be a repository: a mistyped path should not wait for the network.
     if path.exists() or name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise CheckpointError(
             f"checkpoint {name!r}: there is no such folder; `vqgen run RECIPE` makes one in checkpoints/"
         )
-    return _download(name)
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns = ["*.json", "*.safetensors", "*.md", "*.toml"]
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"checkpoint {name!r}: is no folder here, and could not be had from the Hub: {reason}"
-        ) from error
-    if not (folder / "pipeline.json").is_file():
-        raise CheckpointError(f"checkpoint {name!r}: the repository on the Hub holds no pipeline.json, so no pipeline")
-    return folder
+    return download(name)
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuses to replace a folder that holds anything but a pipeline: it would be replaced as a whole.
+    """Refuses a folder that contains anything but a pipeline: writing a pipeline replaces the folder as a whole.
 
     Raises:
-        CheckpointError: It holds something else.
+        CheckpointError: The folder contains something else.
     """
     if not folder.exists():
         return
     found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else [folder.name]
     foreign = [name for name in found if not _PIPELINE_ENTRY.fullmatch(name)]
+    # A README.md alone is not a pipeline, although a pipeline may have one.
     if foreign or (found and "pipeline.json" not in found):
         raise CheckpointError(
             f"{folder}: should be a new or empty folder or hold nothing but a pipeline, "
@@ -294,14 +291,10 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def upload(save: Callable[[Path], object], repository: str, *, private: bool, token: str | None) -> str:
-    """Uploads a pipeline folder to the Hub and returns its address; `save` writes the folder to a path."""
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token)
-    url = api.create_repo(repository, private=private, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "pipeline"
-        save(folder)
-        api.upload_folder(repo_id=repository, folder_path=folder)
-    return str(url)
+def _check_labels(classifier: ImageClassifier, document: PipelineDocument) -> None:
+    found = classifier.config.num_classes
+    if found != len(document.label_map):
+        raise CheckpointError(
+            f"{document.folder / 'classifier'}: should name the {len(document.label_map)} labels of the pipeline, "
+            f"found {found}; put the models of one run together"
+        )

@@ -2,9 +2,9 @@
 
 <pipeline>/vqvae/  prior-top/  prior-bottom/     models
 <pipeline>/guide-bottom/                         a prior as it was early in its training; may be missing
-<pipeline>/frequencies.safetensors               how often each code occurs, for the static coder; may be missing
+<pipeline>/frequencies.safetensors               frequencies of the codes, for the static coder; may be missing
 
-and what every pipeline folder holds: `pipeline_folder`.
+and the files that every pipeline folder contains: see `vqgen.pipeline.folder`.
 """
 
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from vqgen.errors import CheckpointError
-from vqgen.models.checkpoint import load_model, made_from, save_model
+from vqgen.models.checkpoint import made_from, save_model
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.pipeline.folder import CODES_CLASS, CommonParts, check_hash, read_common, read_document, write_common
+from vqgen.pipeline.folder import CODES_CLASS, CommonParts, load_part, read_common, read_document, write_common
 from vqgen.storage.files import atomic_path
 from vqgen.storage.tensors import load_tensors, save_tensors
 
@@ -26,14 +26,14 @@ FREQUENCIES = "frequencies.safetensors"
 
 @dataclass(kw_only=True)
 class PipelineParts(CommonParts):
-    """What the pipeline folder of a VQ-VAE and its priors holds; beside what every one does.
+    """The parts of the pipeline of a VQ-VAE and its priors.
 
     Attributes:
         vqvae: The VQ-VAE.
-        priors: Level name -> prior, coarse to fine; levels not yet trained are absent.
+        priors: Level name -> prior, coarse to fine; levels without a trained prior are absent.
         guides: Level name -> the prior as it was early in training, for autoguidance; levels without one are absent.
         trained_on: Level name -> SHA-256 of the VQ-VAE whose codes the prior was trained on.
-        frequencies: Level name -> `(codebook_size,)` integer frequencies of the training images' codes.
+        frequencies: Level name -> `(codebook_size,)` integer frequencies of the codes of the training images.
         vqvae_hash: SHA-256 of the VQ-VAE; filled on loading.
         prior_hashes: Level name -> SHA-256 of the prior; filled on loading.
     """
@@ -51,14 +51,15 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
     """Writes a pipeline folder, all or nothing.
 
     Args:
-        parts: Its models, labels and texts.
+        parts: Models, labels and texts.
         folder: Folder to write or replace.
     """
     with atomic_path(folder) as temporary:
         hashes = {"vqvae": save_model(parts.vqvae, temporary / "vqvae")}
         for level, prior in parts.priors.items():
             origin = parts.trained_on.get(level, parts.vqvae_hash)
-            if origin == parts.vqvae_hash:  # as loaded; in another number format the same weights have another hash
+            # A pipeline that was loaded and moved to another dtype has the same VQ-VAE under a new hash.
+            if origin == parts.vqvae_hash:
                 origin = hashes["vqvae"]
             hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", {"vqvae": origin})
             if level in parts.guides:
@@ -74,27 +75,31 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
     """Reads a pipeline folder.
 
     Raises:
-        CheckpointError: Something is missing or damaged, or a prior was trained on another VQ-VAE's codes.
+        CheckpointError: The folder has another pipeline, a file is missing or damaged, or a prior was trained on codes
+            of another VQ-VAE.
     """
     document = read_document(folder)
     if document.pipeline_class != CODES_CLASS:
         raise CheckpointError(
-            f"checkpoint {folder}: should be a VQ-VAE with codes for this, found a baseline without codes; generate, "
-            "reconstruct, evaluate, sweep, interpolate, attribute and info take it"
+            f"checkpoint {folder}: should be a VQ-VAE with codes, found a baseline without codes; generate, "
+            "reconstruct, evaluate, compare, sweep, interpolate, attribute and info accept baselines"
         )
-    vqvae = load_model(folder / "vqvae", VQVAE, device)
-    vqvae_hash = check_hash(folder / "vqvae", document.hashes)
-    priors, prior_hashes, guides = {}, {}, {}
+    vqvae, vqvae_hash = load_part(folder / "vqvae", [VQVAE], document.hashes, device)
+    priors: dict[str, PixelCNN] = {}
+    prior_hashes: dict[str, str] = {}
+    guides: dict[str, PixelCNN] = {}
     for level in document.levels:
-        prior_folder, guide_folder = folder / f"prior-{level}", folder / f"guide-{level}"
-        if prior_folder.is_dir():
-            priors[level] = load_model(prior_folder, PixelCNN, device)
-            _check_origin(prior_folder, vqvae_hash)
-            prior_hashes[level] = check_hash(prior_folder, document.hashes)
-            if f"guide-{level}" in document.hashes:
-                guides[level] = load_model(guide_folder, PixelCNN, device)
-                check_hash(guide_folder, document.hashes)
-                _check_alike(guide_folder, guides[level], priors[level])
+        prior_folder = folder / f"prior-{level}"
+        if not prior_folder.is_dir():  # the pipeline is written first when the VQ-VAE exists, and again with each prior
+            continue
+        # Before the hash, which differs too: this error says what is wrong with the prior.
+        _check_origin(prior_folder, vqvae_hash)
+        priors[level], prior_hashes[level] = load_part(prior_folder, [PixelCNN], document.hashes, device)
+        # By the document and not by the folder, so that a guide that got lost is missed.
+        if f"guide-{level}" in document.hashes:
+            guide_folder = folder / f"guide-{level}"
+            guides[level], _ = load_part(guide_folder, [PixelCNN], document.hashes, device)
+            _check_alike(guide_folder, guides[level], priors[level])
     return PipelineParts(
         **read_common(document, device),
         vqvae=vqvae,
@@ -119,6 +124,6 @@ def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:
 def _check_alike(guide_folder: Path, guide: PixelCNN, prior: PixelCNN) -> None:
     if guide.config != prior.config:
         raise CheckpointError(
-            f"{guide_folder}: should be the prior beside it at an earlier step, found one of other sizes or settings; "
-            "put the models of one run together"
+            f"{guide_folder}: should be the prior beside it at an earlier step, found a prior with other sizes or "
+            "settings; put the models of one run together"
         )

@@ -1,12 +1,12 @@
-"""A request for images, and the images that answer it.
+"""A request for images, and the generated images.
 
-Legend: `b` images, `c` channels, `H W` image.
+Legend: `b` images, `p` images with pixels (b or none), `c` channels, `H W` image.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float64, Int64, UInt8
@@ -19,18 +19,24 @@ from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.sampling import SamplingParams
 from vqgen.sampling.rejection import candidates_for
 
+Progress = Callable[[int], object]
+"""A function that is called with the number of images of each finished batch."""
+
+Images = TypeVar("Images", bound="GeneratedImages")
+"""Generated images of any kind of pipeline."""
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A request for images, made once where it enters: a call of a pipeline, a command or a recipe.
+    """A request for images. A call of a pipeline, a command or a recipe makes it once, and every layer passes it on.
 
     Attributes:
-        labels: Names or indices, or one of them. None alone asks for every label, or for images of a model without
-            labels; None in a list asks for an image of no label in particular.
+        labels: Names or indices, or one of them. None alone stands for every label of the model, or for no label if it
+            has none. None in a list stands for an image without a label.
         images_per_label: Images of each label, at least 1.
         seed: Image i of the request draws from (seed, i); None takes a new seed.
-        params: The parameters by which samples are drawn.
-        keep: Share of the samples to keep, in (0, 1]: of each label those that the classifier is surest of.
+        params: The parameters of sampling.
+        keep: Share of the samples to keep, in (0, 1]: the ones of each label that the classifier is surest of.
         batch_size: Images sampled at a time, at most.
         max_memory: Bytes that sampling may take; None for the free memory of the device.
     """
@@ -44,7 +50,7 @@ class GenerationRequest:
     max_memory: int | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Returns the parameters that samples.json repeats, so that its images can be drawn again."""
+        """Returns the parameters for samples.json, by which its images can be drawn again."""
         return self.params.as_document() | {"keep": self.keep}
 
 
@@ -53,32 +59,34 @@ class GeneratedImages:
     """Generated images, in the order of the request.
 
     Attributes:
-        pixels: The images. Of a request that processes share, the main process alone has them.
+        pixels: The images. If several processes share a request, only the main process has any.
         labels: Index of each image's label; None for an image without one.
         seed: The seed of the request.
-        label_probability: p(label | image) by the classifier, if the classifier chose the images.
-        log_likelihood: log p(codes | label) of each image in nats, if the model gives one.
+        log_likelihood: log p(codes | label) of each image in nats; None for a model that has none.
+        label_probability: p(label | image) by the classifier; None if the classifier did not choose the images.
     """
 
-    pixels: UInt8[Tensor, "b c H W"]
+    pixels: UInt8[Tensor, "p c H W"]
     labels: list[int | None]
     seed: int
+    log_likelihood: Float64[Tensor, " b"] | None
     label_probability: Float64[Tensor, " b"] | None = None
-    log_likelihood: Float64[Tensor, " b"] | None = None
 
     @cached_property
     def images(self) -> list[Image.Image]:
-        """The images as pictures, made when they are first asked for."""
+        """The images as pictures."""
+        # Made on first use: a judge or a process that shares a request never looks at them.
         return to_pil(self.pixels)
 
-    def subset(self, indices: Tensor) -> Self:
+    def subset(self: Images, indices: Int64[Tensor, " chosen"]) -> Images:
         """Returns the images at `indices`, in that order."""
-        chosen: dict[str, Any] = {name: value[indices] for name, value in self._per_image().items()}
+        # An empty field stays empty: outside the main process there are no pixels to choose from.
+        chosen: dict[str, Any] = {name: value[indices] for name, value in self._per_image().items() if len(value)}
         return replace(self, **chosen, labels=[self.labels[index] for index in indices.tolist()])
 
     @classmethod
-    def cat(cls, parts: "Sequence[Self]") -> Self:
-        """Joins parts of one request, in their order."""
+    def cat(cls: type[Images], parts: Sequence[Images]) -> Images:
+        """Joins parts of one request, in the given order."""
         joined: dict[str, Any] = {
             name: Codes.cat([getattr(part, name) for part in parts])
             if isinstance(value, Codes)
@@ -88,22 +96,22 @@ class GeneratedImages:
         return replace(parts[0], **joined, labels=[label for part in parts for label in part.labels])
 
     def _per_image(self) -> dict[str, Tensor | Codes]:
-        """Returns the fields that have one row per image, by name."""
+        """Returns the tensors and codes, which have one row per image, by name."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor | Codes)}
 
 
 def count_candidates(request: GenerationRequest, *, has_classifier: bool, name: str) -> int:
-    """Counts the images of each label to sample so that `images_per_label` remain when a share `keep` is kept.
+    """Counts the images to sample of each label, so that `images_per_label` remain when the share `keep` is kept.
 
     Args:
         request: The request.
-        has_classifier: True if the pipeline has a classifier to choose by.
+        has_classifier: True if the pipeline has a classifier to choose images.
         name: Name of the pipeline, for messages.
 
     Raises:
         ConfigError: A number is out of its range.
-        CheckpointError: There is no classifier to choose by.
+        CheckpointError: There is no classifier to choose images.
     """
     if request.images_per_label < 1:
         raise ConfigError(f"images_per_label: should be at least 1, found {request.images_per_label}")
@@ -122,16 +130,17 @@ def resolve_labels(
     """Returns the indices of the labels of a request.
 
     Args:
-        labels: As `GenerationRequest` has them.
+        labels: As in `GenerationRequest`.
         label_map: The names of the labels.
-        takes_labels: True if the model can be asked for images of a label.
+        takes_labels: True if the model can generate images of a label.
         name: Name of the pipeline, for messages.
 
     Raises:
-        DataError: A label is unknown, or the model has no labels.
+        DataError: A label is unknown, or is given to a model without labels.
     """
     if labels is None:
         return list(range(len(label_map))) if takes_labels else [None]
+    # Arrays and tensors of indices are accepted too. A name is iterable, but is one label.
     is_single = isinstance(labels, str) or not isinstance(labels, Iterable)
     chosen: list[Label | None] = [labels] if is_single else list(labels)  # type: ignore[list-item]
     if not chosen:

@@ -1,7 +1,7 @@
-"""A request for images that the processes of a launch share."""
+"""Requests for images that the processes of a launch share."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -16,24 +16,25 @@ Output = TypeVar("Output", bound=GeneratedImages)
 
 
 def generate_shared(
-    pipe: "ImagePipeline[object, Output]", request: GenerationRequest, processes: Processes, *, quiet: bool = False
+    pipe: "ImagePipeline[Any, Output]", request: GenerationRequest, processes: Processes, *, quiet: bool = False
 ) -> Output:
-    """Generates a request: each process draws, decodes and scores a contiguous share of it.
+    """Generates the images of a request. Each process draws, decodes and scores a contiguous share of them.
 
     Args:
         pipe: The same pipeline in every process.
-        request: The request, with a seed.
+        request: The same request in every process, with a seed.
         processes: The processes of the launch.
         quiet: Show no progress bar.
 
     Returns:
-        The whole request; its pixels only in the main process.
+        All images in every process, but their pixels only in the main process.
 
     Raises:
         ConfigError: A number is out of its range.
         DataError: A label is unknown.
         CheckpointError: A prior or the classifier is missing.
     """
+    # The bar of the main process counts its own share. The shares of all processes take about as long.
     total = len(processes.share(pipe.count(request)))
     with ProgressBar(total, "samples", "image", show=processes.rank == 0 and not quiet) as bar:
         return pipe.generate(request, processes=processes, progress=bar.update)
@@ -47,13 +48,13 @@ def gather_images(part: Output | None, processes: Processes) -> Output:
         processes: The processes of the launch.
 
     Returns:
-        All images; their pixels only in the main process, which alone writes them.
+        All images in every process, but their pixels only in the main process.
     """
     own = [] if part is None else [part]
     if processes.world_size == 1:
         return own[0]
-    without_pixels = [replace(each, pixels=each.pixels[:0]) for each in own]
-    gathered = gather_objects(without_pixels)
+    # Codes and scores are small, and every process chooses by them. Pixels are large, and the main process writes them.
+    gathered = gather_objects([replace(each, pixels=each.pixels[:0]) for each in own])
     whole = type(gathered[0]).cat(gathered)
     pixels = gather_objects([each.pixels for each in own], to_main_only=True)
     return replace(whole, pixels=torch.cat(pixels)) if pixels else whole

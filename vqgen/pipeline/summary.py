@@ -1,4 +1,4 @@
-"""The lines in which `vqgen info` describes the models of a pipeline."""
+"""The lines of `vqgen info` that describe the models of a pipeline."""
 
 from torch import nn
 
@@ -28,9 +28,9 @@ def describe_levels(parts: PipelineParts, raw_bpp: float) -> list[str]:
 def describe_baseline(model: LatentModel, model_hash: str, *, takes_labels: bool) -> list[str]:
     """Returns a line for the autoencoder of a baseline, and one for its hash."""
     config = model.config
-    asked = "images of a label can be asked for" if takes_labels else "images of a label cannot be asked for"
+    labels = "generates images of a label" if takes_labels else "cannot generate images of a label"
     return [
-        f"  {config.kind}  {count_parameters(model):,} parameters, {config.latent_size} latents; {asked}",
+        f"  {config.kind}  {count_parameters(model):,} parameters, {config.latent_size} latents; {labels}",
         f"           no codes, sha256 {model_hash[:16]}",
     ]
 

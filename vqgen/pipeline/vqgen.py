@@ -1,10 +1,10 @@
-"""The pipeline of a VQ-VAE and its priors: generates images, turns images into codes and back, and compresses them.
+"""The pipeline of a VQ-VAE and its priors: generates images, encodes and decodes images, and compresses them.
 
 Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE, check_codes
 from vqgen.pipeline.base import ImagePipeline
 from vqgen.pipeline.parts import PipelineParts, load_pipeline, save_pipeline
-from vqgen.pipeline.request import GeneratedImages, GenerationRequest, labels_as_tensor
+from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, labels_as_tensor
 from vqgen.pipeline.summary import count_parameters, describe_levels
 from vqgen.runtime.compute import Compute
 from vqgen.sampling import LevelParams, Sampler, SamplingParams, fastest_sampler, images_that_fit, sample_codes
@@ -36,7 +36,8 @@ class GenerationOutput(GeneratedImages):
 
     Attributes:
         codes: The codes of all levels.
-        log_likelihood: log p(codes | label) of each image in nats, all levels, of the model without any filter.
+        log_likelihood: log p(codes | label) of each image in nats, over all levels. It is the one of the model as it
+            is, whatever the parameters of sampling.
     """
 
     codes: Codes
@@ -44,17 +45,17 @@ class GenerationOutput(GeneratedImages):
 
 
 class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
-    """Generates class-conditional images, and turns images into codes and back.
+    """Generates class-conditional images, encodes images to codes, and decodes codes to images.
 
         labels --> prior[top] --> prior[bottom] --> codes --> decoder --> images
         images --> encoder --> codes --> codec --> files
 
-    Calling the pipeline generates images: see `ImagePipeline.__call__`. Only that and the codec need priors.
+    Calling the pipeline generates images: see `ImagePipeline.__call__`. Without priors it encodes and decodes.
 
     Args:
         parts: Models, labels and data.
-        compute: Device and dtype; None takes the accelerator if there is one.
-        sampler: Samples one level; None takes the fastest for the device.
+        compute: Device and dtype; None for the accelerator, if there is one, and float32.
+        sampler: The algorithm that samples one level; None for the fastest one on the device.
     """
 
     has_codes = True
@@ -70,7 +71,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return load_pipeline(folder)
 
     def write(self, folder: Path) -> None:
-        """Writes the pipeline folder."""
+        """Writes the pipeline folder, all or nothing. An existing folder is replaced."""
         save_pipeline(self.parts, folder)
 
     # the models
@@ -90,7 +91,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         """The priors, coarse to fine.
 
         Raises:
-            CheckpointError: A level has none.
+            CheckpointError: A level has no prior.
         """
         missing = [level for level in self.levels if level not in self.parts.priors]
         if missing:
@@ -102,7 +103,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
     @property
     def models(self) -> list[nn.Module]:
-        """The VQ-VAE, the priors that are trained, and their guides."""
+        """The VQ-VAE, the trained priors and their guides."""
         return [self.parts.vqvae, *self.parts.priors.values(), *self.parts.guides.values()]
 
     @property
@@ -112,13 +113,14 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
     @property
     def takes_labels(self) -> bool:
-        """True if images of a label can be asked for."""
+        """True if images of a label can be generated."""
         return len(self.label_map) > 0
 
     @property
     def raw_bpp(self) -> float:
-        """Bits of an image's codes, packed in whole bits, per pixel of the image."""
+        """Bits of the codes per pixel of the image, with a whole number of bits for each code."""
         config = self.vqvae.config
+        # A level that is downsampled by f has one code for f x f pixels.
         return (config.codebook_size - 1).bit_length() * sum(1 / factor**2 for factor in config.downsample)
 
     @property
@@ -127,17 +129,17 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return sum(map(count_parameters, [self.vqvae, *self.parts.priors.values()]))
 
     def summary(self) -> list[str]:
-        """Returns a line for the VQ-VAE, its rate, and each level with its prior."""
+        """Returns a line for the VQ-VAE, one for its rate, and one for each level with its prior."""
         return describe_levels(self.parts, self.raw_bpp)
 
     # generating
 
     def check_generates(self) -> None:
-        """Refuses a pipeline that lacks a prior; raises what `priors` raises."""
+        """Checks that every level has a prior; raises a `CheckpointError` if one is missing."""
         _ = self.priors
 
     def check_sampling(self, params: SamplingParams) -> None:
-        """Refuses parameters of sampling that the priors cannot follow; raises what `level_params` raises."""
+        """Checks the parameters of sampling; raises a `ConfigError` as `level_params` does."""
         self.level_params(params)
 
     def level_params(self, params: SamplingParams) -> list[LevelParams]:
@@ -150,11 +152,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return params.of_levels({level: configs.get(level) for level in self.levels}, guides=list(self.parts.guides))
 
     def _draw(
-        self,
-        labels: list[int | None],
-        image_indices: range,
-        request: GenerationRequest,
-        progress: Callable[[int], object] | None,
+        self, labels: list[int | None], image_indices: range, request: GenerationRequest, progress: Progress | None
     ) -> GenerationOutput:
         assert request.seed is not None
         codes, log_likelihood = self.sample(
@@ -183,25 +181,30 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         params: SamplingParams | None = None,
         batch_size: int = 100,
         max_memory: int | None = None,
-        progress: Callable[[int], object] | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Codes, Float64[Tensor, " b"]]:
-        """Samples the codes of any part of a request.
+        """Samples the codes of some images of a request.
 
         Args:
             labels: Index of each image's label, None for an image without one.
-            image_indices: Each image's place in the request.
-            seed: The request's seed.
+            image_indices: Place of each image in the request.
+            seed: Seed of the request. Image i draws from (seed, i).
             params: The parameters of sampling; None samples the model as it is.
             batch_size: Images sampled at a time, at most.
             max_memory: Bytes that sampling may take; None for the free memory of the device.
-            progress: Called with the number of images whenever a batch is done.
+            progress: Called with the number of images of each finished batch.
 
         Returns:
-            Codes and log-likelihoods in nats, on the CPU.
+            The codes, and log p(codes | label) of each image in nats, on the CPU.
+
+        Raises:
+            ConfigError: A number is out of its range, or the memory does not suffice for one image.
+            CheckpointError: A level has no prior.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
         level_params = self.level_params(params or SamplingParams())
+        # A guided level evaluates its prior on several copies of the batch: with and without the label, and the guide.
         fitting = images_that_fit(
             [prior.config for prior in self.priors],
             self.compute.free_memory if max_memory is None else max_memory,
@@ -226,7 +229,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     # images to codes, and back
 
     def encode(self, images: Sequence[Image.Image] | Image.Image) -> Codes:
-        """Turns pictures into codes, after the evaluation transform: resized, cropped at the centre, grey or RGB.
+        """Encodes pictures to codes, after the evaluation transform: grey or RGB, resized, cropped at the centre.
 
         Args:
             images: Pictures of any size and mode.
@@ -238,7 +241,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
     @torch.no_grad()
     def encode_tensor(self, images: UInt8[Tensor, "b c H W"]) -> Codes:
-        """Turns preprocessed images into codes, on the CPU."""
+        """Encodes preprocessed images to codes, on the CPU."""
         parts = []
         for batch in images.split(_IMAGES_AT_A_TIME):
             with self.compute.autocast():
@@ -247,7 +250,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return Codes.cat(parts)
 
     def decode(self, codes: Codes) -> list[Image.Image]:
-        """Turns codes into pictures.
+        """Decodes codes to pictures.
 
         Raises:
             DataError: The codes do not fit the VQ-VAE.
@@ -256,7 +259,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
     @torch.no_grad()
     def decode_tensor(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:
-        """Turns codes into uint8 images, on the CPU.
+        """Decodes codes to uint8 images, on the CPU.
 
         Raises:
             DataError: The codes do not fit the VQ-VAE.
@@ -270,7 +273,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return torch.cat(parts)
 
     def reconstruct_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
-        """Encodes and decodes preprocessed images, whatever their labels."""
+        """Encodes and decodes preprocessed images, on the CPU. The labels have no effect."""
         return self.decode_tensor(self.encode_tensor(images))
 
     @torch.no_grad()
@@ -281,8 +284,9 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
     @torch.no_grad()
     def from_latents(self, latents: Float[Tensor, "b d"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
-        """Returns the images of such vectors, which need not be codebook entries any more, on the CPU."""
+        """Decodes vectors of `to_latents`, or mixtures of them, on the CPU."""
         config = self.vqvae.config
+        # Mixtures are no codebook entries, so they pass the decoder as they are, without the quantizer.
         shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
         parts = []
         for batch in latents.to(self.compute.float_dtype).split(_IMAGES_AT_A_TIME):
@@ -296,7 +300,8 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
     @property
     def codec(self) -> Codec:
-        """The codec that writes and reads compressed images with these models."""
+        """The codec that writes and reads compressed images with the models of this pipeline."""
+        # A codec keeps tables for its device and dtype, so `to` makes a new one necessary.
         if self._codec is None or self._codec.compute != self.compute:
             self._codec = Codec(self.parts, self.compute)
         return self._codec
@@ -315,5 +320,5 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return self.codec.compress(pictures, label=label, coder=coder, alpha=alpha, verify=verify)
 
     def decompress(self, files: Sequence[bytes] | bytes) -> list[Image.Image]:
-        """Brings back the pictures of `.vqg` files; see `Codec.decompress`."""
+        """Decompresses the pictures in `.vqg` files; see `Codec.decompress`."""
         return self.codec.decompress([files] if isinstance(files, bytes) else list(files))

@@ -1,19 +1,17 @@
+import shutil
+
 import pytest
 
+from vqgen import VQGenPipeline
 from vqgen.errors import CheckpointError
-from vqgen.pipeline.folder import locate_pipeline
-from vqgen.pipeline.parts import save_pipeline
+from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.vqvae import VQVAE
+from vqgen.pipeline.folder import check_replaceable, load_part, locate_pipeline, read_document
 
 
-@pytest.fixture
-def saved(tmp_path, make_parts):
-    save_pipeline(make_parts(), tmp_path / "pipeline")
-    return tmp_path / "pipeline"
-
-
-def test_run_folder_and_pipeline_folder_are_both_accepted(saved):
-    assert locate_pipeline(saved) == saved
-    assert locate_pipeline(str(saved.parent)) == saved
+def test_run_folder_and_pipeline_folder_are_both_accepted(folder):
+    assert locate_pipeline(folder) == folder
+    assert locate_pipeline(str(folder.parent)) == folder
 
 
 def test_folder_without_a_pipeline_is_refused_with_its_content(tmp_path):
@@ -38,29 +36,63 @@ def test_file_is_not_a_checkpoint(tmp_path):
         locate_pipeline(tmp_path / "a")
 
 
-def test_repository_is_fetched_without_files_that_could_run(saved, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda name, allow_patterns: asked.append((name, allow_patterns)) or saved
-    )
-    assert locate_pipeline("user/name") == saved
-    assert asked == [("user/name", ["*.json", "*.safetensors", "*.md", "*.toml"])]
+def test_document_describes_the_pipeline(folder):
+    document = read_document(folder)
+    assert (document.pipeline_class, document.name) == ("VQGenPipeline", "tiny")
+    assert document.levels == ("top", "bottom")
+    assert document.hashes.keys() == {"vqvae", "prior-top", "prior-bottom"}
+    assert document.label_map.names == ("cat", "dog", "10")
 
 
-@pytest.mark.parametrize("error", [OSError("no network\nat all"), ValueError("no network")])
-def test_hub_that_does_not_answer_is_reported_in_one_line(monkeypatch, error):
-    def fail(*arguments, **keywords):
-        raise error
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(CheckpointError) as caught:
-        locate_pipeline("user/name")
-    assert str(caught.value) == (
-        "checkpoint 'user/name': is no folder here, and could not be had from the Hub: no network"
-    )
+def test_part_is_loaded_with_its_hash(folder):
+    recorded = read_document(folder).hashes
+    model, sha256 = load_part(folder / "vqvae", [VQVAE], recorded)
+    assert isinstance(model, VQVAE) and not model.training
+    assert sha256 == recorded["vqvae"]
 
 
-def test_repository_without_a_pipeline_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **k: tmp_path)
-    with pytest.raises(CheckpointError, match=r"'user/name': the repository on the Hub holds no pipeline\.json"):
-        locate_pipeline("user/name")
+def test_part_of_another_class_is_refused(folder):
+    recorded = read_document(folder).hashes
+    with pytest.raises(CheckpointError, match="vqvae: should hold a PixelCNN, found a VQVAE"):
+        load_part(folder / "vqvae", [PixelCNN], recorded)
+    with pytest.raises(CheckpointError, match="prior-top: should hold a VQVAE or a list, found a PixelCNN"):
+        load_part(folder / "prior-top", [VQVAE, list], recorded)
+
+
+def test_part_with_another_hash_is_refused(folder):
+    with pytest.raises(
+        CheckpointError, match=r"vqvae: is not the model that pipeline\.json names: should be abc, found"
+    ):
+        load_part(folder / "vqvae", [VQVAE], {"vqvae": "abc"})
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["pipeline.json"], ["pipeline.json", "guide-bottom", "prior-middle", "split.json"]]
+)
+def test_folder_of_a_pipeline_may_be_replaced(tmp_path, names):
+    for name in names:
+        (tmp_path / name).touch()
+    check_replaceable(tmp_path)
+    check_replaceable(tmp_path / "new")
+
+
+@pytest.mark.parametrize("names", [["thesis.tex"], ["pipeline.json", "thesis.tex"], ["README.md"]])
+def test_folder_with_anything_else_may_not_be_replaced(tmp_path, names):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match=f"found {names[-1]}; choose another"):
+        check_replaceable(tmp_path)
+
+
+def test_classifier_of_other_labels_or_weights_is_refused(choosing, make_classifier, tmp_path):
+    choosing.parts.classifier = make_classifier(num_classes=4)
+    choosing.save_pretrained(tmp_path / "p")
+    with pytest.raises(CheckpointError, match="classifier: should name the 3 labels of the pipeline, found 4"):
+        VQGenPipeline.from_pretrained(tmp_path / "p", device="cpu")
+    choosing.parts.classifier = make_classifier()
+    choosing.save_pretrained(tmp_path / "p")
+    choosing.parts.classifier.head.bias.data += 1
+    choosing.save_pretrained(tmp_path / "q")
+    shutil.copy(tmp_path / "q" / "classifier" / "model.safetensors", tmp_path / "p" / "classifier")
+    with pytest.raises(CheckpointError, match=r"classifier: is not the model that pipeline\.json names"):
+        VQGenPipeline.from_pretrained(tmp_path / "p", device="cpu")

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import make_prior
 
+from vqgen import VQGenPipeline
 from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import hash_model
+from vqgen.pipeline.baseline_parts import save_baseline
 from vqgen.pipeline.parts import load_pipeline, save_pipeline
 from vqgen.storage.documents import read_json
 from vqgen.storage.tensors import load_tensors, save_tensors
@@ -18,7 +21,7 @@ def edit_json(path, **changes):
 
 
 def tree(folder):
-    """Every file of a folder with its bytes."""
+    """Returns the bytes of every file of a folder, by path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
@@ -100,25 +103,25 @@ def test_exchanged_configuration_is_refused_by_name(saved):
     ("changes", "match"),
     [
         ({"format_version": 2}, r"pipeline\.json: should have format_version 1, found 2"),
-        ({"data": {"source": "nowhere"}}, r"pipeline\.json: is not what it has to be"),
-        ({"labels": ["a", "a", "b"]}, r"pipeline\.json: is not what it has to be"),
-        ({"labels": None}, r"pipeline\.json: is not what it has to be"),
-        ({"sha256": "abc"}, r"pipeline\.json: is not what it has to be"),
+        ({"data": {"source": "nowhere"}}, r"pipeline\.json: is not a valid pipeline\.json; restore it or"),
+        ({"labels": ["a", "a", "b"]}, r"pipeline\.json: is not a valid pipeline\.json; restore it or"),
+        ({"labels": None}, r"pipeline\.json: is not a valid pipeline\.json; restore it or"),
+        ({"sha256": "abc"}, r"pipeline\.json: is not a valid pipeline\.json; restore it or"),
         ({"sha256": {}}, r"vqvae: is not the model that pipeline\.json names: should be None"),
     ],
 )
-def test_damaged_manifest_is_refused(saved, changes, match):
+def test_damaged_document_is_refused(saved, changes, match):
     edit_json(saved / "pipeline.json", **changes)
     with pytest.raises(CheckpointError, match=match):
         load_pipeline(saved)
 
 
 @pytest.mark.parametrize("key", ["data", "labels", "levels", "sha256"])
-def test_manifest_without_a_key_is_refused(saved, key):
+def test_document_without_a_key_is_refused(saved, key):
     document = read_json(saved / "pipeline.json")
     del document[key]
     (saved / "pipeline.json").write_text(json.dumps(document))
-    with pytest.raises(CheckpointError, match=rf"pipeline\.json: is not what it has to be: '{key}'"):
+    with pytest.raises(CheckpointError, match=rf"pipeline\.json: is not a valid pipeline\.json; .*: '{key}'"):
         load_pipeline(saved)
 
 
@@ -145,3 +148,54 @@ def test_full_disk_leaves_the_old_pipeline(saved, make_parts, monkeypatch):
     assert tree(saved.parent) == before
     monkeypatch.undo()
     assert load_pipeline(saved).name == "tiny"
+
+
+def test_saved_weights_keep_their_dtype(folder, tmp_path):
+    pipe = VQGenPipeline.from_pretrained(folder, device="cpu", dtype="float64")
+    pipe.save_pretrained(tmp_path / "double")
+    parts = load_pipeline(tmp_path / "double")
+    assert parts.vqvae.decoder[0].weight.dtype == torch.float64
+    document = read_json(tmp_path / "double" / "pipeline.json")
+    assert document["sha256"]["vqvae"] == parts.vqvae_hash
+
+
+@pytest.fixture
+def guided_parts(make_parts):
+    """The parts of a pipeline with a guide of its bottom prior."""
+    parts = make_parts()
+    torch.manual_seed(7)
+    parts.guides["bottom"] = make_prior("bottom")
+    return parts
+
+
+def test_guides_are_saved_and_read_with_the_pipeline(guided_parts, tmp_path, cpu64):
+    for _ in range(2):  # the second one replaces what the first wrote
+        VQGenPipeline(guided_parts, cpu64).save_pretrained(tmp_path / "saved")
+    found = load_pipeline(tmp_path / "saved").guides
+    assert found.keys() == {"bottom"}
+    expected = guided_parts.guides["bottom"].state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found["bottom"].state_dict().items())
+    shutil.rmtree(tmp_path / "saved" / "guide-bottom")
+    with pytest.raises(CheckpointError, match="guide-bottom"):
+        load_pipeline(tmp_path / "saved")
+
+
+def test_guide_of_other_sizes_is_refused(guided_parts, tmp_path):
+    guided_parts.guides["bottom"] = make_prior("bottom", layers=1)
+    save_pipeline(guided_parts, tmp_path / "saved")
+    with pytest.raises(CheckpointError, match=r"guide-bottom: should be the prior beside it at an earlier step"):
+        load_pipeline(tmp_path / "saved")
+
+
+def test_baseline_is_refused_with_the_commands_that_accept_it(make_baseline_parts, tmp_path):
+    save_baseline(make_baseline_parts(), tmp_path / "baseline")
+    with pytest.raises(CheckpointError, match=r"should be a VQ-VAE with codes, found a baseline .* accept baselines"):
+        load_pipeline(tmp_path / "baseline")
+
+
+def test_frequencies_come_back(make_parts, tmp_path):
+    parts = make_parts()
+    parts.frequencies = {"top": torch.arange(16), "bottom": torch.ones(16, dtype=torch.int64)}
+    save_pipeline(parts, tmp_path / "pipeline")
+    found = load_pipeline(tmp_path / "pipeline").frequencies
+    assert all(torch.equal(found[level].long(), parts.frequencies[level]) for level in ("top", "bottom"))
