@@ -1,1 +1,1 @@
-"""Programs that measure. Each prints its figures; none is needed to use vqgen."""
+"""Programs that measure vqgen. Each prints its results. vqgen itself needs none of them."""

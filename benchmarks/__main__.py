@@ -2,8 +2,7 @@
 
     python -m benchmarks [--only NAME ...] [--results DIR]
 
-The device is chosen by each: a GPU where there is one. Each benchmark's own `--help` tells what it measures, and takes
-larger settings.
+Each benchmark uses a GPU if there is one. Its own `--help` describes the measurement and its settings, larger ones too.
 """
 
 import argparse
@@ -20,20 +19,20 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "plan": ("--seconds", "30"),
     "startup": ("--repeats", "3"),
 }
-"""Name -> arguments."""
+"""Name -> its arguments."""
 
 
 def main() -> int:
-    """Runs them one after the other; one that fails stops no other.
+    """Runs the benchmarks one after the other. A benchmark that fails does not stop the next one.
 
     Returns:
-        The exit code: 1 when one of them failed.
+        The exit code: 1 if a benchmark failed.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), metavar="NAME",
-                        help=f"of {', '.join(BENCHMARKS)}")  # fmt: skip
+                        help=f"any of {', '.join(BENCHMARKS)} (default: all)")  # fmt: skip
     parser.add_argument(
         "--results",
         type=Path,
@@ -49,7 +48,7 @@ def main() -> int:
 
 
 def _run(name: str, results: Path) -> bool:
-    """Runs one benchmark, and tells whether it ended well."""
+    """Runs one benchmark, and returns True if it succeeded."""
     print(f"\n# {name}", flush=True)
     begin = time.perf_counter()
     words = [sys.executable, "-m", f"benchmarks.{name}", *BENCHMARKS[name], "--json", str(results / f"{name}.json")]

@@ -1,13 +1,13 @@
-"""What does each choice in a prior cost or give? Trains variants of one level's prior on the codes of a finished run.
+"""Measures the effect of each choice in a prior: trains variants of one level's prior on the codes of a finished run.
 
     python -m benchmarks.ablation RUN [--level bottom] [--variants slope-2 raster ...] [--seeds 0 1 2] [--steps N]
                                       [--work DIR] [--json FILE]
 
-All variants see the same codes in the same order, for as many steps. `raster-attention` attends after every block, so
-that it has no blind spot, and `raster-deep` has so many layers that convolutions alone reach every earlier code; both
-are made narrower until they have no more parameters than the recipe's prior. A row is one variant: medians over the
-seeds of nats per code on the validation images (the best validation) and on at most 3,000 training images. A variant
-and seed that is done is read from the work folder; one that was cut goes on.
+All variants see the same codes in the same order, for the same number of steps. `raster-attention` attends after every
+block, so it has no blind spot. `raster-deep` has enough layers for convolutions alone to reach every earlier code. Both
+are made narrower until they have no more parameters than the recipe's prior. A row is one variant. Its nats per code
+are medians over the seeds: on the validation images (the best validation) and on at most 3,000 training images. A
+finished variant and seed is read from the work folder. An interrupted one continues.
 """
 
 import argparse
@@ -43,24 +43,25 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-contrast": {"label_contrast": 0.0},
     "no-ema": {"train": {"ema_decay": 0.0}},
 }
-"""Name -> what differs from the recipe's prior; `train` from its training."""
+"""Name -> the fields that differ from the recipe's prior, and under `train` the fields that differ in its training."""
 
 _TRAINING_IMAGES = 3000
-"""Over which nats of training images are measured, at most."""
+"""The largest number of training images whose nats are measured."""
 
 
 def make_variant(name: str, base: PixelCNNConfig, train: TrainConfig) -> tuple[PixelCNNConfig, TrainConfig]:
-    """The prior and the training of a variant."""
+    """Returns the prior and the training of a variant."""
     changes = dict(VARIANTS[name])
     train = TrainConfig.model_validate(train.model_dump() | changes.pop("train", {}))
     if name == "raster-deep":
+        # From this number of layers on, convolutions alone have no blind spot.
         changes["layers"] = max(base.layers, math.ceil((max(base.height, base.width) - 2) / 2))
     config = PixelCNNConfig.model_validate(base.model_dump() | changes)
     return (narrowed(config, num_parameters(base)) if name.startswith("raster-") else config), train
 
 
 def narrowed(config: PixelCNNConfig, most: int) -> PixelCNNConfig:
-    """The same prior with the most channels, a multiple of its heads, of which it has at most so many parameters."""
+    """Removes channels, one for each head at a time, until the prior has at most `most` parameters."""
     while num_parameters(config) > most:
         config = config.model_copy(update={"channels": config.channels - config.attention_heads})
     return config
@@ -74,14 +75,14 @@ def num_parameters(config: PixelCNNConfig) -> int:
 def measure(
     config: PixelCNNConfig, train: TrainConfig, store: CodeStore, session: Session, compute: Compute
 ) -> dict[str, float]:
-    """Trains one variant with one seed, unless that is done, and returns its figures."""
+    """Trains one variant with one seed, or reads its metrics if that is done, and returns them."""
     done = session.folder / "figures.json"
     if done.is_file():
         return json.loads(done.read_text())
     begin = time.perf_counter()
     fitted = fit_prior(config, train, store, session, compute)
     found = {
-        "val_nats": fitted.figures["val_nats_per_code"],
+        "val_nats": fitted.metrics["val_nats_per_code"],
         "train_nats": mean_nats_per_code(fitted.model, store, "train", compute, most=_TRAINING_IMAGES),
         "seconds": time.perf_counter() - begin,
     }
@@ -90,11 +91,12 @@ def measure(
 
 
 def rows_of(arguments: argparse.Namespace, recipe: Recipe, store: CodeStore) -> list[dict[str, Any]]:
-    """Trains every variant with every seed; a row a variant."""
+    """Trains every variant with every seed, and returns a row for each variant."""
     compute = Compute.resolve(arguments.device, arguments.dtype)
     accelerator = make_accelerator(compute)
     base = recipe.prior_config(arguments.level, len(store.info.label_map))
     train = recipe.prior(arguments.level).train
+    # Variants learn at different speeds: without patience, all train for the same number of steps.
     train = train.model_copy(update={"steps": arguments.steps or train.steps, "epochs": None, "patience": 0})
     rows = []
     for name in arguments.variants:
@@ -111,7 +113,7 @@ def rows_of(arguments: argparse.Namespace, recipe: Recipe, store: CodeStore) -> 
                 "variant": name,
                 "parameters": num_parameters(config),
                 "steps_of_a_map": CausalOrder(config.height, config.width, config.slope).num_steps,
-                **{figure: median(each[figure] for each in found) for figure in found[0]},
+                **{metric: median(each[metric] for each in found) for metric in found[0]},
                 "val_nats_of_seeds": [each["val_nats"] for each in found],
             }
         )
@@ -119,7 +121,7 @@ def rows_of(arguments: argparse.Namespace, recipe: Recipe, store: CodeStore) -> 
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as it is printed: nats to four places, in which variants differ."""
+    """Returns a row as it is printed: nats with the four places in which variants differ."""
     return {
         name: f"{value:.4f}" if name.endswith("nats") else value
         for name, value in row.items()

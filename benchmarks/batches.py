@@ -1,4 +1,4 @@
-"""How many images change with the batch size? The draws never do; in float32 rounding may change a code.
+"""Counts the images that change with the batch size. The draws never change. In float32, rounding may change a code.
 
 python -m benchmarks.batches CHECKPOINT [--dtype float64]
 """
@@ -11,7 +11,7 @@ from vqgen import VQGenPipeline
 
 
 def main() -> None:
-    """Prints how many of a request's images differ between batches of 100 and of 7."""
+    """Prints the number of images of a request that differ between batches of 100 and of 7."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
     parser.add_argument("--images-per-label", type=int, default=100)
@@ -21,6 +21,7 @@ def main() -> None:
     large, small = (pipe(None, arguments.images_per_label, seed=5, batch_size=size).codes for size in (100, 7))
     differs = torch.zeros(len(large), dtype=torch.bool)
     for level in large.levels:
+        # An image differs if one of its codes does.
         differs |= (large.grids[level] != small.grids[level]).flatten(1).any(dim=1)
     print(f"{int(differs.sum())} of {len(large)} images differ in {arguments.dtype}")
 

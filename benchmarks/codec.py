@@ -1,11 +1,11 @@
-"""How small are the files, how near to the models' ideal, and how fast are they made?
+"""Measures compressed files: their sizes beside the ideal of the models, and the speed of coding.
 
     python -m benchmarks.codec CHECKPOINT FOLDER [--images 1000] [--label auto] [--repeats 3] [--json FILE]
 
 Sizes: an archive of the images without names, for each coder, beside -log2 p of its codes under the coder's own model.
-Speeds: from codes to files and back, and the whole way from pictures; MB are of the pictures' raw pixels. `verify` is
-compressing with the check that decodes each file alone.
-Last, a large grid: one image of 32 x 32 + 64 x 64 codes with priors of 3 M parameters with random weights.
+Speeds: from codes to files and back, and the whole way from pictures and back. MB are megabytes of raw pixels. `verify`
+includes the check that decodes each file alone.
+Last, a large grid: one image of 32 x 32 + 64 x 64 codes, with priors of 3 M parameters and random weights.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _CODERS = ("packed", "static", "prior", "auto")
 
 
 def sizes(codec: Codec, codes: list[ImageCodes], coder: str) -> dict[str, Any]:
-    """Length of an archive beside its ideal."""
+    """Writes an archive, and returns its length beside the ideal length."""
     file = io.BytesIO()
     writer = ArchiveWriter(file, codec, coder=coder, with_names=False)
     for each in codes:
@@ -40,6 +40,7 @@ def sizes(codec: Codec, codes: list[ImageCodes], coder: str) -> dict[str, Any]:
     size = writer.finish()
     file.seek(0)
     read = [each for _, each in ArchiveReader(file, codec)]
+    # A short file that loses a code would be no achievement.
     assert all(one.equals(other) for one, other in zip(read, codes, strict=True))
     row: dict[str, Any] = {"coder": coder, "images": len(codes), "bytes": size}
     row["bpp"] = 8 * size / sum(each.shape.width * each.shape.height for each in codes)
@@ -52,13 +53,13 @@ def sizes(codec: Codec, codes: list[ImageCodes], coder: str) -> dict[str, Any]:
 
 
 def _label_bytes(codec: Codec, codes: list[ImageCodes]) -> float:
-    """What the labels take, which are no codes but have to be told."""
+    """Returns the bytes of the labels. They are not codes, but a decoder with a prior needs them."""
     known = any(each.shape.label is not None for each in codes)
     return known * len(codes) * len(codec.parts.label_map).bit_length() / 8
 
 
 def speeds(pipe: VQGenPipeline, pictures: list[Any], coder: str, repeats: int) -> dict[str, Any]:
-    """Images a second, and MB of pixels."""
+    """Measures images and MB of pixels per second, in both directions."""
     codec, offered = pipe.codec, pipe.codec.models.offered(coder)
     codes = codec.encode(pictures)
     files = codec.pack(codes, offered)
@@ -80,7 +81,7 @@ def speeds(pipe: VQGenPipeline, pictures: list[Any], coder: str, repeats: int) -
 
 
 def large_grid(repeats: int) -> dict[str, Any]:
-    """Seconds for one image of 32 x 32 + 64 x 64 codes."""
+    """Times the coding of one image of 32 x 32 + 64 x 64 codes."""
     torch.manual_seed(0)
     vqvae = VQVAE(VQVAEConfig(downsample=(8, 4), image_size=256, image_channels=3, channels=32, codebook_size=512))
     shared = {"codebook_size": 512, "num_classes": 10, "channels": 128, "layers": 5, "attention_every": 5}
@@ -115,30 +116,30 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--timed", type=int, default=64, help="images whose coding is timed")
-    parser.add_argument("--label", help="a label, or auto")
+    parser.add_argument("--timed", type=int, default=64, help="number of images whose coding is timed")
+    parser.add_argument("--label", help="label of all images, or auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=("sizes", "speeds"))
     parser.add_argument("--json", type=Path, default=RESULTS / "codec.json")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", VQGenWarning)  # of colours
+    warnings.simplefilter("ignore", VQGenWarning)  # about colours of the pictures
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu")
     pictures = [read_image(path) for path in find_images(arguments.folder)[: arguments.images]]
-    figures: dict[str, Any] = {"checkpoint": arguments.checkpoint}
+    metrics: dict[str, Any] = {"checkpoint": arguments.checkpoint}
     if arguments.only != "speeds":
         codes = pipe.codec.encode(pictures, label=arguments.label)
-        figures["sizes"] = [sizes(pipe.codec, codes, coder) for coder in _CODERS]
-        packed = figures["sizes"][0]["bytes"]
-        for row in figures["sizes"]:
+        metrics["sizes"] = [sizes(pipe.codec, codes, coder) for coder in _CODERS]
+        packed = metrics["sizes"][0]["bytes"]
+        for row in metrics["sizes"]:
             row["of_packed"] = row["bytes"] / packed
-        print_table(figures["sizes"])
+        print_table(metrics["sizes"])
     if arguments.only != "sizes":
         timed = pictures[: arguments.timed]
-        figures["speeds"] = [speeds(pipe, timed, coder, arguments.repeats) for coder in _CODERS]
-        print_table(figures["speeds"])
-        figures["large_grid"] = large_grid(arguments.repeats)
-        print_table([figures["large_grid"]])
-    write_json(arguments.json, figures)
+        metrics["speeds"] = [speeds(pipe, timed, coder, arguments.repeats) for coder in _CODERS]
+        print_table(metrics["speeds"])
+        metrics["large_grid"] = large_grid(arguments.repeats)
+        print_table([metrics["large_grid"]])
+    write_json(arguments.json, metrics)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""How often would a stream break that is decoded with other threads, another shape or another number format?
+"""Counts the streams that would break if they were decoded with other threads, another shape or another dtype.
 
     python -m benchmarks.exactness CHECKPOINT FOLDER [--images 256] [--threads 1 2] [--device cuda] [--json FILE]
 
-Every image's codes are run through the priors as the codec runs them, and all integer frequencies go into one CRC-32
-per image and level. A stream breaks where it differs from the CRC of the reference: the codec's shape, one thread, CPU.
-Counted twice: for frequencies as the codec computes them (logits rounded to 1/32, then integers), and for the plain way
-(softmax, then scaled to integers). Beside it by how much the logits themselves differ from the reference's.
+The codes of every image pass through the priors as in the codec, and all integer frequencies go into one CRC-32 for
+each image and level. A stream breaks if its CRC differs from the CRC of the reference: the codec's shape, one thread,
+CPU. Streams are counted twice: with the frequencies of the codec (logits rounded to 1/32, then integers), and with
+plain frequencies (softmax, then scaled to integers). Beside the counts stands the difference of the logits to the
+reference.
 """
 
 import argparse
@@ -31,7 +32,7 @@ Frequencies = Callable[[torch.Tensor], np.ndarray]
 
 
 def plain_frequencies(logits: torch.Tensor) -> np.ndarray:
-    """Softmax in the logits' own format, scaled to integers of at least 1."""
+    """Computes the softmax in the dtype of the logits, and scales it to integers of at least 1."""
     return 1 + (logits.softmax(dim=-1) * (TOTAL - logits.shape[-1])).floor().long().cpu().numpy()
 
 
@@ -41,13 +42,23 @@ _WAYS: dict[str, Frequencies] = {"rounded": frequencies_of_logits, "plain": plai
 def checksums(
     prior: PixelCNN, tiles: Any, batch: int, functions: dict[str, Frequencies]
 ) -> tuple[dict[str, list[int]], torch.Tensor]:
-    """For each way of counting the CRC-32 of all frequencies of each tile; and the logits, step after step."""
+    """Evaluates a prior on tiles, step after step.
+
+    Args:
+        prior: The prior.
+        tiles: The tiles of a stream, with their labels and coarser tiles.
+        batch: Tiles at a time.
+        functions: Name -> a function from logits to integer frequencies.
+
+    Returns:
+        Name -> the CRC-32 of all frequencies of each tile, and the logits of each tile in a row.
+    """
     device = prior.embedding.weight.device
     results: dict[str, list[int]] = {name: [] for name in functions}
     all_logits = []
     bounds = prior.order.offsets.tolist()
     for begin in range(0, len(tiles.codes), batch):
-        rows = np.arange(begin, begin + batch) % len(tiles.codes)  # the last batch is filled up with the first tiles
+        rows = np.arange(begin, begin + batch) % len(tiles.codes)  # fills the last batch up with the first tiles
         codes = tiles.codes[rows].reshape(batch, -1)[:, prior.order.positions]
         labels = torch.from_numpy(tiles.labels[rows]).to(device)
         coarser = None if tiles.coarser is None else torch.from_numpy(tiles.coarser[rows]).to(device)
@@ -69,12 +80,12 @@ def checksums(
 
 
 def _by_tile(parts: list[torch.Tensor], steps: int) -> torch.Tensor:
-    """All logits of each tile in a row, from the parts of batches times steps."""
+    """Joins all logits of each tile in a row. The parts are all steps of one batch, then all steps of the next one."""
     return torch.cat([torch.cat(parts[begin : begin + steps], dim=1) for begin in range(0, len(parts), steps)])
 
 
 def variants(canonical: int, threads: list[int], device: str | None) -> Iterator[tuple[int, int, str]]:
-    """Batch, threads and device of every run; the reference first."""
+    """Yields batch, threads and device of every run, the reference first."""
     batches = sorted({1, 3, 16, 64} | {canonical})
     yield canonical, 1, "cpu"
     for batch, count in product(batches, threads):
@@ -87,7 +98,7 @@ def variants(canonical: int, threads: list[int], device: str | None) -> Iterator
 def measure(
     pipe: VQGenPipeline, folder: Path, images: int, threads: list[int], device: str | None
 ) -> Iterator[dict[str, Any]]:
-    """A row for each level, number format and variant."""
+    """Yields a row for each level, dtype and variant."""
     codes = pipe.codec.encode([read_image(path) for path in find_images(folder)[:images]])
     models, coarser = pipe.codec.models, None
     grids = {level: [each.grids[level] for each in codes] for level in models.levels}

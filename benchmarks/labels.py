@@ -1,12 +1,13 @@
-"""What do the priors know of the label? Names real images by Bayes' rule: p(label | codes) from p(codes | label).
+"""Classifies real images with the priors, by Bayes' rule: p(label | codes) from p(codes | label).
 
     python -m benchmarks.labels CHECKPOINT [--data-root DIR] [--images 1000] [--json FILE]
 
-A row for each level's codes (given the coarser ones) and one for all levels, on images of training and on held-out
-ones. Columns: the share whose label is the likeliest; the mean nats of the true label (log 10 = 2.30 is a guess among
-ten); the mean probability of the named label, which is the named share where the prior knows how sure it can be. Where
-held-out images are named far worse than those of training, the prior has learned by heart which codes go with a label,
-and its samples mix up the classes: hinder it (dropout, code_dropout, coarser_dropout, augmented copies).
+There is a row for the codes of each level (given the coarser ones) and a row for all levels, on training images and on
+held-out images. Columns: the share of images whose true label is the likeliest one; the mean nats of the true label
+(log 10 = 2.30 is a guess among ten); the mean probability of the likeliest label, which equals the first share if the
+prior is well calibrated. If the share is far lower on held-out images than on training images, the prior has learned by
+heart which codes go with a label, and its samples mix up the labels. Regularise it: dropout, code_dropout,
+coarser_dropout, augmented copies.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from vqgen.evaluation.likelihood import code_likelihood
 
 
 def label_likelihoods(pipe: VQGenPipeline, images: Tensor) -> dict[str, Float[Tensor, "b labels"]]:
-    """Level -> log p(its codes | label, coarser codes) of each image with each label of the label map."""
+    """Returns level -> log p(its codes | label, coarser codes), for each image and each label of the label map."""
     codes = pipe.encode_tensor(images)
     nats = [
         code_likelihood(pipe.parts.priors, codes, torch.full((len(images),), label), pipe.compute).nats
@@ -36,11 +37,12 @@ def label_likelihoods(pipe: VQGenPipeline, images: Tensor) -> dict[str, Float[Te
 
 
 def measure(pipe: VQGenPipeline, real: RealImages) -> Iterator[dict[str, Any]]:
-    """A row for each level, and one for all where there are several."""
+    """Yields a row for each level, and a row for all levels if there are several."""
     rows = label_likelihoods(pipe, real.images)
     if len(rows) > 1:
         rows["all levels"] = torch.stack(list(rows.values())).sum(dim=0)
     for name, log_likelihood in rows.items():
+        # Bayes' rule with equally likely labels: the softmax over labels.
         posterior = log_likelihood.log_softmax(dim=1)
         best = posterior.max(dim=1)
         yield {
@@ -56,13 +58,15 @@ def main() -> None:
     """Prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
-    parser.add_argument("--data-root", help="where the images are (default: as the recipe says)")
-    parser.add_argument("--images", type=int, default=1000, help="of each split")
+    parser.add_argument("--data-root", help="folder of the images (default: that of the recipe)")
+    parser.add_argument("--images", type=int, default=1000, help="images of each split (default: 1000)")
     parser.add_argument("--json", type=Path, default=RESULTS / "labels.json")
     arguments = parser.parse_args()
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint)
     if len(pipe.label_map) < 2:
-        raise CheckpointError(f"{arguments.checkpoint}: should know labels to tell apart, found {len(pipe.label_map)}")
+        raise CheckpointError(
+            f"{arguments.checkpoint}: should have at least 2 labels to tell apart, found {len(pipe.label_map)}"
+        )
     found = open_real_images(pipe, arguments.data_root, most=arguments.images, splits=["train", "validation", "test"])
     splits = [found["train"], found.get("test", found["validation"])]
     rows = [row for real in splits for row in measure(pipe, real)]

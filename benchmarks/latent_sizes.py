@@ -1,7 +1,9 @@
-"""Random samples of one baseline with several sizes of its latent vector, in one picture; a run for each size.
+"""Draws random samples of one baseline with several sizes of its latent vector, in one picture. Each size is a run.
 
-`python -m benchmarks.latent_sizes digits-vae --sizes 2 5 10 20 -o out/`; words that are no option of this program are
-fields of the recipe, as of `vqgen run`. Runs that are complete are not trained again.
+    python -m benchmarks.latent_sizes digits-vae --sizes 2 5 10 20 -o out/
+
+Words that are not options of this program are fields of the recipe, as with `vqgen run`. Complete runs are not trained
+again.
 """
 
 import argparse
@@ -19,7 +21,7 @@ SEED = 0
 
 
 def main(words: list[str]) -> int:
-    """Trains what is missing and writes `latent-sizes.png`."""
+    """Trains the missing runs and writes `latent-sizes.png`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="a recipe with [autoencoder]: name or path")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 5, 10, 20], help="sizes (default: 2 5 10 20)")
@@ -27,7 +29,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"), help="folder of the run folders")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write into")
     options, overrides = parser.parse_known_args(words)
-    blocks, labels = {}, ()
+    blocks: dict[str, torch.Tensor] = {}
+    labels: tuple[str, ...] = ()
     for size in options.sizes:
         name = f"{Path(options.recipe).stem}-latents-{size}"
         own = ["--run-name", name, "--checkpoints", str(options.checkpoints), "--autoencoder.latent-size", str(size)]

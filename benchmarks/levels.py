@@ -1,13 +1,14 @@
-"""Which level's samples go wrong? Keeps the codes of real images down to a level, samples the rest, and judges each.
+"""Finds the level whose samples go wrong: keeps the codes of real images down to a level and samples the finer ones.
 
     python -m benchmarks.levels CHECKPOINT [--classifier CHECKPOINT] [--images 1000] [--seed 0] [--scores STEPS]
                                 [--json FILE]
 
-A row each for: real images; their reconstructions (all levels real); real codes down to a level and samples below; and
-all levels sampled. Columns: the share that the classifier names right, and the Frechet distance in its features to the
-real images. The images are held out, with their own labels; what a row adds to the one above it is its level's doing.
-With `--scores` they are training images, and a further column has the classification accuracy score: classifiers of the
-recipe's kind, trained for so many steps on nothing but the row's images, name the held-out ones.
+The rows: real images; their reconstructions (all levels real); real codes down to a level and samples below it; all
+levels sampled. The columns: the share of images that the classifier recognises, and the Frechet distance to the real
+images in its features. The images are held out and have their own labels. The difference between a row and the row
+above it is the effect of one level. With `--scores STEPS`, training images are used, and a further column has the
+classification accuracy score: a classifier of the recipe's kind is trained for STEPS steps on the images of the row
+alone. Its accuracy on the held-out images is the score.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from vqgen.sampling.sampler import evaluation
 
 @torch.no_grad()
 def sample_below(pipe: VQGenPipeline, codes: Codes, labels: Tensor, kept: int, seed: int) -> Codes:
-    """Samples all levels but the `kept` coarsest, which stay as they are; image i draws from (seed, i)."""
+    """Samples all levels except the `kept` coarsest ones, which stay as they are. Image i draws from (seed, i)."""
     labels = labels.to(pipe.compute.device)
     grids = {level: codes.grids[level].to(pipe.compute.device) for level in codes.levels[:kept]}
     noise = ImageNoise(seed, range(len(labels)), pipe.compute.device)
@@ -46,7 +47,7 @@ def sample_below(pipe: VQGenPipeline, codes: Codes, labels: Tensor, kept: int, s
 
 
 def accuracy_scorer(
-    pipe: VQGenPipeline, train: RealImages, held_out: RealImages, steps: int, seed: int
+    pipe: VQGenPipeline, held_out: RealImages, steps: int, seed: int
 ) -> Callable[[Tensor, Tensor], float]:
     """Returns a function: images and labels to train a classifier on -> its accuracy on the held-out images."""
     section = recipe_of(pipe).classifier_or_default.with_steps(steps)
@@ -65,7 +66,15 @@ def measure(
     seed: int,
     score: Callable[[Tensor, Tensor], float] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each number of levels that stay real; `score` judges each row's images and labels further."""
+    """Yields a row for the real images and for each number of levels that stay real.
+
+    Args:
+        pipe: The pipeline.
+        space: The classifier and its features.
+        real: Real images with labels.
+        seed: Seed of the samples.
+        score: Computes one more metric from the images and labels of a row; None for no further column.
+    """
     reference = space(real.images)
     codes = pipe.encode_tensor(real.images)
 
@@ -89,11 +98,13 @@ def main() -> None:
     """Prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
-    parser.add_argument("--classifier", help="checkpoint whose classifier judges (default: its own)")
-    parser.add_argument("--data-root", help="where the images are (default: as the recipe says)")
+    parser.add_argument("--classifier", help="checkpoint with the classifier (default: CHECKPOINT itself)")
+    parser.add_argument("--data-root", help="folder of the images (default: that of the recipe)")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scores", type=int, metavar="STEPS", help="train a classifier on each row's images")
+    parser.add_argument(
+        "--scores", type=int, metavar="STEPS", help="steps of a classifier that is trained on the images of each row"
+    )
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--json", type=Path, default=RESULTS / "levels.json")
     arguments = parser.parse_args()
@@ -101,7 +112,8 @@ def main() -> None:
     judge = VQGenPipeline.from_pretrained(arguments.classifier or arguments.checkpoint).parts
     if judge.classifier is None:
         raise CheckpointError(
-            f"{arguments.classifier or arguments.checkpoint}: has no classifier; --classifier names one"
+            f"{arguments.classifier or arguments.checkpoint}: has no classifier; "
+            "name a checkpoint that has one with --classifier"
         )
     space = ClassifierSpace(judge.classifier, judge.classifier_hash, pipe.compute)
     found = open_real_images(pipe, arguments.data_root, most=arguments.images, splits=["train", "validation", "test"])
@@ -109,7 +121,7 @@ def main() -> None:
     score = None
     if arguments.scores:
         real = found["train"]
-        score = accuracy_scorer(pipe, real, held_out, arguments.scores, arguments.seed)
+        score = accuracy_scorer(pipe, held_out, arguments.scores, arguments.seed)
     rows = list(measure(pipe, space, real, arguments.seed, score))
     print_table(rows)
     write_json(arguments.json, {"images": len(real), "split": real.split, "seed": arguments.seed, "rows": rows})

@@ -1,11 +1,12 @@
-"""Thousands of damaged files: each decodes to the original codes, or is refused with BitstreamError.
+"""Decodes thousands of damaged files: each gives the original codes, or is refused with BitstreamError.
 
     python -m benchmarks.mutations CHECKPOINT FOLDER [--count 20000] [--seed 0] [--json FILE]
 
-Bit flips, cuts, splices of two files, random bytes, inserted and repeated parts, and huge numbers in the header; half
-of the damaged headers get a right CRC-32 again, so that what lies behind it is reached. Files of all coders, of several
-sizes, with and without alpha, and archives. The program fails on the first file that decodes to something else, raises
-another error, takes more than `--seconds`, or lifts the process above `--megabytes` over what it took before.
+The damages are bit flips, cuts, splices of two files, random bytes, inserted and repeated parts, and huge numbers in
+the header. Half of the damaged headers get a right CRC-32 again, so that the code behind that check is tested too. The
+files are of all coders and several sizes, with and without alpha, and archives. The program fails on the first file
+that decodes to other codes, raises another error, takes more than `--seconds`, or needs `--megabytes` more memory than
+the sound files.
 """
 
 import argparse
@@ -39,7 +40,7 @@ _FIELDS = ("<B", "<H", "<I")
 
 
 def originals(codec: Codec, pictures: list[Image.Image]) -> list[tuple[bytes, list[ImageCodes]]]:
-    """Sound files and their codes: every coder, several sizes, an alpha plane, a label, archives."""
+    """Returns sound files and their codes: every coder, several sizes, an alpha plane, a label, archives."""
     odd = [pictures[0].crop((0, 0, 1, 1)), pictures[1].resize((19, 45)), pictures[2].resize((70, 33))]
     with_alpha = pictures[3].convert("RGBA")
     with_alpha.putalpha(pictures[4].convert("L").resize(with_alpha.size))
@@ -67,19 +68,19 @@ def flip(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
 
 
 def cut(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
-    """Cuts the end, or the begin."""
+    """Cuts off the end or the beginning."""
     at = int(rng.integers(len(data)))
     return data[:at] if rng.random() < 0.8 else data[at:]
 
 
 def splice(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
-    """Goes on with another file, at the same place or another."""
+    """Continues with another file, from the same place or from another one."""
     at = int(rng.integers(len(data)))
     return data[:at] + other[at if rng.random() < 0.5 else int(rng.integers(len(other))) :]
 
 
 def scramble(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
-    """Puts random bytes in place of some."""
+    """Overwrites up to 32 bytes with random ones."""
     begin = int(rng.integers(len(data)))
     count = min(int(rng.integers(1, 33)), len(data) - begin)
     data[begin : begin + count] = rng.bytes(count)
@@ -87,7 +88,7 @@ def scramble(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearr
 
 
 def insert(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
-    """Inserts random bytes, or a part of the file again."""
+    """Inserts random bytes, or repeats a part of the file."""
     at, begin = (int(n) for n in rng.integers(len(data), size=2))
     return (
         data[:at] + (rng.bytes(int(rng.integers(1, 9))) if rng.random() < 0.5 else data[begin : begin + 64]) + data[at:]
@@ -95,7 +96,7 @@ def insert(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray
 
 
 def enlarge(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
-    """Writes the largest or a random number of one to four bytes somewhere into the header."""
+    """Writes the largest or a random integer of one, two or four bytes somewhere into the header."""
     field = _FIELDS[rng.integers(len(_FIELDS))]
     size = struct.calcsize(field)
     at = int(rng.integers(4, max(5, min(64, len(data) - size))))
@@ -106,7 +107,7 @@ def enlarge(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearra
 
 
 def noise(data: bytearray, rng: np.random.Generator, other: bytes) -> bytearray:
-    """Random bytes, half of them behind a right magic."""
+    """Returns random bytes, half of the time behind a right magic."""
     return bytearray((data[:5] if rng.random() < 0.5 else b"") + rng.bytes(int(rng.integers(200))))
 
 
@@ -116,7 +117,7 @@ _MUTATIONS: tuple[Callable[[bytearray, np.random.Generator, bytes], bytearray], 
 
 
 def mend(data: bytearray) -> bytearray:
-    """Gives the header the CRC-32 that it should have."""
+    """Writes the right CRC-32 of the header into it."""
     if data[:4] == b"\x89VQA":
         size = HEADER_BYTES - 4
     else:
@@ -127,7 +128,7 @@ def mend(data: bytearray) -> bytearray:
 
 
 def decode(codec: Codec, data: bytes) -> list[ImageCodes]:
-    """All codes of a file, one image's or an archive's."""
+    """Reads all codes of a file, of one image or of an archive."""
     if data[:4] == b"\x89VQA":
         return [codes for _, codes in ArchiveReader(io.BytesIO(data), codec)]
     found = codec.unpack([data])[0]
@@ -137,7 +138,7 @@ def decode(codec: Codec, data: bytes) -> list[ImageCodes]:
 
 
 def same_codes(one: list[ImageCodes], other: list[ImageCodes]) -> bool:
-    """Whether all codes agree, whatever the header says of size and colours."""
+    """Returns True if all codes are equal. Sizes and colours in the header may differ."""
     return len(one) == len(other) and all(
         list(a.grids) == list(b.grids) and all(np.array_equal(a.grids[level], b.grids[level]) for level in a.grids)
         for a, b in zip(one, other, strict=True)
@@ -145,7 +146,7 @@ def same_codes(one: list[ImageCodes], other: list[ImageCodes]) -> bool:
 
 
 def main() -> None:
-    """Runs the mutations and writes what became of them."""
+    """Decodes the mutations, and writes the number of each outcome."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
     parser.add_argument("folder", type=Path)
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=256)
     parser.add_argument("--json", type=Path, default=RESULTS / "mutations.json")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", VQGenWarning)  # of colours
+    warnings.simplefilter("ignore", VQGenWarning)  # about colours of the pictures
     codec = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu").codec
     pictures = [read_image(path) for path in find_images(arguments.folder)[:_PICTURES]]
     if len(pictures) < _PICTURES:
@@ -163,9 +164,11 @@ def main() -> None:
     files = originals(codec, pictures)
     for data, codes in files:
         assert same_codes(decode(codec, data), codes)
-    before, slowest = _peak_megabytes(), 0.0
+    before = _peak_megabytes()
+    slowest = 0.0
     outcomes: Counter[str] = Counter()
     for number in range(arguments.count):
+        # A generator for each mutation: a failure can be repeated alone.
         rng = np.random.default_rng((arguments.seed, number))
         (data, codes), (other, codes_of_other) = (files[index] for index in rng.integers(len(files), size=2))
         mutate = _MUTATIONS[number % len(_MUTATIONS)]
@@ -174,7 +177,7 @@ def main() -> None:
         begin = time.perf_counter()
         try:
             found = decode(codec, mutated)
-            # of a splice nearly all may be the other file
+            # Nearly all of a splice may be the other file.
             sound = same_codes(found, codes) or (mutate is splice and same_codes(found, codes_of_other))
             outcomes[f"{mutate.__name__}: decoded to the original codes"] += 1
         except BitstreamError:
@@ -185,14 +188,14 @@ def main() -> None:
         grown = _peak_megabytes() - before
         if not sound or seconds > arguments.seconds or grown > arguments.megabytes:
             sys.exit(f"mutation {number} ({mutate.__name__}): sound {sound}, {seconds:.2f} s, {grown:.0f} MB more")
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "checkpoint": arguments.checkpoint, "count": arguments.count, "seed": arguments.seed,
         "coders": [coder.name.lower() for coder in Coder], "slowest_seconds": slowest,
         "megabytes_more": _peak_megabytes() - before, "outcomes": dict(sorted(outcomes.items())),
     }  # fmt: skip
-    for name, value in figures.items():
+    for name, value in metrics.items():
         print(f"{name}: {value}")
-    write_json(arguments.json, figures)
+    write_json(arguments.json, metrics)
 
 
 def _peak_megabytes() -> float:

@@ -1,4 +1,4 @@
-"""Which operations a call's time goes to, by torch's profiler."""
+"""Shares of a call's time by kind of operation, from torch's profiler."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,18 @@ GROUPS = {
     "gathers and copies": ("index_select", "index_add_", "cat", "copy_", "fill_", "gather", "index"),
     "optimizer": ("_fused_adamw_", "_foreach"),
 }
-"""Name -> its operations, of those with an underscore in front the beginning; everything else is "the rest"."""
+"""Group -> its operations. An entry with a leading underscore is a prefix. All other operations are "the rest"."""
 
 
 def time_shares(run: Callable[[], object]) -> dict[str, float]:
     """Profiles one call on the CPU.
 
     Args:
-        run: What is profiled; warm it up before.
+        run: The call. It should be warmed up.
 
     Returns:
-        Group of operations -> its share of the time that all operations take for themselves.
+        Group of operations -> its share of the time of all operations. The time of an operation excludes the operations
+        that it calls.
     """
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         run()
@@ -33,7 +34,7 @@ def time_shares(run: Callable[[], object]) -> dict[str, float]:
 
 
 def group_of(operation: str) -> str:
-    """Names the group of an operation."""
+    """Returns the group of an operation."""
     for group, names in GROUPS.items():
         if operation in names or any(operation.startswith(name) for name in names if name.startswith("_")):
             return group

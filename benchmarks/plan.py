@@ -1,10 +1,10 @@
-"""How near does `vqgen plan` come? Times training steps and samples of recipes as they ship, beside its estimates.
+"""Compares the estimates of `vqgen plan` with measured times of training steps and samples of shipped recipes.
 
     python -m benchmarks.plan [RECIPE ...] [--seconds 60] [--json FILE]
 
-The steps run on random images and codes: a plain loop of loss, backward pass, clipping, optimizer and average. Stages
-take turns, and the median counts. From the last two columns follow `SHARE` and `SECONDS_PER_TENSOR` of
-`vqgen/stages/estimates.py`: measured time = seconds at the peak / SHARE + tensors * SECONDS_PER_TENSOR. Samples are one
+The steps run on random images and codes, in a plain loop of loss, backward pass, clipping, optimizer and average.
+Stages take turns, and the median counts. `SHARE` and `SECONDS_PER_TENSOR` of `vqgen/planning/estimates.py` are fitted
+to the last two columns: measured time = seconds at the peak / SHARE + tensors * SECONDS_PER_TENSOR. Samples are one
 image and a batch of each level, in the recipe's order and in raster order.
 """
 
@@ -44,9 +44,9 @@ class Stage:
 
     Attributes:
         name: Recipe and stage.
-        step: One training step.
-        flops: Its operations.
-        tensors: Weight tensors of its model.
+        step: Takes one training step.
+        flops: Floating point operations of a step.
+        tensors: Number of weight tensors of the model.
         seconds: Times of the steps so far.
     """
 
@@ -58,7 +58,7 @@ class Stage:
 
 
 def vqvae_stage(recipe: Recipe, device: torch.device) -> Stage:
-    """The first stage of a recipe, past its warm-up."""
+    """Prepares the first stage of a recipe, as it is after the start without quantization."""
     config, train = recipe.vqvae_config().model_copy(update={"quantize_after": 0}), recipe.vqvae.train
     model = VQVAE(config).to(device)
     shape = (train.batch_size, config.image_channels, config.image_size, config.image_size)
@@ -70,7 +70,7 @@ def vqvae_stage(recipe: Recipe, device: torch.device) -> Stage:
 
 
 def prior_stage(recipe: Recipe, level: Level, device: torch.device) -> Stage:
-    """The training of one level's prior."""
+    """Prepares the training of one level's prior."""
     config, train = recipe.prior_config(level, _CLASSES), recipe.prior(level).train
     model, labels = PixelCNN(config).to(device), torch.randint(_CLASSES, (train.batch_size,), device=device)
 
@@ -110,17 +110,17 @@ def _tensors(model: nn.Module) -> int:
 
 
 def time_in_turn(stages: list[Stage], seconds: float) -> None:
-    """Times a few steps of each stage in turn, until `seconds` are over; the first of a turn finds cold caches."""
+    """Times a few steps of each stage in turn, until `seconds` are over."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or not stages[-1].seconds:
         for stage in stages:
-            stage.step()
+            stage.step()  # finds the caches of another stage, so it does not count
             for _ in range(_STEPS_A_TURN):
                 stage.seconds.append(seconds_of(stage.step))
 
 
 def main() -> None:
-    """Prints measured and estimated times of a training step."""
+    """Prints measured and estimated times of training steps and samples, and writes them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", default=["digits", "fashion-mnist"])
     parser.add_argument("--seconds", type=float, default=60)
@@ -147,7 +147,7 @@ def main() -> None:
 
 
 def _samples(recipe: Recipe, level: Level, device: torch.device, machine: Machine) -> list[dict[str, object]]:
-    """A batch of one level, and a single image, in the recipe's order and in raster order."""
+    """Times a single image and a batch of one level, in the recipe's order and in raster order."""
     rows: list[dict[str, object]] = []
     for slope, batch in product((recipe.prior(level).slope, "raster"), (1, recipe.generate.batch_size)):
         config = recipe.prior_config(level, _CLASSES).model_copy(update={"slope": slope})
@@ -169,7 +169,8 @@ def _samples(recipe: Recipe, level: Level, device: torch.device, machine: Machin
 
 
 def _row(stage: Stage, machine: Machine) -> dict[str, object]:
-    measured, ideal = statistics.median(stage.seconds), stage.flops / machine.peak_flops
+    measured = statistics.median(stage.seconds)
+    ideal = stage.flops / machine.peak_flops
     estimate = training_seconds(machine, stage.flops, 1, stage.tensors)
     return {
         "stage": stage.name,

@@ -1,4 +1,4 @@
-"""The priors that are sampled in the benchmarks, requests for samples, and the least time that these can take."""
+"""The priors that the benchmarks sample, requests for samples, and the least time that a request can take."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,13 @@ SIZES: dict[str, dict[str, Any]] = {
     "paper-top": {"channels": 512, "layers": 20, "attention_every": 5, "attention_heads": 8, "output_layers": 20},
     "paper-bottom": {"level": "bottom", "channels": 512, "layers": 20, "conditioning_layers": 20, "output_layers": 0},
 }
-"""Name -> what makes the size; kernels are 5 wide, codebooks have 512 entries. The gated blocks of the paper's bottom
-prior are 2 x 512 wide inside, as the paper's; those of its top prior would be 4 x 512, which ours never are."""
+"""Name -> the settings of this size. Kernels are 5 wide, and codebooks have 512 entries. The gated blocks of
+`paper-bottom` are 2 x 512 wide inside, as in the paper. Those of `paper-top` are too: in the paper they are 4 x 512 wide,
+which our blocks cannot be."""
 
 
 def make_prior(size: str, side: int, slope: Slope, device: torch.device) -> PixelCNN:
-    """Makes a prior of random weights, which change no time; a bottom prior has coarser codes of half the side."""
+    """Makes a prior with random weights, which change no time. A bottom prior has coarser codes of half the side."""
     settings = {"level": "top", "height": side, "width": side, "slope": slope, "codebook_size": 512, "num_classes": 10}
     settings |= {"kernel_size": 5, **SIZES[size]}
     if settings["level"] != "top":
@@ -37,12 +38,12 @@ def make_prior(size: str, side: int, slope: Slope, device: torch.device) -> Pixe
 
 @dataclass(frozen=True)
 class Request:
-    """Images of one level that are asked for at once, always with the same noise.
+    """A request for images of one level, always with the same noise.
 
     Attributes:
-        prior: The level's prior.
-        batch: How many images.
-        compute: Where and in what number format.
+        prior: The prior of the level.
+        batch: Number of images.
+        compute: Device and dtype.
     """
 
     prior: PixelCNN
@@ -50,13 +51,13 @@ class Request:
     compute: Compute
 
     def sample(self, sampler: Sampler) -> LevelSample:
-        """Samples the level, from its coarser codes on."""
+        """Samples the level. The encoding of its coarser codes is included."""
         with torch.no_grad(), self.compute.autocast():
             noise = ImageNoise(0, range(self.batch), self.compute.device)
             return sampler.sample(self.prior, self._labels(), self._condition(), noise, LevelParams())
 
     def forward(self) -> Callable[[], Tensor]:
-        """Returns a call that evaluates the whole grid once, as the plain sampler does for each step."""
+        """Returns a call that evaluates the whole grid once, as the plain sampler does at each step."""
         codes, labels = self._codes(self.prior.config.height, self.prior.config.width), self._labels()
         with torch.no_grad(), self.compute.autocast():
             condition = self._condition()
@@ -80,17 +81,17 @@ class Request:
 
 
 def arithmetic_seconds(prior: PixelCNN, batch: int, machine: Machine) -> float:
-    """Computes the time of a batch's operations at the peak: each position once in every layer."""
+    """Computes the time of all operations of a batch at the peak: each position once in every layer."""
     return batch * prior_costs(prior.config).total.flops / machine.peak_flops
 
 
 def reading_seconds(prior: PixelCNN, machine: Machine, element_size: int) -> float:
-    """Computes the time in which all weights are read once per step, those over the coarser codes once in all.
+    """Computes the time of reading the weights: once at each step, or once in all for the stack over coarser codes.
 
     Args:
         prior: The prior.
         machine: Gives the bandwidth.
-        element_size: Bytes of a weight in the number format that is multiplied in.
+        element_size: Bytes of a weight in the dtype of the products.
     """
     once = ("coarser_embedding.", "coarser_stack.", "upsample.")
     weights = {name: parameter.numel() for name, parameter in prior.named_parameters()}
@@ -100,5 +101,5 @@ def reading_seconds(prior: PixelCNN, machine: Machine, element_size: int) -> flo
 
 
 def limit_seconds(prior: PixelCNN, batch: int, machine: Machine, element_size: int) -> float:
-    """Computes the least time of a batch: of its operations at the peak, or of its weights read once per step."""
+    """Computes the least time of a batch: the larger of the time of its operations and of reading its weights."""
     return max(arithmetic_seconds(prior, batch, machine), reading_seconds(prior, machine, element_size))

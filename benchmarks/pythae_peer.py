@@ -1,8 +1,9 @@
-"""pythae's own PixelCNN sampler, on a grid and with a number of parameters of our choice.
+"""pythae's own PixelCNN sampler, with a grid and a number of parameters of our choice.
 
-It samples in raster order, a forward pass of the whole grid for each position. Around its prior stands the least VQ-VAE
-that it accepts: encoder and decoder hand their input on. pythae's convolutions are 5 wide with 64 channels; depth makes
-up the number of parameters. Beyond what its users get, the model is in evaluation mode and makes no gradients.
+It samples in raster order, with a forward pass of the whole grid for each position. It needs a VQ-VAE around its prior:
+ours is the smallest that it accepts, with an encoder and a decoder that return their input. pythae's convolutions are 5
+wide with 64 channels, so the depth sets the number of parameters. The model is in evaluation mode and computes no
+gradients, which is more than its users get.
 """
 
 from collections.abc import Callable
@@ -14,11 +15,11 @@ _TAPS = 25
 
 
 def num_layers(parameters: int, codebook_size: int) -> int:
-    """Computes the depth at which pythae's PixelCNN has about so many parameters; at least one layer.
+    """Computes the depth at which pythae's PixelCNN has about `parameters` parameters; at least one layer.
 
     Args:
-        parameters: Weights and biases to come near to.
-        codebook_size: Entries K, by which the last layer grows.
+        parameters: The wanted number of weights and biases.
+        codebook_size: Entries K. The last layer grows with them.
     """
     norm_and_bias = 3 * _CHANNELS
     first = _TAPS * _CHANNELS + norm_and_bias
@@ -36,7 +37,7 @@ class PythaePeer:
         codebook_size: Entries K.
 
     Raises:
-        ImportError: pythae is not installed, or does not work with the libraries that are.
+        ImportError: pythae is not installed, or does not work with the installed libraries.
     """
 
     def __init__(self, parameters: int, side: int, codebook_size: int) -> None:
@@ -56,32 +57,32 @@ class PythaePeer:
         config = VQVAEConfig(input_dim=(1, side, side), latent_dim=1, num_embeddings=codebook_size)
         layers = PixelCNNSamplerConfig(n_layers=num_layers(parameters, codebook_size), kernel_size=5)
         self.sampler = PixelCNNSampler(VQVAE(config, Encoder(), Decoder()), layers)
-        self.sampler.is_fitted = True  # it would refuse random weights; they change no time
+        self.sampler.is_fitted = True  # else it refuses random weights, which do not change the time
         self.model = self.sampler.pixelcnn_model.eval()
         self.side = side
 
     @property
     def parameters(self) -> int:
-        """Weights and biases of the prior."""
+        """The number of weights and biases of the prior."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
     def num_steps(self) -> int:
-        """Forward passes that a sample takes."""
+        """The number of forward passes of a sample."""
         return self.side**2
 
     def forward(self, batch: int) -> Callable[[], object]:
-        """Returns a call of one forward pass."""
+        """Returns a call that runs one forward pass."""
         codes = torch.zeros(batch, 1, self.side, self.side, device=self.sampler.device)
         return torch.no_grad()(lambda: self.model({"data": codes}))
 
     def sample(self, batch: int) -> Callable[[], object]:
-        """Returns a call of the whole sampler."""
+        """Returns a call that runs the whole sampler."""
         return torch.no_grad()(lambda: self.sampler.sample(num_samples=batch, batch_size=batch))
 
 
 def why_missing() -> str | None:
-    """Tells why pythae cannot be measured here, and what to do; None where it can be."""
+    """Returns the reason why pythae cannot be measured here, and the remedy; None if it can be measured."""
     try:
         PythaePeer(parameters=1, side=2, codebook_size=2)
     except ModuleNotFoundError as error:

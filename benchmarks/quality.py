@@ -1,10 +1,11 @@
-"""How good are the samples of a checkpoint? Judged by classifiers that have nothing to do with vqgen.
+"""Judges the samples of a checkpoint by classifiers that have nothing to do with vqgen.
 
     python -m benchmarks.quality digits CHECKPOINT
     python -m benchmarks.quality fashion-mnist CHECKPOINT --data-root data
 
-Samples are drawn at temperature 1, unfiltered. `digits` is judged at scikit-learn's own 8 x 8 resolution by support
-vector machines, `fashion-mnist` at 28 x 28 by a small convolutional network trained for this on the real images.
+Samples are drawn at temperature 1, without filters. `digits` are judged by support vector machines, at scikit-learn's
+own resolution of 8 x 8. `fashion-mnist` is judged at 28 x 28 by a small convolutional network, which this program
+trains on the real images.
 """
 
 import argparse
@@ -26,11 +27,11 @@ def digits(pipe: VQGenPipeline, seed: int = 123) -> dict[str, float]:
     """Judges 1,000 samples of a model of scikit-learn's digits.
 
     Returns:
-        sample_accuracy: share of samples that an SVC trained on all real digits names right.
-        classification_accuracy_score: share of the held-out real digits that an SVC trained on the samples names right.
-        real_accuracy: the same for an SVC trained on the real training digits.
-        near_copies: share of samples nearer to a training digit than the 1st percentile of held-out digits, so 0.01
-            would be as common as among real ones.
+        sample_accuracy: accuracy on the samples of an SVC that is trained on all real digits.
+        classification_accuracy_score: accuracy on the held-out real digits of an SVC that is trained on the samples.
+        real_accuracy: accuracy on the held-out real digits of an SVC that is trained on the real training digits.
+        near_copies: share of samples nearer to a training digit than the 1st percentile of held-out digits. 0.01 is the
+            share among real digits.
     """
     from scipy.spatial.distance import cdist
     from sklearn.datasets import load_digits
@@ -55,7 +56,7 @@ def digits(pipe: VQGenPipeline, seed: int = 123) -> dict[str, float]:
 
 
 def _as_digits(pictures: list[Image.Image]) -> NDArray[np.float64]:
-    """Pictures as scikit-learn has its digits: 8 x 8 averages from 0 to 16."""
+    """Converts pictures to the form of scikit-learn's digits: 8 x 8 averages from 0 to 16."""
     return np.stack([np.asarray(p.resize((8, 8), Image.Resampling.BOX), float).ravel() * 16 / 255 for p in pictures])
 
 
@@ -63,8 +64,8 @@ def fashion_mnist(pipe: VQGenPipeline, data_root: str, seed: int = 123) -> dict[
     """Judges 1,000 samples of a model of Fashion-MNIST.
 
     Returns:
-        sample_accuracy: share of samples that a small network trained on the real training images names right.
-        real_accuracy: its accuracy on the real test images.
+        sample_accuracy: accuracy on the samples of a small network that is trained on the real training images.
+        real_accuracy: accuracy of the same network on the real test images.
     """
     from torchvision.datasets import FashionMNIST
 
@@ -105,12 +106,12 @@ def _fit(network: nn.Module, images: Tensor, labels: Tensor, epochs: int = 4) ->
 
 @torch.no_grad()
 def _accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    named = torch.cat([network(batch).argmax(dim=1) for batch in images.split(1000)])
-    return float((named == labels).double().mean())
+    predicted = torch.cat([network(batch).argmax(dim=1) for batch in images.split(1000)])
+    return float((predicted == labels).double().mean())
 
 
 def main() -> None:
-    """Prints the figures of a checkpoint as JSON."""
+    """Prints the metrics of a checkpoint as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=["digits", "fashion-mnist"])
     parser.add_argument("checkpoint")
@@ -119,10 +120,10 @@ def main() -> None:
     arguments = parser.parse_args()
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint)
     if arguments.data == "digits":
-        figures = digits(pipe, arguments.seed)
+        metrics = digits(pipe, arguments.seed)
     else:
-        figures = fashion_mnist(pipe, arguments.data_root, arguments.seed)
-    print(json.dumps(figures, indent=2))
+        metrics = fashion_mnist(pipe, arguments.data_root, arguments.seed)
+    print(json.dumps(metrics, indent=2))
 
 
 if __name__ == "__main__":

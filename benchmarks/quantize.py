@@ -1,16 +1,17 @@
-"""How long does a training step of the quantizer take, and how much memory, beside vector-quantize-pytorch?
+"""Measures time and memory of a training step of the quantizer, beside vector-quantize-pytorch.
 
     python -m benchmarks.quantize [--device cuda] [--json FILE]
 
-A step is forward, backward (gradients of the quantized latents and of the commitment loss) and the update of the
-moving averages, in float32. Beside it stands the bare matrix product of all latents with all entries, without which no
-nearest entry is found: once with a new result each time, which is what `latents @ codebook.T` does, and once into a
-result that is there already. Each library gets the latents in its own layout: vqgen `(b, d, h, w)` as a convolution
-leaves them, vector-quantize-pytorch `(b, n, d)`. Large codebooks meet fewer latents, or its distances would not fit.
+A step is the forward pass, the backward pass (gradients of the quantized latents and of the commitment loss) and the
+update of the moving averages, in float32. Beside it stands the bare matrix product of all latents with all entries: the
+search for the nearest entry needs at least that. `matmul` allocates a new result each time, as `latents @ codebook.T`
+does. `matmul into a result` writes into an existing tensor. Each library gets the latents in its own layout: vqgen `(b,
+d, h, w)`, as a convolution leaves them, and vector-quantize-pytorch `(b, n, d)`. Large codebooks get fewer latents,
+because the distances of vector-quantize-pytorch would not fit in memory.
 
-Memory is what a step needs at its peak beyond its inputs, gradients and results included; each figure is taken in a
-process of its own: on a CPU the growth of the resident set as Linux tells it (elsewhere it is left out), on a GPU the
-allocator's peak.
+Memory is the peak of a step beyond its inputs, with gradients and results. Each value is measured in its own process:
+on a CPU, it is the growth of the resident set as Linux reports it (left out on other systems); on a GPU, it is the peak
+of the allocator.
 """
 
 import argparse
@@ -37,7 +38,7 @@ _FORGET_PEAK = Path("/proc/self/clear_refs")
 
 
 class Case(NamedTuple):
-    """How many entries meet how many latents; these are a multiple of 32 x 32."""
+    """Sizes of a codebook and of the latents. Latents are a multiple of 32 x 32."""
 
     codebook_size: int
     latents: int
@@ -47,7 +48,7 @@ CASES = [Case(512, 65536), Case(1024, 65536), Case(8192, 8192), Case(16384, 8192
 
 
 def make_step(name: str, case: Case, device: torch.device) -> Callable[[], object]:
-    """Prepares inputs and returns what is measured."""
+    """Prepares the inputs of a contestant and returns its step."""
     torch.manual_seed(0)
     if name == OURS:
         return _our_step(case, device)
@@ -62,7 +63,7 @@ def make_step(name: str, case: Case, device: torch.device) -> Callable[[], objec
 def _our_step(case: Case, device: torch.device) -> Callable[[], object]:
     quantizer = VectorQuantizer(case.codebook_size, _DIM, decay=_DECAY, data_init=False).to(device)
     latents = torch.randn(case.latents // _SIDE**2, _DIM, _SIDE, _SIDE, device=device, requires_grad=True)
-    upstream = torch.randn_like(latents, memory_format=torch.channels_last)  # as the quantized latents are laid out
+    upstream = torch.randn_like(latents, memory_format=torch.channels_last)  # the layout of the quantized latents
 
     def step() -> None:
         out = quantizer(latents)
@@ -90,8 +91,8 @@ def _peer_step(case: Case, device: torch.device) -> Callable[[], object]:
 
 
 def peak_bytes(name: str, case: Case, device: torch.device) -> int:
-    """What one step needs beyond its inputs; only the first call in a process tells the truth."""
-    make_step(name, Case(case.codebook_size, _SIDE**2), device)()  # loads what is loaded once
+    """Measures the memory of one step beyond its inputs. Only the first call in a process is right."""
+    make_step(name, Case(case.codebook_size, _SIDE**2), device)()  # libraries load their kernels at the first call
     step = make_step(name, case, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -105,7 +106,7 @@ def peak_bytes(name: str, case: Case, device: torch.device) -> int:
 
 
 def _largest_resident_set() -> int:
-    """Of this process since the last reset; `getrusage` would count what its parent had, too."""
+    """Reads the peak of this process since the last reset. `getrusage` would include the peak of its parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -113,13 +114,13 @@ def _largest_resident_set() -> int:
 def _peak_in_own_process(name: str, case: Case, device: torch.device) -> int:
     words = ["--device", str(device), "--peak", name, *map(str, case)]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.quantize", *words]
-    # glibc would keep what large tensors free, now more and now less of it: give it back at once
+    # By default glibc keeps a varying part of the memory that large tensors free. This makes it return all of it.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
     return int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
 def measure(case: Case, steps: list[str], device: torch.device) -> dict[str, Any]:
-    """Times and peaks of one case, and what they say about each other; None where the peer is missing."""
+    """Measures times and peaks of one case, and their ratios. A ratio is None if the peer is missing."""
     names = [*steps, MATMUL, INTO]
     seconds = interleaved_medians({name: make_step(name, case, device) for name in names}, repeats=5, warm_ups=1)
     measurable = device.type == "cuda" or _FORGET_PEAK.exists()
@@ -143,11 +144,11 @@ def _row(result: dict[str, Any]) -> dict[str, object]:
 
 
 def main() -> None:
-    """Prints times, peaks and ratios, and writes them; the ratios of the first case stand on their own."""
+    """Prints times, peaks and ratios, and writes them. The ratios of the first case are also at the top of the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, default=RESULTS / "quantize.json", metavar="FILE")
-    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)  # what each process of its own is asked
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)  # the question to a process of its own
     arguments = parser.parse_args()
     if arguments.peak:
         name, *case = arguments.peak

@@ -1,4 +1,4 @@
-"""What the benchmarks share: times that can be compared, tables, and results with the machine they are from."""
+"""Shared parts of the benchmarks: times that can be compared, tables, and results with a description of the machine."""
 
 import os
 import platform
@@ -22,15 +22,15 @@ RESULTS = Path(__file__).parent / "results"
 def interleaved_medians(
     contestants: Mapping[str, Callable[[], object]], *, repeats: int = 7, warm_ups: int = 2
 ) -> dict[str, float]:
-    """Times each contestant in turn, again and again, so that a busy moment of the machine meets all of them.
+    """Times all contestants in turn, again and again, so that a busy moment of the machine affects all of them.
 
     Args:
-        contestants: Name -> what is timed.
+        contestants: Name -> the call to time.
         repeats: Rounds that count.
-        warm_ups: Rounds before that do not.
+        warm_ups: Rounds before them that do not count.
 
     Returns:
-        Name -> median of its times, in seconds.
+        Name -> the median of its times, in seconds.
     """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warm_ups + repeats):
@@ -42,7 +42,7 @@ def interleaved_medians(
 
 
 def seconds_of(run: Callable[[], object]) -> float:
-    """Times one call, to the end of what it started on an accelerator."""
+    """Times one call, with all work that it starts on an accelerator."""
     _synchronize()
     start = time.perf_counter()
     run()
@@ -63,13 +63,13 @@ class Line:
 
 
 def fit_line(xs: Sequence[float], ys: Sequence[float], scales: Sequence[float] | None = None) -> Line:
-    """Fits the line of the least squared error, each point's error in parts of its scale.
+    """Fits the line with the least squared relative errors.
 
     Args:
         xs: At least two different values.
         ys: As many values.
-        scales: What an error of each point is a share of, above 0; None for the point's own y. With given scales the
-            lines of several parts add up to the line of their sum.
+        scales: The scale of each point, above 0: its error is divided by it. None for the point's own y. If several
+            parts have the same scales, their lines add up to the line of their sum.
     """
     weights = 1 / np.asarray(ys if scales is None else scales, dtype=np.float64)
     points = np.stack([np.ones(len(xs)), np.asarray(xs, dtype=np.float64)], axis=1)
@@ -78,7 +78,7 @@ def fit_line(xs: Sequence[float], ys: Sequence[float], scales: Sequence[float] |
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """Prints rows under the names of the first one's columns; numbers with three significant digits."""
+    """Prints rows under the column names of the first row. Numbers have three significant digits."""
     lines = [list(rows[0]), *[[_text(row[name]) for name in rows[0]] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -86,7 +86,7 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Describes the hardware and the versions, by which results can be told apart."""
+    """Describes the hardware and the versions, so that results can be told apart."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -97,12 +97,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, figures: Mapping[str, Any]) -> None:
-    """Writes figures beside the machine and the command that gave them."""
+def write_json(path: Path, results: Mapping[str, Any]) -> None:
+    """Writes results, with the machine and the command that produced them."""
     program = sys.modules["__main__"].__spec__
     name = program.name.removesuffix(".__main__") if program else Path(sys.argv[0]).name
     command = shlex.join(["python", "-m", name, *sys.argv[1:]])
-    files.write_json(path, {"command": command, "machine": machine(), **figures})
+    files.write_json(path, {"command": command, "machine": machine(), **results})
     print(f"written: {path}")
 
 
@@ -120,7 +120,7 @@ def _text(value: object) -> str:
 
 
 def _processor() -> str:
-    """The processor's model, which only Linux tells in a file."""
+    """Returns the model of the processor. Only Linux has it in a file."""
     information = Path("/proc/cpuinfo")
     if not information.exists():
         return platform.processor() or platform.machine()

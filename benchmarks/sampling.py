@@ -1,16 +1,18 @@
-"""How fast is a map sampled, and how near to the machine's limit?
+"""Times the sampling of a map of codes, beside the limit of the machine.
 
     python -m benchmarks.sampling [--sizes 6M] [--grids 8 16 32 64] [--batches 1 8 64] [--seconds 20] [--json FILE]
 
-The fastest sampler for the device (the cached one; on a GPU its recorded steps) in slope 2 and raster order; beside it
-the plain one in both orders, and pythae's in raster order with about as many parameters. These two take a full forward
-pass per step. Where that takes too long, their time is that of one forward pass, measured in the same rounds, times the
-steps ("estimated"). The limit is the larger of (operations / measured peak) and (bytes of the weights x steps /
-measured bandwidth). A sampler that reads all weights in every step could not pass a share of 1; in raster order ours
-reads most of them once per row of the grid. A bottom prior begins with its conditioning stack, also in the limit.
+The fastest sampler for the device (the cached one; on a GPU its recorded steps) runs in slope 2 and in raster order.
+Beside it run the plain sampler in both orders, and pythae's sampler in raster order with about as many parameters.
+These two take a full forward pass at each step. If that takes too long, their time is the time of one forward pass,
+measured in the same rounds, times the number of steps ("estimated"). The limit is the larger of (operations / measured
+peak) and (bytes of the weights x steps / measured bandwidth). A sampler that reads all weights at every step cannot
+exceed a share of 1. In raster order, ours reads most of them once for each row of the grid. A sample of a bottom prior
+includes its conditioning stack, and so does the limit.
 
-Left out, and named, are rows whose sample would take more than `--seconds`, as `vqgen plan` estimates it, or more
-memory than there is. A plain or a peer's sampler runs as a whole where all its rounds stay below `--seconds`.
+Rows are left out, and named, if a sample would take more than `--seconds` by the estimate of `vqgen plan`, or more
+memory than the machine has. The plain sampler and the peer run as a whole if all their rounds take less than
+`--seconds`.
 """
 
 import argparse
@@ -37,7 +39,7 @@ from vqgen.sampling import PlainSampler, fastest_sampler, images_that_fit
 ORDERS: tuple[Slope, ...] = (2, "raster")
 
 _OVER_THE_LIMIT = 3
-"""How many times its limit a forward pass is expected to take at most, when it is decided whether to run it."""
+"""A forward pass is expected to take at most this multiple of its limit. It runs if that is short enough."""
 
 _COLUMNS = {
     "size": "size", "grid": "grid", "batch": "batch", "slope": "slope", "steps": "steps", "seconds": "seconds",
@@ -49,14 +51,14 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class Bench:
-    """What all rows share.
+    """The settings of all rows.
 
     Attributes:
-        compute: Where and in what number format.
+        compute: Device and dtype.
         machine: The measured limits of both.
-        seconds: As on the command line.
+        seconds: The value on the command line.
         repeats: Rounds that count.
-        has_pythae: Whether the peer is measured.
+        has_pythae: True if the peer is measured.
     """
 
     compute: Compute
@@ -67,28 +69,28 @@ class Bench:
 
     @property
     def element_size(self) -> int:
-        """Bytes of a number in the format that is multiplied in."""
+        """Bytes of a number in the dtype of the products."""
         return getattr(torch, self.compute.dtype).itemsize
 
     def limit(self, request: Request) -> float:
-        """Least time of a request, in seconds."""
+        """Computes the least time of a request, in seconds."""
         return limit_seconds(request.prior, request.batch, self.machine, self.element_size)
 
     def expected(self, request: Request) -> float:
-        """Time of a request as `vqgen plan` estimates it, in seconds."""
+        """Estimates the time of a request as `vqgen plan` does, in seconds."""
         wanted = SampleRequest(request.prior.config, request.batch, request.batch)
         return sampling_seconds(self.machine, wanted, self.element_size)
 
 
 @dataclass(frozen=True)
 class FullForwards:
-    """A sampler that takes a forward pass per step.
+    """A sampler that takes a full forward pass at each step.
 
     Attributes:
-        name: What its times are called.
+        name: Name of its times.
         steps: Forward passes of a sample.
-        forward: Calls one of them.
-        sample: Calls the whole sampler.
+        forward: Runs one forward pass.
+        sample: Runs the whole sampler.
     """
 
     name: str
@@ -97,13 +99,13 @@ class FullForwards:
     sample: Callable[[], object]
 
     def contestant(self, bench: Bench) -> dict[str, Callable[[], object]]:
-        """What to time: the whole sampler, or a forward pass where that takes too long."""
+        """Chooses the call to time: the whole sampler, or a forward pass if that takes too long."""
         self.forward()  # warm-up
         whole = seconds_of(self.forward) * self.steps * (bench.repeats + 1)
         return {self.name: self.sample} if whole < bench.seconds else {f"{self.name} forward": self.forward}
 
     def result(self, times: dict[str, float]) -> tuple[float | None, str]:
-        """Seconds of a sample, and whether they were measured or estimated."""
+        """Returns the seconds of a sample, and the word for their origin: measured, estimated or left out."""
         if self.name in times:
             return times[self.name], "measured"
         forward = times.get(f"{self.name} forward")
@@ -111,7 +113,7 @@ class FullForwards:
 
 
 def measure(size: str, side: int, batch: int, bench: Bench) -> list[dict[str, Any]]:
-    """Makes a row for each order, all contestants of a size, grid and batch interleaved."""
+    """Makes a row for each order. All contestants of a size, grid and batch are timed in turn."""
     requests = {
         slope: Request(make_prior(size, side, slope, bench.compute.device), batch, bench.compute) for slope in ORDERS
     }
@@ -127,7 +129,7 @@ def measure(size: str, side: int, batch: int, bench: Bench) -> list[dict[str, An
         peer = PythaePeer(parameters, side, prior.config.codebook_size)
         peers["pythae"] = FullForwards("pythae", peer.num_steps, peer.forward(batch), peer.sample(batch))
     if _OVER_THE_LIMIT * arithmetic_seconds(prior, batch, bench.machine) < bench.seconds:
-        for peer in peers.values():  # else even a single forward pass takes too long
+        for peer in peers.values():  # else even one forward pass takes too long
             contestants |= peer.contestant(bench)
     times = interleaved_medians(contestants, repeats=bench.repeats, warm_ups=1) if contestants else {}
     results = {name: peer.result(times) for name, peer in peers.items()}
@@ -176,14 +178,14 @@ def _row(
 
 
 def marks(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Picks the figures that the sampler is judged by: of the 6M prior at 32 x 32, batch 1; shares of all rows."""
-    figures: dict[str, Any] = {}
+    """Picks the main results: speedups of the 6M prior at 32 x 32 with batch 1, and the shares of the limit."""
+    results: dict[str, Any] = {}
     for row in rows:
         if (row["size"], row["grid"], row["batch"]) == ("6M", 32, 1) and row["over_plain_raster"]:
             name = "cached_raster" if row["slope"] == "raster" else f"cached_slope{row['slope']}"
-            figures[f"{name}_over_plain_raster"] = row["over_plain_raster"]
-    figures["share_of_limit"] = {_name(row): row["share_of_limit"] for row in rows if row["share_of_limit"]}
-    return figures
+            results[f"{name}_over_plain_raster"] = row["over_plain_raster"]
+    results["share_of_limit"] = {_name(row): row["share_of_limit"] for row in rows if row["share_of_limit"]}
+    return results
 
 
 def _name(row: dict[str, Any]) -> str:
@@ -199,7 +201,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU, else float32")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        help="dtype of the products (default: bfloat16 on a GPU, else float32)",
+    )
     parser.add_argument("--json", type=Path, default=RESULTS / "sampling.json")
     arguments = parser.parse_args()
     device = Compute.resolve(arguments.device).device
@@ -215,9 +221,9 @@ def main() -> None:
     print_table([{title: row[name] for title, name in _COLUMNS.items()} for row in rows])
     left_out = [_name(row) for row in rows if row["seconds"] is None]
     if left_out:
-        print(f"left out, more than {arguments.seconds:g} s or than the memory: {'; '.join(left_out)}")
-    figures = {"dtype": dtype, "peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth}
-    write_json(arguments.json, figures | marks(rows) | {"left_out": left_out, "rows": rows})
+        print(f"left out, because they need more than {arguments.seconds:g} s or the memory: {'; '.join(left_out)}")
+    settings = {"dtype": dtype, "peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth}
+    write_json(arguments.json, settings | marks(rows) | {"left_out": left_out, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""How does the time of a sample grow, and where does it leave the straight line?
+"""Measures the growth of the time of a sample, and finds the rows that leave the straight line.
 
     python -m benchmarks.scaling [--size 6M] [--slope 2] [--grids 8 12 ...] [--batch-grid 16] [--batches 1 2 4 ...]
 
-Two series of the cached sampler. *Grids*, one image: as long as reading the weights is the limit, a step takes as long
-as any other, and time is a line over the steps. *Batches*, one grid: once arithmetic is the limit, time is a line over
-the images. Each line is fitted where its limit holds, by the operations, weights and speeds of this machine (to the
-three rows that are nearest to it where fewer do, and at most to the half of a series, so that the rest can leave it).
+There are two series of the cached sampler. *Grids*, with one image: if reading the weights is the limit, all steps take
+the same time, so the time is a line over the steps. *Batches*, with one grid: if arithmetic is the limit, the time is a
+line over the images. Each line is fitted to the rows in which its limit holds, by the operations, weights and speeds of
+this machine: to at least three rows, the nearest ones, and to at most half of a series, so that the others can leave
+it.
 
-What every sample must do is timed alone, in the same rounds: the matrix products; the attentions; drawing (a prior of
-8 channels in as many steps: the loop, noise, choice). What remains are gathers, norms, gates and launches. Each part
-has its own line through the same rows, and these add up; a row that is off the line by more than 15 % is told with how
-much each part is off its own. Beside it: how often the weights, and what is kept of the images, would fill the
-largest cache.
+The necessary parts of a sample are timed alone, in the same rounds: the matrix products; the attentions; drawing (a
+prior of 8 channels in the same number of steps: the loop, noise, choice). The rest are gathers, norms, gates and
+launches. Each part has its own line through the same rows, and the lines add up. If a row is off the line by more than
+15 %, the deviation of each part from its own line is printed. Beside it stand the sizes of the weights and of the
+cached features of the images, as multiples of the largest cache.
 """
 
 import argparse
@@ -34,7 +35,7 @@ PARTS = ("products", "attentions", "drawing", "the rest")
 _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 _OFF = 0.15
-"""Share of the line by which a row has left it."""
+"""A row that deviates from the line by more than this share has left it."""
 
 _LEAST_ROWS = 3
 
@@ -44,22 +45,22 @@ class Point:
     """One row of a series.
 
     Attributes:
-        x: Steps or images, over which the time should be a line.
+        x: Steps or images. The time should be a line over them.
         seconds: Time of a sample.
-        parts: Times of its parts; they add up to it.
-        on_line: Whether the limit that makes the line holds here.
-        figures: What else is told of it.
+        parts: Times of its parts. They add up to `seconds`.
+        on_line: True if the limit that makes the line holds here.
+        columns: The other columns of the row.
     """
 
     x: int
     seconds: float
     parts: dict[str, float]
     on_line: bool
-    figures: dict[str, Any]
+    columns: dict[str, Any]
 
 
 def measure(request: Request, machine: Machine, repeats: int, x: int, is_grid: bool) -> Point:
-    """Times a sample and its parts, interleaved."""
+    """Times a sample and its parts, in turn."""
     prior, dtype = request.prior, getattr(torch, request.compute.dtype)
     sampler = fastest_sampler(request.compute.device)
     contestants: dict[str, Callable[[], object]] = {"sample": lambda: request.sample(sampler)}
@@ -69,23 +70,23 @@ def measure(request: Request, machine: Machine, repeats: int, x: int, is_grid: b
     is_reading = reading_seconds(prior, machine, dtype.itemsize) >= arithmetic_seconds(prior, request.batch, machine)
     cache = largest_cache(request.compute.device)
     weights = dtype.itemsize * sum(parameter.numel() for parameter in prior.parameters())
-    kept = request.batch * bytes_per_image(prior.config, dtype.itemsize)
-    figures = {
+    cached = request.batch * bytes_per_image(prior.config, dtype.itemsize)
+    columns = {
         "grid": prior.config.height,
         "batch": request.batch,
         "steps": prior.order.num_steps,
         "limit": "reading" if is_reading else "arithmetic",
         "weights_over_cache": weights / cache if cache else None,
-        "kept_over_cache": kept / cache if cache else None,
+        "kept_over_cache": cached / cache if cache else None,
     }
-    return Point(x, seconds, times | {"the rest": seconds - sum(times.values())}, is_reading == is_grid, figures)
+    return Point(x, seconds, times | {"the rest": seconds - sum(times.values())}, is_reading == is_grid, columns)
 
 
 def largest_cache(device: torch.device) -> int | None:
-    """Bytes of the last cache before memory; None where the system does not tell."""
+    """Returns the bytes of the last cache before memory, or None if the system does not report them."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).L2_cache_size
-    sizes = [path.read_text().strip() for path in _CPU_CACHES.glob("index*/size")]  # as 32768K
+    sizes = [path.read_text().strip() for path in _CPU_CACHES.glob("index*/size")]  # such as 32768K
     return max((1024 * int(size.removesuffix("K")) for size in sizes), default=None)
 
 
@@ -94,7 +95,8 @@ def fitted_points(points: Sequence[Point], *, is_grid: bool) -> list[Point]:
 
     Args:
         points: A series of at least three, x rising.
-        is_grid: Reading is the limit of small grids, arithmetic that of large batches: from which end to take.
+        is_grid: True for grids: reading is the limit of the small ones, at the beginning of the series. False for
+            batches: arithmetic is the limit of the large ones, at its end.
     """
     ordered = list(points) if is_grid else list(reversed(points))
     holds = sum(point.on_line for point in points)
@@ -102,14 +104,14 @@ def fitted_points(points: Sequence[Point], *, is_grid: bool) -> list[Point]:
 
 
 def rows_of(points: Sequence[Point], *, is_grid: bool) -> list[dict[str, Any]]:
-    """Compares each point with the line, and each of its parts with the part's own."""
+    """Compares each point with the line, and each of its parts with the line of the part."""
     chosen = fitted_points(points, is_grid=is_grid)
     xs, scales = [point.x for point in chosen], [point.seconds for point in chosen]
     line = fit_line(xs, scales)
     lines = {part: fit_line(xs, [point.parts[part] for point in chosen], scales) for part in PARTS}
     return [
         {
-            **point.figures,
+            **point.columns,
             "seconds": point.seconds,
             "line": line(point.x),
             "measured_over_line": point.seconds / line(point.x),
@@ -122,22 +124,24 @@ def rows_of(points: Sequence[Point], *, is_grid: bool) -> list[dict[str, Any]]:
 
 
 def causes(row: dict[str, Any]) -> str | None:
-    """Tells which parts take a row off the line, the largest first; None for a row that is on it."""
+    """Describes the parts that take a row off the line, the largest first. Returns None for a row on the line."""
     off = row["seconds"] - row["line"]
     if abs(off) <= _OFF * abs(row["line"]):
         return None
     ordered = sorted(row["parts_off_line"].items(), key=lambda entry: entry[1], reverse=off > 0)
-    told = ", ".join(f"{part} {1000 * seconds:+.3g} ms" for part, seconds in ordered)
-    kept = row["kept_over_cache"]
-    cache = "" if kept is None else f"; weights fill {row['weights_over_cache']:.2g} and images {kept:.2g} of the cache"
+    described = ", ".join(f"{part} {1000 * seconds:+.3g} ms" for part, seconds in ordered)
+    cached = row["kept_over_cache"]
+    cache = (
+        "" if cached is None else f"; weights fill {row['weights_over_cache']:.2g} and images {cached:.2g} of the cache"
+    )
     return (
         f"grid {row['grid']}, batch {row['batch']}: {row['measured_over_line']:.2f} x the line, {1000 * off:+.3g} ms "
-        f"in {row['steps']} steps: {told}{cache}"
+        f"in {row['steps']} steps: {described}{cache}"
     )
 
 
-def tell(name: str, points: Sequence[Point], *, is_grid: bool) -> dict[str, Any]:
-    """Prints a series and returns its figures."""
+def print_series(name: str, points: Sequence[Point], *, is_grid: bool) -> dict[str, Any]:
+    """Prints a series and returns its rows, and the causes of the rows that are off the line."""
     rows = rows_of(points, is_grid=is_grid)
     print(f"\n{name}")
     shown = ("grid", "batch", "steps", "limit", "seconds", "line", "measured_over_line", "fitted", "kept_over_cache")
@@ -158,11 +162,17 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on a GPU, else float32")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        help="dtype of the products (default: bfloat16 on a GPU, else float32)",
+    )
     parser.add_argument("--json", type=Path, default=RESULTS / "scaling.json")
     arguments = parser.parse_args()
     if min(len(arguments.grids), len(arguments.batches)) < _LEAST_ROWS:
-        parser.error(f"--grids and --batches should be at least {_LEAST_ROWS} each, or no line can be left")
+        parser.error(
+            f"--grids and --batches should have at least {_LEAST_ROWS} values each: fewer always lie on a line"
+        )
     device = Compute.resolve(arguments.device).device
     dtype = arguments.dtype or ("bfloat16" if device.type == "cuda" else "float32")
     compute, machine = Compute(device, dtype), measure_machine(device, getattr(torch, dtype))
@@ -174,15 +184,15 @@ def main() -> None:
 
     grids = [point(side, 1, is_grid=True) for side in sorted(arguments.grids)]
     batches = [point(arguments.batch_grid, batch, is_grid=False) for batch in sorted(arguments.batches)]
-    figures = {
+    results = {
         "size": arguments.size, "slope": arguments.slope, "dtype": dtype, "peak_flops": machine.peak_flops,
         "bandwidth": machine.bandwidth,
     }  # fmt: skip
-    figures["grids"] = tell(
+    results["grids"] = print_series(
         f"{arguments.size}, slope {arguments.slope}, one image: time over steps", grids, is_grid=True
     )
-    figures["batches"] = tell(f"grid {arguments.batch_grid}: time over images", batches, is_grid=False)
-    write_json(arguments.json, figures)
+    results["batches"] = print_series(f"grid {arguments.batch_grid}: time over images", batches, is_grid=False)
+    write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

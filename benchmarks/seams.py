@@ -1,9 +1,9 @@
-"""What do tiles cost, at whose seams the prior does not see the neighbouring tile?
+"""Measures the cost of tiles: at their seams, the prior does not see the neighbouring tile.
 
     python -m benchmarks.seams CHECKPOINT FOLDER [--images 12] [--json FILE]
 
-Mean bits of a code by its place in the tile: in the first row or column, where what stands before it lies in another
-tile, and elsewhere. `seam_share` is what the level would save if the former cost as little as the latter.
+The columns are the mean bits of a code in the first row or column of its tile, where the earlier codes beside it lie in
+another tile, and elsewhere. `seam_share` is the share that a level would save if both cost the same.
 """
 
 import argparse
@@ -21,8 +21,10 @@ from vqgen.data import find_images, read_image
 
 
 def bits_by_place(codec: Codec, stream: Stream, level: str, coarser: str | None) -> np.ndarray:
-    """Mean bits at each place of a whole tile, `(h, w)`."""
-    tiles, order = tile_stream(codec.models, stream, level, coarser), codec.models.prior(level).order
+    """Computes the mean bits at each place of a whole tile, `(h, w)`."""
+    tiles = tile_stream(codec.models, stream, level, coarser)
+    order = codec.models.prior(level).order
+    # Tiles at the edge are filled up with copies of other places.
     whole = (tiles.sources == np.arange(tiles.sources.shape[1])).all(axis=1)
     return tile_bits(codec.models, tiles, level)[whole].mean(axis=0).reshape(order.height, order.width)
 
@@ -41,10 +43,13 @@ def main() -> None:
         [read_image(path).convert(colour) for path in find_images(arguments.folder)[: arguments.images]]
     )
     grids = {level: [each.grids[level] for each in codes] for level in codec.models.levels}
-    stream, coarser, rows = Stream([each.shape for each in codes], grids), None, list[dict[str, Any]]()
+    stream = Stream([each.shape for each in codes], grids)
+    coarser: str | None = None
+    rows: list[dict[str, Any]] = []
     for level in codec.models.levels:
         bits = bits_by_place(codec, stream, level, coarser)
-        coarser, inner = level, bits[1:, 1:].mean()
+        coarser = level
+        inner = bits[1:, 1:].mean()
         edge = (bits.sum() - bits[1:, 1:].sum()) / (bits.size - bits[1:, 1:].size)
         rows.append({"level": level, "tile": f"{bits.shape[0]} x {bits.shape[1]}", "first_row_or_column_bits": edge})
         rows[-1] |= {"elsewhere_bits": inner, "seam_share": 1 - inner / bits.mean()}

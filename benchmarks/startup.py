@@ -1,8 +1,8 @@
-"""How long until something happens? `vqgen --help`, the imports, the first image of a shipped checkpoint.
+"""Times the start of whole processes: `vqgen --help`, the imports, the first image of a shipped checkpoint.
 
-python -m benchmarks.startup [--repeats 5] [--json FILE]
+    python -m benchmarks.startup [--repeats 5] [--json FILE]
 
-Whole processes, with the files they read in the system's cache.
+The files that they read are in the system's cache.
 """
 
 import argparse
@@ -17,7 +17,7 @@ CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "pretrained" / "digits"
 
 
 def main() -> None:
-    """Times whole processes."""
+    """Prints the time of each process and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, default=RESULTS / "startup.json")

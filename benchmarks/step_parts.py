@@ -1,4 +1,4 @@
-"""The parts of a cached sample, each timed alone: what a sampler cannot do without, whatever it is made of.
+"""The parts that no cached sampler can do without, as calls that can be timed alone.
 
 Legend: `m` positions of a step, `b` images, `c` channels, `d` channels of a head, `taps` open taps of a convolution.
 """
@@ -37,9 +37,10 @@ def product_shapes(config: PixelCNNConfig) -> Iterator[tuple[int, int]]:
 
 
 def products(request: Request) -> Callable[[], None]:
-    """Returns a call of all matrix products of a sample, over weights of their own as in the model."""
+    """Returns a call of all matrix products of a sample. Each product has its own weights, as in the model."""
     device, dtype = request.compute.device, getattr(torch, request.compute.dtype)
     widths = _widths(request)
+    # One matrix per layer, not one per shape: the weights of the whole model pass through the cache.
     shapes = list(product_shapes(request.prior.config))
     matrices = [torch.randn(outputs, inputs, device=device, dtype=dtype) for inputs, outputs in shapes]
     rows = {
@@ -55,31 +56,32 @@ def products(request: Request) -> Callable[[], None]:
 
 
 def attentions(request: Request) -> Callable[[], None]:
-    """Returns a call of all attentions of a sample, each of a step's positions among all until then."""
+    """Returns a call of all attentions of a sample: at each step, its positions attend to all positions so far."""
     config, device = request.prior.config, request.compute.device
-    size, widths = config.channels // config.attention_heads, _widths(request)
+    size = config.channels // config.attention_heads
+    widths = _widths(request)
 
     def features(positions: int) -> Tensor:
         shape = (request.batch, config.attention_heads, positions, size)
         return torch.randn(shape, device=device, dtype=getattr(torch, request.compute.dtype))
 
     queries = features(max(widths))
-    kept = [(features(sum(widths)), features(sum(widths))) for _ in range(attention_count(config))]
+    cached = [(features(sum(widths)), features(sum(widths))) for _ in range(attention_count(config))]
 
     def run() -> None:
         end = 0
         for width in widths:
             end += width
-            for keys, values in kept:
+            for keys, values in cached:
                 F.scaled_dot_product_attention(queries[:, :, :width], keys[:, :, :end], values[:, :, :end])
 
     return torch.no_grad()(run)
 
 
 def drawing(request: Request) -> Callable[[], object]:
-    """Returns a call that samples as many codes in as many steps from a prior of one layer and 8 channels.
+    """Returns a call that samples the same number of codes and steps from a prior of one layer and 8 channels.
 
-    Its time is that of the steps themselves: the loop, logits' softmax, noise, choice.
+    Its time is the time of the steps themselves: the loop, the softmax of the logits, noise and choice.
     """
     least = {"layers": 1, "channels": 8, "attention_every": 0, "output_layers": 0}
     prior = PixelCNN(request.prior.config.model_copy(update=least)).to(request.compute.device).eval()
@@ -88,5 +90,5 @@ def drawing(request: Request) -> Callable[[], object]:
 
 
 def _widths(request: Request) -> list[int]:
-    """Positions of each step."""
+    """Counts the positions of each step."""
     return [len(step) for step in request.prior.order.steps()]

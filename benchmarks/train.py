@@ -1,12 +1,12 @@
-"""How fast is a training step, against a plain torch loop over the same model and against the machine's limit?
+"""Times a training step, against a plain torch loop over the same model and against the limit of the machine.
 
     python -m benchmarks.train [--json FILE] [--repeats 7]
 
-The plain loop has no Accelerate, no data to read, no log, no moving average of the weights, the default memory layout
-and torch's default AdamW. FLOPs that count are those of open taps, whether they fall outside the grid or not; the FLOPs
-that are executed are fewer on a CPU, which leaves out rows of taps that do. Both are told as a share of the peak:
-the faster of a large matrix product and a large convolution. The loss of bfloat16 is told as a share of its difference
-from that of float32, after as many steps on the same images.
+The plain loop has no Accelerate, reads no data, writes no log and keeps no moving average of the weights. It has the
+default memory layout and torch's default AdamW. The FLOPs of a step are those of all open taps, also of taps that fall
+outside the grid. On a CPU fewer FLOPs are executed, because rows of taps outside the grid are left out. Both are given
+as a share of the peak: the faster of a large matrix product and a large convolution. `loss_difference` is the relative
+difference between the losses of bfloat16 and float32, after the same number of steps on the same images.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 
 _STEPS = 1000
-"""More than any benchmark takes."""
+"""Steps of the schedule, more than any benchmark takes."""
 
 _ROW = (
     "case",
@@ -67,14 +67,14 @@ _ROW = (
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained.
+    """A training to time.
 
     Attributes:
         name: Name of the row.
         batch_size: Images per step.
-        objective: Makes the model anew, always with the same weights, and its loss.
+        objective: Makes a new model with its loss, always with the same weights.
         batches: The training data.
-        train: How to train.
+        train: The settings of the training.
     """
 
     name: str
@@ -92,7 +92,8 @@ class Run:
     """
 
     def __init__(self, step: Callable[[], Tensor]) -> None:
-        self._step, self.losses = step, list[float]()
+        self._step = step
+        self.losses: list[float] = []
 
     def __call__(self) -> None:
         """Takes one step."""
@@ -100,7 +101,7 @@ class Run:
 
 
 def vqvae_case(image_size: int, batch_size: int, compute: Compute) -> Case:
-    """Stage one with the paper's network, on scikit-learn's digits."""
+    """Prepares stage one with the paper's network, on scikit-learn's digits."""
     data = DataConfig(source="digits", image_size=image_size, channels=3)
     images = open_images(data, seed=0)
     train = TrainConfig(batch_size=batch_size, steps=_STEPS, learning_rate=3e-4)
@@ -119,7 +120,7 @@ def vqvae_case(image_size: int, batch_size: int, compute: Compute) -> Case:
 
 
 def prior_case(level: str, store: CodeStore, compute: Compute) -> Case:
-    """Stage two with a prior of 6 layers, 128 channels and kernels 5 wide."""
+    """Prepares stage two with a prior of 6 layers, 128 channels and kernels 5 wide."""
     side = {"top": 4, "bottom": 8}[level]
     coarser = 4 if level == "bottom" else 0
     config = PixelCNNConfig(
@@ -137,7 +138,7 @@ def prior_case(level: str, store: CodeStore, compute: Compute) -> Case:
 
 
 def make_store(folder: Path) -> CodeStore:
-    """Codes with something to learn: the digits themselves, as brightnesses of 4 x 4 and 8 x 8 pixels."""
+    """Writes codes that can be learned: the digits themselves, as brightnesses of 4 x 4 and 8 x 8 pixels."""
     images: ImageSet = open_images(DataConfig(source="digits", image_size=8, channels=1), seed=0).train
     transforms = {
         level: evaluation_transform(DataConfig(source="digits", image_size=side, channels=1))
@@ -158,7 +159,7 @@ def make_store(folder: Path) -> CodeStore:
 
 
 def plain_run(case: Case, device: torch.device) -> Run:
-    """A plain torch loop over the first batch."""
+    """Prepares a plain torch loop over the first batch."""
     objective = case.objective().to(device).train()
     optimizer = torch.optim.AdamW(objective.model.parameters(), lr=case.train.learning_rate)
     batch = [value.to(device) if isinstance(value, Tensor) else value for value in vars(_first(case)).values()]
@@ -176,14 +177,15 @@ def plain_run(case: Case, device: torch.device) -> Run:
 
 
 def vqgen_run(case: Case, accelerator: Accelerator, folder: Path, half: bool) -> Run:
-    """The training loop of the stages, in float32 or, as Accelerate does it, in bfloat16."""
+    """Prepares the training loop of the stages, in float32 or in bfloat16 as Accelerate does it."""
     objective = case.objective()
     if half:
         cast = torch.autocast(accelerator.device.type, dtype=torch.bfloat16)
         objective.forward = cast(objective.forward)  # Accelerate allows one precision in a process
     session = Session(case.name, 0, accelerator, folder / f"{case.name} {half}", quiet=True)
     trainer = Trainer(objective, case.batches, case.train, _STEPS, session)
-    steps, losses = trainer.steps(), list[Tensor]()
+    steps = trainer.steps()
+    losses: list[Tensor] = []
     objective.register_forward_hook(lambda module, inputs, output: losses.append(output[0].detach()))
 
     def step() -> Tensor:
@@ -195,7 +197,7 @@ def vqgen_run(case: Case, accelerator: Accelerator, folder: Path, half: bool) ->
 
 
 def flops_of_step(case: Case) -> tuple[int, int]:
-    """FLOPs of a step on a CPU: of open taps, and executed; a multiplication and an addition are two."""
+    """Counts the FLOPs of a step on a CPU: of open taps, and executed. A multiplication and an addition are two."""
     objective = case.objective().train()
     differences = [0]
 
@@ -203,12 +205,13 @@ def flops_of_step(case: Case) -> tuple[int, int]:
         weights = module.weight[..., 0].numel()
         read = sum(len(band.neighbours) for band in module.bands)
         open_taps = len(module.offsets) * output.shape[2] * output.shape[3]
+        # Three: the forward pass, the gradient of the input and the gradient of the weights.
         differences[0] += 3 * 2 * len(output) * weights * (open_taps - read)
 
     for module in objective.modules():
         if isinstance(module, MaskedConv2d):
             module.register_forward_hook(count)
-    # of attentions on a CPU torch counts only those that are made of plain products
+    # On a CPU, torch counts the FLOPs of an attention only if it is made of plain products.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         objective(*vars(_first(case)).values())[0].backward()
     return counter.get_total_flops() + differences[0], counter.get_total_flops()
@@ -217,7 +220,7 @@ def flops_of_step(case: Case) -> tuple[int, int]:
 def measure(
     case: Case, compute: Compute, folder: Path, peaks: dict[str, float], repeats: int
 ) -> tuple[list[dict], dict]:
-    """Times all contestants of a case in turn, and profiles ours."""
+    """Times all contestants of a case in turn, and profiles vqgen."""
     accelerator = Accelerator(cpu=compute.device.type == "cpu")
     runs = {"plain": plain_run(case, compute.device), "vqgen": vqgen_run(case, accelerator, folder, half=False)}
     if "bfloat16" in peaks:
@@ -249,15 +252,15 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def main() -> None:
-    """Prints a row per case and contestant."""
+    """Prints a row for each case and contestant, and writes them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=RESULTS / "train.json")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     compute = Compute.resolve(arguments.device)
-    formats = ["float32", *(["bfloat16"] if _has_fast_bfloat16(compute.device) else [])]
-    peaks = {name: measure_machine(compute.device, getattr(torch, name)).peak_flops for name in formats}
+    dtypes = ["float32", *(["bfloat16"] if _has_fast_bfloat16(compute.device) else [])]
+    peaks = {name: measure_machine(compute.device, getattr(torch, name)).peak_flops for name in dtypes}
     rows, shares = [], []
     with tempfile.TemporaryDirectory() as name:
         store = make_store(Path(name) / "codes")
@@ -268,7 +271,7 @@ def main() -> None:
             rows += measured
             shares.append(profiled)
     print_table(rows)
-    print("shares of the operations' time, vqgen in float32 (on the host):")
+    print("shares of the time of all operations, vqgen in float32 (on the host):")
     print_table(shares)
     print("peak FLOP/s: " + ", ".join(f"{name} {value:.3g}" for name, value in peaks.items()))
     write_json(arguments.json, {"peak_flops": peaks, "rows": rows, "time_shares": shares})

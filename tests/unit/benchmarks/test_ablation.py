@@ -1,4 +1,4 @@
-"""Variants of a prior that are compared: what differs, and that they are of equal size."""
+"""Variants of a prior differ in the named fields and are no larger than the prior of the recipe."""
 
 import pytest
 
@@ -18,38 +18,38 @@ def base():
     )  # fmt: skip
 
 
-def test_the_recipe_is_a_variant_of_itself(base):
+def test_recipe_is_a_variant_of_itself(base):
     assert make_variant("recipe", base, TRAIN) == (base, TRAIN)
 
 
 @pytest.mark.parametrize("name", ["raster-attention", "raster-deep"])
-def test_a_raster_network_without_a_blind_spot_is_as_wide_as_its_parameters_allow(base, name):
+def test_raster_network_without_a_blind_spot_is_as_wide_as_its_parameters_allow(base, name):
     config, _ = make_variant(name, base, TRAIN)
     assert num_parameters(config) <= num_parameters(base)
     wider = config.model_copy(update={"channels": config.channels + config.attention_heads})
     assert config.channels == base.channels or num_parameters(wider) > num_parameters(base)
 
 
-def test_a_raster_network_without_a_blind_spot_attends_after_every_block(base):
+def test_raster_network_without_a_blind_spot_attends_after_every_block(base):
     config, _ = make_variant("raster-attention", base, TRAIN)
     prior = PixelCNN(config)
     assert sum(isinstance(module, CausalAttention) for module in prior.modules()) == config.layers == 2
     assert config.slope == "raster"
 
 
-def test_a_deep_raster_network_has_the_layers_to_reach_every_code(base):
+def test_deep_raster_network_has_the_layers_to_reach_every_code(base):
     config, _ = make_variant("raster-deep", base.model_copy(update={"layers": 1}), TRAIN)
     assert (config.layers, config.attention_every) == (3, 0)  # (8 - 2) / 2
 
 
-def test_training_differs_only_where_it_is_the_variant(base):
+def test_training_differs_only_in_variants_of_the_training(base):
     for name in VARIANTS:
         config, train = make_variant(name, base, TRAIN)
         assert train == (TRAIN.model_copy(update={"ema_decay": 0.0}) if name == "no-ema" else TRAIN)
         assert config.dropout == (0.0 if name == "no-dropout" else base.dropout)
 
 
-def test_the_smallest_that_fits_keeps_the_heads_divisors_of_the_channels(base):
+def test_narrowed_channels_are_a_multiple_of_the_heads(base):
     config = narrowed(base, num_parameters(base) // 2)
     assert config.channels % config.attention_heads == 0
     assert num_parameters(config) <= num_parameters(base) // 2

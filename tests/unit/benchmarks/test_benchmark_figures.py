@@ -1,4 +1,4 @@
-"""What the benchmarks compute of their times, in closed form; their times are nobody's promise."""
+"""The results that benchmarks compute from their times, in closed form. The times themselves are not tested."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ FAST = Machine(matmul_flops=1e30, convolution_flops=1e30, bandwidth=1e30)
 
 
 def small_prior(conditioned=False, slope=2):
-    """A prior of one of the benchmarks' kinds, made small."""
+    """Builds a small prior of one of the kinds in the benchmarks."""
     config = make_config("paper-bottom" if conditioned else "3M", slope)
     return PixelCNN(config.model_copy(update={"channels": 8, "layers": 2, "codebook_size": 16, "attention_heads": 2}))
 
@@ -42,14 +42,14 @@ def make_config(size, slope=2):
 # Lines
 
 
-def test_points_on_a_line_give_the_line():
+def test_line_through_points_on_a_line_is_that_line():
     line = fit_line([1, 2, 5], [5.0, 7.0, 13.0])
     assert (line.intercept, line.slope) == (pytest.approx(3), pytest.approx(2))
     assert Line(3, 2)(10) == 23
 
 
-def test_errors_count_in_parts_of_the_value():
-    # through (1, 1), (1, 3), (2, 4): at x = 1 the value v with least (1 - v)^2 + (1 - v / 3)^2 is 6 / 5
+def test_errors_are_relative_to_the_value():
+    # Through (1, 1), (1, 3), (2, 4): at x = 1, the value v with the least (1 - v)^2 + (1 - v / 3)^2 is 6 / 5.
     line = fit_line([1, 1, 2], [1.0, 3.0, 4.0])
     assert line(1) == pytest.approx(6 / 5)
     assert line(2) == pytest.approx(4)
@@ -63,18 +63,18 @@ def test_lines_of_parts_add_up_to_the_line_of_their_sum():
 
 
 def make_points(seconds, on_line):
-    """A series x = 1, 2, 4, ...: half of the time are products, the rest drawing, what is over the line attention."""
+    """Makes a series x = 1, 2, 4, ...: products and drawing take 1 + x, half each, and attention takes the rest."""
     points = []
     for place, value in enumerate(seconds):
         x = 2**place
         over = value - (1 + x)
         parts = {"products": (1 + x) / 2, "attentions": over, "drawing": (1 + x) / 2, "the rest": 0.0}
-        figures = {"grid": x, "batch": 1, "steps": x, "weights_over_cache": 0.5, "kept_over_cache": 2.0}
-        points.append(Point(x, value, parts, on_line[place], figures))
+        columns = {"grid": x, "batch": 1, "steps": x, "weights_over_cache": 0.5, "kept_over_cache": 2.0}
+        points.append(Point(x, value, parts, on_line[place], columns))
     return points
 
 
-def test_the_line_is_fitted_where_its_limit_holds():
+def test_line_is_fitted_where_its_limit_holds():
     xs = [1, 2, 4, 8, 16, 32, 64]
     series = make_points([0.0] * 7, [True, True, True, True, True, False, False])
     assert [p.x for p in fitted_points(series, is_grid=True)] == xs[:4]  # at most the half
@@ -84,7 +84,7 @@ def test_the_line_is_fitted_where_its_limit_holds():
     assert [p.x for p in fitted_points(series, is_grid=False)] == xs[:3:-1]  # at least three
 
 
-def test_a_row_off_the_line_is_told_with_the_part_that_takes_it_off():
+def test_row_off_the_line_is_described_with_the_part_that_takes_it_off():
     assert set(PARTS) == set(make_points([2.0], [True])[0].parts)
     rows = rows_of(make_points([2.0, 3.0, 5.0, 9.0, 17.0 + 8.5], [True] * 5), is_grid=True)
     assert [row["measured_over_line"] for row in rows] == pytest.approx([1, 1, 1, 1, 1.5])
@@ -98,7 +98,7 @@ def test_a_row_off_the_line_is_told_with_the_part_that_takes_it_off():
 # Limits
 
 
-def test_the_limit_is_the_larger_of_operations_and_weights_read_once_per_step():
+def test_limit_is_the_larger_of_operations_and_weights_read_once_per_step():
     prior = small_prior()
     flops, weights = prior_costs(prior.config).total.flops, sum(p.numel() for p in prior.parameters())
     slow, narrow = Machine(10.0, 20.0, 1e30), Machine(1e30, 1e30, 5.0)
@@ -117,7 +117,7 @@ def test_weights_over_coarser_codes_are_read_once():
 
 
 @pytest.mark.parametrize(("size", "millions"), [("3M", 3), ("6M", 6), ("30M", 30)])
-def test_sizes_are_what_they_are_called(size, millions):
+def test_sizes_have_the_parameters_in_their_names(size, millions):
     with torch.device("meta"):
         prior = make_prior(size, 32, 2, torch.device("meta"))
     assert sum(p.numel() for p in prior.parameters()) == pytest.approx(millions * 1e6, rel=0.25)
@@ -125,19 +125,19 @@ def test_sizes_are_what_they_are_called(size, millions):
 
 
 @pytest.mark.parametrize("conditioned", [False, True])
-def test_the_products_timed_alone_are_all_that_the_prior_needs(conditioned):
+def test_products_timed_alone_are_all_that_the_prior_needs(conditioned):
     prior = small_prior(conditioned)
     request = Request(prior, 2, Compute(CPU))
     costs = prior_costs(prior.config)
     with FlopCounterMode(display=False) as counter:
         products(request)()
     of_attention = costs.attentions.flops - 2 * 2 * 8 * pairs(prior) * len(prior.attentions)
-    label = 2 * 8 * 16 * len(prior.blocks)  # once per image, so in no step
+    label = 2 * 8 * 16 * len(prior.blocks)  # computed once per image, in no step
     parts = costs.convolutions.flops + costs.gates.flops + costs.output.flops + costs.logits.flops + of_attention
     assert counter.get_total_flops() == 2 * (parts - label)
 
 
-def test_the_attentions_timed_alone_are_those_of_the_visible_pairs():
+def test_attentions_timed_alone_are_those_of_the_visible_pairs():
     prior = small_prior().eval()
     prior = PixelCNN(prior.config.model_copy(update={"attention_every": 1}))
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -146,14 +146,14 @@ def test_the_attentions_timed_alone_are_those_of_the_visible_pairs():
 
 
 def pairs(prior):
-    """Pairs of a position and one of no later time."""
+    """Counts the pairs of a position and a position of no later time."""
     return int(prior.order.attention_mask().sum())
 
 
 # Rows
 
 
-def test_a_sample_beyond_the_time_is_left_out_and_the_others_are_compared(monkeypatch):
+def test_sample_beyond_the_time_is_left_out_and_other_samplers_are_compared(monkeypatch):
     monkeypatch.setitem(SIZES, "tiny", {"channels": 8, "layers": 1})
     bench = Bench(Compute(CPU), FAST, seconds=1e9, repeats=1, has_pythae=why_missing() is None)
     for row in measure("tiny", 4, 2, bench):
@@ -177,7 +177,7 @@ def test_marks_are_those_of_the_named_size():
     }  # fmt: skip
 
 
-def test_the_peer_has_about_as_many_parameters():
+def test_peer_has_about_the_wanted_number_of_parameters():
     if reason := why_missing():
         pytest.skip(reason)
     for parameters in (100_000, 3_000_000):
@@ -187,7 +187,7 @@ def test_the_peer_has_about_as_many_parameters():
     assert peer.num_steps == 16
 
 
-def test_the_peer_samples_codes(monkeypatch):
+def test_peer_samples_codes(monkeypatch):
     if reason := why_missing():
         pytest.skip(reason)
     peer = PythaePeer(1, side=3, codebook_size=5)
@@ -197,7 +197,7 @@ def test_the_peer_samples_codes(monkeypatch):
     assert len(calls) == peer.num_steps == 9
 
 
-def test_without_the_peer_the_remedy_is_told(monkeypatch):
+def test_missing_peer_is_reported_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pythae", None)
     monkeypatch.setitem(sys.modules, "pythae.models", None)
     assert why_missing() == "pythae is not installed and is left out; pip install 'vqgen[bench]' brings it"
@@ -208,7 +208,7 @@ def test_without_the_peer_the_remedy_is_told(monkeypatch):
 # Reports
 
 
-def test_a_table_has_a_column_for_each_figure(capsys):
+def test_table_has_a_column_for_each_name(capsys):
     print_table([{"name": "a", "value": 0.123456}, {"name": "bcd", "value": None}, {"name": "e", "value": 12345.6}])
     assert capsys.readouterr().out.splitlines() == ["name  value", "   a  0.123", " bcd      -", "   e  12346"]
 
@@ -220,7 +220,7 @@ def test_warm_ups_do_not_count_and_contestants_take_turns():
     assert times.keys() == {"a", "b"}
 
 
-def test_figures_are_written_with_machine_and_command(tmp_path):
+def test_results_are_written_with_machine_and_command(tmp_path):
     write_json(tmp_path / "new" / "x.json", {"seconds": 1.5})
     document = json.loads((tmp_path / "new" / "x.json").read_text())
     assert document["seconds"] == 1.5
@@ -228,15 +228,15 @@ def test_figures_are_written_with_machine_and_command(tmp_path):
     assert {"processor", "cores", "threads", "torch"} <= document["machine"].keys()
 
 
-def test_all_benchmarks_can_be_asked_what_they_do():
+def test_help_lists_all_benchmarks():
     command = [sys.executable, "-m", "benchmarks", "--help"]
-    told = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=60).stdout
+    output = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=60).stdout
     for name in everything.BENCHMARKS:
-        assert name in told
+        assert name in output
         assert (CHECKOUT / "benchmarks" / f"{name}.py").is_file()
 
 
-def test_one_that_fails_stops_no_other(monkeypatch, capsys):
+def test_benchmark_that_fails_does_not_stop_the_next_one(monkeypatch, capsys):
     ran = []
 
     def run(words, check):
@@ -253,7 +253,7 @@ def test_one_that_fails_stops_no_other(monkeypatch, capsys):
 # Operations
 
 
-def test_shares_of_time_add_up_and_a_product_is_one():
+def test_shares_of_time_add_up_and_a_product_is_recognised():
     left, right = torch.randn(300, 300), torch.randn(300, 300)
     shares = time_shares(lambda: left @ right)
     assert sum(shares.values()) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""Real codes down to a level, samples below: the real ones stay, the sampled ones are those of the whole chain."""
+"""Real codes down to a level and samples below it: real codes stay, and samples of all levels are the pipeline's."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_kept_levels_are_the_real_ones(pipe, real):
     assert are_equal(sample_below(pipe, codes, real.labels, 2, seed=3), codes)
 
 
-def test_with_no_level_kept_it_is_the_pipeline_s_own_sampling(pipe, real):
+def test_samples_of_all_levels_are_those_of_the_pipeline(pipe, real):
     sampled = sample_below(pipe, pipe.encode_tensor(real.images), real.labels, 0, seed=3)
     expected, _ = pipe.sample(real.labels.tolist(), range(len(real)), seed=3)
     assert are_equal(sampled, expected)
@@ -54,9 +54,9 @@ def test_real_images_are_at_no_distance_and_each_level_has_a_row(pipe, real):
     assert rows[1]["frechet_distance"] > 1e-3
 
 
-def test_the_score_is_of_classifiers_that_know_the_given_images_and_labels_alone(pipe):
+def test_score_is_of_classifiers_that_are_trained_on_the_given_images_and_labels_alone(pipe):
     found = open_real_images(pipe, None, most=200, splits=["train", "validation"])
-    score = accuracy_scorer(pipe, found["train"], found["validation"], steps=60, seed=0)
+    score = accuracy_scorer(pipe, found["validation"], steps=60, seed=0)
     images, labels = found["train"].images, found["train"].labels
     assert score(images, labels) > 0.7
     assert score(images, (labels + 1) % 10) < 0.2
