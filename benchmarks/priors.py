@@ -22,9 +22,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "paper-top": {"channels": 512, "layers": 20, "attention_every": 5, "attention_heads": 8, "output_layers": 20},
     "paper-bottom": {"level": "bottom", "channels": 512, "layers": 20, "conditioning_layers": 20, "output_layers": 0},
 }
-"""Name -> the settings of this size. Kernels are 5 wide, and codebooks have 512 entries. The gated blocks of
-`paper-bottom` are 2 x 512 wide inside, as in the paper. Those of `paper-top` are too: in the paper they are 4 x 512 wide,
-which our blocks cannot be."""
+"""Name -> the settings of this size. Kernels are 5 wide, and codebooks have 512 entries. Our gated blocks are 2 x 512
+wide inside in both priors of the paper. That is the paper's own width at the bottom; at the top, the paper has 4 x 512.
+"""
 
 
 def make_prior(size: str, side: int, slope: Slope, device: torch.device) -> PixelCNN:

@@ -1,4 +1,4 @@
-"""Rejection sampling: of the samples of each label, those are kept that a classifier is surest of.
+"""Rejection sampling: keeps the samples of each label that a classifier is surest of.
 
 Legend: `n` images, `y` labels.
 """
