@@ -5,8 +5,8 @@
 There are two series of the cached sampler. *Grids*, with one image: if reading the weights is the limit, all steps take
 the same time, so the time is a line over the steps. *Batches*, with one grid: if arithmetic is the limit, the time is a
 line over the images. Each line is fitted to the rows in which its limit holds, by the operations, weights and speeds of
-this machine: to at least three rows, the nearest ones, and to at most half of a series, so that the rest can leave
-it.
+this machine: to at least three rows, the nearest ones, and to at most half of a series, so that the rest can
+leave it.
 
 The necessary parts of a sample are timed alone, in the same rounds: the matrix products; the attentions; drawing (a
 prior of 8 channels in the same number of steps: the loop, noise, choice). The rest are gathers, norms, gates and
