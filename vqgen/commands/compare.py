@@ -162,7 +162,7 @@ def comparison_table(judgements: Sequence[Judgement]) -> str:
     return format_table(rows)
 
 
-def _cell(name: str, value: float | None) -> str:
+def _cell(name: str, value: int | float | None) -> str:
     if value is None:
         return "-"
     if name == "parameters":

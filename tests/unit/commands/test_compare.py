@@ -1,12 +1,13 @@
+import pytest
 import torch
 
-from vqgen.commands.compare import Judgement, comparison_table
+from vqgen.commands.compare import Judgement, _cell, comparison_table
 from vqgen.commands.compared_runs import ComparedRun
 from vqgen.evaluation.judge.judge import Samples
 from vqgen.pipeline import VQGenPipeline
 
 
-def test_the_table_has_a_column_for_each_run_and_says_what_is_not_known(make_parts):
+def test_table_has_a_column_for_each_run_and_a_dash_for_an_absent_metric(make_parts):
     pipe, samples = VQGenPipeline(make_parts()), Samples(torch.zeros(0), torch.zeros(0))
     names = (
         "parameters", "training_seconds", "raw_bpp", "bpp", "mse", "frechet_distance", "kernel_distance", "precision",
@@ -30,3 +31,18 @@ def test_the_table_has_a_column_for_each_run_and_says_what_is_not_known(make_par
     assert cells["cas"] == ["0.5", "0.5", "0.1"]
     assert len({len(line) for line in table.splitlines()}) == 1
     assert len(lines) == 1 + len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cell"),
+    [
+        ("mse", None, "-"),
+        ("mse", 0.0123456, "0.01235"),
+        ("parameters", 1234567, "1,234,567"),
+        ("training_seconds", 59.4, "59.4 s"),
+        ("training_seconds", 59.6, "1 min 00 s"),
+        ("training_seconds", 3671.4, "61 min 11 s"),
+    ],
+)
+def test_cell_has_the_unit_of_its_metric(name, value, cell):
+    assert _cell(name, value) == cell

@@ -2,10 +2,15 @@ import copy
 from dataclasses import replace
 
 import pytest
+import torch
+from tiny_models import make_baseline
 
-from vqgen.commands.compared_runs import ComparedRun, _check_alike, short_names
-from vqgen.errors import ConfigError, DataError
-from vqgen.pipeline import VQGenPipeline
+from vqgen.commands.compared_runs import ComparedRun, _check_alike, _check_generates, _check_held_out, short_names
+from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.evaluation.judge.real_images import RealImages
+from vqgen.pipeline import BaselinePipeline, VQGenPipeline
+from vqgen.pipeline.baseline_parts import BaselineParts
+from vqgen.pipeline.request import GenerationRequest
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def compared(make_parts):
     return build
 
 
-def test_parameters_are_those_of_the_models_that_generate(compared, make_classifier):
+def test_parameters_are_counted_without_classifier_and_guides(compared, make_classifier):
     judged = compared(
         "a", lambda parts: replace(parts, classifier=make_classifier(), guides=copy.deepcopy(parts.priors))
     )
@@ -60,13 +65,13 @@ def test_runs_of_other_images_are_refused(compared, settings, parts):
         assert part in str(refusal.value)
 
 
-def test_a_label_far_down_the_list_counts_too(compared):
+def test_difference_far_down_the_labels_is_found(compared):
     names = tuple("abcdef")
     with pytest.raises(DataError, match="found label 5 'g' instead of 'f'"):
         _check_alike(compared("a", labels=names), compared("b", labels=(*names[:5], "g")))
 
 
-def test_runs_of_other_sources_or_held_out_images_are_refused(compared):
+def test_runs_with_other_sources_or_held_out_images_are_refused(compared):
     def of_mnist(parts):
         return replace(parts, data=parts.data.model_copy(update={"source": "mnist"}))
 
@@ -79,4 +84,39 @@ def test_runs_of_other_sources_or_held_out_images_are_refused(compared):
         compared(name, lambda parts, v=v: replace(parts, split={"train": [1 - v], "validation": [v], "test": [2]}))
         for v, name in enumerate("ab")
     ]
-    _check_alike(*tested)  # another seed splits train and validation otherwise; both have seen no test image
+    _check_alike(*tested)  # another seed draws other validation images, but no run has seen a test image
+
+
+def test_run_that_cannot_generate_is_refused(compared, make_parts):
+    parts = make_parts()
+    del parts.priors["bottom"]
+    run = ComparedRun("a", "a", VQGenPipeline(parts))
+    with pytest.raises(CheckpointError, match="has no prior for bottom"):
+        _check_generates(run, GenerationRequest(), with_score=True)
+    with pytest.raises(ConfigError, match="images_per_label: should be at least 1, found 0"):
+        _check_generates(compared("b"), GenerationRequest(images_per_label=0), with_score=True)
+
+
+def test_unconditional_run_is_refused_only_for_the_score(make_parts):
+    parts = make_parts()
+    baseline = BaselineParts(name="b", data=parts.data, label_map=parts.label_map, model=make_baseline())
+    run = ComparedRun("b", "runs/b", BaselinePipeline(baseline))
+    with pytest.raises(
+        ConfigError, match=r"run runs/b: should generate images of a label, found an unconditional model"
+    ):
+        _check_generates(run, GenerationRequest(), with_score=True)
+    _check_generates(run, GenerationRequest(), with_score=False)
+
+
+@pytest.mark.parametrize("change", ["images", "labels", "all"])
+def test_run_with_other_held_out_pictures_is_refused(compared, change):
+    images, labels = torch.arange(2, dtype=torch.uint8)[:, None, None, None], torch.tensor([0, 1])
+    expected = RealImages("test", images, labels)
+    other = {
+        "images": RealImages("test", images + 1, labels), "labels": RealImages("test", images, labels + 1), "all": None,
+    }[change]  # fmt: skip
+    _check_held_out(expected, RealImages("test", images.clone(), labels.clone()), compared("a"))
+    with pytest.raises(
+        DataError, match="run a: should have the same test images as the first run, found other ones; name"
+    ):
+        _check_held_out(expected, other, compared("a"))

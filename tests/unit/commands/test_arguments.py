@@ -1,0 +1,84 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from vqgen.commands.arguments import (
+    add_evaluation_arguments,
+    add_run_arguments,
+    add_sampling_arguments,
+    generation_request,
+    judge_options,
+    memory_size,
+)
+from vqgen.evaluation.judge.build import JudgeOptions
+from vqgen.pipeline.request import GenerationRequest
+from vqgen.sampling import SamplingParams
+
+
+def parse(add, *words, **options):
+    parser = argparse.ArgumentParser()
+    add(parser, **options)
+    return parser.parse_args(words)
+
+
+def test_request_without_options_samples_the_model():
+    arguments = parse(add_sampling_arguments, images_per_label=7)
+    assert generation_request(arguments) == GenerationRequest(
+        images_per_label=7, params=SamplingParams(temperature=[1.0], guidance_scale=[1.0], autoguidance_scale=[1.0])
+    )
+
+
+def test_request_has_every_option():
+    words = (
+        "--images-per-label 3 --seed 5 --temperature 0.5 1 --top-k 4 --top-p 0.9 --guidance-scale 2 "
+        "--autoguidance-scale 1 3 --keep 0.25 --batch-size 6"
+    )
+    arguments = parse(add_sampling_arguments, *words.split(), images_per_label=7)
+    arguments.labels = ["cat", "3"]
+    arguments.max_memory = 99
+    params = SamplingParams([0.5, 1.0], 4, 0.9, [2.0], [1.0, 3.0])
+    assert generation_request(arguments) == GenerationRequest(["cat", "3"], 3, 5, params, 0.25, 6, 99)
+
+
+def test_judging_without_options_is_the_default_of_the_judge():
+    assert judge_options(parse(add_evaluation_arguments)) == JudgeOptions()
+
+
+def test_judging_has_every_option():
+    words = (
+        "--data-root d --real-images 9 --reference train --inception-weights i --classifier c --reference-features r "
+        "--classifier-steps 8 --score-seeds 3 --judging-seed 4 --quiet"
+    )
+    assert judge_options(parse(add_evaluation_arguments, *words.split())) == JudgeOptions(
+        "d", 9, "train", Path("i"), "c", Path("r"), 8, 3, 4, True
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2000000", 2_000_000),
+        ("500MB", 500_000_000),
+        ("1.5G", 1_500_000_000),
+        ("2 kb", 2000),
+        ("1T", 10**12),
+        ("3b", 3),
+    ],
+)
+def test_memory_size_has_decimal_units(text, size):
+    assert memory_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "0.0G", "-1G", "lots", "1GiB", "1e3"])
+def test_text_that_is_not_a_memory_size_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"should be a size like 500MB or 2G, found '{text}'"):
+        memory_size(text)
+
+
+def test_options_of_a_run_leave_the_fields_of_the_recipe():
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_run_arguments(parser)
+    arguments, rest = parser.parse_known_args(["digits", "--redo", "--seed", "3", "--run-name", "x"])
+    assert (arguments.recipe, arguments.redo, arguments.run_name, arguments.force) == ("digits", True, "x", False)
+    assert rest == ["--seed", "3"]

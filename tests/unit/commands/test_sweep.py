@@ -1,0 +1,26 @@
+import pytest
+
+from vqgen.commands.sweep import _COLUMNS, VALUES, _line, _varied
+from vqgen.pipeline.request import GenerationRequest
+from vqgen.sampling import SamplingParams
+
+REQUEST = GenerationRequest(["cat"], 3, params=SamplingParams(temperature=[0.5, 1.0], guidance_scale=[1.0, 2.0]))
+
+
+@pytest.mark.parametrize("vary", VALUES)
+def test_one_parameter_is_varied_for_all_levels(vary):
+    varied = _varied(REQUEST, vary, 0.75)
+    name = vary.replace("-", "_")
+    changed = {"keep": 0.75} if name == "keep" else {name: [0.75]}
+    assert varied.describe() == REQUEST.describe() | changed
+    assert (varied.labels, varied.images_per_label) == (REQUEST.labels, REQUEST.images_per_label)
+
+
+def test_every_parameter_has_values_that_start_at_the_model():
+    assert all(1.0 in values and len(values) > 1 for values in VALUES.values())
+
+
+def test_line_of_the_table_has_a_dash_for_an_absent_metric():
+    cells = _line("keep", {"value": 0.5, "frechet_distance": 12.3456, "recall": 0.25}).split()
+    assert cells == ["0.5", "12.35", "-", "0.25", "-", "-", "-"]
+    assert len(cells) == 1 + len(_COLUMNS)

@@ -1,0 +1,27 @@
+import argparse
+
+import pytest
+
+from vqgen.commands import train_prior
+from vqgen.errors import ConfigError
+
+
+def arguments(level, recipe="digits"):
+    return argparse.Namespace(recipe=recipe, overrides=[], level=level)
+
+
+@pytest.mark.parametrize(("level", "trained"), [(None, ["top", "bottom"]), ("bottom", ["bottom"])])
+def test_priors_are_trained_coarse_to_fine_or_one_alone(monkeypatch, tiny_recipe, level, trained):
+    calls = []
+    context = argparse.Namespace(recipe_with_codes=tiny_recipe())
+    monkeypatch.setattr("vqgen.commands.staging.work_on_run", lambda words, act: act(context) or 0)
+    monkeypatch.setattr("vqgen.stages.train_prior.train_prior", lambda context, level: calls.append(level))
+    assert train_prior.run(arguments(level)) == 0
+    assert calls == trained
+
+
+def test_unknown_level_and_recipe_without_levels_are_refused():
+    with pytest.raises(ConfigError, match="--level: should be one of top, bottom, found 'middle'"):
+        train_prior.run(arguments("middle"))
+    with pytest.raises(ConfigError, match="found a baseline without codes"):
+        train_prior.run(arguments("top", recipe="digits-vae"))
