@@ -11,19 +11,20 @@ from vqgen.cli import main
 
 @pytest.fixture
 def vqgen(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Finished]]:
-    """The program in this process: what it prints and returns, without seconds of imports each time."""
+    """Runs the program in this process, which saves the seconds of its imports."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def run(*words: object) -> Finished:
         capsys.readouterr()
         try:
             code = main([str(word) for word in words])
-        except SystemExit as stop:  # what would end the process
+        except SystemExit as stop:  # of argparse
             code = stop.code if isinstance(stop.code, int) else 0
         captured = capsys.readouterr()
         return Finished(code, captured.out, captured.err)
 
     yield run
+    # The program sets global state, which the next test must not find.
     AcceleratorState._reset_state(reset_partial_state=True)
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -31,7 +32,7 @@ def vqgen(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Finished
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a tiny run of digits, made by the installed command; tests only read it."""
+    """The run folder of a tiny run of digits, made by the installed command. Tests only read it."""
     root = tmp_path_factory.mktemp("trained")
     recipe = write_recipe(root / "tiny.toml", small_document())
     finished = run_installed("run", recipe, "--checkpoints", root / "checkpoints")
@@ -41,13 +42,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_toml(tmp_path: Path) -> Path:
-    """The recipe that `trained` was made from."""
+    """The recipe of `trained`."""
     return write_recipe(tmp_path / "tiny.toml", small_document())
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Five pictures in nested folders, two of them of one name, in several formats and sizes."""
+    """Five pictures in nested folders, in several formats and sizes. Two have the same name."""
     root = tmp_path / "pictures"
     for number, name in enumerate(["x.jpg", "a/x.jpg", "a/b/wide.png", "a/b/tall.webp", "grey.png"]):
         save_picture(root / name, number, size=(40, 24) if "wide" in name else (20, 33), grey="grey" in name)

@@ -1,4 +1,4 @@
-"""A new user's machine: the installed command, recipes that train in seconds, pictures, and what to compare runs by."""
+"""The helpers of the integration tests: the installed command, recipes that train in seconds, pictures, comparisons."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left behind: exit code, stdout and stderr."""
+    """The result of a command: exit code, stdout and stderr."""
 
     code: int
     out: str
@@ -31,7 +31,15 @@ class Finished:
 def run_installed(
     *words: object, cwd: Path | None = None, timeout: float = 120, launcher: tuple[str, ...] = (), **variables: str
 ) -> Finished:
-    """Runs the installed command, or `launcher` followed by the words, in a process of its own."""
+    """Runs the installed command in a process of its own, or the command `launcher`, followed by the words.
+
+    Args:
+        words: The arguments.
+        cwd: Folder to run in.
+        timeout: Seconds after which the test fails.
+        launcher: The command; empty for `vqgen`.
+        variables: Environment variables, added to `ENVIRONMENT`.
+    """
     command = [*(launcher or (str(INSTALLED),)), *map(str, words)]
     finished = subprocess.run(
         command, cwd=cwd, env=ENVIRONMENT | variables, capture_output=True, text=True, timeout=timeout, check=False
@@ -40,20 +48,20 @@ def run_installed(
 
 
 def assert_refused(finished: Finished, *parts: str) -> None:
-    """Asserts a few plain lines on stderr that hold `parts`, and exit code 2."""
+    """Asserts that a command ended with code 2 and a few plain lines on stderr that contain `parts`."""
     assert finished.code == 2, finished.out + finished.err
     lines = finished.err.splitlines()
     assert lines[0].startswith("vqgen: ")
     assert len(lines) <= 8
     for part in parts:
-        assert part in finished.err
+        assert part in finished.err, f"{part!r} is missing in: {finished.err}"
     assert "Traceback" not in finished.err
     assert "Error(" not in finished.err
     assert " object at 0x" not in finished.err
 
 
 def small_document(levels: int = 2, **changes: Any) -> dict[str, Any]:
-    """The document of a recipe of digits at 16 x 16; `changes` replace keys given as `section__key`."""
+    """Builds the document of a recipe of digits at 16 x 16. `changes` replace keys, given as `section__key`."""
     train = {"steps": 24, "batch_size": 16, "validate_every": 12, "save_every": 5, "log_every": 4}
     prior = {
         "layers": 1, "channels": 8, "attention_every": 1, "attention_heads": 2, "conditioning_layers": 1,
@@ -83,15 +91,15 @@ def write_recipe(path: Path, document: dict[str, Any]) -> Path:
 
 
 def save_picture(path: Path, number: int, *, size: tuple[int, int] = (16, 16), grey: bool = False) -> None:
-    """Writes a picture of smooth colours, another for each number."""
+    """Writes a picture of smooth colours. Each number gives another picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(number).integers(0, 256, (4, 4) if grey else (4, 4, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
 
 
 def final_hashes(run: Path) -> dict[str, str]:
-    """SHA-256 of all that a run is for: weights, codes, pictures; file by file."""
-    kept = [
+    """Returns file -> SHA-256 for all results of a run: weights, codes and pictures."""
+    results = [
         *run.glob("*/model/*"),
         *run.glob("pipeline/**/*.safetensors"),
         *run.glob("codes/*.safetensors"),
@@ -99,11 +107,11 @@ def final_hashes(run: Path) -> dict[str, str]:
         *run.glob("samples/**/*.png"),
         run / "samples" / "samples.json",
     ]
-    return {path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(kept)}
+    return {path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(results)}
 
 
 def all_files(folder: Path) -> dict[str, tuple[int, str]]:
-    """Every file below a folder, with its time of change and its SHA-256."""
+    """Returns file -> (time of its last change, SHA-256) for every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(folder.rglob("*"))
@@ -112,16 +120,16 @@ def all_files(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def pixels(path: Path) -> np.ndarray:
-    """The pixels of a picture."""
+    """Reads the pixels of a picture."""
     with Image.open(path) as image:
         return np.asarray(image)
 
 
 def metrics(stage: Path) -> list[dict[str, float]]:
-    """The lines of a stage's metrics.jsonl."""
+    """Reads the lines of metrics.jsonl in the folder of a stage."""
     return [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
 
 
 def record(stage: Path) -> dict[str, Any]:
-    """A stage's stage.json."""
+    """Reads stage.json in the folder of a stage."""
     return json.loads((stage / "stage.json").read_text())

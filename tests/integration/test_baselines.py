@@ -1,4 +1,4 @@
-"""The baselines through the command: the same loop, folders, pictures and figures as the model of codes."""
+"""The baselines through the command line: the same stages, folders, pictures and metrics as a model of codes."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ CLASSIFIER = {"channels": 8, "stages": 2, "train": {"steps": 20, "batch_size": 3
 
 
 def document(name: str, **sections: Any) -> dict[str, Any]:
-    """A recipe that trains in a second."""
+    """Builds a recipe that trains in a second."""
     train = {"steps": 24, "batch_size": 16, "validate_every": 12, "save_every": 5, "log_every": 4}
     small = {"latent_size": 4, "channels": 8, "residual_channels": 4, "hidden": 16, "train": train}
     return {
@@ -42,7 +42,7 @@ def document(name: str, **sections: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def baselines(tmp_path_factory) -> Path:
-    """A run of every kind, the conditional ones with a classifier."""
+    """The folder of a run of every kind, with a classifier except for `vae-2d`."""
     root = tmp_path_factory.mktemp("baselines")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for name in KINDS:
@@ -55,7 +55,7 @@ def baselines(tmp_path_factory) -> Path:
     return root
 
 
-def test_mixtures_are_fitted_to_the_latents_of_the_training_images_as_they_are(baselines):
+def test_mixtures_are_fitted_to_the_latents_of_the_training_images(baselines):
     pipe = open_pipeline(baselines / "autoencoder", device="cpu")
     train = open_real_images(pipe, None, most=2000, splits=["train"])["train"]
     latents, mixtures = pipe.to_latents(train.images, train.labels).double(), pipe.parts.model.mixtures
@@ -66,19 +66,19 @@ def test_mixtures_are_fitted_to_the_latents_of_the_training_images_as_they_are(b
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_run_leaves_models_and_pictures(baselines, name):
+def test_run_of_a_baseline_has_pictures_samples_and_a_pipeline(baselines, name):
     run = baselines / name
     for path in ("autoencoder/losses.png", "autoencoder/reconstructions.png", "samples/grid.png", "pipeline/README.md"):
         assert (run / path).is_file()
     assert [line["step"] for line in metrics(run / "autoencoder")] == list(range(1, 25))
-    told = json.loads((run / "samples" / "samples.json").read_text())
-    listed = told["images"]
+    document = json.loads((run / "samples" / "samples.json").read_text())
+    listed = document["images"]
     assert len(listed) == (2 if name == "vae-2d" else 20)
     assert "log_likelihood" not in listed[0]
     pipe = open_pipeline(run, device="cpu")
     assert isinstance(pipe, BaselinePipeline)
-    assert told["sampling"].keys() >= {"temperature", "keep"}
-    again = pipe(images_per_label=2, seed=told["seed"], **told["sampling"])
+    assert document["sampling"].keys() >= {"temperature", "keep"}
+    again = pipe(images_per_label=2, seed=document["seed"], **document["sampling"])
     assert (pixels(run / "samples" / listed[-1]["file"]) == np.asarray(again.images[-1])).all()
 
 
@@ -92,7 +92,7 @@ def test_image_i_draws_from_seed_and_i(baselines, name):
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "vae"])
-def test_a_cut_run_goes_on_and_ends_as_if_it_had_not_been(baselines, vqgen, tmp_path, monkeypatch, name):
+def test_cut_run_of_a_baseline_equals_an_uninterrupted_run(baselines, vqgen, tmp_path, monkeypatch, name):
     recipe = write_recipe(tmp_path / "a.toml", document(name, classifier=CLASSIFIER))
     words = ("run", recipe, "--checkpoints", tmp_path, "--quiet")
 
@@ -111,7 +111,7 @@ def test_a_cut_run_goes_on_and_ends_as_if_it_had_not_been(baselines, vqgen, tmp_
     assert all_files(tmp_path / name) == before
 
 
-def test_a_changed_recipe_is_refused_until_redo(baselines, vqgen, tmp_path):
+def test_changed_recipe_of_a_baseline_is_refused_until_redo(baselines, vqgen, tmp_path):
     shutil.copytree(baselines / "vae", tmp_path / "vae")
     recipe = write_recipe(tmp_path / "vae.toml", document("vae", classifier=CLASSIFIER))
     words = ("run", recipe, "--checkpoints", tmp_path, "--quiet", "--autoencoder.latent-size", 3)
@@ -122,11 +122,12 @@ def test_a_changed_recipe_is_refused_until_redo(baselines, vqgen, tmp_path):
     assert open_pipeline(tmp_path / "vae", device="cpu").parts.model.config.latent_size == 3
 
 
-# commands that take a baseline
+# commands that work with a baseline
 
 
-def test_generate_keeps_the_surest_and_refuses_what_says_nothing_of_latents(baselines, vqgen, tmp_path):
-    vae, out = baselines / "vae", tmp_path / "out"
+def test_generate_keeps_the_most_certain_images_and_refuses_options_of_codes(baselines, vqgen, tmp_path):
+    vae = baselines / "vae"
+    out = tmp_path / "out"
     assert vqgen("generate", vae, "--labels", 3, "-o", out, "--keep", 0.5, "--temperature", 0.7).code == 0
     listed = json.loads((out / "samples.json").read_text())["images"]
     assert len(listed) == 8 and all("label_probability" in entry for entry in listed)
@@ -149,7 +150,7 @@ def test_generate_keeps_the_surest_and_refuses_what_says_nothing_of_latents(base
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_reconstruct_and_info(baselines, vqgen, tmp_path, name):
+def test_reconstruct_and_info_work_without_codes(baselines, vqgen, tmp_path, name):
     for number in range(3):
         save_picture(tmp_path / "images" / "3" / f"{number}.png", number, grey=True)
     finished = vqgen("reconstruct", baselines / name, tmp_path / "images", "-o", tmp_path / "out")
@@ -160,24 +161,27 @@ def test_reconstruct_and_info(baselines, vqgen, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_evaluate_judges_what_has_a_meaning(baselines, vqgen, tmp_path, name):
+def test_evaluate_leaves_out_metrics_of_codes(baselines, vqgen, tmp_path, name):
     judge = () if name != "vae-2d" else ("--classifier", baselines / "vae")
     words = ("evaluate", baselines / name, "--images-per-label", 30, "--classifier-steps", 3, "--real-images", 120)
     finished = vqgen(*words, *judge, "--quiet", "--json", tmp_path / "f.json", "--pictures", tmp_path / "p")
     assert finished.code == 0, finished.err
-    figures = {f["name"]: f["value"] for f in json.loads((tmp_path / "f.json").read_text())["figures"]}
-    assert {"mse", "frechet_distance", "precision", "recall", "copies"} <= figures.keys()
-    assert not any(found.startswith(("usage", "nats_", "bpp")) for found in figures)
-    assert ("elbo_validation" in figures) == (name != "autoencoder")
-    assert ("cas" in figures) == ("sample_accuracy" in figures) == (name != "vae-2d")
+    values = {metric["name"]: metric["value"] for metric in json.loads((tmp_path / "f.json").read_text())["metrics"]}
+    assert {"mse", "frechet_distance", "precision", "recall", "copies"} <= values.keys()
+    assert not any(found.startswith(("usage", "nats_", "bpp")) for found in values)
+    assert ("elbo_validation" in values) == (name != "autoencoder")
+    assert ("cas" in values) == ("sample_accuracy" in values) == (name != "vae-2d")
     if name != "autoencoder":
-        assert figures["log_likelihood_validation"] >= figures["elbo_validation"] - 0.5
+        assert values["log_likelihood_validation"] >= values["elbo_validation"] - 0.5
     assert_refused(
-        vqgen(*words, "--only", "codes", "variety"), "--only", "found codes, variety", "there is reconstruction"
+        vqgen(*words, "--only", "codes", "code-entropy"),
+        "--only",
+        "found code-entropy, codes",
+        "there are reconstruction",
     )
 
 
-def test_sweeps_of_temperature_and_rejection(baselines, vqgen, tmp_path):
+def test_sweeps_vary_temperature_and_rejection(baselines, vqgen, tmp_path):
     fast = ("--images-per-label", 30, "--no-score", "--quiet", "--real-images", 120)
     for vary, values in (("temperature", (1, 0.5)), ("keep", (1, 0.5))):
         out = tmp_path / vary
@@ -187,11 +191,12 @@ def test_sweeps_of_temperature_and_rejection(baselines, vqgen, tmp_path):
     assert_refused(vqgen("sweep", baselines / "vae", "-o", tmp_path / "no", *fast), "guidance_scale")
 
 
-# commands that do not
+# commands that need codes
 
 
-def test_commands_that_need_codes_say_that_there_are_none(baselines, vqgen, tmp_path):
-    vae, recipe = baselines / "vae", baselines / "vae.toml"
+def test_commands_that_need_codes_are_refused(baselines, vqgen, tmp_path):
+    vae = baselines / "vae"
+    recipe = baselines / "vae.toml"
     save_picture(tmp_path / "a.png", 1)
     for words in (
         ("encode", vae, tmp_path / "a.png", "-o", tmp_path / "no"),
@@ -222,18 +227,18 @@ def test_commands_that_need_codes_say_that_there_are_none(baselines, vqgen, tmp_
         (("--vqvae.channels", "8"), ["--vqvae.channels"]),
     ],
 )
-def test_wrong_recipes_are_refused(vqgen, tmp_path, changes, parts):
+def test_wrong_recipes_of_baselines_are_refused(vqgen, tmp_path, changes, parts):
     recipe = write_recipe(tmp_path / "a.toml", document("autoencoder"))
     assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c", *changes), *parts)
     assert not (tmp_path / "c").exists()
 
 
-def test_a_recipe_is_a_baseline_or_has_codes(vqgen, tmp_path):
+def test_recipe_of_a_baseline_with_priors_is_refused(vqgen, tmp_path):
     recipe = write_recipe(tmp_path / "a.toml", document("vae", priors=[{}]))
     assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c"), "priors: is not a field of a recipe")
 
 
-def test_images_without_labels(vqgen, tmp_path):
+def test_images_without_labels_train_a_baseline(vqgen, tmp_path):
     for number in range(30):
         save_picture(tmp_path / "images" / f"{number}.png", number)
     data = {"source": "folder", "root": str(tmp_path / "images"), "image_size": 16, "channels": 3}
@@ -244,7 +249,7 @@ def test_images_without_labels(vqgen, tmp_path):
         assert not pipe.takes_labels and len(pipe(images_per_label=3).images) == 3
 
 
-def test_the_shipped_vae_cut_down(vqgen, tmp_path):
+def test_shipped_recipe_of_a_vae_runs(vqgen, tmp_path):
     words = ("--autoencoder.train.steps", 4, "--autoencoder.channels", 8, "--generate.images-per-label", 1, "--quiet")
     finished = vqgen("run", "digits-vae", "--checkpoints", tmp_path, *words)
     assert finished.code == 0, finished.err
@@ -253,7 +258,7 @@ def test_the_shipped_vae_cut_down(vqgen, tmp_path):
     assert fields.code == 0 and "--autoencoder.gumbel-temperature" in fields.out
 
 
-def test_a_plan(vqgen, tmp_path):
+def test_plan_of_a_baseline_has_its_stages(vqgen, tmp_path):
     assert vqgen("plan", "digits-vae", "--json", tmp_path / "p.json").code == 0
     stages = {stage["stage"]: stage for stage in json.loads((tmp_path / "p.json").read_text())["stages"]}
     assert list(stages) == ["autoencoder", "samples"]
@@ -265,7 +270,7 @@ def test_a_plan(vqgen, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*KINDS, "tiny"])
-def test_images_are_mixed_and_moved(baselines, trained, vqgen, tmp_path, name):
+def test_images_are_interpolated_and_moved_along_attributes(baselines, trained, vqgen, tmp_path, name):
     run = trained if name == "tiny" else baselines / name
     for number in range(4):
         save_picture(tmp_path / ("a" if number < 2 else "b") / f"{number}.png", number, grey=True)
@@ -294,7 +299,7 @@ def test_attribute_reads_no_more_images_than_it_shows(baselines, vqgen, tmp_path
     assert "9.png" in finished.err
 
 
-def test_the_ends_of_an_interpolation_are_reconstructions(baselines, trained):
+def test_ends_of_an_interpolation_are_reconstructions(baselines, trained):
     images = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
     for run in (trained, baselines / "vae", baselines / "autoencoder"):
         pipe = open_pipeline(run, device="cpu", dtype="float64")
@@ -305,7 +310,9 @@ def test_the_ends_of_an_interpolation_are_reconstructions(baselines, trained):
 
 def test_wrong_directions_and_steps_are_refused(baselines, vqgen, tmp_path):
     save_picture(tmp_path / "a" / "0.png", 0)
-    run, image, out = baselines / "vae", tmp_path / "a" / "0.png", tmp_path / "no"
+    run = baselines / "vae"
+    image = tmp_path / "a" / "0.png"
+    out = tmp_path / "no"
     for words, parts in [
         (("interpolate", run, image, image, "-o", out, "--steps", 1), ["--steps", "at least 2", "found 1"]),
         (("interpolate", run, image, tmp_path / "gone.png", "-o", out), ["gone.png"]),
@@ -319,17 +326,27 @@ def test_wrong_directions_and_steps_are_refused(baselines, vqgen, tmp_path):
     assert not out.exists()
 
 
-def test_two_latents_have_a_plane(baselines):
+def test_two_latents_have_pictures_of_their_plane(baselines):
     assert (baselines / "vae-2d" / "autoencoder" / "latents.png").is_file()
     assert (baselines / "vae-2d" / "autoencoder" / "manifold.png").is_file()
 
 
-def test_a_classifier_of_one_hidden_layer(vqgen, tmp_path):
+def test_classifier_of_one_hidden_layer_is_trained_and_judges(vqgen, tmp_path):
     small = {"kind": "hidden-layer", "hidden": 12, "dropout": 0.3, "train": {"steps": 10}}
     recipe = write_recipe(tmp_path / "a.toml", document("vae", classifier=small))
     assert vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet").code == 0
     assert vqgen("generate", tmp_path / "vae", "-o", tmp_path / "out", "--keep", 0.5).code == 0
-    words = ("--only", "distribution", "naming", "score", "--images-per-label", 30, "--classifier-steps", 3, "--quiet")
+    words = (
+        "--only",
+        "distribution",
+        "classifier-metrics",
+        "score",
+        "--images-per-label",
+        30,
+        "--classifier-steps",
+        3,
+        "--quiet",
+    )
     finished = vqgen("evaluate", tmp_path / "vae", *words)
     assert finished.code == 0, finished.err
     assert vqgen("plan", recipe, "--no-measure").code == 0
@@ -344,7 +361,7 @@ def test_baselines_are_compared_with_codes(baselines, trained, vqgen, tmp_path):
     assert_refused(vqgen("compare", baselines / "vae-2d", *runs, *words), "vae-2d", "--no-score")
 
 
-def test_sizes_of_latents_in_one_picture(vqgen, tmp_path):
+def test_sizes_of_latents_are_compared_in_one_picture(vqgen, tmp_path):
     recipe = write_recipe(tmp_path / "vae.toml", document("vae"))
     words = ["--sizes", "2", "3", "--images-per-label", "2", "--checkpoints", str(tmp_path), "--quiet"]
     for _ in range(2):  # the second time nothing is trained

@@ -1,4 +1,4 @@
-"""A full disk is said plainly, leaves no half file, and the run goes on when there is room again."""
+"""A full disk: a plain message, no half-written file, and the run goes on when there is room again."""
 
 import subprocess
 
@@ -10,7 +10,7 @@ from small_runs import final_hashes, pixels
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Mounts a file system of a given size, or skips where that is not allowed."""
+    """A function that mounts a file system of a given size, or skips the test if that is not allowed."""
     folder = tmp_path / "disk"
     folder.mkdir()
 
@@ -34,7 +34,7 @@ def assert_disk_is_full(finished):
 
 
 @pytest.mark.parametrize("kilobytes", [40, 120, 200, 300])
-def test_a_run_on_a_full_disk_goes_on_when_there_is_room(vqgen, trained, tiny_toml, small_disk, kilobytes):
+def test_run_on_a_full_disk_goes_on_when_there_is_room(vqgen, trained, tiny_toml, small_disk, kilobytes):
     disk = small_disk(kilobytes)
     assert_disk_is_full(vqgen("run", tiny_toml, "--checkpoints", disk))
     assert not [path for path in disk.rglob("*") if ".tmp" in path.name]
@@ -44,7 +44,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(vqgen, trained, tiny_to
     assert final_hashes(disk / "tiny") == final_hashes(trained)
 
 
-def test_output_on_a_full_disk(vqgen, trained, pictures, small_disk):
+def test_output_on_a_full_disk_leaves_no_temporary_files(vqgen, trained, pictures, small_disk):
     disk = small_disk(8)
     (disk / "much").write_bytes(bytes(4096))
     for words in (
@@ -58,7 +58,7 @@ def test_output_on_a_full_disk(vqgen, trained, pictures, small_disk):
         assert not [path for path in disk.rglob("*") if ".tmp" in path.name]
 
 
-def test_a_store_that_could_not_be_replaced_is_as_it_was(vqgen, trained, pictures, small_disk):
+def test_store_that_cannot_be_replaced_stays_as_it_was(vqgen, trained, pictures, small_disk):
     disk = small_disk(24)
     assert vqgen("encode", trained, pictures / "x.jpg", "-o", disk / "codes").code == 0
     before = {path.name: path.read_bytes() for path in (disk / "codes").iterdir()}
@@ -68,7 +68,7 @@ def test_a_store_that_could_not_be_replaced_is_as_it_was(vqgen, trained, picture
 
 
 @pytest.mark.parametrize("archive", [False, True])
-def test_pictures_that_came_back_before_the_disk_was_full_are_whole(vqgen, trained, tmp_path, small_disk, archive):
+def test_pictures_decoded_before_the_disk_was_full_are_whole(vqgen, trained, tmp_path, small_disk, archive):
     for number in range(12):
         noise = np.random.default_rng(number).integers(0, 256, (40, 40), dtype=np.uint8)
         (tmp_path / "in").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""One, two and three processes: the same program gives the same models, codes and samples."""
+"""Runs of one, two and three processes have the same models, codes and samples."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ def launch(processes: int, *words: object, program: tuple[str, ...] = ("-m", "vq
 
 
 def document(steps: int) -> dict:
-    """A recipe with data init, restarts, label dropout, and batches and epochs that no number of processes divides."""
+    """Builds a recipe with restarts and label dropout, whose batches cannot be divided among two or three processes."""
     made = small_document(generate__images_per_label=3, vqvae__restart_after=4)
     made["vqvae"]["train"] |= {"steps": steps, "batch_size": 13, "validate_every": 25, "learning_rate": 3e-3}
     for prior in made["priors"]:
@@ -28,26 +28,26 @@ def document(steps: int) -> dict:
 
 
 def weights_differ_by(one: Path, other: Path) -> float:
-    """The largest difference of any two weights."""
+    """Returns the largest difference of two weights of the same name."""
     first, second = load_file(one / "model" / "model.safetensors"), load_file(other / "model" / "model.safetensors")
     assert first.keys() == second.keys()
     return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
 
 
 def losses_differ_by(one: Path, other: Path) -> float:
-    """The largest difference of any two logged figures, validation included."""
+    """Returns the largest difference of two logged metrics of the same name and step, validation included."""
     lines, others = metrics(one), metrics(other)
     assert [line.keys() for line in lines] == [line.keys() for line in others]
     return max(abs(line[name] - pair[name]) for line, pair in zip(lines, others, strict=True) for name in line)
 
 
 def run_with(processes: int, root: Path, dtype: str, steps: int) -> Path:
-    """The run folder of a whole run by so many processes."""
+    """Runs all stages with a number of processes and returns the run folder."""
     recipe = write_recipe(root / "tiny.toml", document(steps))
     words = ("run", recipe, "--checkpoints", root, "--run-name", f"by-{processes}", "--dtype", dtype)
     finished = launch(processes, *words) if processes > 1 else run_installed(*words)
     assert finished.code == 0, finished.err
-    assert finished.out.count("samples: 30 images") == 1  # said once
+    assert finished.out.count("samples: 30 images") == 1  # printed by one process
     run = root / f"by-{processes}"
     for stage in ("vqvae", "codes", "prior-top", "prior-bottom", "samples"):
         assert record(run / stage)["environment"]["processes"] == processes
@@ -61,7 +61,7 @@ def in_float64(tmp_path_factory):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_in_float64_processes_train_the_same_vqvae(in_float64, processes):
+def test_processes_train_the_same_vqvae_in_float64(in_float64, processes):
     one, many = in_float64[1] / "vqvae", in_float64[processes] / "vqvae"
     assert len(metrics(one)) == 50
     assert weights_differ_by(one, many) < 1e-8  # codebooks and their averages among them
@@ -71,17 +71,17 @@ def test_in_float64_processes_train_the_same_vqvae(in_float64, processes):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_extraction_loses_and_doubles_no_image(in_float64, processes):
+def test_processes_extract_the_codes_of_every_image_once(in_float64, processes):
     for path in sorted((in_float64[1] / "codes").glob("*.safetensors")):
         one, many = load_file(path), load_file(in_float64[processes] / "codes" / path.name)
         assert one.keys() == many.keys()
         assert all(torch.equal(one[name], many[name]) for name in one)
-    counts = record(in_float64[processes] / "codes")["figures"]
-    assert counts == pytest.approx(record(in_float64[1] / "codes")["figures"])
+    found = record(in_float64[processes] / "codes")["metrics"]
+    assert found == pytest.approx(record(in_float64[1] / "codes")["metrics"])
 
 
 def test_processes_share_the_samples_of_a_run(in_float64, tmp_path):
-    # of one model: the priors of the runs differ by their dropout, which each process draws for itself
+    # All samples are of one run: the priors of the runs differ by their dropout, which each process draws for itself.
     words = ("generate", in_float64[1], "--images-per-label", 3, "--seed", 0, "--dtype", "float64", "-o")
     finished = launch(3, *words, tmp_path / "many")
     assert finished.code == 0, finished.err
@@ -91,13 +91,13 @@ def test_processes_share_the_samples_of_a_run(in_float64, tmp_path):
         assert np.array_equal(pixels(path), pixels(tmp_path / "many" / path.relative_to(in_float64[1] / "samples")))
 
 
-def test_in_float32_they_agree_to_rounding(tmp_path):
+def test_processes_agree_to_rounding_in_float32(tmp_path):
     one, two = (run_with(processes, tmp_path, "float32", 20) / "vqvae" for processes in (1, 2))
     assert weights_differ_by(one, two) < 1e-5
     assert losses_differ_by(one, two) < 1e-5
 
 
-def test_more_processes_than_images_in_a_batch(tmp_path):
+def test_more_processes_than_images_in_a_batch_are_refused(tmp_path):
     recipe = write_recipe(tmp_path / "tiny.toml", document(5))
     finished = launch(2, "run", recipe, "--checkpoints", tmp_path / "c", "--vqvae.train.batch-size", 1)
     assert finished.code == 1  # torchrun's own
@@ -129,17 +129,17 @@ sys.exit(main())
     ],
     ids=["while extracting", "while training"],
 )
-def test_an_error_of_one_process_is_said_once_and_stops_all(tmp_path, patch, message):
+def test_error_of_one_process_is_printed_once_and_stops_all(tmp_path, patch, message):
     (tmp_path / "vqgen").write_text(FAILING.format(patch=patch))
     recipe = write_recipe(tmp_path / "tiny.toml", document(5))
     finished = launch(2, "run", recipe, "--checkpoints", tmp_path / "c", program=(str(tmp_path / "vqgen"),))
     assert finished.code == 1
     assert finished.err.count("cannot read image 'x'") == 1
     assert message in finished.err
-    assert "[rank" not in finished.err  # no traceback of ours; torchrun adds one of its own
+    assert "[rank" not in finished.err  # no traceback of a process; torchrun adds its own
 
 
-def test_a_second_launch_skips_everything(in_float64):
+def test_second_launch_skips_everything(in_float64):
     root = in_float64[2].parent
     before = all_files(in_float64[2])
     words = ("run", root / "tiny.toml", "--checkpoints", root, "--run-name", "by-2", "--dtype", "float64")

@@ -1,4 +1,4 @@
-"""`vqgen plan`: what a run will cost, on a machine that has neither the images nor the run."""
+"""`vqgen plan` on a machine that has neither the images nor the run."""
 
 import json
 import re
@@ -8,13 +8,13 @@ from small_runs import all_files, assert_refused, record
 
 
 def row(text: str, stage: str) -> list[str]:
-    """The cells of a stage's line in the table, without its name."""
+    """Returns the cells of a stage's line in the table, without the name of the stage."""
     lines = [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
     (cells,) = [cells[1:] for cells in lines if cells[0] == stage and len(cells) == 11]
     return cells
 
 
-def test_digits(vqgen, tmp_path, monkeypatch):
+def test_plan_of_digits_has_costs_rates_and_time(vqgen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     finished = vqgen("plan", "digits")
     assert finished.code == 0, finished.err
@@ -28,7 +28,7 @@ def test_digits(vqgen, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_figures_as_json(vqgen, tmp_path):
+def test_json_has_the_plan_of_every_stage(vqgen, tmp_path):
     target = tmp_path / "plan.json"
     assert vqgen("plan", "digits", "--no-measure", "--json", target, "--priors.0.layers", 6).code == 0
     document = json.loads(target.read_text())
@@ -42,7 +42,7 @@ def test_figures_as_json(vqgen, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["fashion-mnist", "cifar10", "folder"])
-def test_recipes_whose_images_are_not_here(vqgen, tmp_path, monkeypatch, recipe):
+def test_recipe_without_its_images_has_a_plan(vqgen, tmp_path, monkeypatch, recipe):
     monkeypatch.chdir(tmp_path)
     finished = vqgen("plan", recipe, "--no-measure")
     assert finished.code == 0, finished.err
@@ -51,20 +51,20 @@ def test_recipes_whose_images_are_not_here(vqgen, tmp_path, monkeypatch, recipe)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bits_per_pixel_that_a_run_has_measured(vqgen, trained, tiny_toml):
+def test_rates_of_a_complete_run_are_shown(vqgen, trained, tiny_toml):
     before = all_files(trained)
     finished = vqgen("plan", tiny_toml, "--checkpoints", trained.parent, "--no-measure")
-    bpp = [record(trained / f"prior-{level}")["figures"]["val_bpp"] for level in ("top", "bottom")]
+    bpp = [record(trained / f"prior-{level}")["metrics"]["val_bpp"] for level in ("top", "bottom")]
     assert row(finished.out, "prior-top")[8] == f"{bpp[0]:.4g}"
     assert row(finished.out, "samples")[8] == f"{sum(bpp):.4g}"
     assert all_files(trained) == before
 
 
-def test_a_dry_run_tells_the_same(vqgen, tmp_path):
+def test_dry_run_shows_the_same_plan(vqgen, tmp_path):
     words = ("digits", "--checkpoints", tmp_path)
     dry, plan = vqgen("run", *words, "--dry-run").out, vqgen("plan", *words).out
     for stage in ("vqvae", "prior-top", "prior-bottom"):
-        assert row(dry, stage)[:-1] == row(plan, stage)[:-1]  # all but the time, which is measured anew
+        assert row(dry, stage)[:-1] == row(plan, stage)[:-1]  # the time is measured anew
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_dry_run_tells_the_same(vqgen, tmp_path):
         (["plan", "digits", "--run-name", "../x"], ["--run-name", "found '../x'"]),
     ],
 )
-def test_words_that_mean_nothing(vqgen, tmp_path, monkeypatch, words, parts):
+def test_wrong_arguments_are_refused(vqgen, tmp_path, monkeypatch, words, parts):
     monkeypatch.chdir(tmp_path)
     assert_refused(vqgen(*words), *parts)
     assert list(tmp_path.iterdir()) == []

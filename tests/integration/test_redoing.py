@@ -1,4 +1,4 @@
-"""A changed recipe is refused, and nothing is touched, until --redo; what changes no result changes nothing."""
+"""A changed recipe is refused without a trace, unless --redo is given. Options that change no result redo nothing."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from small_runs import all_files, assert_refused, final_hashes, record, small_do
 
 @pytest.fixture
 def copied(trained, tmp_path):
-    """A copy of the trained run, to go on with."""
+    """A copy of the trained run, which a test may change."""
     return shutil.copytree(trained, tmp_path / "checkpoints" / "tiny")
 
 
 @pytest.fixture
 def again(vqgen, tiny_toml, copied):
-    """Runs the recipe of the copied run again, with options."""
+    """A function that runs the recipe of the copied run again, with options."""
     return lambda *options, command="run": vqgen(command, tiny_toml, "--checkpoints", copied.parent, *options)
 
 
@@ -31,22 +31,22 @@ def again(vqgen, tiny_toml, copied):
         (["--seed", 1], "vqvae", "seed: 0 -> 1"),
     ],
 )
-def test_a_changed_recipe_is_refused_by_its_fields(again, copied, options, stage, difference):
+def test_changed_recipe_is_refused_with_the_fields_that_differ(again, copied, options, stage, difference):
     before = all_files(copied)
     assert_refused(again(*options), f"stage {stage}", difference, "--redo", "--run-name")
     assert all_files(copied) == before
 
 
 @pytest.mark.parametrize("command", ["train-vqvae", "extract-codes", "train-prior", "generate-samples"])
-def test_no_stage_goes_on_with_another_recipe_than_the_stages_before_it(again, copied, command):
+def test_single_stage_is_refused_if_an_earlier_stage_has_another_recipe(again, copied, command):
     before = all_files(copied)
     assert_refused(again("--vqvae.channels", 12, command=command), "vqvae.channels: 8 -> 12")
-    if command != "train-vqvae":  # a stage alone does not make the ones before it again
+    if command != "train-vqvae":  # the command of one stage does not make earlier stages again
         assert_refused(again("--vqvae.channels", 12, "--redo", command=command), "vqvae.channels: 8 -> 12")
     assert all_files(copied) == before
 
 
-def test_what_changes_no_result_changes_nothing(again, copied):
+def test_options_that_change_no_result_redo_nothing(again, copied):
     before = all_files(copied)
     runtime = ("--data.root", "/elsewhere", "--data.workers", 2, "--generate.batch-size", 7)
     logging = ("--vqvae.train.log-every", 1, "--vqvae.train.save-every", 3, "--priors.0.train.save-every", 2)
@@ -57,8 +57,8 @@ def test_what_changes_no_result_changes_nothing(again, copied):
     assert changed == {"recipe.toml"}
 
 
-def test_copies_for_the_priors_leave_the_vqvae_as_it_is(again, copied):
-    """Also where an earlier version recorded them for the VQ-VAE, which never saw them."""
+def test_copies_of_images_for_the_priors_leave_the_vqvae_as_it_is(again, copied):
+    """Also if an earlier version recorded them for the VQ-VAE, which is not trained on them."""
     path = copied / "vqvae" / "stage.json"
     document = json.loads(path.read_text())
     document["fields"]["data.augmented_copies"] = 0
@@ -72,7 +72,7 @@ def test_copies_for_the_priors_leave_the_vqvae_as_it_is(again, copied):
         assert (copied / f"{stage}.old-1").is_dir()
 
 
-def test_redo_makes_the_priors_of_a_new_vqvae_too_and_keeps_the_old(again, copied, vqgen, tmp_path):
+def test_redo_makes_everything_after_a_new_vqvae_again_and_moves_the_old_aside(again, copied, vqgen, tmp_path):
     old = {stage: record(copied / stage) for stage in ("vqvae", "codes", "prior-top", "prior-bottom", "samples")}
     finished = again("--redo", "--vqvae.train.steps", 25)
     assert finished.code == 0, finished.err
@@ -81,7 +81,7 @@ def test_redo_makes_the_priors_of_a_new_vqvae_too_and_keeps_the_old(again, copie
         assert record(copied / f"{stage}.old-1") == before
         assert record(copied / stage)["complete"]
         assert stage == "samples" or record(copied / stage)["output"] != before["output"]
-    # the same command again has nothing to do, and nor has the run without --redo
+    # The same command has nothing more to do, with --redo or without.
     files = all_files(copied)
     assert again("--redo", "--vqvae.train.steps", 25).out.count("complete") == 5
     assert again("--vqvae.train.steps", 25).out.count("complete") == 5
@@ -89,7 +89,7 @@ def test_redo_makes_the_priors_of_a_new_vqvae_too_and_keeps_the_old(again, copie
     assert vqgen("generate", copied, "--labels", 0, "-o", tmp_path / "out").code == 0
 
 
-def test_redo_of_a_prior_leaves_the_rest(again, copied):
+def test_redo_of_a_prior_leaves_the_earlier_stages_as_they_are(again, copied):
     before = all_files(copied)
     finished = again("--redo", "--priors.1.train.steps", 17)
     assert finished.code == 0, finished.err
@@ -102,7 +102,7 @@ def test_redo_of_a_prior_leaves_the_rest(again, copied):
     assert (copied / "samples.old-1").is_dir()
 
 
-def test_redone_is_as_if_made_at_once(again, copied, vqgen, tmp_path):
+def test_redone_run_equals_a_new_run(again, copied, vqgen, tmp_path):
     assert again("--redo", "--vqvae.train.steps", 25).code == 0
     fresh = write_recipe(tmp_path / "fresh.toml", small_document())
     assert vqgen("run", fresh, "--checkpoints", tmp_path / "fresh", "--vqvae.train.steps", 25).code == 0
@@ -112,19 +112,19 @@ def test_redone_is_as_if_made_at_once(again, copied, vqgen, tmp_path):
     )
 
 
-def test_while_the_vqvae_is_new_and_the_priors_are_not_the_pipeline_has_none(again, copied, vqgen, pictures, tmp_path):
+def test_pipeline_of_a_redone_vqvae_has_no_prior_of_the_old_one(again, copied, vqgen, pictures, tmp_path):
     assert again("--redo", "--vqvae.train.steps", 25, command="train-vqvae").code == 0
     assert vqgen("reconstruct", copied, pictures, "-o", tmp_path / "out").code == 0
     assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), "no prior for top, bottom")
     card = (copied / "pipeline" / "README.md").read_text()
     assert "| vqvae | val_mse |" in card
     assert "prior-top" not in card
-    # the codes are those of the old one: a stage says so by name, and its old codes do not decode
+    # The codes still belong to the old VQ-VAE: their stage is refused by name, and they cannot be decoded.
     assert_refused(again("--vqvae.train.steps", 25, command="extract-codes"), "stage codes", "vqvae: ")
     assert_refused(vqgen("decode", copied, copied / "codes", "-o", tmp_path / "d"), "another VQ-VAE")
 
 
-def test_a_prior_of_another_run_is_refused(again, copied, trained, vqgen, tmp_path):
+def test_prior_of_another_run_is_refused(again, copied, trained, vqgen, tmp_path):
     assert again("--redo", "--vqvae.train.steps", 25).code == 0
     shutil.rmtree(copied / "pipeline" / "prior-top")
     shutil.copytree(trained / "pipeline" / "prior-top", copied / "pipeline" / "prior-top")
@@ -133,7 +133,7 @@ def test_a_prior_of_another_run_is_refused(again, copied, trained, vqgen, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_other_pictures_are_another_input(vqgen, pictures, tmp_path):
+def test_pictures_that_changed_are_refused_as_another_input(vqgen, pictures, tmp_path):
     from small_runs import save_picture
 
     for number in range(30):
@@ -149,17 +149,17 @@ def test_other_pictures_are_another_input(vqgen, pictures, tmp_path):
     assert all_files(tmp_path / "tiny") == before
 
 
-def test_a_run_that_began_nothing_leaves_the_users_folder(vqgen, tiny_toml, tmp_path):
+def test_run_that_began_nothing_leaves_an_empty_folder_as_it_was(vqgen, tiny_toml, tmp_path):
     (tmp_path / "c" / "tiny").mkdir(parents=True)
     options = ("--data.source", "folder", "--data.root", tmp_path / "nowhere")
     assert vqgen("run", tiny_toml, "--checkpoints", tmp_path / "c", *options).code == 2
     assert list((tmp_path / "c" / "tiny").iterdir()) == []
 
 
-# two at once
+# two processes at a time
 
 
-def test_a_second_process_is_refused_while_one_works(again, copied):
+def test_second_process_is_refused_while_the_first_works(again, copied):
     import fcntl
 
     before = all_files(copied)
@@ -172,7 +172,7 @@ def test_a_second_process_is_refused_while_one_works(again, copied):
     assert all_files(copied) == before
 
 
-def test_a_lock_that_a_kill_left_does_not_block(again, copied):
+def test_lock_of_a_killed_process_does_not_block(again, copied):
     child = os.fork()
     if child == 0:
         import fcntl

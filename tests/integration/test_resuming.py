@@ -1,4 +1,4 @@
-"""A run that is killed or stopped goes on with the same command and ends as if it had not been."""
+"""A run that is killed or stopped goes on with the same command, and its result equals that of an uninterrupted run."""
 
 import random
 import signal
@@ -42,13 +42,13 @@ def assert_same_run(run: Path, whole: Path) -> None:
         assert metrics(run / stage) == metrics(whole / stage)
         steps = [line["step"] for line in metrics(run / stage)]
         assert steps == list(range(1, len(steps) + 1))
-        assert record(run / stage)["figures"] == record(whole / stage)["figures"]
+        assert record(run / stage)["metrics"] == record(whole / stage)["metrics"]
     names = {path.relative_to(run) for path in run.rglob("*")}
-    assert names == {path.relative_to(whole) for path in whole.rglob("*")}  # and no temporary file beside
+    assert names == {path.relative_to(whole) for path in whole.rglob("*")}  # no temporary file is left
 
 
 def longer_document() -> dict:
-    """Some seconds of every stage, so that random moments meet them all."""
+    """Builds a recipe that takes some seconds in every stage, so that random moments fall into all of them."""
     document = small_document(generate__images_per_label=30)
     document["vqvae"]["train"] |= {"steps": 150, "validate_every": 40}
     for prior in document["priors"]:
@@ -59,7 +59,7 @@ def longer_document() -> dict:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nothing interrupted, its recipe, and how long it took."""
+    """An uninterrupted run: its folder, its recipe and its seconds."""
     root = tmp_path_factory.mktemp("whole")
     recipe = write_recipe(root / "tiny.toml", longer_document())
     began = time.monotonic()
@@ -69,15 +69,16 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(whole, tmp_path):
+def test_run_killed_at_random_moments_equals_an_uninterrupted_run(whole, tmp_path):
     run, recipe, seconds = whole
     moments = random.Random(0)
-    kills = runs = 0
-    while kills < KILLS or runs == 0:  # a run may end before the fifth kill; then the next begins
+    kills = 0
+    runs = 0
+    while kills < KILLS or runs == 0:  # a run may end before the last kill; then the next run begins
         root = tmp_path / str(runs)
         process = start("run", recipe, "--checkpoints", root)
         try:
-            # about a third of an uninterrupted run is over before any work begins
+            # An uninterrupted run imports for about a third of its time, before any work begins.
             wait = moments.uniform(0.3, 0.7) * seconds if kills < KILLS else 300
             out, err = process.communicate(timeout=wait)
         except subprocess.TimeoutExpired:
@@ -105,7 +106,7 @@ MOMENTS = [
 
 
 @pytest.mark.slow
-def test_killed_as_soon_as_a_file_appears_it_ends_as_if_it_had_not_been(whole, tmp_path):
+def test_run_killed_as_soon_as_a_file_appears_equals_an_uninterrupted_run(whole, tmp_path):
     run, recipe, _ = whole
     for name in MOMENTS:
         process = start("run", recipe, "--checkpoints", tmp_path)
@@ -121,7 +122,7 @@ def test_killed_as_soon_as_a_file_appears_it_ends_as_if_it_had_not_been(whole, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_first(whole, tmp_path, number, code):
+def test_signal_saves_the_state_before_the_run_stops(whole, tmp_path, number, code):
     run, recipe, _ = whole
     for stage in ("vqvae", "prior-top"):
         never = ("--vqvae.train.save-every", 10**6, "--priors.0.train.save-every", 10**6)
@@ -139,7 +140,7 @@ def test_a_signal_saves_first(whole, tmp_path, number, code):
 
 
 @pytest.mark.slow
-def test_a_signal_to_torchrun_saves_first(tmp_path):
+def test_signal_to_torchrun_saves_the_state_before_the_run_stops(tmp_path):
     recipe = write_recipe(tmp_path / "tiny.toml", longer_document())
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "vqgen")
     process = start("train-vqvae", recipe, "--checkpoints", tmp_path, "--vqvae.train.steps", 4000, launcher=launcher)
@@ -152,7 +153,7 @@ def test_a_signal_to_torchrun_saves_first(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_signal_during_sampling_stops_at_once(trained, tmp_path):
+def test_signal_during_sampling_stops_within_seconds(trained, tmp_path):
     process = start("generate", trained, "--images-per-label", 20000, "-o", tmp_path / "out")
     time.sleep(6)
     process.send_signal(signal.SIGINT)

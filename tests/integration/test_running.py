@@ -1,4 +1,4 @@
-"""`vqgen run` and its stages, as a user meets them, on digits and on folders of pictures."""
+"""`vqgen run` and the commands of its stages, on digits and on folders of pictures."""
 
 import re
 import shutil
@@ -22,8 +22,8 @@ from vqgen import VQGenPipeline
 from vqgen.data import CodeStore, evaluation_transform, open_images
 
 
-def run_twice_is_a_no_op(vqgen, recipe, root):
-    """Runs to the end, then again: everything is skipped and nothing is touched."""
+def assert_second_run_changes_nothing(vqgen, recipe, root):
+    """Runs to the end, then again: the second run skips everything and touches nothing."""
     first = vqgen("run", recipe, "--checkpoints", root)
     assert first.code == 0, first.err
     assert first.err == ""
@@ -34,7 +34,7 @@ def run_twice_is_a_no_op(vqgen, recipe, root):
 
 @pytest.fixture
 def labelled(tmp_path):
-    """A folder of three classes of pictures."""
+    """A folder of pictures with three labels."""
     root = tmp_path / "images"
     for number in range(36):
         save_picture(root / "train" / ["ant", "bee", "cow"][number % 3] / f"{number}.png", number)
@@ -46,7 +46,7 @@ def labelled(tmp_path):
 # the installed command
 
 
-def test_the_first_run_says_what_it_does_and_does_it(trained):
+def test_run_makes_every_stage_and_leaves_no_temporary_files(trained):
     assert {path.name for path in trained.iterdir()} == {
         ".lock", "recipe.toml", "vqvae", "codes", "prior-top", "prior-bottom", "samples", "pipeline",
     }  # fmt: skip
@@ -54,12 +54,12 @@ def test_the_first_run_says_what_it_does_and_does_it(trained):
         assert [line["step"] for line in metrics(trained / stage)] == list(range(1, steps + 1))
         assert pixels(trained / stage / "losses.png").shape[:2] == (540, 960)
     assert len(list(trained.glob("samples/*/*.png"))) == 20
-    assert record(trained / "codes")["figures"].keys() >= {"usage_top", "perplexity_bottom"}
+    assert record(trained / "codes")["metrics"].keys() >= {"usage_top", "perplexity_bottom"}
     assert record(trained / "prior-top")["environment"]["processes"] == 1
     assert not [path for path in trained.rglob("*") if ".tmp" in path.name or path.name.endswith(".old")]
 
 
-def test_a_second_run_skips_everything(trained, tiny_toml):
+def test_second_run_skips_everything(trained, tiny_toml):
     before = all_files(trained)
     finished = run_installed("run", tiny_toml, "--checkpoints", trained.parent)
     assert finished.code == 0
@@ -83,7 +83,7 @@ def test_torchrun_starts_the_same_program(trained, tmp_path):
 # in this process
 
 
-def test_help_of_every_command(vqgen):
+def test_every_command_has_help(vqgen):
     from vqgen.cli import COMMANDS
 
     listing = vqgen("--help")
@@ -96,7 +96,7 @@ def test_help_of_every_command(vqgen):
     assert vqgen("--version").out == "vqgen 0.1.0\n"
 
 
-def test_recipes_lists_what_ships(vqgen):
+def test_recipes_lists_the_shipped_recipes(vqgen):
     finished = vqgen("recipes")
     assert finished.code == 0
     assert re.search(r"^digits +\S", finished.out, flags=re.MULTILINE)
@@ -109,7 +109,7 @@ def test_fields_lists_every_field_with_its_value(vqgen):
         assert name in finished.out
 
 
-def test_a_dry_run_touches_nothing(vqgen, tmp_path, monkeypatch):
+def test_dry_run_touches_nothing(vqgen, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     finished = vqgen("run", "digits", "--dry-run", "--run-name", "try-2", "--seed", 7, "--checkpoints", "disk")
     assert finished.code == 0
@@ -118,7 +118,7 @@ def test_a_dry_run_touches_nothing(vqgen, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_of_a_run_that_is_there(vqgen, trained, tiny_toml):
+def test_dry_run_of_a_complete_run_tells_what_a_run_would_do(vqgen, trained, tiny_toml):
     before = all_files(trained)
     words = ("run", tiny_toml, "--checkpoints", trained.parent, "--dry-run")
     assert vqgen(*words).out.count("skip, complete") == 5
@@ -131,7 +131,7 @@ def test_a_dry_run_of_a_run_that_is_there(vqgen, trained, tiny_toml):
     assert all_files(trained) == before
 
 
-def test_stages_one_by_one_are_the_run(vqgen, trained, tiny_toml, tmp_path):
+def test_stages_one_by_one_make_the_same_run(vqgen, trained, tiny_toml, tmp_path):
     for words in (
         ["train-vqvae"], ["extract-codes"], ["train-prior", "--level", "bottom"], ["train-prior"], ["generate-samples"],
     ):  # fmt: skip
@@ -140,7 +140,7 @@ def test_stages_one_by_one_are_the_run(vqgen, trained, tiny_toml, tmp_path):
     assert final_hashes(tmp_path / "tiny") == final_hashes(trained)
 
 
-def test_overrides_name_and_seed(vqgen, tiny_toml, tmp_path):
+def test_name_seed_and_overrides_are_saved_with_the_run(vqgen, tiny_toml, tmp_path):
     options = ("--run-name", "try-2", "--seed", 7, "--vqvae.codebook-size", 8, "--vqvae.train.steps", 3)
     finished = vqgen("train-vqvae", tiny_toml, "--checkpoints", tmp_path / "disk", *options)
     assert finished.code == 0, finished.err
@@ -149,18 +149,18 @@ def test_overrides_name_and_seed(vqgen, tiny_toml, tmp_path):
     assert "seed = 7\n" in saved
     assert "codebook_size = 8\n" in saved
     assert len(metrics(run / "vqvae")) == 3
-    # the saved recipe is a recipe, and the one of this run
+    # The saved recipe can be run again, and it is the recipe of this run.
     again = vqgen("train-vqvae", run / "recipe.toml", "--checkpoints", tmp_path / "disk", "--run-name", "try-2")
     assert again.out.endswith("vqvae: complete\n")
 
 
-def test_another_seed_is_another_model(vqgen, trained, tiny_toml, tmp_path):
+def test_other_seed_gives_another_model(vqgen, trained, tiny_toml, tmp_path):
     assert vqgen("train-vqvae", tiny_toml, "--checkpoints", tmp_path, "--seed", 1).code == 0
     assert record(tmp_path / "tiny" / "vqvae")["output"] != record(trained / "vqvae")["output"]
 
 
 @pytest.mark.parametrize("levels", [1, 3])
-def test_other_numbers_of_levels(vqgen, tmp_path, levels):
+def test_run_has_any_number_of_levels(vqgen, tmp_path, levels):
     document = small_document(levels)
     for prior in document["priors"]:
         prior["slope"] = "raster"
@@ -174,27 +174,27 @@ def test_other_numbers_of_levels(vqgen, tmp_path, levels):
     assert finished.code == 0, finished.err
 
 
-def test_a_labelled_folder_from_pictures_to_samples(vqgen, labelled, tmp_path):
+def test_labelled_folder_becomes_samples_of_its_labels(vqgen, labelled, tmp_path):
     document = small_document(data__source="folder", data__root=str(labelled), data__horizontal_flip=True)
     document["data"]["channels"] = 3
-    run_twice_is_a_no_op(vqgen, write_recipe(tmp_path / "my.toml", document), tmp_path / "c")
+    assert_second_run_changes_nothing(vqgen, write_recipe(tmp_path / "my.toml", document), tmp_path / "c")
     run = tmp_path / "c" / "tiny"
     assert len(list((run / "samples").glob("*/*.png"))) == 6
     assert pixels(run / "samples" / "bee" / "00000.png").shape == (16, 16, 3)
     assert vqgen("generate", run, "--labels", "cow", 0, "-o", tmp_path / "out").code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"ant", "cow", "grid.png", "samples.json"}
-    # codes of the run itself decode, under the names of the pictures
+    # The codes of the run can be decoded, under the names of the pictures.
     assert vqgen("decode", run, run / "codes", "-o", tmp_path / "decoded").code == 0
     assert len(list((tmp_path / "decoded" / "train" / "train" / "ant").glob("*.png"))) == 12
     assert len(list((tmp_path / "decoded" / "validation" / "val").rglob("*.jpg.png"))) == 6
 
 
-def test_a_folder_without_labels(vqgen, pictures, tmp_path):
+def test_folder_without_labels_becomes_samples_without_labels(vqgen, pictures, tmp_path):
     for number in range(30):
         save_picture(pictures / f"{number}.png", number)
     shutil.rmtree(pictures / "a")
     document = small_document(data__source="folder", data__root=str(pictures))
-    run_twice_is_a_no_op(vqgen, write_recipe(tmp_path / "my.toml", document), tmp_path / "c")
+    assert_second_run_changes_nothing(vqgen, write_recipe(tmp_path / "my.toml", document), tmp_path / "c")
     run = tmp_path / "c" / "tiny"
     assert len(list((run / "samples" / "unlabelled").glob("*.png"))) == 2
     assert "labels: none" in vqgen("info", run).out
@@ -206,7 +206,7 @@ def test_a_folder_without_labels(vqgen, pictures, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
-def test_number_formats(vqgen, labelled, pictures, tmp_path, dtype):
+def test_run_has_the_dtype_of_its_command(vqgen, labelled, pictures, tmp_path, dtype):
     document = small_document(data__source="folder", data__root=str(labelled))
     recipe = write_recipe(tmp_path / "my.toml", document)
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--dtype", dtype)
@@ -217,7 +217,7 @@ def test_number_formats(vqgen, labelled, pictures, tmp_path, dtype):
     assert str(weights.dtype) == {"float64": "torch.float64", "bfloat16": "torch.float32"}[dtype]
     for command in ("reconstruct", "encode"):
         assert vqgen(command, run, pictures, "-o", tmp_path / command, "--dtype", dtype).code == 0
-    assert vqgen("generate", run, "--labels", "ant", "-o", tmp_path / "out").code == 0  # in float32
+    assert vqgen("generate", run, "--labels", "ant", "-o", tmp_path / "out").code == 0  # in float32, the default
 
 
 def test_unreadable_pictures_below_the_limit_are_named_and_left_out(vqgen, labelled, tmp_path):
@@ -229,20 +229,20 @@ def test_unreadable_pictures_below_the_limit_are_named_and_left_out(vqgen, label
     assert "broken.png" in finished.err
 
 
-def test_a_blind_spot_is_a_warning(vqgen, tiny_toml):
+def test_blind_spot_is_a_warning(vqgen, tiny_toml):
     finished = vqgen("run", tiny_toml, "--dry-run", "--priors.1.attention-every", 0, "--priors.1.kernel-size", 3)
     assert finished.code == 0
     assert finished.err.startswith("vqgen: warning: priors.1 (bottom) has a blind spot")
 
 
-def test_quiet_says_what_was_done_and_no_more(vqgen, labelled, tmp_path):
+def test_quiet_run_shows_no_progress_bars(vqgen, labelled, tmp_path):
     document = small_document(1, data__source="folder", data__root=str(labelled))
     finished = vqgen("run", write_recipe(tmp_path / "my.toml", document), "--checkpoints", tmp_path, "--quiet")
     assert finished.code == 0
     assert finished.err == ""
 
 
-def test_priors_learn_mirrored_images_too_and_are_told_which(vqgen, tmp_path):
+def test_priors_learn_mirrored_images_conditioned_on_the_mirroring(vqgen, tmp_path):
     recipe = write_recipe(tmp_path / "both.toml", small_document(data__mirrored_copies=True))
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet")
     assert finished.code == 0, finished.err
@@ -261,7 +261,7 @@ def test_priors_learn_mirrored_images_too_and_are_told_which(vqgen, tmp_path):
         assert prior.mirrored_embedding is not None and prior.mirrored_embedding.abs().max() > 0
 
 
-def test_the_last_steps_of_a_prior_tell_labels_apart(vqgen, tmp_path):
+def test_last_steps_of_a_prior_have_the_label_contrast(vqgen, tmp_path):
     recipe = write_recipe(tmp_path / "tiny.toml", small_document())
     contrast = ("--priors.1.label-contrast", "2", "--priors.1.label-contrast-share", "0.5")
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet", *contrast)
@@ -274,12 +274,12 @@ def test_the_last_steps_of_a_prior_tell_labels_apart(vqgen, tmp_path):
         assert line["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_labels_are_missed_before_anything_is_trained(vqgen, tmp_path):
+def test_label_contrast_without_labels_is_refused_before_the_training(vqgen, tmp_path):
     for number in range(12):
         save_picture(tmp_path / "pictures" / f"{number}.png", number)
     document = small_document(data__source="folder", data__root=str(tmp_path / "pictures"))
     recipe = write_recipe(tmp_path / "tiny.toml", document)
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet", "--priors.0.label-contrast", "1")
     assert finished.code == 2
-    assert finished.err.startswith("vqgen: priors.0.label_contrast: should be 0 for images without two labels")
+    assert finished.err.startswith("vqgen: priors.0.label_contrast: should be 0 for images with fewer than two labels")
     assert not (tmp_path / "tiny" / "vqvae").exists()

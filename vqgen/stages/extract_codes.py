@@ -50,26 +50,28 @@ def extract_codes(context: RunContext) -> str:
         SHA-256 of the store's manifest.
 
     Raises:
+        ConfigError: The recipe is of a baseline.
         CheckpointError: The VQ-VAE is missing, or the stage was begun with another recipe, VQ-VAE or images.
         DataError: An image cannot be read.
     """
+    codebook_size = context.recipe_with_codes.vqvae.codebook_size  # refuses a baseline before all else
     images = context.images
     inputs = {"vqvae": require_stage(context, "vqvae").output, "images": images.fingerprint}
     return run_stage(
         context,
         STAGE,
         inputs,
-        lambda record: _extract(context, record),
+        lambda record: _extract(context, record, codebook_size),
         finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
     )
 
 
-def _extract(context: RunContext, record: StageRecord) -> StageResult:
+def _extract(context: RunContext, record: StageRecord, codebook_size: int) -> StageResult:
     folder = context.folder / STAGE
     encode = _ShardEncoder(context, _splits(context))
     info = StoreInfo(
         vqvae_hash=record.inputs["vqvae"],
-        codebook_size=context.recipe_with_codes.vqvae.codebook_size,
+        codebook_size=codebook_size,
         label_map=context.images.label_map,
         counts=encode.counts,
         indices=context.images.indices,

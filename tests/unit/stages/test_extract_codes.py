@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vqgen.data import CodeStore, evaluation_transform, model_pixels, training_transform
-from vqgen.errors import CheckpointError, DataError
+from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.models.checkpoint import load_model
 from vqgen.models.vqvae import VQVAE
 from vqgen.runtime.randomness import derive_seed
@@ -123,3 +123,8 @@ def test_codes_of_other_images_are_refused(make_extracted, images):
     context.images = replace(images, fingerprint="hash of other images")
     with pytest.raises(CheckpointError, match="images: hash of the images -> hash of other images"):
         extract_codes(context)
+
+
+def test_recipe_of_a_baseline_is_refused(make_context, baseline_recipe):
+    with pytest.raises(ConfigError, match="a baseline without codes"):
+        extract_codes(make_context(baseline_recipe()))
