@@ -1,4 +1,4 @@
-"""The wheel carries the recipes and the types, and works away from the checkout; --help answers without torch."""
+"""The wheel and the imports: recipes and types are in the wheel, and no module loads more than it needs."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def wheel(tmp_path_factory):
     return next(folder.glob("vqgen-*.whl"))
 
 
-def test_the_wheel_carries_recipes_and_types(wheel):
+def test_wheel_contains_recipes_and_types(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert "vqgen/py.typed" in names
@@ -29,11 +29,11 @@ def test_the_wheel_carries_recipes_and_types(wheel):
     assert not [name for name in names if name.startswith(("tests/", "pipelines/", "checkpoints/"))]
 
 
-def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
+def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
     unpacked = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked)
-    # a path that comes first hides the editable install
+    # A path that comes first hides the editable install.
     launcher = (sys.executable, "-m", "vqgen")
     finished = run_installed("recipes", launcher=launcher, cwd=tmp_path, PYTHONPATH=str(unpacked))
     assert finished.code == 0, finished.err
@@ -50,7 +50,7 @@ def test_the_wheel_works_away_from_the_checkout(wheel, tmp_path):
 @pytest.mark.parametrize(
     "words", [["--help"], ["run", "--help"], ["plan", "--help"], ["generate", "--help"], ["recipes"], ["trian"]]
 )
-def test_what_needs_no_torch_does_not_import_it(words):
+def test_command_without_need_of_torch_does_not_import_it(words):
     program = f"""
 import sys
 from vqgen.cli import main
@@ -65,7 +65,7 @@ print("torch" in sys.modules, "accelerate" in sys.modules)
     assert finished.stdout.splitlines()[-1] == "False False"
 
 
-def test_the_names_of_the_package_load_when_they_are_used():
+def test_names_of_the_package_load_on_first_use():
     program = """
 import sys, vqgen
 assert "torch" not in sys.modules
@@ -78,10 +78,27 @@ from vqgen import VQGenPipeline, VQVAE, PixelCNN, Codes
 
 
 def test_generating_needs_no_torchvision():
-    """It takes longer to load than torch, and would double the time to the first image."""
+    """Torchvision takes longer to load than torch, and would double the time to the first image."""
     program = """
 import sys
 import vqgen.commands.generate, vqgen.pipeline, vqgen.reports.samples, vqgen.pipeline.sharing
 assert "torchvision" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env=ENVIRONMENT, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["from vqgen import VQGenPipeline; VQGenPipeline", "import vqgen.codec", "import vqgen.sampling"],
+    ids=["pipeline", "codec", "sampling"],
+)
+def test_using_a_model_imports_nothing_that_trains_it(program):
+    """A machine that only generates or compresses needs no Accelerate, and starts faster."""
+    program += """
+import sys
+assert "torch" in sys.modules
+training = ("accelerate", "vqgen.training", "vqgen.stages")
+found = [name for name in sys.modules if name in training or name.startswith(tuple(f"{each}." for each in training))]
+assert not found, found
 """
     subprocess.run([sys.executable, "-c", program], check=True, env=ENVIRONMENT, timeout=60)

@@ -1,4 +1,4 @@
-"""What a user does with a trained run: info, generate, reconstruct, encode, decode."""
+"""The commands that use a trained run: info, generate, reconstruct, encode, decode."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from small_runs import all_files, pixels, run_installed
 from vqgen.data import CodeStore
 
 
-def test_info_tells_what_a_run_folder_is(vqgen, trained):
+def test_info_describes_a_run_folder(vqgen, trained):
     finished = vqgen("info", trained)
     assert finished.code == 0
     assert finished.out.startswith("tiny: 16 x 16 grey\n")
@@ -23,13 +23,13 @@ def test_info_tells_what_a_run_folder_is(vqgen, trained):
         assert part in finished.out
 
 
-def test_info_of_a_pipeline_folder(vqgen, trained):
+def test_info_describes_a_pipeline_folder(vqgen, trained):
     finished = vqgen("info", trained / "pipeline")
     assert finished.code == 0
     assert "0.3125 bpp" in finished.out  # (2 x 2 + 4 x 4) codes of 4 bits on 16 x 16 pixels
 
 
-def test_generate_takes_names_and_indices_and_writes_pictures_and_a_grid(vqgen, trained, tmp_path):
+def test_generate_accepts_names_and_indices_and_writes_pictures_and_a_grid(vqgen, trained, tmp_path):
     finished = vqgen("generate", trained, "--labels", "3", "7", "--images-per-label", 2, "-o", tmp_path / "out")
     assert finished.code == 0, finished.err
     assert "4 images" in finished.out
@@ -39,7 +39,7 @@ def test_generate_takes_names_and_indices_and_writes_pictures_and_a_grid(vqgen, 
         "3/00000.png", "3/00001.png", "7/00000.png", "7/00001.png", "grid.png", "samples.json",
     }  # fmt: skip
     assert pixels(tmp_path / "out" / "3" / "00000.png").shape == (16, 16)
-    # two rows of two, each enlarged three times, a margin of 3 around each
+    # Two rows of two pictures, each enlarged three times, with a margin of 3 pixels.
     assert pixels(tmp_path / "out" / "grid.png").shape == (2 * 48 + 3 * 3, 2 * 48 + 3 * 3)
     samples = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert [entry["label"] for entry in samples["images"]] == [3, 3, 7, 7]
@@ -47,12 +47,12 @@ def test_generate_takes_names_and_indices_and_writes_pictures_and_a_grid(vqgen, 
     assert samples["sampling"]["temperature"] == [1.0] and samples["sampling"]["keep"] == 1
 
 
-def test_generate_without_labels_takes_every_label(vqgen, trained, tmp_path):
+def test_generate_without_labels_samples_every_label(vqgen, trained, tmp_path):
     assert vqgen("generate", trained, "--images-per-label", 1, "-o", tmp_path / "out", "--quiet").code == 0
     assert len(list((tmp_path / "out").glob("*/*.png"))) == 10
 
 
-def test_same_seed_same_bytes_and_another_batch_size_the_same_pictures(vqgen, trained, tmp_path):
+def test_seed_determines_the_bytes_and_batch_size_changes_no_picture(vqgen, trained, tmp_path):
     def generate(name, *options):
         assert vqgen("generate", trained, "--images-per-label", 3, "-o", tmp_path / name, *options).code == 0
         return {path: entry[1] for path, entry in all_files(tmp_path / name).items()}
@@ -61,7 +61,7 @@ def test_same_seed_same_bytes_and_another_batch_size_the_same_pictures(vqgen, tr
     assert first == again
     other_seed = generate("other", "--seed", 2)
     assert first["grid.png"] != other_seed["grid.png"]
-    # in float64, where rounding cannot reach a code
+    # In float64, where rounding cannot change a code.
     whole = generate("whole", "--seed", 1, "--dtype", "float64")
     batched = generate("batched", "--seed", 1, "--dtype", "float64", "--batch-size", 7)
     assert {name: sha for name, sha in whole.items() if name.endswith(".png")} == {
@@ -69,14 +69,14 @@ def test_same_seed_same_bytes_and_another_batch_size_the_same_pictures(vqgen, tr
     }
 
 
-def test_generate_with_filters_in_bfloat16(vqgen, trained, tmp_path):
+def test_generate_accepts_filters_in_bfloat16(vqgen, trained, tmp_path):
     options = ("--temperature", 0.5, 1.0, "--top-k", 4, "--top-p", 0.9, "--dtype", "bfloat16", "--labels", 1)
     finished = vqgen("generate", trained, *options, "-o", tmp_path / "out")
     assert finished.code == 0, finished.err
     assert len(list((tmp_path / "out" / "1").glob("*.png"))) == 8
 
 
-def test_reconstruct_keeps_paths_and_goes_on_after_a_broken_file(vqgen, trained, pictures, tmp_path):
+def test_reconstruct_keeps_paths_and_skips_a_broken_file(vqgen, trained, pictures, tmp_path):
     (pictures / "a" / "broken.png").write_bytes(b"\x89PNG and no more")
     finished = vqgen("reconstruct", trained, pictures, "-o", tmp_path / "out")
     assert finished.code == 1
@@ -92,7 +92,7 @@ def test_reconstruct_keeps_paths_and_goes_on_after_a_broken_file(vqgen, trained,
     assert pixels(tmp_path / "out" / "x.jpg.png").shape == (96 + 2 * 6, 2 * 96 + 3 * 6)
 
 
-def test_reconstruct_takes_single_files(vqgen, trained, pictures, tmp_path):
+def test_reconstruct_accepts_single_files(vqgen, trained, pictures, tmp_path):
     finished = vqgen("reconstruct", trained, pictures / "x.jpg", pictures / "a" / "b", "-o", tmp_path / "out")
     assert finished.code == 0, finished.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["tall.webp.png", "wide.png.png", "x.jpg.png"]
@@ -122,7 +122,7 @@ def test_encode_names_a_broken_file_and_leaves_it_out(vqgen, trained, pictures, 
     ]
 
 
-def test_encode_takes_labels_from_folders_called_like_them(vqgen, trained, pictures, tmp_path):
+def test_encode_takes_labels_from_the_names_of_folders(vqgen, trained, pictures, tmp_path):
     (pictures / "a").rename(pictures / "7")
     assert vqgen("encode", trained, pictures, "-o", tmp_path / "codes").code == 0
     content = next(CodeStore(tmp_path / "codes").contents("images"))
@@ -131,7 +131,7 @@ def test_encode_takes_labels_from_folders_called_like_them(vqgen, trained, pictu
     }  # fmt: skip
 
 
-def test_encode_replaces_a_store_and_nothing_else(vqgen, trained, pictures, tmp_path):
+def test_encode_replaces_only_a_store(vqgen, trained, pictures, tmp_path):
     store = tmp_path / "codes"
     assert vqgen("encode", trained, pictures, "-o", store).code == 0
     assert vqgen("encode", trained, pictures / "x.jpg", "-o", store).code == 0
@@ -147,21 +147,21 @@ def test_encode_replaces_a_store_and_nothing_else(vqgen, trained, pictures, tmp_
     assert (tmp_path / "run-codes" / "stage.json").is_file()
 
 
-def test_a_foreign_manifest_does_not_make_a_store(vqgen, trained, pictures, tmp_path):
+def test_folder_with_a_foreign_manifest_is_not_replaced(vqgen, trained, pictures, tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "manifest.json").write_text('{"name": "my site"}')
     assert vqgen("encode", trained, pictures, "-o", tmp_path / "site").code == 2
     assert (tmp_path / "site" / "manifest.json").read_text() == '{"name": "my site"}'
 
 
-def test_the_current_folder_is_not_replaced(vqgen, trained, pictures, tmp_path, monkeypatch):
+def test_current_folder_is_not_replaced(vqgen, trained, pictures, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert vqgen("encode", trained, pictures, "-o", ".").code == 2
     assert (tmp_path / "here").is_dir()
 
 
-def test_a_moved_pipeline_folder_works_alone(vqgen, trained, tmp_path):
+def test_moved_pipeline_folder_works_alone(vqgen, trained, tmp_path):
     shutil.copytree(trained / "pipeline", tmp_path / "elsewhere")
     finished = vqgen("generate", tmp_path / "elsewhere", "--labels", 4, "-o", tmp_path / "out")
     assert finished.code == 0, finished.err

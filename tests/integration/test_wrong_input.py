@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong is answered in a few plain lines and exit code 2, and changes nothing."""
+"""Mistakes of a user: each is answered in a few plain lines and exit code 2, and changes nothing."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from small_runs import all_files, assert_refused, save_picture, small_document, 
 
 
 def read_only(folder: Path) -> None:
-    """Mounts an empty file system without rights to write, or skips: root cannot be denied otherwise."""
+    """Mounts an empty file system without rights to write, or skips the test. Root can write anywhere else."""
     folder.mkdir()
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, check=False
@@ -88,14 +88,14 @@ def copied(trained, tmp_path) -> Path:
         (["generate", "nowhere"], ["-o/--output"]),
     ],
 )  # fmt: skip
-def test_words_that_mean_nothing(vqgen, tmp_path, monkeypatch, words, parts):
+def test_wrong_words_are_refused(vqgen, tmp_path, monkeypatch, words, parts):
     monkeypatch.chdir(tmp_path)
     assert_refused(vqgen(*words), *parts)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_where_there_is_none(vqgen, trained, tmp_path):
+def test_missing_gpu_is_refused(vqgen, trained, tmp_path):
     assert_refused(vqgen("generate", trained, "-o", tmp_path / "out", "--device", "cuda"), "'cuda'", "--device cpu")
     assert_refused(vqgen("run", "digits", "--checkpoints", tmp_path / "c", "--device", "cuda"), "--device cpu")
     assert list(tmp_path.iterdir()) == []
@@ -129,7 +129,7 @@ def test_a_gpu_where_there_is_none(vqgen, trained, tmp_path):
         (["--nonsense"], ["--nonsense"]),
     ],
 )
-def test_a_request_that_cannot_be_met(vqgen, trained, tmp_path, options, parts):
+def test_impossible_request_is_refused(vqgen, trained, tmp_path, options, parts):
     assert_refused(vqgen("generate", trained, "-o", tmp_path / "out", *options), *parts)
     assert not (tmp_path / "out").exists()
 
@@ -137,7 +137,7 @@ def test_a_request_that_cannot_be_met(vqgen, trained, tmp_path, options, parts):
 # recipes
 
 
-def test_a_recipe_with_several_mistakes_names_them_all(vqgen, tmp_path):
+def test_recipe_with_several_mistakes_is_refused_with_all_of_them(vqgen, tmp_path):
     document = small_document(data__image_sise=16, vqvae__codebook_size="many")
     finished = vqgen("run", write_recipe(tmp_path / "my.toml", document), "--checkpoints", tmp_path / "c")
     assert_refused(
@@ -146,17 +146,17 @@ def test_a_recipe_with_several_mistakes_names_them_all(vqgen, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_a_recipe_that_is_no_toml(vqgen, tmp_path):
+def test_recipe_that_is_not_toml_is_refused(vqgen, tmp_path):
     (tmp_path / "my.toml").write_text('name = "x\n')
     assert_refused(vqgen("run", tmp_path / "my.toml"), "my.toml: is not a TOML file", "line 1")
 
 
-def test_a_recipe_that_is_a_folder(vqgen, tmp_path):
+def test_folder_in_place_of_a_recipe_is_refused(vqgen, tmp_path):
     assert_refused(vqgen("run", tmp_path), "recipe")
 
 
 @pytest.mark.parametrize("exists", [False, True], ids=["missing", "empty"])
-def test_a_folder_without_images(vqgen, tiny_toml, tmp_path, exists):
+def test_folder_without_images_is_refused(vqgen, tiny_toml, tmp_path, exists):
     root = tmp_path / "images"
     if exists:
         root.mkdir()
@@ -165,7 +165,7 @@ def test_a_folder_without_images(vqgen, tiny_toml, tmp_path, exists):
     assert not (tmp_path / "c").exists()
 
 
-def test_images_that_cannot_be_read(vqgen, tiny_toml, tmp_path):
+def test_unreadable_images_are_refused(vqgen, tiny_toml, tmp_path):
     for number in range(8):
         save_picture(tmp_path / "images" / f"{number}.png", number)
     damage(tmp_path / "images" / "3.png")
@@ -174,7 +174,7 @@ def test_images_that_cannot_be_read(vqgen, tiny_toml, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_pictures_that_are_not_there(vqgen, trained, tmp_path):
+def test_missing_pictures_are_refused(vqgen, trained, tmp_path):
     (tmp_path / "empty").mkdir()
     for command in ("reconstruct", "encode"):
         assert_refused(vqgen(command, trained, tmp_path / "no.png", "-o", tmp_path / "out"), "no.png", "no such file")
@@ -182,13 +182,13 @@ def test_pictures_that_are_not_there(vqgen, trained, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_two_pictures_for_one_place(vqgen, trained, pictures, tmp_path):
+def test_two_pictures_for_one_file_are_refused(vqgen, trained, pictures, tmp_path):
     words = (pictures / "x.jpg", pictures / "a" / "x.jpg", "-o", tmp_path / "out")
     assert_refused(vqgen("reconstruct", trained, *words), "same place")
     assert not (tmp_path / "out").exists()
 
 
-def test_only_files_that_are_no_images(vqgen, trained, tmp_path):
+def test_files_that_are_not_images_are_refused(vqgen, trained, tmp_path):
     (tmp_path / "notes.txt").write_text("notes")
     finished = vqgen("encode", trained, tmp_path / "notes.txt", "-o", tmp_path / "out")
     assert_refused(finished, "notes.txt", "none of the 1 images could be read")
@@ -199,12 +199,12 @@ def test_only_files_that_are_no_images(vqgen, trained, tmp_path):
 # checkpoints and stores
 
 
-def test_a_folder_that_is_no_checkpoint(vqgen, trained, tmp_path):
+def test_folder_without_a_pipeline_is_refused(vqgen, trained, tmp_path):
     assert_refused(vqgen("info", tmp_path), "holds no pipeline", "found nothing")
     assert_refused(vqgen("info", trained / "vqvae"), "holds no pipeline", "stage.json", "run folder")
 
 
-def test_a_prior_of_another_vqvae(vqgen, copied, tmp_path):
+def test_prior_of_another_vqvae_is_refused(vqgen, copied, tmp_path):
     path = copied / "pipeline" / "prior-top" / "config.json"
     document = json.loads(path.read_text())
     document["made_from"]["vqvae"] = "0" * 64
@@ -219,14 +219,14 @@ def test_a_prior_of_another_vqvae(vqgen, copied, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_prior_of_another_level(vqgen, copied, tmp_path):
+def test_prior_of_another_level_is_refused(vqgen, copied, tmp_path):
     shutil.rmtree(copied / "pipeline" / "prior-top")
     shutil.copytree(copied / "pipeline" / "prior-bottom", copied / "pipeline" / "prior-top")
     assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), "prior-top")
     assert not (tmp_path / "out").exists()
 
 
-def test_other_weights_than_the_pipeline_names(vqgen, copied, tmp_path):
+def test_weights_with_another_hash_are_refused(vqgen, copied, tmp_path):
     path = copied / "pipeline" / "vqvae" / "model.safetensors"
     weights = load_file(path)
     save_file({name: tensor + 1 for name, tensor in weights.items() if tensor.is_floating_point()}, path)
@@ -235,26 +235,26 @@ def test_other_weights_than_the_pipeline_names(vqgen, copied, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vqvae/model.safetensors", "prior-bottom/model.safetensors", "pipeline.json"])
-def test_a_truncated_file_in_a_pipeline(vqgen, copied, tmp_path, name):
+def test_truncated_file_in_a_pipeline_is_refused(vqgen, copied, tmp_path, name):
     damage(copied / "pipeline" / name)
     assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), name)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_missing_file_in_a_pipeline(vqgen, copied, tmp_path, name):
+def test_pipeline_with_a_missing_file_is_refused(vqgen, copied, tmp_path, name):
     (copied / "pipeline" / "prior-top" / name).unlink()
     assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), f"prior-top/{name}", "no such file")
 
 
-def test_a_pipeline_that_has_no_prior_yet_decodes_but_does_not_generate(vqgen, copied, pictures, tmp_path):
+def test_pipeline_without_a_prior_decodes_but_does_not_generate(vqgen, copied, pictures, tmp_path):
     pipeline = copied / "pipeline"
     shutil.rmtree(pipeline / "prior-bottom")
     assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), "no prior for bottom", "vqgen train-prior")
     assert vqgen("reconstruct", copied, pictures, "-o", tmp_path / "out").code == 0
 
 
-def test_a_truncated_training_state(vqgen, copied, tiny_toml):
+def test_truncated_training_state_is_refused(vqgen, copied, tiny_toml):
     state, stage = copied / "vqvae" / "state" / "training.safetensors", copied / "vqvae" / "stage.json"
     stage.write_text(json.dumps(json.loads(stage.read_text()) | {"complete": False}))
     damage(state)
@@ -264,7 +264,7 @@ def test_a_truncated_training_state(vqgen, copied, tiny_toml):
     assert all_files(copied) == before
 
 
-def test_a_damaged_stage_record(vqgen, copied, tiny_toml):
+def test_damaged_stage_record_is_refused(vqgen, copied, tiny_toml):
     damage(copied / "vqvae" / "stage.json")
     before = all_files(copied)
     assert_refused(vqgen("run", tiny_toml, "--checkpoints", copied.parent), "vqvae/stage.json")
@@ -275,7 +275,7 @@ def test_a_damaged_stage_record(vqgen, copied, tiny_toml):
 
 
 @pytest.mark.parametrize("shard", [False, True], ids=["manifest", "shard"])
-def test_a_truncated_code_store(vqgen, trained, pictures, tmp_path, shard):
+def test_truncated_code_store_is_refused(vqgen, trained, pictures, tmp_path, shard):
     assert vqgen("encode", trained, pictures, "-o", tmp_path / "codes").code == 0
     name = "images-00000.safetensors" if shard else "manifest.json"
     damage(tmp_path / "codes" / name)
@@ -283,13 +283,13 @@ def test_a_truncated_code_store(vqgen, trained, pictures, tmp_path, shard):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_no_code_store(vqgen, trained, tmp_path):
+def test_folder_without_a_code_store_is_refused(vqgen, trained, tmp_path):
     (tmp_path / "empty").mkdir()
     assert_refused(vqgen("decode", trained, tmp_path / "empty", "-o", tmp_path / "out"), "a complete code store")
     assert_refused(vqgen("decode", trained, tmp_path / "nowhere", "-o", tmp_path / "out"), "nowhere")
 
 
-def test_the_code_store_of_another_vqvae(vqgen, trained, pictures, tmp_path):
+def test_code_store_of_another_vqvae_is_refused(vqgen, trained, pictures, tmp_path):
     assert vqgen("encode", trained, pictures, "-o", tmp_path / "codes").code == 0
     manifest = tmp_path / "codes" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"vqvae": "f" * 64}))
@@ -298,7 +298,7 @@ def test_the_code_store_of_another_vqvae(vqgen, trained, pictures, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_store_whose_names_lead_out_of_the_folder(vqgen, trained, pictures, tmp_path):
+def test_store_with_names_that_lead_out_of_the_folder_is_refused(vqgen, trained, pictures, tmp_path):
     from vqgen.data import CodeStore, ShardContent, finish_store, write_shard
 
     assert vqgen("encode", trained, pictures / "x.jpg", "-o", tmp_path / "codes").code == 0
@@ -316,16 +316,16 @@ def test_a_store_whose_names_lead_out_of_the_folder(vqgen, trained, pictures, tm
 # places that cannot be written
 
 
-def test_a_run_folder_without_rights(vqgen, tiny_toml, no_rights):
+def test_run_folder_without_rights_is_refused(vqgen, tiny_toml, no_rights):
     assert_refused(vqgen("run", tiny_toml, "--checkpoints", no_rights), str(no_rights), "Read-only")
 
 
-def test_an_output_folder_without_rights(vqgen, trained, pictures, no_rights):
+def test_output_folder_without_rights_is_refused(vqgen, trained, pictures, no_rights):
     for words in (("generate", trained), ("reconstruct", trained, pictures), ("encode", trained, pictures)):
         assert_refused(vqgen(*words, "-o", no_rights / "out"), "Read-only")
 
 
-def test_a_file_in_the_place_of_a_folder(vqgen, trained, tiny_toml, pictures, tmp_path):
+def test_file_in_place_of_a_folder_is_refused(vqgen, trained, tiny_toml, pictures, tmp_path):
     (tmp_path / "file").write_text("mine")
     assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path / "file"), "file")
     assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path, "--run-name", "file"), "file")
@@ -337,7 +337,7 @@ def test_a_file_in_the_place_of_a_folder(vqgen, trained, tiny_toml, pictures, tm
 # collapsed codes, processes
 
 
-def test_collapsed_codes_stop_before_the_priors_and_force_goes_on(vqgen, tmp_path):
+def test_collapsed_codes_stop_a_run_before_the_priors_unless_it_is_forced(vqgen, tmp_path):
     train = {"steps": 2, "batch_size": 16, "validate_every": 2}
     document = small_document(
         vqvae__initialization="random", vqvae__codebook_size=512, vqvae__restart_after=0, vqvae__train=train
@@ -363,7 +363,9 @@ def test_collapsed_codes_stop_before_the_priors_and_force_goes_on(vqgen, tmp_pat
         ({"WORLD_SIZE": "many"}, ["WORLD_SIZE", "'many'"]),
     ],
 )
-def test_a_launcher_that_is_not_there(vqgen, trained, tiny_toml, tmp_path, monkeypatch, variables, parts):
+def test_variables_of_a_missing_launcher_are_refused(
+    vqgen, trained, tiny_toml, tmp_path, monkeypatch, variables, parts
+):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert_refused(vqgen("run", tiny_toml, "--checkpoints", tmp_path / "c"), *parts)
@@ -372,7 +374,7 @@ def test_a_launcher_that_is_not_there(vqgen, trained, tiny_toml, tmp_path, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_processes_that_never_come(vqgen, tiny_toml, tmp_path, monkeypatch):
+def test_processes_that_do_not_meet_are_refused(vqgen, tiny_toml, tmp_path, monkeypatch):
     variables = {"WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))

@@ -54,7 +54,7 @@ class Judgement:
 
     run: "ComparedRun"
     samples: "Samples"
-    values: Mapping[str, float | None]
+    values: Mapping[str, int | float | None]
     floors: Mapping[str, float]
 
 
@@ -115,7 +115,7 @@ def _judge(
     metrics = own.rate() + own.reconstruction(None) + own.memorisation(samples)[0]
     metrics += judge.distribution(samples) + judge.classifier_metrics(samples)
     metrics += judge.accuracy_score(samples) if with_score else []
-    found: dict[str, float | None] = {metric.name: metric.value for metric in metrics}
+    found: dict[str, int | float | None] = {metric.name: metric.value for metric in metrics}
     found |= {"parameters": run.pipe.num_parameters, "training_seconds": run.training_seconds}
     found |= {"samples_per_second": speed}
     values = {name: found.get(name) for name in _ROWS if name != "cas_deviation" or judge.score_seeds > 1}
