@@ -38,7 +38,7 @@ _ROWS = {
     "copies": "copies",
     "samples_per_second": "samples/s",
 }
-"""Metric -> its title in the table, in order; the deviation is the one over several seeds."""
+"""Metric -> its title in the table, in the order of the rows. The deviation is over several judging seeds."""
 
 
 @dataclass(frozen=True)

@@ -177,8 +177,10 @@ def _notes(
     if samples is not None:
         notes.append(f"samples: {sampling_text(request)}; seed of judging {judge.seed}")
     scales = len(ms_ssim_weights(judge.held_out.images.shape[-1]))
-    if scales < 5:
-        notes.append(f"ms_ssim: {scales} of its 5 scales fit into the images" if scales else "ssim: images too small")
+    if scales == 0:
+        notes.append("ssim: left out, the images are too small")
+    elif scales < 5:
+        notes.append(f"ms_ssim: {scales} of its 5 scales fit into the images")
     if not arguments.lpips_weights and find_lpips_weights() is None:
         notes.append(f"lpips: left out, {LPIPS_FILE} is not in torch's cache; --lpips-weights FILE names it")
     return notes

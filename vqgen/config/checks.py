@@ -151,7 +151,7 @@ def _blind_spot_warnings(recipe: Recipe, index: int) -> list[str]:
     if not blind:
         return []
     remedies = [f"set priors.{index}.attention_every"]
-    # A kernel narrower than the slope skips codes at any depth; a wide enough one only needs more layers to reach them.
+    # If half the kernel is less than the slope, codes are skipped at any depth. Otherwise more layers reach them all.
     if prior.kernel_size // 2 < order.effective_slope:
         remedies.append(f"choose a slope of at most {prior.kernel_size // 2}, half of kernel_size")
     else:

@@ -141,7 +141,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             assert self.parts.classifier is not None  # `check_request` has seen to it
             sureness = score_images(self.parts.classifier, part.pixels, part.labels, self.compute)
             part = replace(part, label_probability=sureness)
-        # A share may end inside a row, so the joined images are chosen from. All processes choose the same ones.
+        # A share may end inside a row of candidates, so the choice comes after the join. All processes make the same.
         images = gather_images(part, processes)
         if images.label_probability is None:
             return images

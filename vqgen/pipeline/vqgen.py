@@ -36,8 +36,7 @@ class GenerationOutput(GeneratedImages):
 
     Attributes:
         codes: The codes of all levels.
-        log_likelihood: log p(codes | label) of each image in nats, over all levels. It is the one of the model as it
-            is, whatever the parameters of sampling.
+        log_likelihood: log p(codes | label) of each image in nats, over all levels, by the model without any filter.
     """
 
     codes: Codes
@@ -164,12 +163,9 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
             max_memory=request.max_memory,
             progress=progress,
         )
+        pixels = self.decode_tensor(codes)
         return GenerationOutput(
-            pixels=self.decode_tensor(codes),
-            codes=codes,
-            log_likelihood=log_likelihood,
-            labels=labels,
-            seed=request.seed,
+            pixels=pixels, codes=codes, log_likelihood=log_likelihood, labels=labels, seed=request.seed
         )
 
     def sample(
