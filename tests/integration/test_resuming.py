@@ -1,4 +1,4 @@
-"""A run that is killed or stopped goes on with the same command, and its result equals that of an uninterrupted run."""
+"""A run that is killed or stopped goes on with the same command and equals an uninterrupted run."""
 
 import random
 import signal

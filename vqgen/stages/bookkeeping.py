@@ -203,6 +203,6 @@ def _warn_of_environment(context: RunContext, record: StageRecord) -> None:
     changed = differences(record.environment, environment_of(context))
     if changed:
         context.warn(
-            f"{record.stage}: resumes in another environment, so the result may not be bit-identical to that of an "
+            f"{record.stage}: resumes in another environment, so its result may differ from the result of an "
             f"uninterrupted run: {'; '.join(changed)}"
         )

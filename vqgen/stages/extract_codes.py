@@ -179,7 +179,7 @@ class _ShardEncoder:
         return pixels.flip(-1) if split == MIRRORED else pixels
 
     def _name(self, images: ImageSet, split: str, index: int) -> str:
-        """Returns the name of an image in the store: that of the source, and the version."""
+        """Returns the name of an image in the store: its name in the source, and the version."""
         version = {AUGMENTED: f"#{index // len(images) + 1}", MIRRORED: "#mirrored"}.get(split, "")
         return images.names[index % len(images)] + version
 

@@ -59,7 +59,7 @@ def read_record(folder: Path) -> StageRecord | None:
         document["metrics"] = document.pop("figures")
     try:
         record = StageRecord(**document)
-        # Fields may have had other names in the version that wrote the record; the recipe's names are the present ones.
+        # An earlier version may have recorded fields under other names, which would look like changes of the recipe.
         return replace(record, fields=own_fields(record.fields, record.stage))
     except TypeError as error:
         raise CheckpointError(

@@ -90,7 +90,7 @@ class PriorObjective(Objective):
         has_label = (dropped >= 0) & (dropped != self.model.null_label)
         nats = of_true.mean()
         contrast = (label_contrast(of_true, of_wrong) * has_label).mean()
-        # Both are nats of an image. Divided by the number of codes, the loss keeps its scale at the first such step.
+        # Both are nats of an image. Divided by the number of codes, the loss keeps the scale of the other steps.
         per_code = 1 / codes[0].numel()
         weighted = self.model.config.label_contrast * contrast
         return (nats + weighted) * per_code, self._parts(nats * per_code, contrast)
@@ -181,7 +181,7 @@ def fit_prior(
     """Trains a prior on the codes of a store, from its random start or from the saved state in the session's folder.
 
     Args:
-        config: The prior. Its level and sizes are those of the store.
+        config: The prior, for a level and grid of the store.
         train: The settings of the training.
         store: Codes of the training and validation images.
         session: Processes, seed and folder.
@@ -219,6 +219,6 @@ def _guide(model: PixelCNN, state: dict[str, Tensor]) -> PixelCNN | None:
 def _contrast(config: PixelCNNConfig, store: CodeStore, num_steps: int) -> LabelContrast | None:
     if not config.label_contrast:
         return None
-    # Only the last steps contrast labels, because such a step takes about twice as long.
+    # Only the last steps contrast labels, because a step with wrong labels takes about twice as long.
     first_step = num_steps - contrasted_steps(config, num_steps)
     return LabelContrast(first_step, WrongLabels(store, config.level, config.num_classes))

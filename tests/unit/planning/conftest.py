@@ -41,5 +41,5 @@ def make_planner(tiny_recipe: Callable[..., Recipe], tmp_path: Path) -> Callable
 
 @pytest.fixture
 def plan(make_planner: Callable[..., Planner]) -> Callable[..., dict[str, StagePlan]]:
-    """Plans the tiny recipe: stage -> plan. The arguments are those of `make_planner`."""
+    """Plans the tiny recipe: stage -> plan. It takes the arguments of `make_planner`."""
     return lambda *arguments, **changes: {stage.stage: stage for stage in make_planner(*arguments, **changes).stages()}

@@ -50,7 +50,7 @@ def images() -> ImageSplits:
 
 @pytest.fixture
 def baseline_recipe() -> Callable[..., BaselineRecipe]:
-    """Builds the recipe of a baseline that trains in a second. Given fields replace those of [autoencoder]."""
+    """Builds the recipe of a baseline that trains in a second. Given fields replace fields of [autoencoder]."""
 
     def build(**changes: Any) -> BaselineRecipe:
         train = {"steps": 4, "batch_size": 8, "validate_every": 2, "save_every": 2, "log_every": 1}
@@ -100,7 +100,7 @@ class FakeRun:
         return self.context.folder / "pipeline"
 
     def finish(self, stage: str, seed: int = 0, *, guide_seed: int | None = None) -> str:
-        """Runs a stage like the real ones, with another result for each seed.
+        """Runs a stage in the way of the real stages, with another result for each seed.
 
         Args:
             stage: Name of the stage.
@@ -152,5 +152,5 @@ class FakeRun:
 
 @pytest.fixture
 def make_run(make_context: Callable[..., RunContext]) -> Callable[..., FakeRun]:
-    """Builds a fake run. The arguments are those of `make_context`."""
+    """Builds a fake run. It takes the arguments of `make_context`."""
     return lambda *arguments, **options: FakeRun(make_context(*arguments, **options))
