@@ -1,7 +1,9 @@
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ import torch
 from vqgen.config import Recipe, VQVAEConfig
 from vqgen.config.loading import validate_recipe
 
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # every core has a worker of its own
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +21,14 @@ def seeded() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
+
+
+@pytest.fixture
+def unchecked_annotations() -> Iterator[None]:
+    """Switches the check of annotations off, for tests of the errors that wrong types raise without it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def merge(into: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

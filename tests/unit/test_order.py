@@ -147,6 +147,7 @@ def test_recipe_warnings_agree_with_blind_fraction(side, slope):
         assert any("blind spot" in warning for warning in check_recipe(recipe)) == is_blind
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_wrong_sides_slopes_and_kernels_are_refused():
     with pytest.raises(ValueError, match="height and width should be at least 1, found 0 x 3"):
         CausalOrder(0, 3)

@@ -1,14 +1,15 @@
 """Labels and their names, in the order of their indices."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import SupportsIndex
 
 from vqgen.errors import DataError
 
-Label = str | int
-"""A label: a name, or an index as a number or in digits."""
+Label = str | SupportsIndex
+"""A label: a name, or an index as an integer (of Python, NumPy or torch) or in digits."""
 
 _NAMES_SHOWN = 5
 
@@ -53,14 +54,14 @@ class LabelMap:
                 raise DataError(self._unknown(label)) from None
         else:
             try:
-                index = operator.index(label)  # accepts NumPy's and torch's integers too, and no float
+                index = operator.index(label)  # refuses a float, which `int` would cut
             except TypeError:
                 raise DataError(f"a label should be a name or an index, found {label!r}") from None
         if not 0 <= index < len(self):
             raise DataError(self._unknown(label))
         return index
 
-    def resolve(self, labels: Label | Sequence[Label]) -> list[int]:
+    def resolve(self, labels: Label | Iterable[Label]) -> list[int]:
         """Looks up several labels.
 
         Args:
@@ -72,9 +73,9 @@ class LabelMap:
         Raises:
             DataError: A name or index is unknown.
         """
-        if isinstance(labels, str) or not hasattr(labels, "__iter__"):
-            return [self.index(labels)]  # pyright: ignore[reportArgumentType]  # not a sequence
-        return [self.index(label) for label in labels]  # pyright: ignore[reportGeneralTypeIssues]
+        if isinstance(labels, str) or not isinstance(labels, Iterable):
+            return [self.index(labels)]
+        return [self.index(label) for label in labels]
 
     def _unknown(self, label: Label) -> str:
         if not self.names:

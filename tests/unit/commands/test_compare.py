@@ -8,7 +8,8 @@ from vqgen.pipeline import VQGenPipeline
 
 
 def test_table_has_a_column_for_each_run_and_a_dash_for_an_absent_metric(make_parts):
-    pipe, samples = VQGenPipeline(make_parts()), Samples(torch.zeros(0), torch.zeros(0))
+    pipe = VQGenPipeline(make_parts())
+    samples = Samples(torch.zeros(0, 1, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64))
     names = (
         "parameters", "training_seconds", "raw_bpp", "bpp", "mse", "frechet_distance", "kernel_distance", "precision",
         "recall", "sample_accuracy", "cas", "copies", "samples_per_second",

@@ -12,7 +12,7 @@ def test_name_index_and_digits_find_the_label() -> None:
     assert ANIMALS.index("dog") == 1
     assert ANIMALS.index(1) == 1
     assert ANIMALS.index("1") == 1
-    assert ANIMALS.index(np.int64(2)) == 2  # pyright: ignore[reportArgumentType]
+    assert ANIMALS.index(np.int64(2)) == 2
     assert len(ANIMALS) == 3
 
 
@@ -29,7 +29,7 @@ def test_one_string_is_one_label() -> None:
     assert letters.resolve("cat") == [3]
     assert letters.resolve(2) == [2]
     assert letters.resolve(["c", 1, "3"]) == [0, 1, 3]
-    assert letters.resolve(torch.tensor([0, 2])) == [0, 2]  # pyright: ignore[reportArgumentType]
+    assert letters.resolve(torch.tensor([0, 2])) == [0, 2]
     assert letters.resolve([]) == []
 
 
@@ -49,6 +49,7 @@ def test_error_of_an_unknown_name_lists_the_first_names() -> None:
         LabelMap(tuple(f"n{i}" for i in range(7))).index("zebra")
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_value_that_is_neither_name_nor_index_is_refused() -> None:
     with pytest.raises(DataError, match=r"name or an index, found 1\.5"):
         ANIMALS.index(1.5)  # pyright: ignore[reportArgumentType]

@@ -47,6 +47,7 @@ def test_pictures_come_back(channels: int, mode: str) -> None:
     assert torch.equal(torch.stack([F.pil_to_tensor(picture) for picture in pictures]), images)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize(
     "images", [torch.zeros(1, 3, 2, 2), torch.zeros(3, 2, 2).byte(), torch.zeros(1, 2, 2, 2).byte()]
 )

@@ -85,6 +85,7 @@ def test_logits_differ_between_labels_and_the_null_label():
     assert torch.equal(unlabelled(codes, None, None), unlabelled(codes, torch.zeros(4, dtype=torch.int64), None))
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_mirrored_images_have_other_logits_only_in_a_mirror_conditioned_model():
     model, codes = make_pixelcnn(mirror_conditioned=True), draw_codes(make_pixelcnn(), 3)
     plain = model(codes, None, None)
@@ -220,18 +221,21 @@ CODES = torch.zeros(2, 4, 5, dtype=torch.int64)
 LABELS = torch.zeros(2, dtype=torch.int64)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("codes", [CODES[0], CODES[:, :3], CODES.int(), CODES.float()])
 def test_wrong_codes_are_refused(codes):
     with pytest.raises(ValueError, match=r"codes should be int64 of shape \(b, 4, 5\), found \w+ of shape"):
         make_pixelcnn()(codes, LABELS, None)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("labels", [LABELS[:1], LABELS[:, None], LABELS.float()])
 def test_wrong_labels_are_refused(labels):
     with pytest.raises(ValueError, match=r"labels should be int64 of shape \(2,\), found \w+ of shape"):
         make_pixelcnn()(CODES, labels, None)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_wrong_conditions_are_refused():
     coarser = torch.zeros(2, 2, 5, dtype=torch.int64)
     model, conditioned = make_pixelcnn(), make_pixelcnn(coarser_height=2, coarser_width=5)

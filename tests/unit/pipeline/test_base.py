@@ -149,6 +149,7 @@ def test_parameter_out_of_range_is_refused(pipe, options, error, match):
         pipe(**options)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize(
     ("labels", "match"),
     [

@@ -103,6 +103,7 @@ def test_progress_is_reported_and_modes_are_restored(priors):
     assert not priors[1].training
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -107,6 +107,7 @@ def test_model_and_generators_are_left_as_they_were(make_prior, training):
     assert torch.equal(first.codes, sample(prior.train(not training)).codes)  # no dropout in either mode
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_mode_of_the_model_is_restored_after_an_error(make_prior):
     prior = make_prior().train()
     with pytest.raises(ValueError, match="labels should be int64"):
