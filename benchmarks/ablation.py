@@ -142,7 +142,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--json", type=Path, default=RESULTS / "ablation.json")
     arguments = parser.parse_args()
-    recipe, store = read_recipe(arguments.run / "recipe.toml"), CodeStore(arguments.run / "codes")
+    recipe = read_recipe(arguments.run / "recipe.toml")
+    store = CodeStore(arguments.run / "codes")
     rows = rows_of(arguments, recipe, store)
     print_table([_shown(row) for row in rows])
     settings = {"run": arguments.run.name, "level": arguments.level, "seeds": arguments.seeds, "rows": rows}

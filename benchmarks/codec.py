@@ -60,7 +60,8 @@ def _label_bytes(codec: Codec, codes: list[ImageCodes]) -> float:
 
 def speeds(pipe: VQGenPipeline, pictures: list[Any], coder: str, repeats: int) -> dict[str, Any]:
     """Measures images and MB of pixels per second, in both directions."""
-    codec, offered = pipe.codec, pipe.codec.models.offered(coder)
+    codec = pipe.codec
+    offered = pipe.codec.models.offered(coder)
     codes = codec.encode(pictures)
     files = codec.pack(codes, offered)
     times = interleaved_medians(

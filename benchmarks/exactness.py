@@ -100,7 +100,8 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each level, dtype and variant."""
     codes = pipe.codec.encode([read_image(path) for path in find_images(folder)[:images]])
-    models, coarser = pipe.codec.models, None
+    models = pipe.codec.models
+    coarser = None
     grids = {level: [each.grids[level] for each in codes] for level in models.levels}
     for level in models.levels:
         tiles = tile_stream(models, Stream([each.shape for each in codes], grids), level, coarser)

@@ -59,7 +59,8 @@ class Stage:
 
 def vqvae_stage(recipe: Recipe, device: torch.device) -> Stage:
     """Prepares the first stage of a recipe, as it is after the start without quantization."""
-    config, train = recipe.vqvae_config().model_copy(update={"quantize_after": 0}), recipe.vqvae.train
+    config = recipe.vqvae_config().model_copy(update={"quantize_after": 0})
+    train = recipe.vqvae.train
     model = VQVAE(config).to(device)
     shape = (train.batch_size, config.image_channels, config.image_size, config.image_size)
     images = torch.rand(shape, device=device) * 2 - 1
@@ -71,8 +72,10 @@ def vqvae_stage(recipe: Recipe, device: torch.device) -> Stage:
 
 def prior_stage(recipe: Recipe, level: Level, device: torch.device) -> Stage:
     """Prepares the training of one level's prior."""
-    config, train = recipe.prior_config(level, _CLASSES), recipe.prior(level).train
-    model, labels = PixelCNN(config).to(device), torch.randint(_CLASSES, (train.batch_size,), device=device)
+    config = recipe.prior_config(level, _CLASSES)
+    train = recipe.prior(level).train
+    model = PixelCNN(config).to(device)
+    labels = torch.randint(_CLASSES, (train.batch_size,), device=device)
 
     def random_codes(height: int, width: int) -> Tensor:
         return torch.randint(config.codebook_size, (train.batch_size, height, width), device=device)

@@ -58,7 +58,8 @@ class Request:
 
     def forward(self) -> Callable[[], Tensor]:
         """Returns a call that evaluates the whole grid once, as the plain sampler does at each step."""
-        codes, labels = self._codes(self.prior.config.height, self.prior.config.width), self._labels()
+        codes = self._codes(self.prior.config.height, self.prior.config.width)
+        labels = self._labels()
         with torch.no_grad(), self.compute.autocast():
             condition = self._condition()
 

@@ -28,7 +28,10 @@ import torch
 from benchmarks.report import RESULTS, interleaved_medians, print_table, write_json
 from vqgen.nn.quantizer import VectorQuantizer
 
-OURS, PEER, MATMUL, INTO = "vqgen", "vector-quantize-pytorch", "matmul", "matmul into a result"
+OURS = "vqgen"
+PEER = "vector-quantize-pytorch"
+MATMUL = "matmul"
+INTO = "matmul into a result"
 
 _DIM = 64
 _SIDE = 32

@@ -152,8 +152,10 @@ def _fits(config: PixelCNNConfig, batch: int, bench: Bench) -> bool:
 def _row(
     size: str, request: Request, cached: float | None, peers: dict[str, tuple[float | None, str]], bench: Bench
 ) -> dict[str, Any]:
-    prior, slope = request.prior, request.prior.config.slope
-    (plain, plain_is), (raster, _) = peers[f"plain {slope}"], peers["plain raster"]
+    prior = request.prior
+    slope = request.prior.config.slope
+    (plain, plain_is) = peers[f"plain {slope}"]
+    (raster, _) = peers["plain raster"]
     pythae, pythae_is = peers.get("pythae", (None, "left out"))
     return {
         "size": size,

@@ -61,7 +61,8 @@ class Point:
 
 def measure(request: Request, machine: Machine, repeats: int, x: int, is_grid: bool) -> Point:
     """Times a sample and its parts, in turn."""
-    prior, dtype = request.prior, getattr(torch, request.compute.dtype)
+    prior = request.prior
+    dtype = getattr(torch, request.compute.dtype)
     sampler = fastest_sampler(request.compute.device)
     contestants: dict[str, Callable[[], object]] = {"sample": lambda: request.sample(sampler)}
     contestants |= {"products": products(request), "attentions": attentions(request), "drawing": drawing(request)}
@@ -106,7 +107,8 @@ def fitted_points(points: Sequence[Point], *, is_grid: bool) -> list[Point]:
 def rows_of(points: Sequence[Point], *, is_grid: bool) -> list[dict[str, Any]]:
     """Compares each point with the line, and each of its parts with the line of the part."""
     chosen = fitted_points(points, is_grid=is_grid)
-    xs, scales = [point.x for point in chosen], [point.seconds for point in chosen]
+    xs = [point.x for point in chosen]
+    scales = [point.seconds for point in chosen]
     line = fit_line(xs, scales)
     lines = {part: fit_line(xs, [point.parts[part] for point in chosen], scales) for part in PARTS}
     return [
@@ -175,7 +177,8 @@ def main() -> None:
         )
     device = Compute.resolve(arguments.device).device
     dtype = arguments.dtype or ("bfloat16" if device.type == "cuda" else "float32")
-    compute, machine = Compute(device, dtype), measure_machine(device, getattr(torch, dtype))
+    compute = Compute(device, dtype)
+    machine = measure_machine(device, getattr(torch, dtype))
 
     def point(side: int, batch: int, is_grid: bool) -> Point:
         request = Request(make_prior(arguments.size, side, arguments.slope, device), batch, compute)

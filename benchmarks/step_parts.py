@@ -19,7 +19,8 @@ from vqgen.sampling import fastest_sampler
 
 def product_shapes(config: PixelCNNConfig) -> Iterator[tuple[int, int]]:
     """Yields `(inputs, outputs)` of every matrix that a step multiplies with, in the order of the layers."""
-    c, order = config.channels, CausalOrder(config.height, config.width, config.slope)
+    c = config.channels
+    order = CausalOrder(config.height, config.width, config.slope)
     first, later = (int(order.kernel_mask(config.kernel_size, strict=strict).sum()) for strict in (True, False))
     yield first * c, c
     for index in range(config.layers):
@@ -38,7 +39,8 @@ def product_shapes(config: PixelCNNConfig) -> Iterator[tuple[int, int]]:
 
 def products(request: Request) -> Callable[[], None]:
     """Returns a call of all matrix products of a sample. Each product has its own weights, as in the model."""
-    device, dtype = request.compute.device, getattr(torch, request.compute.dtype)
+    device = request.compute.device
+    dtype = getattr(torch, request.compute.dtype)
     widths = _widths(request)
     # One matrix per layer, not one per shape: the weights of the whole model pass through the cache.
     shapes = list(product_shapes(request.prior.config))
@@ -57,7 +59,8 @@ def products(request: Request) -> Callable[[], None]:
 
 def attentions(request: Request) -> Callable[[], None]:
     """Returns a call of all attentions of a sample: at each step, its positions attend to all positions so far."""
-    config, device = request.prior.config, request.compute.device
+    config = request.prior.config
+    device = request.compute.device
     size = config.channels // config.attention_heads
     widths = _widths(request)
 

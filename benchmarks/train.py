@@ -261,7 +261,8 @@ def main() -> None:
     compute = Compute.resolve(arguments.device)
     dtypes = ["float32", *(["bfloat16"] if _has_fast_bfloat16(compute.device) else [])]
     peaks = {name: measure_machine(compute.device, getattr(torch, name)).peak_flops for name in dtypes}
-    rows, shares = [], []
+    rows = []
+    shares = []
     with tempfile.TemporaryDirectory() as name:
         store = make_store(Path(name) / "codes")
         cases = [vqvae_case(32, 64, compute), vqvae_case(256, 2, compute)]

@@ -33,7 +33,8 @@ def tiny_codec(make_parts: Callable[..., PipelineParts], num_levels: int = 2, se
     """
     parts = make_parts(seed, downsample=_DOWNSAMPLE[num_levels], **changes)
     torch.manual_seed(seed + 100)
-    parts.priors, coarser = {}, 0
+    parts.priors = {}
+    coarser = 0
     for level, factor in zip(_NAMES[num_levels], _DOWNSAMPLE[num_levels], strict=True):
         side = 8 // factor
         settings = {"height": side, "width": side, "coarser_height": coarser, "coarser_width": coarser}

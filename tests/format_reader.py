@@ -27,7 +27,8 @@ class Found:
 def naive_decode(data: bytes, tables: Tables) -> list[int]:
     """Runs the range decoder of FORMAT.md, with a table for each code."""
     words = [int.from_bytes(data[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(data), 4)] + [0] * 3
-    low, width = 0, 2**64 - 1
+    low = 0
+    width = 2**64 - 1
     point = (words[0] << 32) | words[1]
     position = 2
     codes = []

@@ -111,7 +111,8 @@ def make_trainer(
     """Builds the trainer of this process of the group, with changes to the settings above."""
     # Without this argument DDP copies buffers from rank 0, and would hide codebooks that differ between processes.
     accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
-    rank, world_size = accelerator.process_index, accelerator.num_processes
+    rank = accelerator.process_index
+    world_size = accelerator.num_processes
     config = TrainConfig(**(TRAIN_SETTINGS | (train or {})))
     torch.manual_seed(1)
     model = VQVAE(VQVAEConfig(**(VQVAE_SETTINGS | (vqvae or {}))))

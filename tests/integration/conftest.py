@@ -9,6 +9,11 @@ from small_runs import Finished, run_installed, save_picture, small_document, wr
 from vqgen.cli import main
 
 
+@pytest.fixture(autouse=True)
+def unchecked(unchecked_annotations: None) -> None:
+    """Runs whole programs at their own speed: the unit tests check the annotations, which takes twice the time."""
+
+
 @pytest.fixture
 def vqgen(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Finished]]:
     """Runs the program in this process, which saves the seconds of its imports."""

@@ -58,7 +58,8 @@ def baselines(tmp_path_factory) -> Path:
 def test_mixtures_are_fitted_to_the_latents_of_the_training_images(baselines):
     pipe = open_pipeline(baselines / "autoencoder", device="cpu")
     train = open_real_images(pipe, None, most=2000, splits=["train"])["train"]
-    latents, mixtures = pipe.to_latents(train.images, train.labels).double(), pipe.parts.model.mixtures
+    latents = pipe.to_latents(train.images, train.labels).double()
+    mixtures = pipe.parts.model.mixtures
     for label in range(10):  # expectation maximization keeps the mean of the points
         mean = (mixtures.weights[label, :, None] * mixtures.means[label]).sum(dim=0)
         expected = latents[train.labels == label].mean(dim=0)
@@ -274,7 +275,8 @@ def test_images_are_interpolated_and_moved_along_attributes(baselines, trained, 
     run = trained if name == "tiny" else baselines / name
     for number in range(4):
         save_picture(tmp_path / ("a" if number < 2 else "b") / f"{number}.png", number, grey=True)
-    one, other = tmp_path / "a" / "0.png", tmp_path / "b" / "2.png"
+    one = tmp_path / "a" / "0.png"
+    other = tmp_path / "b" / "2.png"
     finished = vqgen("interpolate", run, one, other, "-o", tmp_path / "out", "--steps", 4)
     assert finished.code == 0, finished.err
     assert pixels(tmp_path / "out" / "interpolation.png").shape[1] > 5 * 96

@@ -143,7 +143,9 @@ class Folder:
     """The folder of a reader who follows a page."""
 
     def __init__(self, root: Path, runs: Path, vqgen: Callable[..., Finished]) -> None:
-        self.root, self.runs, self.vqgen = root, runs, vqgen
+        self.root = root
+        self.runs = runs
+        self.vqgen = vqgen
         for name in shipped_recipes():
             write_recipe(root / "pipelines" / f"{name}.toml", small_recipe(name))
         tutorial = small_recipe("folder") | {"name": "photos"}
@@ -256,7 +258,8 @@ def named(page: Path) -> str:
 )
 def test_page_can_be_followed(page, tmp_path, runs, vqgen, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folder, names = Folder(tmp_path, runs, vqgen), {"__name__": "page"}
+    folder = Folder(tmp_path, runs, vqgen)
+    names = {"__name__": "page"}
     for language, text in blocks(page, *LANGUAGES):
         if language == "bash":
             for command in commands(text):

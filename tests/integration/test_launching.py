@@ -29,14 +29,16 @@ def document(steps: int) -> dict:
 
 def weights_differ_by(one: Path, other: Path) -> float:
     """Returns the largest difference of two weights of the same name."""
-    first, second = load_file(one / "model" / "model.safetensors"), load_file(other / "model" / "model.safetensors")
+    first = load_file(one / "model" / "model.safetensors")
+    second = load_file(other / "model" / "model.safetensors")
     assert first.keys() == second.keys()
     return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
 
 
 def losses_differ_by(one: Path, other: Path) -> float:
     """Returns the largest difference of two logged metrics of the same name and step, validation included."""
-    lines, others = metrics(one), metrics(other)
+    lines = metrics(one)
+    others = metrics(other)
     assert [line.keys() for line in lines] == [line.keys() for line in others]
     return max(abs(line[name] - pair[name]) for line, pair in zip(lines, others, strict=True) for name in line)
 
@@ -62,7 +64,8 @@ def in_float64(tmp_path_factory):
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_train_the_same_vqvae_in_float64(in_float64, processes):
-    one, many = in_float64[1] / "vqvae", in_float64[processes] / "vqvae"
+    one = in_float64[1] / "vqvae"
+    many = in_float64[processes] / "vqvae"
     assert len(metrics(one)) == 50
     assert weights_differ_by(one, many) < 1e-8  # codebooks and their averages among them
     assert losses_differ_by(one, many) < 1e-8
@@ -73,7 +76,8 @@ def test_processes_train_the_same_vqvae_in_float64(in_float64, processes):
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_extract_the_codes_of_every_image_once(in_float64, processes):
     for path in sorted((in_float64[1] / "codes").glob("*.safetensors")):
-        one, many = load_file(path), load_file(in_float64[processes] / "codes" / path.name)
+        one = load_file(path)
+        many = load_file(in_float64[processes] / "codes" / path.name)
         assert one.keys() == many.keys()
         assert all(torch.equal(one[name], many[name]) for name in one)
     found = record(in_float64[processes] / "codes")["metrics"]

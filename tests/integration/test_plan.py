@@ -62,7 +62,8 @@ def test_rates_of_a_complete_run_are_shown(vqgen, trained, tiny_toml):
 
 def test_dry_run_shows_the_same_plan(vqgen, tmp_path):
     words = ("digits", "--checkpoints", tmp_path)
-    dry, plan = vqgen("run", *words, "--dry-run").out, vqgen("plan", *words).out
+    dry = vqgen("run", *words, "--dry-run").out
+    plan = vqgen("plan", *words).out
     for stage in ("vqvae", "prior-top", "prior-bottom"):
         assert row(dry, stage)[:-1] == row(plan, stage)[:-1]  # the time is measured anew
 

@@ -246,12 +246,14 @@ def test_priors_learn_mirrored_images_conditioned_on_the_mirroring(vqgen, tmp_pa
     recipe = write_recipe(tmp_path / "both.toml", small_document(data__mirrored_copies=True))
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet")
     assert finished.code == 0, finished.err
-    pipe, store = VQGenPipeline.from_pretrained(tmp_path / "tiny", device="cpu"), CodeStore(tmp_path / "tiny" / "codes")
+    pipe = VQGenPipeline.from_pretrained(tmp_path / "tiny", device="cpu")
+    store = CodeStore(tmp_path / "tiny" / "codes")
     plain, mirrored = (list(store.contents(split)) for split in ("train", "train-mirrored"))
     assert [name for shard in mirrored for name in shard.names] == [
         f"{name}#mirrored" for shard in plain for name in shard.names
     ]
-    images, transform = open_images(pipe.parts.data, 0).train, evaluation_transform(pipe.parts.data)
+    images = open_images(pipe.parts.data, 0).train
+    transform = evaluation_transform(pipe.parts.data)
     pixels = torch.stack([transform(images.read(index)) for index in range(40)])
     for split, seen in (("train", pixels), ("train-mirrored", pixels.flip(-1))):
         codes, labels = store.batch(split, range(40))

@@ -255,7 +255,8 @@ def test_pipeline_without_a_prior_decodes_but_does_not_generate(vqgen, copied, p
 
 
 def test_truncated_training_state_is_refused(vqgen, copied, tiny_toml):
-    state, stage = copied / "vqvae" / "state" / "training.safetensors", copied / "vqvae" / "stage.json"
+    state = copied / "vqvae" / "state" / "training.safetensors"
+    stage = copied / "vqvae" / "stage.json"
     stage.write_text(json.dumps(json.loads(stage.read_text()) | {"complete": False}))
     damage(state)
     before = all_files(copied)

@@ -19,7 +19,8 @@ def make_parts(tiny_vqvae_config: Callable[..., VQVAEConfig]) -> Callable[..., P
     def build(seed: int = 0, labels: tuple[str, ...] = ("cat", "dog", "10"), **changes: Any) -> PipelineParts:
         torch.manual_seed(seed)
         vqvae = VQVAE(tiny_vqvae_config(**changes))
-        channels, size = vqvae.config.image_channels, vqvae.config.image_size
+        channels = vqvae.config.image_channels
+        size = vqvae.config.image_size
         # One training step starts the codebooks at latents, so that codes differ.
         vqvae(torch.rand(16, channels, size, size) * 2 - 1)
         vqvae.update_codebooks()

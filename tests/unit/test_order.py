@@ -76,7 +76,9 @@ def test_attention_mask_is_a_prefix_in_order_time():
 
 def naive_blind_fraction(order, kernel_size, layers):
     """Walks from position to position through open taps."""
-    height, width, times = order.height, order.width, order.times
+    height = order.height
+    width = order.width
+    times = order.times
     half = kernel_size // 2
 
     def read(position, strict):

@@ -134,14 +134,16 @@ def _check_alike(first: ComparedRun, other: ComparedRun) -> None:
                 f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found {name} "
                 f"{found[name]} instead of {expected}; compare runs of one kind of images at a time"
             )
-    names, other_names = first.pipe.label_map.names, other.pipe.label_map.names
+    names = first.pipe.label_map.names
+    other_names = other.pipe.label_map.names
     if names != other_names:  # the text above shows the first labels only
         place = next(place for place, name in enumerate(names) if other_names[place] != name)
         raise DataError(
             f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found label {place} "
             f"{other_names[place]!r} instead of {names[place]!r}; compare runs of one kind of images at a time"
         )
-    split, other_split = first.pipe.parts.split, other.pipe.parts.split
+    split = first.pipe.parts.split
+    other_split = other.pipe.parts.split
     # Test images are held out whatever the seed. Validation images are drawn with it.
     held_out = "test" if "test" in split else "validation"
     if split and other_split and split[held_out] != other_split.get(held_out):

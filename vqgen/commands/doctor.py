@@ -232,7 +232,8 @@ def _features(*, compiles: bool) -> dict[str, Any]:
         try:
             available, note = look()
         except Exception as error:
-            available, note = False, _first_line(error)
+            available = False
+            note = _first_line(error)
         found[name] = {"available": available, "note": note}
     return found
 

@@ -17,7 +17,8 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.pipeline.summary import count_parameters
 
     pipe = open_pipeline(arguments.checkpoint, device="cpu")
-    data, labels = pipe.parts.data, pipe.label_map.names
+    data = pipe.parts.data
+    labels = pipe.label_map.names
     colour = "grey" if data.channels == 1 else "RGB"
     print(f"{pipe.parts.name}: {data.image_size} x {data.image_size} {colour}")
     print(f"  data     {data.source}; labels: {', '.join(labels) or 'none'}")

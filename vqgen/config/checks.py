@@ -35,7 +35,8 @@ def check_recipe(recipe: AnyRecipe, *, needs_images: bool = True) -> list[str]:
 
 
 def _data_problems(recipe: CommonRecipe, needs_images: bool) -> list[str]:
-    data, problems = recipe.data, []
+    data = recipe.data
+    problems = []
     if needs_images and data.source == "folder" and data.root is None:
         problems.append(
             'data.root: should be a folder of images when data.source = "folder"; give it with --data.root FOLDER'

@@ -104,7 +104,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(values: np.ndarray, sixteen_bits: bool) -> Image.Image:
-    low, high = values.min(), values.max()
+    low = values.min()
+    high = values.max()
     if not (low >= 0 and high <= 65535):  # NaN fails both comparisons
         raise DataError(
             f"values of an image should lie in [0, 65535], found [{low}, {high}]; scale them to 8 or 16 bits"

@@ -86,7 +86,8 @@ def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
         return lengths[quality]
 
     # Bisection: files grow with the quality, nearly always; 8 files are written instead of 101.
-    low, high = 0, 100
+    low = 0
+    high = 100
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if length(middle) <= size else (low, middle)

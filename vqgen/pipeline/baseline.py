@@ -124,7 +124,8 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         assert request.seed is not None
         config = self.model.config
         temperature = _single(request.params.temperature)
-        latents, pixels = [], []
+        latents = []
+        pixels = []
         for begin in range(0, len(labels), request.batch_size):
             wanted = labels[begin : begin + request.batch_size]
             indices = image_indices[begin : begin + request.batch_size]

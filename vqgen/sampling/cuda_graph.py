@@ -74,7 +74,8 @@ class CudaGraphSampler:
 
     def _steps(self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None) -> "_PaddedSteps":
         """Returns the recorded steps with the labels and the condition of this batch. Records new ones if none fit."""
-        prior, labels = passes[0].prior, passes[0].labels
+        prior = passes[0].prior
+        labels = passes[0].labels
         # The steps hold copies of weights. A weight has changed if it lies elsewhere or was written in place.
         versions = tuple(
             (parameter.data_ptr(), parameter._version) for each in passes for parameter in each.prior.parameters()

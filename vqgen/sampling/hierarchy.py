@@ -121,7 +121,8 @@ def _check_images(labels: Tensor, image_indices: Sequence[int], batch_size: int,
         raise ValueError(
             f"labels should be int64 of shape (b,), b at least 1, found {labels.dtype} {tuple(labels.shape)}"
         )
-    low, high = int(labels.min()), int(labels.max())
+    low = int(labels.min())
+    high = int(labels.max())
     if low < -1 or high > null_label:
         raise ValueError(f"labels should be from -1 to {null_label}, the null label, found {low} to {high}")
     if len(image_indices) != len(labels):

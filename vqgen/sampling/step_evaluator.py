@@ -67,7 +67,8 @@ class StepEvaluator:
         """
         if step % self._tables.span == 0:
             self._look_ahead(step)
-        begin, end = self._offsets[step], self._offsets[step + 1]
+        begin = self._offsets[step]
+        end = self._offsets[step + 1]
         tables = self._tables
         # The sums known ahead cover the whole span; this step takes its own rows of them.
         here = slice((begin - self._span_begin) * self.batch_size, (end - self._span_begin) * self.batch_size)
@@ -87,7 +88,8 @@ class StepEvaluator:
 
     def _look_ahead(self, step: int) -> None:
         """Adds up the sums known ahead for the span that begins with this step: conditioning and far taps."""
-        tables, network = self._tables, self._network
+        tables = self._tables
+        network = self._network
         begin = self._offsets[step]
         end = self._offsets[min(step + tables.span, self.num_steps)]
         strict, later = (tables.between(taps.far_rows, begin, end) for taps in (tables.strict, tables.open))

@@ -56,7 +56,9 @@ def test_errors_are_relative_to_the_value():
 
 
 def test_lines_of_parts_add_up_to_the_line_of_their_sum():
-    xs, one, other = [1, 2, 3, 7], [1.0, 0.0, 5.0, 2.0], [3.0, 4.0, 1.0, 9.0]
+    xs = [1, 2, 3, 7]
+    one = [1.0, 0.0, 5.0, 2.0]
+    other = [3.0, 4.0, 1.0, 9.0]
     whole = [a + b for a, b in zip(one, other, strict=True)]
     lines = [fit_line(xs, ys, whole) for ys in (one, other)]
     assert sum(line(20) for line in lines) == pytest.approx(fit_line(xs, whole)(20))
@@ -100,8 +102,10 @@ def test_row_off_the_line_is_described_with_the_part_that_takes_it_off():
 
 def test_limit_is_the_larger_of_operations_and_weights_read_once_per_step():
     prior = small_prior()
-    flops, weights = prior_costs(prior.config).total.flops, sum(p.numel() for p in prior.parameters())
-    slow, narrow = Machine(10.0, 20.0, 1e30), Machine(1e30, 1e30, 5.0)
+    flops = prior_costs(prior.config).total.flops
+    weights = sum(p.numel() for p in prior.parameters())
+    slow = Machine(10.0, 20.0, 1e30)
+    narrow = Machine(1e30, 1e30, 5.0)
     assert arithmetic_seconds(prior, 3, slow) == limit_seconds(prior, 3, slow, 4) == 3 * flops / 20
     assert prior.order.num_steps == 10
     assert reading_seconds(prior, narrow, 2) == limit_seconds(prior, 3, narrow, 2) == 2 * weights * 10 / 5
@@ -254,7 +258,8 @@ def test_benchmark_that_fails_does_not_stop_the_next_one(monkeypatch, capsys):
 
 
 def test_shares_of_time_add_up_and_a_product_is_recognised():
-    left, right = torch.randn(300, 300), torch.randn(300, 300)
+    left = torch.randn(300, 300)
+    right = torch.randn(300, 300)
     shares = time_shares(lambda: left @ right)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["products"] > 0.5

@@ -57,7 +57,8 @@ def test_real_images_are_at_no_distance_and_each_level_has_a_row(pipe, real):
 def test_score_is_of_classifiers_that_are_trained_on_the_given_images_and_labels_alone(pipe):
     found = open_real_images(pipe, None, most=200, splits=["train", "validation"])
     score = accuracy_scorer(pipe, found["validation"], steps=60, seed=0)
-    images, labels = found["train"].images, found["train"].labels
+    images = found["train"].images
+    labels = found["train"].labels
     assert score(images, labels) > 0.7
     assert score(images, (labels + 1) % 10) < 0.2
     rows = list(measure(pipe, space_of(pipe), found["train"], 0, lambda images, labels: 0.5))

@@ -47,6 +47,7 @@ def test_many_images_take_little_more_than_their_ideal(codec, coder):
     assert bits / 8 < size < 1.005 * bits / 8 + 64
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 def test_better_models_write_shorter_archives(codec):
     """The codes are drawn from the priors, and the frequencies are counted over these codes."""
     images = [sampled_codes(codec, seed) for seed in range(200)]

@@ -13,6 +13,7 @@ from vqgen.data import to_uint8
 from vqgen.errors import BitstreamError, ConfigError, DataError, VQGenWarning
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("num_levels", [1, 2, 3])
 @pytest.mark.parametrize("coder", CODERS)
 def test_codes_of_every_size_come_back(make_codec, num_levels, coder):

@@ -35,7 +35,8 @@ def test_files_of_other_models_are_refused(codec, changes, match):
 
 
 def test_file_of_another_vqvae_is_refused_for_every_coder(make_codec):
-    codec, other = make_codec(seed=0), make_codec(seed=1)
+    codec = make_codec(seed=0)
+    other = make_codec(seed=1)
     for coder in ("packed", "static", "prior"):
         data = codec.pack([random_codes(codec, 8, 8)], codec.models.offered(coder))[0]
         with pytest.raises(BitstreamError, match=r"made with VQ-VAE \w{16}, and pipeline 'tiny' has \w{16}"):

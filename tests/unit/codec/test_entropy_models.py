@@ -59,7 +59,8 @@ def test_coders_are_offered_if_every_level_has_their_models(make_codec):
     assert codec.models.offered("auto") == frozenset(Coder)
     assert codec.models.offered("static") == {Coder.STATIC}
     static = codec.pack([random_codes(codec, 8, 8)], codec.models.offered("static"))[0]
-    codec.parts.frequencies, codec.parts.priors = {}, {}
+    codec.parts.frequencies = {}
+    codec.parts.priors = {}
     assert codec.models.offered("auto") == {Coder.PACKED}
     for coder in ("static", "prior"):
         with pytest.raises(ConfigError, match=rf"coder: {coder} needs .* none for top, bottom; `vqgen"):

@@ -110,7 +110,8 @@ def test_unconditional_run_is_refused_only_for_the_score(make_parts):
 
 @pytest.mark.parametrize("change", ["images", "labels", "all"])
 def test_run_with_other_held_out_pictures_is_refused(compared, change):
-    images, labels = torch.arange(2, dtype=torch.uint8)[:, None, None, None], torch.tensor([0, 1])
+    images = torch.arange(2, dtype=torch.uint8)[:, None, None, None]
+    labels = torch.tensor([0, 1])
     expected = RealImages("test", images, labels)
     other = {
         "images": RealImages("test", images + 1, labels), "labels": RealImages("test", images, labels + 1), "all": None,

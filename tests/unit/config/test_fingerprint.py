@@ -23,7 +23,8 @@ STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"
     ],
 )
 def test_runtime_field_changes_no_fingerprint(tiny_recipe, options):
-    before, now = tiny_recipe(), apply_overrides(tiny_recipe(), options.split())
+    before = tiny_recipe()
+    now = apply_overrides(tiny_recipe(), options.split())
     assert before != now
     for stage in STAGES:
         assert stage_fields(before, stage) == stage_fields(now, stage), stage
@@ -56,7 +57,8 @@ def test_runtime_field_changes_no_fingerprint(tiny_recipe, options):
     ],
 )
 def test_field_that_changes_a_result_changes_only_the_fingerprint_of_its_stage(tiny_recipe, options, touched):
-    before, now = tiny_recipe(), apply_overrides(tiny_recipe(), options.split())
+    before = tiny_recipe()
+    now = apply_overrides(tiny_recipe(), options.split())
     assert [stage for stage in STAGES if stage_fields(before, stage) != stage_fields(now, stage)] == touched
 
 
@@ -67,7 +69,8 @@ def test_fingerprint_survives_json(tiny_recipe, stage):
 
 
 def test_difference_names_the_field_and_both_values():
-    before, now = {"a": 1, "b": 2, "gone": 3}, {"a": 1, "b": [4], "new": None}
+    before = {"a": 1, "b": 2, "gone": 3}
+    now = {"a": 1, "b": [4], "new": None}
     assert differences(before, now) == ["b: 2 -> [4]", "gone: 3 -> (absent)", "new: (absent) -> None"]
 
 

@@ -113,7 +113,8 @@ def test_batch_follows_its_indices_in_any_order_with_duplicates_across_shards(fo
 
 
 def test_opening_reads_no_shard_and_each_is_read_once(folder, monkeypatch):
-    read, real = [], code_store.read_shard
+    read = []
+    real = code_store.read_shard
     monkeypatch.setattr(code_store, "read_shard", lambda path: read.append(path.name) or real(path))
     store = CodeStore(folder)
     assert store.splits == tuple(COUNTS)

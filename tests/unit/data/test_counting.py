@@ -28,7 +28,8 @@ def opened(data: DataConfig) -> ImageCounts:
 
 def test_counts_of_digits_differ_by_at_most_one_image_of_each_label():
     data = config(source="digits", validation_fraction=0.15)
-    counted, found = count_images(data), opened(data)
+    counted = count_images(data)
+    found = opened(data)
     assert counted.total == found.total == 1797
     assert counted.classes == found.classes
     assert abs(counted.validation - found.validation) <= 10

@@ -118,7 +118,8 @@ def test_png_in_mode_i_has_16_bits() -> None:
 
 
 def test_range_of_integers_follows_from_their_values() -> None:
-    small, large = np.array([[0, 7, 255]], np.int32), np.array([[0, 257, 65535]], np.int32)
+    small = np.array([[0, 7, 255]], np.int32)
+    large = np.array([[0, 257, 65535]], np.int32)
     assert np.asarray(normalize_mode(Image.fromarray(small))).tolist() == [[0, 7, 255]]
     assert np.asarray(normalize_mode(Image.fromarray(large))).tolist() == [[0, 1, 255]]
 

@@ -65,7 +65,8 @@ AUGMENTATIONS = [
 
 @pytest.mark.parametrize("fields", [*AUGMENTATIONS, AUGMENTATIONS[0] | AUGMENTATIONS[1] | AUGMENTATIONS[2]])
 def test_draws_come_from_the_seed_alone(fields: dict[str, Any]) -> None:
-    image, transform = noise(20, 33), training_transform(config(**fields))
+    image = noise(20, 33)
+    transform = training_transform(config(**fields))
     assert config(**fields).is_augmented
     before = torch.get_rng_state()
     first = [transform(image, seed) for seed in range(20)]
@@ -121,7 +122,8 @@ def test_rotation_alone_equals_the_one_of_earlier_versions() -> None:
 
 
 def test_half_of_the_images_are_mirrored() -> None:
-    image, transform = noise(16, 16), training_transform(config(horizontal_flip=True))
+    image = noise(16, 16)
+    transform = training_transform(config(horizontal_flip=True))
     plain = evaluation_transform(config())(image)
     mirrored = 0
     for seed in range(400):
@@ -132,7 +134,8 @@ def test_half_of_the_images_are_mirrored() -> None:
 
 
 def test_shifts_repeat_the_edge_and_reach_every_offset() -> None:
-    image, transform = noise(16, 16), training_transform(config(random_shift=1))
+    image = noise(16, 16)
+    transform = training_transform(config(random_shift=1))
     padded = torch.nn.functional.pad(
         evaluation_transform(config())(image).float(), (1, 1, 1, 1), mode="replicate"
     ).byte()
@@ -169,5 +172,6 @@ def test_one_option_leaves_the_draws_of_another() -> None:
 
 
 def test_transforms_can_be_pickled() -> None:
-    image, transform = noise(20, 20), training_transform(config(random_crop=0.5))
+    image = noise(20, 20)
+    transform = training_transform(config(random_crop=0.5))
     assert torch.equal(pickle.loads(pickle.dumps(transform))(image, 3), transform(image, 3))

@@ -43,7 +43,8 @@ def test_probabilities_are_naive_bayes_over_wrong_labels_with_a_uniform_tenth(ma
     labels = torch.arange(60) % 4
     grids = torch.randint(16, (60, 2, 2))
     wrong = WrongLabels(make_store(grids, labels), "top", 4)
-    codes, own = torch.randint(16, (5, 2, 2)), torch.tensor([0, 3, 1, 2, 2])
+    codes = torch.randint(16, (5, 2, 2))
+    own = torch.tensor([0, 3, 1, 2, 2])
     found = wrong.probabilities(codes, own)
     for image in range(5):
         fits = []
@@ -58,13 +59,15 @@ def test_probabilities_are_naive_bayes_over_wrong_labels_with_a_uniform_tenth(ma
 
 
 def test_label_that_the_codes_fit_is_drawn_most(pairs):
-    codes, own = torch.zeros(1, 2, 2, dtype=torch.int64), torch.tensor([1])
+    codes = torch.zeros(1, 2, 2, dtype=torch.int64)
+    own = torch.tensor([1])
     assert pairs.probabilities(codes, own)[0, 0] > 0.9
 
 
 def test_images_without_a_label_do_not_count(pairs):
     """Fifty of them have only code 3. Counted for some label, they would make that code frequent there."""
-    codes, own = torch.full((1, 2, 2), 3), torch.tensor([2])
+    codes = torch.full((1, 2, 2), 3)
+    own = torch.tensor([2])
     found = pairs.probabilities(codes, own)[0]
     assert found[3] == pytest.approx(0.1 / 3, rel=1e-3)
     assert 0.2 < found[0] / found[1] < 5  # as often in both, up to the draws
@@ -72,7 +75,8 @@ def test_images_without_a_label_do_not_count(pairs):
 
 def test_draws_occur_as_often_as_their_probability(pairs):
     count = 2000
-    codes, own = torch.randint(16, (1, 2, 2)).expand(count, -1, -1), torch.full((count,), 2)
+    codes = torch.randint(16, (1, 2, 2)).expand(count, -1, -1)
+    own = torch.full((count,), 2)
     uniforms = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     share = pairs.draw(codes, own, uniforms).bincount(minlength=4) / count
     assert share.tolist() == pytest.approx(pairs.probabilities(codes[:1], own[:1])[0].tolist(), abs=1.1 / count)

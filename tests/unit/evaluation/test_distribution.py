@@ -56,8 +56,10 @@ def test_covariances_that_commute_have_the_known_distance():
 
 
 def test_covariances_of_any_kind_agree_with_the_matrix_root():
-    one, other = random_covariance(5).numpy(), random_covariance(5).numpy()
-    mean, other_mean = np.arange(5.0), np.ones(5)
+    one = random_covariance(5).numpy()
+    other = random_covariance(5).numpy()
+    mean = np.arange(5.0)
+    other_mean = np.ones(5)
     expected = ((mean - other_mean) ** 2).sum() + np.trace(one + other - 2 * sqrtm(one @ other).real)
     assert frechet_distance_of_gaussians(mean, one, other_mean, other) == pytest.approx(expected, rel=1e-9)
 

@@ -84,7 +84,8 @@ def naive_lpips(backbone, images, noisy):
     stage = 0
     with torch.no_grad():
         for index, layer in enumerate(backbone.eval().features):
-            x, y = layer(x), layer(y)
+            x = layer(x)
+            y = layer(y)
             if index in (1, 4, 7, 9, 11):
                 a, b = (t / (t.square().sum(1, keepdim=True) + 1e-8).sqrt() for t in (x, y))
                 weight = heads[f"lin{stage}.model.1.weight"]

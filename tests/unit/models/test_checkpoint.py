@@ -69,7 +69,8 @@ def test_prior_comes_back_bit_for_bit(tmp_path):
     save_model(prior, tmp_path / "model", {"vqvae": "abc", "codes": "def"})
     found = load_model(tmp_path / "model", PixelCNN)
     assert found.config == prior.config
-    codes, coarser = torch.randint(16, (2, 4, 4)), torch.randint(16, (2, 2, 2))
+    codes = torch.randint(16, (2, 4, 4))
+    coarser = torch.randint(16, (2, 2, 2))
     labels = torch.tensor([0, -1])
     assert torch.equal(
         found(codes, labels, found.encode_condition(coarser)), prior(codes, labels, prior.encode_condition(coarser))
@@ -209,8 +210,10 @@ def test_shipped_model_has_the_hash_of_its_pipeline(part):
 def test_shipped_model_is_saved_again_with_the_same_weights_and_values(tmp_path, part):
     old = PRETRAINED / part
     save_model(load_model(old, MODELS[part]), tmp_path / part, made_from(old))
-    document, again = read_json(old / "config.json"), read_json(tmp_path / part / "config.json")
-    config, stored = document.pop("config"), again.pop("config")
+    document = read_json(old / "config.json")
+    again = read_json(tmp_path / part / "config.json")
+    config = document.pop("config")
+    stored = again.pop("config")
     assert again == document
     assert {name: stored[name] for name in config} == config
     # A field that is younger than the file has its default, which is the old behaviour.

@@ -20,7 +20,8 @@ def test_probabilities_of_all_codes_sum_to_one(slope):
 
 def test_log_likelihood_is_the_sum_over_positions_in_float64():
     model = make_pixelcnn().float()
-    codes, labels = draw_codes(model, 3), torch.tensor([0, 2, 3])
+    codes = draw_codes(model, 3)
+    labels = torch.tensor([0, 2, 3])
     log_likelihood = model.log_likelihood(codes, labels, None)
     logits = model(codes, labels, None)
     assert logits.dtype == torch.float32
@@ -33,7 +34,8 @@ def test_log_likelihood_is_the_sum_over_positions_in_float64():
 @pytest.mark.parametrize("conditioned", [True, False])
 def test_image_does_not_see_its_batch(conditioned):
     model = make_pixelcnn(attention_every=1, **({"coarser_height": 2, "coarser_width": 1} if conditioned else {}))
-    codes, labels = draw_codes(model, 5), torch.tensor([0, 1, 2, 3, -1])
+    codes = draw_codes(model, 5)
+    labels = torch.tensor([0, 1, 2, 3, -1])
     coarser = torch.randint(6, (5, 2, 1)) if conditioned else None
 
     def forward(images):
@@ -64,7 +66,8 @@ def test_every_coarser_code_and_every_position_of_the_condition_change_the_logit
 
 def test_condition_is_not_masked():
     model = make_pixelcnn(height=4, width=4, coarser_height=2, coarser_width=2, conditioning_layers=2)
-    codes, coarser = draw_codes(model, 1), torch.zeros(1, 2, 2, dtype=torch.int64)
+    codes = draw_codes(model, 1)
+    coarser = torch.zeros(1, 2, 2, dtype=torch.int64)
     logits = model(codes, None, model.encode_condition(coarser))
     coarser[0, 1, 1] = 1
     changed = model(codes, None, model.encode_condition(coarser)) != logits
@@ -87,7 +90,8 @@ def test_logits_differ_between_labels_and_the_null_label():
 
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_mirrored_images_have_other_logits_only_in_a_mirror_conditioned_model():
-    model, codes = make_pixelcnn(mirror_conditioned=True), draw_codes(make_pixelcnn(), 3)
+    model = make_pixelcnn(mirror_conditioned=True)
+    codes = draw_codes(make_pixelcnn(), 3)
     plain = model(codes, None, None)
     marked = model(codes, None, None, torch.tensor([False, True, False]))
     assert torch.equal(marked[[0, 2]], plain[[0, 2]])
@@ -100,7 +104,8 @@ def test_mirrored_images_have_other_logits_only_in_a_mirror_conditioned_model():
 
 
 def test_difference_of_mirrored_images_starts_at_zero_and_is_learned():
-    model, codes = make_pixelcnn(randomise=False, mirror_conditioned=True), draw_codes(make_pixelcnn(), 2)
+    model = make_pixelcnn(randomise=False, mirror_conditioned=True)
+    codes = draw_codes(make_pixelcnn(), 2)
     mirrored = torch.tensor([True, False])
     with torch.no_grad():
         model.output[-1].weight.normal_()
@@ -170,7 +175,8 @@ def test_code_dropout_drops_whole_codes_in_training_only(rescale, factor):
 @RESCALED
 def test_coarser_dropout_drops_whole_codes_in_training_only(rescale, factor):
     changes = {"coarser_height": 4, "coarser_width": 5, "conditioning_layers": 0}
-    model, without = make_pixelcnn(coarser_dropout=0.25, rescale=rescale, **changes), make_pixelcnn(**changes)
+    model = make_pixelcnn(coarser_dropout=0.25, rescale=rescale, **changes)
+    without = make_pixelcnn(**changes)
     coarser = torch.randint(6, (200, 4, 5), generator=torch.Generator().manual_seed(0))
     whole = without.encode_condition(coarser) - without.upsample.bias[:, None, None]
     assert torch.equal(model.encode_condition(coarser), without.encode_condition(coarser))
@@ -206,7 +212,8 @@ def train(model, codes, labels, steps=150):
 def test_eight_maps_are_learned_with_and_without_their_labels(slope):
     settings = {"height": 4, "width": 4, "codebook_size": 8, "num_classes": 8, "channels": 32, "dropout": 0.0}
     model = make_pixelcnn(randomise=False, slope=slope, **settings)
-    codes, labels = draw_codes(model, 8), torch.arange(8)
+    codes = draw_codes(model, 8)
+    labels = torch.arange(8)
     codes[:, 0, 0] = torch.arange(8)  # the first position tells the maps apart, so its start is learned
     train(model, codes, labels)
     with torch.no_grad():
@@ -238,7 +245,8 @@ def test_wrong_labels_are_refused(labels):
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_wrong_conditions_are_refused():
     coarser = torch.zeros(2, 2, 5, dtype=torch.int64)
-    model, conditioned = make_pixelcnn(), make_pixelcnn(coarser_height=2, coarser_width=5)
+    model = make_pixelcnn()
+    conditioned = make_pixelcnn(coarser_height=2, coarser_width=5)
     with pytest.raises(ValueError, match="condition should be None for level 'bottom', found float64 of shape"):
         model(CODES, LABELS, torch.zeros(2, 8, 4, 5, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"condition should be of shape \(2, 8, 4, 5\), from encode_condition"):

@@ -43,7 +43,8 @@ def test_causality_by_jacobian(training, slope, grid, attention_every):
 @pytest.mark.parametrize("slope", SLOPES)
 def test_attention_closes_the_blind_spot_except_at_the_ends_of_raster_rows(slope):
     settings = {"height": 7, "width": 7, "slope": slope, "layers": 1}
-    blind, attentive = make_pixelcnn(**settings), make_pixelcnn(**settings, attention_every=1)
+    blind = make_pixelcnn(**settings)
+    attentive = make_pixelcnn(**settings, attention_every=1)
     assert not torch.equal(which_sees_which(blind), earlier(blind))
     expected = earlier(attentive)
     if slope == "raster":

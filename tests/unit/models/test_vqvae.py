@@ -47,7 +47,8 @@ def test_levels_grids_and_shapes(make, downsample, channels):
 
 @pytest.mark.parametrize("downsample", LEVELS)
 def test_decoding_the_codes_gives_the_reconstruction(make, downsample):
-    model, x = make(downsample=downsample).eval(), images()
+    model = make(downsample=downsample).eval()
+    x = images()
     out = model(x)
     codes = model.encode(x)
     assert len(codes.bottom.unique()) > 1
@@ -58,7 +59,8 @@ def test_decoding_the_codes_gives_the_reconstruction(make, downsample):
 
 @pytest.mark.parametrize("downsample", LEVELS)
 def test_encoding_leaves_out_the_last_upsampler_and_the_decoder(make, downsample):
-    model, x = make(downsample=downsample).eval(), images()
+    model = make(downsample=downsample).eval()
+    x = images()
     expected = model(x).codes
     called = []
     for name, part in [("decoder", model.decoder), *enumerate(model.upsamplers)]:
@@ -71,7 +73,8 @@ def test_encoding_leaves_out_the_last_upsampler_and_the_decoder(make, downsample
 
 @pytest.mark.parametrize("downsample", LEVELS)
 def test_forward_pass_upsamples_each_level_once(make, downsample):
-    model, x = make(downsample=downsample), images()
+    model = make(downsample=downsample)
+    x = images()
     called = []
     for index, part in enumerate(model.upsamplers):
         part.register_forward_hook(lambda *_, index=index: called.append(index))
@@ -82,7 +85,8 @@ def test_forward_pass_upsamples_each_level_once(make, downsample):
 def test_maps_between_two_images_decode(make):
     model = make().eval()
     codes = model.encode(images())
-    one, other = model.embed(codes[:1]), model.embed(codes[1:])
+    one = model.embed(codes[:1])
+    other = model.embed(codes[1:])
     assert torch.equal(model.decode_maps(one), model.decode(codes[:1]))
     between = [(a + b) / 2 for a, b in zip(one, other, strict=True)]
     assert model.decode_maps(between).shape == (1, 1, 16, 16)
@@ -90,7 +94,8 @@ def test_maps_between_two_images_decode(make):
 
 @pytest.mark.parametrize("downsample", LEVELS)
 def test_codes_of_every_level_change_the_image(make, downsample):
-    model, x = make(downsample=downsample).eval(), images()
+    model = make(downsample=downsample).eval()
+    x = images()
     codes = model.encode(x)
     for level in model.levels:
         other = Codes(dict(codes.grids) | {level: (codes.grids[level] + 1) % 16})
@@ -98,7 +103,8 @@ def test_codes_of_every_level_change_the_image(make, downsample):
 
 
 def test_finer_level_is_conditioned_on_the_coarser_quantized_map(make):
-    model, x = make(downsample=(8, 4, 2)).eval(), images()
+    model = make(downsample=(8, 4, 2)).eval()
+    x = images()
     before = model.encode(x)
     model.quantizers[0].codebook.mul_(-3)
     after = model.encode(x)
@@ -109,7 +115,8 @@ def test_finer_level_is_conditioned_on_the_coarser_quantized_map(make):
 @pytest.mark.parametrize("downsample", LEVELS)
 def test_gradients_reach_every_parameter(make, downsample):
     # Wide enough that no ReLU is dead for all of the batch.
-    model, x = make(downsample=downsample, channels=32, residual_channels=32, embedding_dim=8), images(b=4)
+    model = make(downsample=downsample, channels=32, residual_channels=32, embedding_dim=8)
+    x = images(b=4)
     loss, _ = vqvae_loss(model(x), x, 0.25)
     loss.backward()
     for name, parameter in model.named_parameters():
@@ -120,7 +127,8 @@ def test_gradients_reach_every_parameter(make, downsample):
 
 
 def test_images_of_a_batch_do_not_change_each_other(make):
-    model, x = make().eval(), images(b=5)
+    model = make().eval()
+    x = images(b=5)
     whole = model(x)
     for index in range(5):
         alone = model(x[index : index + 1])
@@ -138,7 +146,8 @@ def test_results_have_the_dtype_of_the_weights(make, dtype):
 
 def test_float32_agrees_with_float64(make):
     double = make().eval()
-    single, x = copy.deepcopy(double).float(), images()
+    single = copy.deepcopy(double).float()
+    x = images()
     codes = double.encode(x)
     torch.testing.assert_close(single.decode(codes).double(), double.decode(codes), rtol=0, atol=1e-5)
 
@@ -201,7 +210,8 @@ def test_codes_of_any_size_are_accepted(tiny_vqvae_config):
 
 
 def test_codebooks_move_in_training_and_not_in_evaluation(make):
-    model, x = make(), images()
+    model = make()
+    x = images()
     codebooks = [quantizer.codebook.clone() for quantizer in model.quantizers]
     model.eval()
     model(x)

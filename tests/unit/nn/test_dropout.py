@@ -30,7 +30,8 @@ def test_seed_decides_the_mask():
     dropout = Dropout(0.5)
     features = torch.ones(64, 64)
     torch.manual_seed(0)
-    first, second = dropout(features), dropout(features)
+    first = dropout(features)
+    second = dropout(features)
     torch.manual_seed(0)
     assert torch.equal(dropout(features), first)
     assert not torch.equal(first, second)
@@ -53,7 +54,8 @@ def test_features_stay_in_evaluation_and_at_share_0(share):
 
 @pytest.mark.slow
 def test_compiled_layers_draw_their_own_masks_and_use_them_in_the_gradient():
-    first, second = Dropout(0.5), Dropout(0.5)
+    first = Dropout(0.5)
+    second = Dropout(0.5)
 
     def both(features):
         return first(features.sin()), second(features.sin())

@@ -34,7 +34,8 @@ def test_label_matters_only_to_a_conditioned_model(labels):
         latent_size=3, channels=8, residual_channels=4, hidden=16, image_size=8, image_channels=1, num_classes=5,
         labels=labels,
     )  # fmt: skip
-    encoder, decoder = ImageEncoder(config, 3), ImageDecoder(config)
+    encoder = ImageEncoder(config, 3)
+    decoder = ImageDecoder(config)
     image = torch.rand(1, 1, 8, 8)
     latents = torch.randn(1, 3)
     for network, inputs in ((encoder, image), (decoder, latents)):

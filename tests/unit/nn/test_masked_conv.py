@@ -58,7 +58,8 @@ def test_jacobian_is_open_exactly_for_near_positions_of_earlier_times(slope, str
     output[torch.arange(n), :, torch.arange(n)].sum().backward()  # image i looks at the output at position i
     assert features.grad is not None
     seen = features.grad.abs().sum(1).flatten(1) != 0
-    rows, columns = torch.arange(n) // width, torch.arange(n) % width
+    rows = torch.arange(n) // width
+    columns = torch.arange(n) % width
     near = ((rows[:, None] - rows).abs() <= 2) & ((columns[:, None] - columns).abs() <= 2)
     times = torch.from_numpy(order.times).flatten()
     earlier = times[None] < times[:, None] if strict else times[None] <= times[:, None]

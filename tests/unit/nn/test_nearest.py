@@ -8,12 +8,14 @@ from vqgen.nn.nearest import mean_square_distance, nearest_codes, sums_and_count
 
 @pytest.mark.parametrize(("n", "k", "d"), [(1, 2, 1), (37, 5, 3), (100, 64, 16), (3000, 512, 4), (50, 5000, 3)])
 def test_codes_are_the_nearest_of_all(n, k, d):
-    points, codebook = torch.randn(n, d, dtype=torch.float64), torch.randn(k, d, dtype=torch.float64)
+    points = torch.randn(n, d, dtype=torch.float64)
+    codebook = torch.randn(k, d, dtype=torch.float64)
     assert torch.equal(nearest_codes(points, codebook), torch.cdist(points, codebook).argmin(dim=1))
 
 
 def test_chosen_entry_in_float32_is_the_nearest_up_to_rounding():
-    points, codebook = torch.randn(2000, 16), torch.randn(256, 16)
+    points = torch.randn(2000, 16)
+    codebook = torch.randn(256, 16)
     chosen = nearest_codes(points, codebook)
     distances = torch.cdist(points.double(), codebook.double())
     assert (distances.gather(1, chosen[:, None])[:, 0] - distances.min(dim=1).values).max() < 1e-5
@@ -28,7 +30,8 @@ def test_first_of_equally_near_entries_wins(monkeypatch, elements):
 
 @pytest.mark.parametrize("elements", [1, 7, 64, 10**9])
 def test_chunks_change_nothing(monkeypatch, elements):
-    points, codebook = torch.randn(50, 3, dtype=torch.float64), torch.randn(7, 3, dtype=torch.float64)
+    points = torch.randn(50, 3, dtype=torch.float64)
+    codebook = torch.randn(7, 3, dtype=torch.float64)
     monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", elements)
     assert torch.equal(nearest_codes(points, codebook), torch.cdist(points, codebook).argmin(dim=1))
 
@@ -56,7 +59,8 @@ def test_latents_that_are_not_finite_get_valid_codes():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_sums_and_counts_equal_a_loop(dtype):
-    latents, codes = torch.randn(200, 3, dtype=dtype), torch.randint(0, 7, (200,))
+    latents = torch.randn(200, 3, dtype=dtype)
+    codes = torch.randint(0, 7, (200,))
     statistics = sums_and_counts(latents, codes, 9)  # two codes without a latent
     assert statistics.dtype == dtype
     for code in range(9):

@@ -36,7 +36,9 @@ def test_gradient_of_quantized_is_exactly_one():
 
 
 def test_memory_layout_of_the_latents_changes_nothing():
-    quantizer, z, upstream = make_quantizer(), make_latents(), make_latents()
+    quantizer = make_quantizer()
+    z = make_latents()
+    upstream = make_latents()
     results = []
     for layout in (torch.contiguous_format, torch.channels_last):
         own = z.clone(memory_format=layout).requires_grad_()
@@ -206,7 +208,8 @@ def test_evaluation_between_training_steps_leaves_no_trace():
 def test_micro_batches_equal_one_batch_even_with_restarts(parts):
     torch.manual_seed(5)
     whole = make_quantizer(size=40, restart_after=2)
-    cut, never = copy.deepcopy(whole), copy.deepcopy(whole)
+    cut = copy.deepcopy(whole)
+    never = copy.deepcopy(whole)
     never.restart_after = 0
     for number in range(6):
         z = make_latents(b=4) + number

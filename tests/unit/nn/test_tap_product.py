@@ -63,7 +63,8 @@ def test_gradients_equal_those_of_a_naive_loop(needed):
 
 
 def test_weight_gradient_in_bfloat16_is_summed_in_float32(monkeypatch):
-    features, upstream = torch.randn(64, 20, 2).bfloat16(), torch.randn(64, 20, 4).bfloat16()
+    features = torch.randn(64, 20, 2).bfloat16()
+    upstream = torch.randn(64, 20, 4).bfloat16()
     weight = torch.randn(5, 2, 4).bfloat16().requires_grad_()
     double = weight.detach().double().requires_grad_()
     monkeypatch.setattr("vqgen.nn.tap_product._GATHERED_ELEMENTS", 1)  # a chunk for every image

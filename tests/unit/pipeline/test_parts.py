@@ -32,7 +32,8 @@ def saved(tmp_path, make_parts):
 
 
 def test_pipeline_comes_back_whole(saved, make_parts):
-    parts, found = make_parts(), load_pipeline(saved)
+    parts = make_parts()
+    found = load_pipeline(saved)
     assert (found.name, found.data, found.label_map) == (parts.name, parts.data, parts.label_map)
     assert (found.split, found.texts) == (parts.split, parts.texts)
     assert list(found.priors) == ["top", "bottom"]

@@ -81,7 +81,8 @@ def test_pipeline_without_a_prior_encodes_and_decodes_but_does_not_generate(make
 
 
 def test_guidance_scale_1_changes_nothing(pipe):
-    one, other = pipe(None, 3, seed=2), pipe(None, 3, seed=2, guidance_scale=1.0)
+    one = pipe(None, 3, seed=2)
+    other = pipe(None, 3, seed=2, guidance_scale=1.0)
     assert equal(one.codes, other.codes)
     assert torch.equal(one.log_likelihood, other.log_likelihood)
 
@@ -115,7 +116,8 @@ def guided_parts(make_parts):
 
 def test_autoguidance_reaches_its_levels_and_scale_1_changes_nothing(guided_parts, pipe, cpu64):
     guided_pipe = VQGenPipeline(guided_parts, cpu64)
-    free, same = pipe(None, 8, seed=2), guided_pipe(None, 8, seed=2, autoguidance_scale=1.0)
+    free = pipe(None, 8, seed=2)
+    same = guided_pipe(None, 8, seed=2, autoguidance_scale=1.0)
     assert equal(free.codes, same.codes)
     guided = guided_pipe(None, 8, seed=2, autoguidance_scale=[1.0, 3.0])
     assert torch.equal(free.codes.top, guided.codes.top)
@@ -151,7 +153,8 @@ def test_guided_requests_are_split_for_twice_the_memory(pipe):
 def test_autoguided_requests_are_split_for_their_memory(guided_parts, cpu64):
     pipe = VQGenPipeline(guided_parts, cpu64)
     needed = max(bytes_per_image(prior.config, pipe.compute.float_dtype.itemsize) for prior in pipe.priors)
-    done, options = [], {"seed": 1, "guidance_scale": 2.0, "autoguidance_scale": [1, 2]}
+    done = []
+    options = {"seed": 1, "guidance_scale": 2.0, "autoguidance_scale": [1, 2]}
     cut = pipe([0, 1], 6, **options, max_memory=int(9.2 * needed / 0.8), progress=done.append)
     assert done == [3] * 4
     assert torch.equal(cut.codes.bottom, pipe([0, 1], 6, **options).codes.bottom)

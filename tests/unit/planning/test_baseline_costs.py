@@ -16,8 +16,10 @@ def test_baseline_executes_the_flops_that_are_counted_and_keeps_about_as_many_fl
     if kind != "autoencoder":
         settings |= {"labels": "conditional", "monte_carlo_samples": 2}
     model = build_baseline(AutoencoderConfig(**(settings | changes)))
-    config, costs = model.config, baseline_costs(model.config)
-    images, labels = torch.rand(IMAGES, config.image_channels, *[config.image_size] * 2), torch.arange(IMAGES)
+    config = model.config
+    costs = baseline_costs(model.config)
+    images = torch.rand(IMAGES, config.image_channels, *[config.image_size] * 2)
+    labels = torch.arange(IMAGES)
     assert counted(lambda: model.loss(images, labels)) == IMAGES * costs.total.flops
     assert counted(lambda: model.decode(torch.zeros(IMAGES, 20), labels)) == IMAGES * costs.decoder.flops
     assert kept_bytes(model, lambda: model.loss(images, labels)[0]) == pytest.approx(

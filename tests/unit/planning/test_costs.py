@@ -104,8 +104,10 @@ def test_classifier_executes_the_flops_that_are_counted_and_keeps_about_as_many_
 def test_open_taps_and_visible_pairs_are_those_of_the_model(changes):
     config = prior_config(**changes)
     model = PixelCNN(config)
-    costs, dense = prior_costs(config), prior_costs(config, dense=True)
-    c, n = config.channels, config.height * config.width
+    costs = prior_costs(config)
+    dense = prior_costs(config, dense=True)
+    c = config.channels
+    n = config.height * config.width
     weights = [model.first.weight, *(block.convolution.weight for block in model.blocks)]
     assert costs.convolutions.flops == sum(2 * n * weight.numel() for weight in weights)
     pairs = int(torch.from_numpy(model.order.attention_mask()).sum())

@@ -43,7 +43,8 @@ def test_time_of_sampling_is_the_longer_of_operations_and_reading_plus_calls(tin
 
 def test_model_without_weights_has_the_sizes_of_the_model_and_no_memory(tiny_recipe):
     config = tiny_recipe().prior_config("bottom", 10)
-    model, empty = PixelCNN(config), without_weights(lambda: PixelCNN(config))
+    model = PixelCNN(config)
+    empty = without_weights(lambda: PixelCNN(config))
     assert {tensor.device.type for tensor in empty.parameters()} == {"meta"}
     assert size_of(empty) == size_of(model) == sum(p.numel() for p in model.parameters())
     assert tensors_of(empty) == tensors_of(model) == len(list(model.parameters()))

@@ -37,7 +37,8 @@ def test_layer_executes_the_flops_and_keeps_the_input_that_are_counted(layer, sh
 def test_encoder_and_decoder_execute_the_flops_that_are_counted(ratio):
     encoder = encoder_network(3, CONFIG.channels, ratio, *SIZES)
     decoder = decoder_network(5, CONFIG.channels, 3, ratio, *SIZES)
-    images, latents = torch.randn(2, 3, 16, 16), torch.randn(2, 5, 16 // ratio, 16 // ratio)
+    images = torch.randn(2, 3, 16, 16)
+    latents = torch.randn(2, 5, 16 // ratio, 16 // ratio)
     n = (16 // ratio) ** 2
     assert counted(lambda: encoder(images)) == 2 * encoder_cost(CONFIG, 3, n, ratio).flops
     assert counted(lambda: decoder(latents)) == 2 * decoder_cost(CONFIG, 5, 3, n, ratio).flops

@@ -32,7 +32,8 @@ def test_codes_equal_those_of_the_plain_sampler(make_prior, conditioned, slope, 
 
 @pytest.mark.parametrize("slope", SLOPES)
 def test_network_is_evaluated_once_per_step_and_once_at_each_position(make_prior, slope, monkeypatch):
-    prior, positions = make_prior(slope=slope), []
+    prior = make_prior(slope=slope)
+    positions = []
     compute = Output.__call__
 
     def count(self, features):

@@ -50,7 +50,8 @@ def test_convolution_equals_its_layer_on_the_grid(prior, features, strict):
         if not strict:  # an open convolution reads the features of its own step
             cached.store(write, rows_of_step(features, positions))
         if step % tables.span == 0:
-            span_begin, span_end = begin, bounds[min(step + tables.span, prior.order.num_steps)]
+            span_begin = begin
+            span_end = bounds[min(step + tables.span, prior.order.num_steps)]
             known = torch.zeros((span_end - span_begin) * B, len(layer.bias), dtype=torch.float64)
             known = cached.add_far(tables.between(taps.far_rows, span_begin, span_end), known)
         here = known[(begin - span_begin) * B : (end - span_begin) * B]
@@ -83,7 +84,9 @@ def test_keys_of_an_earlier_batch_do_not_change_a_masked_attention(prior, featur
     used.keys.fill_(100.0)
     used.values.fill_(-100.0)
     for begin, end, positions in steps_of(prior):
-        rows, places, visible = rows_of_step(features, positions), torch.arange(begin, end), torch.arange(n) < end
+        rows = rows_of_step(features, positions)
+        places = torch.arange(begin, end)
+        visible = torch.arange(n) < end
         assert torch.equal(
             fresh.add_visible(rows.clone(), places, visible), used.add_visible(rows.clone(), places, visible)
         )

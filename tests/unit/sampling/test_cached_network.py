@@ -29,7 +29,8 @@ def test_contributions_equal_the_layers_of_the_prior(prior, conditioned):
     condition = conditioned(prior, 3).flatten(2).permute(2, 0, 1)[torch.from_numpy(prior.order.positions)]
     positions = (prior.rows + prior.columns).flatten(0, 1)[torch.from_numpy(prior.order.positions)]
     label = prior.embed_labels(LABELS, 3)
-    first, blocks = conditioning.of_first(slice(2, 5)), conditioning.of_blocks(slice(2, 5))
+    first = conditioning.of_first(slice(2, 5))
+    blocks = conditioning.of_blocks(slice(2, 5))
     assert torch.allclose(first.unflatten(0, (3, 3)), (positions[2:5] + prior.first.bias)[:, None].expand(-1, 3, -1))
     for block, found in zip(gated_blocks(prior), blocks, strict=True):
         expected = block.label(label) + block.condition(condition[2:5]) + block.convolution.bias

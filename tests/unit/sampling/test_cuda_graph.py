@@ -45,7 +45,8 @@ def test_codes_equal_those_of_the_plain_sampler(make_prior, conditioned, slope, 
 
 
 def test_second_batch_takes_its_own_labels_condition_noise_size_params_and_weights(make_prior, conditioned):
-    prior, sampler = make_prior(**MODELS[-1]), CudaGraphSampler()
+    prior = make_prior(**MODELS[-1])
+    sampler = CudaGraphSampler()
     batches = [
         (LABELS, 0, LevelParams()),
         (LABELS.flip(0), 1, LevelParams()),
@@ -55,7 +56,8 @@ def test_second_batch_takes_its_own_labels_condition_noise_size_params_and_weigh
     ]
     for change_weights in (False, True):
         for labels, seed, params in batches:
-            condition, noise = conditioned(prior, len(labels), seed), range(len(labels))
+            condition = conditioned(prior, len(labels), seed)
+            noise = range(len(labels))
             expected = CachedSampler().sample(prior, labels, condition, ImageNoise(seed, noise), params)
             found = sampler.sample(prior, labels, condition, ImageNoise(seed, noise), params)
             assert_equal(expected, found)
@@ -66,7 +68,9 @@ def test_second_batch_takes_its_own_labels_condition_noise_size_params_and_weigh
 
 
 def test_step_is_recorded_again_only_if_it_does_not_fit(make_prior, monkeypatch):
-    prior, sampler, recorded = make_prior(), CudaGraphSampler(), []
+    prior = make_prior()
+    sampler = CudaGraphSampler()
+    recorded = []
     record = cuda_graph._PaddedSteps.__init__
 
     def count(self, *arguments, **options):
@@ -82,7 +86,8 @@ def test_step_is_recorded_again_only_if_it_does_not_fit(make_prior, monkeypatch)
 
 
 def test_recorded_step_keeps_no_model_alive(make_prior):
-    prior, sampler = make_prior(), CudaGraphSampler()
+    prior = make_prior()
+    sampler = CudaGraphSampler()
     sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     reference = weakref.ref(prior)
     del prior
@@ -91,7 +96,8 @@ def test_recorded_step_keeps_no_model_alive(make_prior):
 
 
 def test_codes_survive_the_next_batch_and_can_be_trained_on(make_prior):
-    prior, sampler = make_prior(), CudaGraphSampler()
+    prior = make_prior()
+    sampler = CudaGraphSampler()
     first = sampler.sample(prior, LABELS, None, ImageNoise(0, range(3)), LevelParams())
     before = first.codes.clone(), first.log_likelihood.clone()
     sampler.sample(prior, LABELS, None, ImageNoise(1, range(3)), LevelParams())
@@ -130,10 +136,13 @@ def test_compiled_steps_give_the_codes_of_the_plain_sampler(make_prior):
 def test_replayed_graphs_give_the_codes_of_the_plain_sampler(
     make_prior, make_guide, conditioned, slope, changes, params
 ):
-    prior, labels, sampler = make_prior(slope=slope, **changes).cuda(), LABELS.cuda(), CudaGraphSampler()
+    prior = make_prior(slope=slope, **changes).cuda()
+    labels = LABELS.cuda()
+    sampler = CudaGraphSampler()
     early = make_guide(prior, len(labels)).prior
     for seed in range(2):  # the second batch replays the step that the first one recorded
-        condition, guide = conditioned(prior, len(labels), seed), Guide(early, conditioned(early, len(labels), seed))
+        condition = conditioned(prior, len(labels), seed)
+        guide = Guide(early, conditioned(early, len(labels), seed))
         plain, cached, graphed = (
             each.sample(prior, labels, condition, ImageNoise(seed, range(3), labels.device), params, guide)
             for each in (PlainSampler(), CachedSampler(), sampler)

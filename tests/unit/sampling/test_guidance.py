@@ -28,7 +28,9 @@ def test_guided_logits_are_the_product_of_powers(scale, auto_scale):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_scale_1_is_no_guidance_and_evaluates_no_image_twice(make_prior, sampler, monkeypatch):
-    prior, rows, compute = make_prior(), [], Output.__call__
+    prior = make_prior()
+    rows = []
+    compute = Output.__call__
     prior.output.register_forward_hook(lambda module, inputs, output: rows.append(output.shape[:-1].numel()))
 
     def count(self, features):
@@ -85,7 +87,8 @@ def test_autoguidance_0_samples_the_guide_as_it_sees_the_coarser_codes(
 ):
     prior = make_prior(**changes)
     guide = make_guide(prior, 3)
-    noise, condition = ImageNoise(0, range(3)), conditioned(prior, 3)
+    noise = ImageNoise(0, range(3))
+    condition = conditioned(prior, 3)
     guided = sampler.sample(prior, LABELS, condition, noise, LevelParams(autoguidance_scale=0.0), guide).codes
     alone = sampler.sample(guide.prior, LABELS, guide.condition, ImageNoise(0, range(3)), LevelParams()).codes
     free = sampler.sample(prior, LABELS, condition, ImageNoise(0, range(3)), LevelParams()).codes
@@ -95,7 +98,8 @@ def test_autoguidance_0_samples_the_guide_as_it_sees_the_coarser_codes(
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_guide_that_is_the_prior_itself_changes_nothing(make_prior, sampler):
-    prior, noises = make_prior(), [ImageNoise(0, range(3)) for _ in range(2)]
+    prior = make_prior()
+    noises = [ImageNoise(0, range(3)) for _ in range(2)]
     guided = sampler.sample(prior, LABELS, None, noises[0], LevelParams(autoguidance_scale=4.0), Guide(prior, None))
     free = sampler.sample(prior, LABELS, None, noises[1], LevelParams())
     assert torch.equal(guided.codes, free.codes)
@@ -108,7 +112,8 @@ def test_autoguidance_without_a_guide_is_refused(make_prior, sampler):
 
 
 def test_recorded_step_follows_another_guide_other_labels_and_other_weights_of_the_guide(make_prior, make_guide):
-    prior, sampler = make_prior(), CudaGraphSampler()
+    prior = make_prior()
+    sampler = CudaGraphSampler()
     guide = make_guide(prior, 3)
     params = LevelParams(guidance_scale=2.0, autoguidance_scale=3.0)
 

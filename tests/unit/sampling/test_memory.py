@@ -25,7 +25,8 @@ def test_memory_grows_with_the_grid_and_the_layers(make_prior):
 
 def test_memory_of_all_levels_counts_if_the_sampler_holds_it(make_prior):
     configs = [make_prior(height=side, width=side).config for side in (3, 9)]
-    memory, needed = 10**6, [bytes_per_image(config) for config in configs]
+    memory = 10**6
+    needed = [bytes_per_image(config) for config in configs]
     assert images_that_fit(configs, memory) == int(0.8 * memory) // max(needed)
     assert images_that_fit(configs, memory, holds_memory=True) == int(0.8 * memory) // sum(needed)
 
@@ -55,7 +56,8 @@ def test_stated_memory_covers_the_caches_and_is_at_most_twice_as_much(
     make_prior, conditioned, bytes_of, slope, changes
 ):
     prior = make_prior(slope=slope, **(changes | {"height": 12, "width": 12, "channels": 32})).eval()
-    b, sizes = 8, []
+    b = 8
+    sizes = []
     with torch.no_grad():
         for count in (b, 2 * b):  # the difference is free of the weights
             labels = torch.zeros(count, dtype=torch.int64)
@@ -71,7 +73,8 @@ def test_stated_memory_covers_the_caches_and_is_at_most_twice_as_much(
 @pytest.mark.parametrize("conditioned", [False, True])
 def test_weights_read_are_those_of_all_products_of_a_sample(make_prior, slope, changes, conditioned, monkeypatch):
     coarser = {"coarser_height": 3, "coarser_width": 4} if conditioned else {}
-    prior, read = make_prior(slope=slope, height=6, width=8, **changes, **coarser), []
+    prior = make_prior(slope=slope, height=6, width=8, **changes, **coarser)
+    read = []
 
     def count(kind, numbers):
         compute = kind.__call__

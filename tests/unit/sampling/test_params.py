@@ -27,7 +27,8 @@ def test_lists_become_tuples():
 
 
 def test_equal_params_have_one_hash():
-    one, other = SamplingParams(temperature=[0.5, 1.0], top_k=3), SamplingParams(temperature=(0.5, 1.0), top_k=3)
+    one = SamplingParams(temperature=[0.5, 1.0], top_k=3)
+    other = SamplingParams(temperature=(0.5, 1.0), top_k=3)
     assert one == other
     assert len({one, other}) == 1
 

@@ -10,7 +10,9 @@ from vqgen.sampling.row_product import RowProduct, packs
 @pytest.mark.parametrize("out, c", [(256, 1792), (128, 64)])
 @pytest.mark.parametrize("rows", [1, 3, 11, 100])
 def test_product_equals_the_product_in_float64(dtype, tolerance, out, c, rows):
-    matrix, features, added = torch.randn(out, c), torch.randn(rows, c), torch.randn(rows, out)
+    matrix = torch.randn(out, c)
+    features = torch.randn(rows, c)
+    added = torch.randn(rows, out)
     matrix, features, added = (tensor.to(dtype) for tensor in (matrix, features, added))
     exact = added.double() + features.double() @ matrix.double().T
     for most_rows in (1, 11, 100):
@@ -20,7 +22,9 @@ def test_product_equals_the_product_in_float64(dtype, tolerance, out, c, rows):
 
 
 def test_part_of_a_larger_tensor_can_be_added():
-    matrix, features, added = torch.randn(256, 1792), torch.randn(11, 1792), torch.randn(30, 600)
+    matrix = torch.randn(256, 1792)
+    features = torch.randn(11, 1792)
+    added = torch.randn(30, 600)
     found = RowProduct(matrix, 30)(features, added[10:21, 100:356])
     assert torch.allclose(found, added[10:21, 100:356] + features @ matrix.T, atol=2e-3)
 
@@ -38,6 +42,8 @@ def test_large_matrices_are_packed_here():
 
 
 def test_product_without_the_operators_is_plain(monkeypatch):
-    matrix, features, added = torch.randn(256, 1792), torch.randn(11, 1792), torch.randn(11, 256)
+    matrix = torch.randn(256, 1792)
+    features = torch.randn(11, 1792)
+    added = torch.randn(11, 256)
     monkeypatch.setattr("vqgen.sampling.row_product.packs", lambda *_: False)
     assert torch.equal(RowProduct(matrix, 11)(features, added), torch.addmm(added, features, matrix.T))

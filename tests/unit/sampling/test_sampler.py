@@ -13,7 +13,8 @@ CPU = torch.device("cpu")
     "params", [LevelParams(), LevelParams(temperature=0.5), LevelParams(top_k=3), LevelParams(top_p=0.8)]
 )
 def test_frequencies_of_gumbel_max_are_the_filtered_probabilities(params):
-    count, logits = 40_000, torch.tensor([0.5, -1.0, 1.5, 0.0, 1.0], dtype=torch.float64)
+    count = 40_000
+    logits = torch.tensor([0.5, -1.0, 1.5, 0.0, 1.0], dtype=torch.float64)
     gumbel = ImageNoise(1, [0]).of_level(count, 5).gumbel(count)
     codes, log_likelihood = choose([logits.expand(1, count, 5)], gumbel, params)
     observed = torch.bincount(codes.flatten(), minlength=5).double() / count
@@ -27,7 +28,8 @@ def test_frequencies_of_gumbel_max_are_the_filtered_probabilities(params):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluation_restores_the_modes_after_an_error_too(make_prior, training):
-    one, other = make_prior().train(training), make_prior().train(not training)
+    one = make_prior().train(training)
+    other = make_prior().train(not training)
     with pytest.raises(RuntimeError, match="stop"), evaluation(one, other):
         assert not one.training
         assert not other.training

@@ -46,7 +46,8 @@ def test_logits_with_weights_and_caches_in_bfloat16_are_float32(make_prior):
         exact = StepEvaluator(prior, LABELS, None)
         rounded = StepEvaluator(prior, LABELS, None, torch.bfloat16)
         for step, positions in enumerate(map(torch.from_numpy, prior.order.steps())):
-            one, other = exact.logits(step), rounded.logits(step)
+            one = exact.logits(step)
+            other = rounded.logits(step)
             assert other.dtype == torch.float32
             assert 0 < (one - other).abs().max() < 0.2  # eight bits of mantissa, a few layers
             for evaluator in (exact, rounded):

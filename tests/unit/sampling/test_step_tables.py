@@ -14,7 +14,8 @@ CPU = torch.device("cpu")
 
 def naive_rows(order, kernel_size, b, taps):
     """Lists the row that each tap of each image of each position reads, one after the other."""
-    half, width = kernel_size // 2, order.width + kernel_size - 1
+    half = kernel_size // 2
+    width = order.width + kernel_size - 1
     rows = []
     for position in order.positions.tolist():
         row, column = divmod(position, order.width)
@@ -26,7 +27,8 @@ def naive_rows(order, kernel_size, b, taps):
 @pytest.mark.parametrize("kernel_size", [3, 5])
 @pytest.mark.parametrize("slope", SLOPES)
 def test_rows_equal_a_loop_over_positions_images_and_taps(slope, kernel_size):
-    order, b = CausalOrder(4, 6, slope), 3
+    order = CausalOrder(4, 6, slope)
+    b = 3
     tables = StepTables.build(order, kernel_size, b, CPU)
     assert tables.write.tolist() == naive_rows(order, kernel_size, b, [(0, 0)])
     for strict, table in ((True, tables.strict), (False, tables.open)):
@@ -48,7 +50,8 @@ def test_rows_of_the_steps_are_slices_that_fill_the_table(slope):
 
 @pytest.mark.parametrize("slope", SLOPES)
 def test_spare_position_alone_reads_and_writes_the_spare_cell(slope):
-    order, b = CausalOrder(4, 6, slope), 2
+    order = CausalOrder(4, 6, slope)
+    b = 2
     plain, padded = (StepTables.build(order, 5, b, CPU, padded=padded) for padded in (False, True))
     assert padded.num_positions == order.num_positions + 1
     assert padded.num_cells == plain.num_cells + 1 == padded_cells(order, 5) + 1
@@ -74,7 +77,8 @@ def test_far_taps_look_back_a_span_and_near_taps_less(slope, kernel_size):
     span = span_of(order, kernel_size)
     assert order.effective_slope < 10 or span > 1
     for strict in (True, False):
-        taps, (near, far) = open_taps(order, kernel_size, strict), split_taps(order, kernel_size, strict, span)
+        taps = open_taps(order, kernel_size, strict)
+        (near, far) = split_taps(order, kernel_size, strict, span)
         assert sorted(near + far) == list(range(len(taps)))
         delays = [-(dc + order.effective_slope * dr) for dr, dc in taps]
         assert far == ([place for place, delay in enumerate(delays) if delay >= span] if span > 1 else [])

@@ -247,7 +247,8 @@ def test_stages_of_another_recipe_are_refused_unless_redone(make_context, tiny_r
 
 
 def test_locked_folder_refuses_a_second_launch(make_context):
-    first, second = make_context(), make_context()
+    first = make_context()
+    second = make_context()
     with locked(first), pytest.raises(CheckpointError, match="another process is working in it"), locked(second):
         pass
     with locked(second):

@@ -9,7 +9,8 @@ from vqgen.stages.context import RunContext
 
 
 def test_kind_of_the_recipe_decides_the_first_stage(make_context, baseline_recipe):
-    with_codes, baseline = make_context(), make_context(baseline_recipe())
+    with_codes = make_context()
+    baseline = make_context(baseline_recipe())
     assert (with_codes.is_baseline, with_codes.first_stage) == (False, "vqvae")
     assert (baseline.is_baseline, baseline.first_stage) == (True, "autoencoder")
     assert with_codes.recipe_with_codes is with_codes.recipe

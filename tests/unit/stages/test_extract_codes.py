@@ -37,7 +37,8 @@ def make_extracted(make_run, tiny_recipe):
 def pixels_of(context, split):
     """The pixels whose codes a split should have, read one by one."""
     images = {"validation": context.images.validation}.get(split, context.images.train)
-    data, seed = context.recipe.data, context.recipe.seed
+    data = context.recipe.data
+    seed = context.recipe.seed
     if split == "train-augmented":
         augment = training_transform(data)
         indices = range(2 * len(images))

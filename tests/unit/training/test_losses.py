@@ -34,7 +34,8 @@ def test_loss_has_the_dtype_of_the_images_under_autocast():
 
 
 def test_nats_per_code_is_the_mean_of_minus_log_p():
-    logits, codes = torch.randn(2, 5, 3, 4, dtype=torch.float64), torch.randint(5, (2, 3, 4))
+    logits = torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    codes = torch.randint(5, (2, 3, 4))
     naive = 0.0
     for b in range(2):
         for h in range(3):
@@ -45,7 +46,8 @@ def test_nats_per_code_is_the_mean_of_minus_log_p():
 
 
 def test_nats_of_images_are_the_sums_over_their_codes():
-    logits, codes = torch.randn(3, 5, 2, 4), torch.randint(5, (3, 2, 4))
+    logits = torch.randn(3, 5, 2, 4)
+    codes = torch.randint(5, (3, 2, 4))
     expected = [8 * nats_per_code(logits[i : i + 1], codes[i : i + 1]).item() for i in range(3)]
     assert nats_of_images(logits, codes).tolist() == pytest.approx(expected, rel=1e-5)
     assert nats_of_images(torch.zeros(3, 512, 2, 4, dtype=torch.bfloat16), codes).dtype == torch.float32

@@ -144,7 +144,8 @@ def test_guide_is_the_prior_after_the_first_steps_and_does_not_change_the_traini
     alone = fit_prior(config, train, store, session(tmp_path / "alone"), CPU64)
     assert alone.guide is None
     assert whole.guide is not None
-    weights, guide = whole.model.state_dict(), whole.guide.state_dict()
+    weights = whole.model.state_dict()
+    guide = whole.guide.state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in alone.model.state_dict().items())
     assert guide.keys() == weights.keys()
     assert not all(torch.equal(weights[name], tensor) for name, tensor in guide.items())

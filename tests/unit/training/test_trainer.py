@@ -119,7 +119,10 @@ def test_run_makes_no_warnings(tmp_path):
 def test_moving_average_is_validated_and_kept(tmp_path):
     trainer = make_trainer(tmp_path, train={"ema_decay": 0.6, "steps": 8, "validate_every": 8})
     average = [p.detach().clone() for p in trainer.parameters]
-    real, real_validate, judged, raw = trainer.objective.end_step, trainer.objective.validate, [], []
+    real = trainer.objective.end_step
+    real_validate = trainer.objective.validate
+    judged = []
+    raw = []
 
     def end_step():
         real()
@@ -132,7 +135,8 @@ def test_moving_average_is_validated_and_kept(tmp_path):
         judged[:] = [p.detach().clone() for p in trainer.parameters]
         return real_validate()
 
-    trainer.objective.end_step, trainer.objective.validate = end_step, validate
+    trainer.objective.end_step = end_step
+    trainer.objective.validate = validate
     trainer.train()
     for a, j, kept, r in zip(average, judged, trainer.parameters, raw, strict=True):
         torch.testing.assert_close(j, a, rtol=0, atol=1e-12)
@@ -169,7 +173,8 @@ def test_snapshot_has_the_weights_of_its_step_and_changes_no_training(tmp_path, 
 
 def scripted(trainer, values):
     """Makes validations return these values; returns the list of weights that they judge."""
-    judged, remaining = [], list(values)
+    judged = []
+    remaining = list(values)
 
     def validate():
         judged.append(weights(trainer))
@@ -251,7 +256,8 @@ def test_metrics_leave_the_device_only_to_be_written(tmp_path, monkeypatch):
     trainer = make_trainer(
         tmp_path, train={"steps": 30, "log_every": 12, "validate_every": 20, "save_every": 7}
     )  # fmt: skip
-    flushed, real = [], MetricsLog.flush
+    flushed = []
+    real = MetricsLog.flush
 
     def flush(log):
         if log._waiting:

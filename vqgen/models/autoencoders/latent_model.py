@@ -210,7 +210,8 @@ class VariationalModel(LatentModel):
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Computes distortion + beta * rate, per number of the image, so that the scale does not depend on the size."""
         bound = self.bound(images, labels, self.config.monte_carlo_samples)
-        distortion, rate = bound.distortion.mean(), bound.rate.mean()
+        distortion = bound.distortion.mean()
+        rate = bound.rate.mean()
         loss = (distortion + self.config.beta * rate) / images[0].numel()
         return loss, {"distortion": distortion.detach(), "rate": rate.detach()}
 

@@ -11,7 +11,8 @@ from vqgen.sampling import image_draws
 @pytest.mark.parametrize("temperature", [None, 0.5])
 def test_divergence_and_log_ratio_are_those_of_torch(temperature):
     logits = 3 * torch.randn(4, 6, dtype=torch.float64)
-    q, p = Independent(Bernoulli(logits=logits), 1), Independent(Bernoulli(torch.full_like(logits, 0.5)), 1)
+    q = Independent(Bernoulli(logits=logits), 1)
+    p = Independent(Bernoulli(torch.full_like(logits, 0.5)), 1)
     posterior = BernoulliPosterior(logits, temperature)
     torch.testing.assert_close(posterior.divergence(), kl_divergence(q, p))
     z = q.sample((7,))
@@ -67,7 +68,8 @@ def test_straight_through_returns_the_values_and_the_gradient_of_the_other():
 
 
 def test_gradient_of_a_model_is_chosen_by_its_configuration():
-    images, labels = torch.zeros(1, 1, 8, 8, dtype=torch.float64), torch.tensor([-1])
+    images = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
+    labels = torch.tensor([-1])
     straight = make_baseline(kind="binary-vae")
     relaxed = make_baseline(kind="binary-vae", gradient="gumbel", gumbel_temperature=0.25)
     assert straight.posterior(images, labels).gumbel_temperature is None
@@ -76,7 +78,8 @@ def test_gradient_of_a_model_is_chosen_by_its_configuration():
 
 def test_prior_is_a_fair_coin_at_any_temperature():
     model = make_baseline(kind="binary-vae")
-    draws, labels = image_draws(0, range(4000), 3), torch.full((4000,), -1)
+    draws = image_draws(0, range(4000), 3)
+    labels = torch.full((4000,), -1)
     bits = model.from_prior(draws, labels)
     assert set(bits.unique().tolist()) == {0.0, 1.0}
     assert (bits.mean(dim=0) - 0.5).abs().max() < 0.04  # five deviations of 4,000 draws

@@ -52,7 +52,8 @@ def test_image_does_not_change_the_rest_of_its_batch(changes):
 @pytest.mark.parametrize("size", [16, 28, 32, 128])
 def test_all_sizes_of_images_fit(size):
     model = make_baseline(image_size=size, image_channels=3)
-    images, labels = torch.zeros(2, 3, size, size, dtype=torch.float64), torch.tensor([-1, -1])
+    images = torch.zeros(2, 3, size, size, dtype=torch.float64)
+    labels = torch.tensor([-1, -1])
     assert model.decode(model.encode(images, labels), labels).shape == images.shape
     assert model.config.grid <= 7
 
@@ -61,7 +62,8 @@ def test_all_sizes_of_images_fit(size):
 def test_conditional_model_depends_on_the_label(kind):
     model = make_baseline(kind=kind, labels="conditional", num_classes=3)
     images, _ = labelled_images(1)
-    one, other = torch.tensor([0]), torch.tensor([2])
+    one = torch.tensor([0])
+    other = torch.tensor([2])
     latents = model.encode(images, one)
     assert not torch.equal(model.decode(latents, one), model.decode(latents, other))
     assert not torch.equal(model.posterior(images, one).divergence(), model.posterior(images, other).divergence())
@@ -94,7 +96,8 @@ def test_bound_has_a_closed_form_if_the_decoder_ignores_the_latents():
 
 def test_loss_weighs_the_rate_and_is_per_number_of_the_image():
     images, labels = labelled_images()
-    plain, weighted = make_baseline(), make_baseline(beta=3.0)
+    plain = make_baseline()
+    weighted = make_baseline(beta=3.0)
     weighted.load_state_dict(plain.state_dict())
     for model, beta in [(plain, 1.0), (weighted, 3.0)]:
         torch.manual_seed(1)
@@ -108,7 +111,8 @@ def test_bernoulli_likelihood_takes_intensities_as_shares_of_white():
     latents = torch.randn(5, 3, dtype=torch.float64)
     white = Bernoulli(logits=model.decoder(latents, labels))
     share = (images + 1) / 2
-    one, zero = torch.ones_like(images), torch.zeros_like(images)
+    one = torch.ones_like(images)
+    zero = torch.zeros_like(images)
     expected = (share * white.log_prob(one) + (1 - share) * white.log_prob(zero)).flatten(1).sum(dim=1)
     torch.testing.assert_close(model.log_likelihood(images, latents, labels), expected)
     torch.testing.assert_close(model.decode(latents, labels), 2 * white.mean - 1)

@@ -8,7 +8,8 @@ from vqgen.sampling import image_draws
 
 
 def test_divergence_and_log_ratio_are_those_of_torch():
-    mean, log_variance = torch.randn(4, 6, dtype=torch.float64), torch.randn(4, 6, dtype=torch.float64)
+    mean = torch.randn(4, 6, dtype=torch.float64)
+    log_variance = torch.randn(4, 6, dtype=torch.float64)
     q = Independent(Normal(mean, (log_variance / 2).exp()), 1)
     p = Independent(Normal(torch.zeros_like(mean), torch.ones_like(mean)), 1)
     posterior = GaussianPosterior(mean, log_variance)
@@ -41,7 +42,8 @@ def test_latents_of_an_image_are_the_mean_of_its_posterior():
 
 
 def test_prior_is_the_standard_gaussian_with_deviations_of_the_temperature():
-    draws, labels = image_draws(0, range(4000), 3), torch.full((4000,), -1)
+    draws = image_draws(0, range(4000), 3)
+    labels = torch.full((4000,), -1)
     latents = make_baseline().from_prior(draws, labels)
     # 4,000 draws: an entry of the covariance deviates by at most 0.022, so this is more than five deviations.
     torch.testing.assert_close(latents.T.cov(), torch.eye(3, dtype=torch.float64), rtol=0, atol=0.12)
