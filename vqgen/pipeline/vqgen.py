@@ -282,7 +282,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     def from_latents(self, latents: Float[Tensor, "b d"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
         """Decodes vectors of `to_latents`, or mixtures of them, on the CPU."""
         config = self.vqvae.config
-        # Mixtures are no codebook entries, so they pass the decoder as they are, without the quantizer.
+        # Mixtures are not codebook entries, so they pass the decoder as they are, without the quantizer.
         shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
         parts = []
         for batch in latents.to(self.compute.float_dtype).split(_IMAGES_AT_A_TIME):
