@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from vqgen import __version__, cli
-from vqgen.errors import ConfigError, DataError, Interrupted, VQGenError, VQGenWarning
+from vqgen.errors import ConfigError, DataError, VQGenError, VQGenWarning
 
 
 @pytest.fixture(autouse=True)
@@ -209,10 +209,6 @@ def test_override_before_the_recipe_is_refused(command, capsys):
         cli.main([*words, "--seed", "7", "digits"])
     assert stop.value.code == 2
     assert "RECIPE: should come before --seed" in capsys.readouterr().err
-
-
-def test_interrupt_is_no_exception_that_a_command_catches_by_accident():
-    assert not issubclass(Interrupted, Exception)
 
 
 def test_command_line_only_parses_and_prints():

@@ -70,7 +70,7 @@ def _scaled(value: int | float | None, unit: str = "") -> str:
     if value is None:
         return "-"
     for power, prefix in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if value >= 10**power:
+        if value >= 0.9995 * 10**power:  # three digits round such a number up to 1.00 of the next prefix
             return f"{value / 10**power:#.3g}".rstrip(".") + f" {prefix}{unit}"
     return f"{value:.0f} {unit}"
 

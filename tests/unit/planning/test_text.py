@@ -9,7 +9,7 @@ from vqgen.planning.text import _bpp, _duration, _scaled, plan_text
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [(None, "B", "-"), (7, "B", "7 B"), (1234, "", "1.23 k"), (41.2e9, "B", "41.2 GB"), (3e18, "", "3.00 E"),
-     (999e6, "", "999 M")],
+     (999e6, "", "999 M"), (999_499, "", "999 k"), (999_600, "", "1.00 M"), (999.6, "B", "1.00 kB")],
 )  # fmt: skip
 def test_numbers_have_three_digits_and_a_prefix(value, unit, text):
     assert _scaled(value, unit) == text
