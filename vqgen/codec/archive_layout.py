@@ -84,6 +84,7 @@ class ArchiveHeader:
         check_seal(data, _HEADER.size)
         _, _, flags, vqvae, models, batch_size, compute_type = _HEADER.unpack_from(data)
         by_prior = bool(flags & _PRIOR)
+        # Packed blocks need no model, so every archive may have them and no flag announces them.
         coders = (
             {Coder.PACKED} | ({Coder.STATIC} if flags & _STATIC else set()) | ({Coder.PRIOR} if by_prior else set())
         )
@@ -183,6 +184,7 @@ def _read_size(file: BufferedIOBase) -> int:
     data = b""
     while part := file.read(1):
         data += part
+        # After more than five bytes `read_varint` refuses the number, so that damage cannot prolong the loop.
         if part[0] < 0x80 or len(data) > 5:
             return read_varint(data, 0)[0]
     raise BitstreamError("the archive is cut short: it ends before its index")

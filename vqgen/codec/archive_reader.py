@@ -135,6 +135,7 @@ def decode_block(codec: Codec, header: ArchiveHeader, data: bytes) -> list[tuple
     # The fingerprint in the header covers the models of the header's coders only.
     if not {segment.coder for segment in block.segments} <= header.coders:
         raise BitstreamError("a block should use only the coders of the archive's header, found another coder")
+    # Before the codes are decoded: a label out of range would fail deep inside the prior.
     for image in block.images:
         check_shape(codec.models, image.shape)
     shapes = [image.shape for image in block.images]
@@ -155,6 +156,7 @@ def relative_name(name: str | None, number: int) -> str:
     Raises:
         BitstreamError: The name leads out of the output folder.
     """
+    # Without this check, an archive of a stranger could overwrite any file of the user.
     path = Path(name or f"{number:05d}")
     if path.is_absolute() or ".." in path.parts:
         raise BitstreamError(f"name {name!r} leads out of the output folder; not written")

@@ -79,6 +79,7 @@ class ArchiveWriter:
             ConfigError: The name is too long for a block, or contains a character 0.
         """
         size = len(name.encode(errors="surrogateescape")) + 1 if self.with_names else 0
+        # A 0 separates the names in a block.
         if size > MAX_NAMES or (self.with_names and "\0" in name):
             raise ConfigError(f"name: should have less than {MAX_NAMES} bytes and no 0 among them, found {name[:40]!r}")
         if self._waiting_names + size > MAX_NAMES:

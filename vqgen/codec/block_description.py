@@ -66,6 +66,7 @@ def write_description(entries: Sequence[ImageEntry], num_labels: int) -> bytes:
     if flags & _NAMES:
         # surrogateescape keeps names that are not UTF-8, which a file system may have, byte for byte.
         joined = "\0".join(name or "" for name in names).encode(errors="surrogateescape")
+        # Names of neighbours are alike, so deflate removes most of their bytes.
         compressed = zlib.compress(joined, 9)
         parts += [write_varint(len(compressed)), compressed]
     return b"".join(parts)
@@ -113,6 +114,7 @@ def _read_runs(data: bytes, at: int, num_runs: int, count: int) -> tuple[list[Im
         width, at = read_varint(data, at)
         height, at = read_varint(data, at)
         kind, at = read_byte(data, at)
+        # Checked before the list grows: a damaged run can claim 2^35 images.
         if number > count - len(shapes) or not 0 < width * height <= MAX_PIXELS or kind >> 2:
             raise BitstreamError(f"a block's images cannot be {number} of {width} x {height}; the file is damaged")
         shapes += [ImageShape(width, height, bool(kind & _RGB), None, bool(kind & _ALPHA))] * number
@@ -122,6 +124,7 @@ def _read_runs(data: bytes, at: int, num_runs: int, count: int) -> tuple[list[Im
 
 
 def _read_labels(data: bytes, at: int, count: int, num_labels: int) -> tuple[list[int | None], int]:
+    # The largest of the num_labels + 1 codes is num_labels, so its bits are enough for all.
     size = -(-count * num_labels.bit_length() // 8)
     if not num_labels:  # a pipeline without labels has nothing to read: labels take zero bits each
         return [None] * count, at
@@ -133,6 +136,7 @@ def _read_names(data: bytes, at: int, count: int) -> tuple[list[str], int]:
     length, at = read_varint(data, at)
     inflate = zlib.decompressobj()
     try:
+        # Limited, because a few compressed bytes can inflate to gigabytes.
         joined = inflate.decompress(data[at : at + length], MAX_NAMES)
     except zlib.error as error:
         raise BitstreamError(f"the names of a block are damaged: {error}") from error

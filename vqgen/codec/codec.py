@@ -142,6 +142,7 @@ class Codec:
         if wrong:
             warn_of_fall_back(len(wrong), len(files), "images")
             for index in wrong:
+                # Whatever coder was asked for: a file that can be read matters more.
                 again = encode_streams(self.models, [streams[index]], self.models.offered("auto") & FALL_BACK)
                 files[index] = write_image_file(self.models, codes[index], again[0])
                 assert self._decodes_to(files[index], codes[index])

@@ -24,6 +24,7 @@ def check_models(
             that is ever written.
     """
     name = models.parts.name
+    # The VQ-VAE comes first: with another one the checks below may fail too, with messages that mislead.
     if vqvae != models.vqvae_hash:
         raise BitstreamError(
             f"it was made with VQ-VAE {vqvae.hex()}, and pipeline {name!r} has "

@@ -23,6 +23,7 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.runtime.compute import Compute
 
+# Every file pays for these bytes. Eight are enough against mistakes; they are no protection against forgery.
 HASH_LENGTH = 8
 """Bytes of a model's hash in a file."""
 
@@ -129,6 +130,7 @@ class EntropyModels:
                 f"{self.parts.name!r} lacks; open it with the pipeline that made it"
             )
         frequencies = self.parts.frequencies[level].cpu().numpy().astype(np.int64)
+        # They come from a file. Unchecked, a wrong sum would fail inside the range coder, which can name no file.
         if frequencies.shape != (self.codebook_size,) or frequencies.min() < 1 or frequencies.sum() != TOTAL:
             raise CheckpointError(
                 f"pipeline {self.parts.name!r}: the frequencies of level {level} should be {self.codebook_size}, at "
@@ -155,6 +157,7 @@ class EntropyModels:
     @cached_property
     def batch_size(self) -> int:
         """The number of tiles that the priors evaluate at a time in encoding."""
+        # The header has one number for all levels, so the level with the most positions decides.
         positions = [prior.order.num_positions for prior in self.parts.priors.values()]
         return canonical_batch_size(max(positions, default=1))
 
@@ -169,6 +172,7 @@ class EntropyModels:
         used = False
         for level in self.levels:
             if Coder.STATIC in coders and level in self.parts.frequencies:
+                # The name of the level is hashed too: models exchanged between two levels get another fingerprint.
                 digest.update(level.encode() + self.frequencies(level).astype("<i4").tobytes())
                 used = True
             if Coder.PRIOR in coders and level in self.parts.priors:

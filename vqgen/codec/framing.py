@@ -22,6 +22,7 @@ def check_magic(data: bytes, magic: bytes, version: int, kind: str) -> None:
     """
     if data[:4] != magic:
         raise BitstreamError(f"this is not {kind}: it should begin with {magic!r}, found {data[:4]!r}")
+    # Checked before any checksum: another version may have its CRC-32 at another place.
     if len(data) > 4 and data[4] != version:
         remedy = "update vqgen" if data[4] > version else "use the vqgen that wrote it"
         raise BitstreamError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from vqgen.codec.framing import check_magic, check_seal, seal
 from vqgen.errors import BitstreamError
 
+# A byte above 127 in front, as in PNG: no ASCII text begins with it.
 MAGIC = b"\x89VQG"
 VERSION = 1
 
@@ -29,6 +30,7 @@ MAX_FILE_BYTES = 1 << 28
 
 NO_LABEL = 0xFFFF
 
+# "<" is little-endian without padding: the bytes are the same on every machine.
 _FIXED = struct.Struct("<4sBBHH8s8sBBHI")
 _LEVEL = struct.Struct("<BHHI")
 _LENGTH = struct.Struct("<I")
@@ -145,6 +147,7 @@ def read_header(data: bytes) -> tuple[Header, int]:
     _check_bounds(header, flags)
     begin = size + _CRC_BYTES
     end = begin + sum(level.length for level in header.levels) + (header.alpha_length or 0)
+    # Surplus bytes are refused too: no checksum covers them.
     if end != len(data):
         damage = "cut short" if end > len(data) else "too long"
         raise BitstreamError(f"the file is {damage}: by its header it should have {end} bytes, found {len(data)}")
@@ -207,6 +210,7 @@ def _parse(data: bytes, flags: int, count: int) -> Header:
 
 
 def _check_bounds(header: Header, flags: int) -> None:
+    # An unknown flag may change the layout of the file, so it cannot be ignored.
     if flags >> 5 or not header.levels:
         raise BitstreamError(f"the header should have 1 to 3 levels and known flags, found flags {flags:#04x}")
     if not 0 < header.width * header.height <= MAX_PIXELS:

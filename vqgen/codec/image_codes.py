@@ -60,6 +60,7 @@ class ImageCodes:
         Args:
             start: CRC-32 of the bytes before.
         """
+        # 16 bits hold every code, as codebooks have at most 65,536 entries.
         for grid in self.grids.values():
             start = zlib.crc32(grid.astype("<u2").tobytes(), start)
         return zlib.crc32(self.alpha or b"", start)

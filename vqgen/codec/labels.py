@@ -69,6 +69,7 @@ def ideal_bits(models: EntropyModels, codes: ImageCodes, level: str, coder: Code
 
 def _shortest(models: EntropyModels, codes: ImageCodes) -> int | None:
     choices = [None, *range(len(models.parts.label_map))]
+    # Ideal lengths, not written files: one parallel pass per label costs far less than the coder's steps.
     bits = [sum(ideal_bits(models, codes, level, Coder.PRIOR, label) for level in models.levels) for label in choices]
     return choices[int(np.argmin(bits))]  # the first of equal sums, so "no label" wins a tie
 

@@ -19,6 +19,7 @@ def pack(codes: NDArray[np.int64], codebook_size: int) -> bytes:
     Returns:
         The bytes; zero bits fill the last one.
     """
+    # ceil(log2 k) in integers: a logarithm in floating point could round to the wrong side.
     bits = (codebook_size - 1).bit_length()
     return np.packbits((codes[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
 

@@ -77,6 +77,7 @@ def restore_picture(
         alpha: The alpha plane, a byte a pixel; None without an alpha plane.
     """
     cropped = pixels[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
+    # A model of RGB images also codes grey pictures. They come back grey, as they were.
     picture = Image.fromarray(cropped[..., 0] if cropped.shape[-1] == 1 else cropped).convert("RGB" if rgb else "L")
     if alpha is not None:
         picture.putalpha(Image.frombytes("L", (width, height), alpha))

@@ -36,6 +36,7 @@ class RangeEncoder:
             frequencies: `(n, k)`, sum 2^24 and each at least 1; or `(k,)` for all codes.
         """
         if len(codes):
+            # constriction takes symbols of 32 bits only.
             self._encoder.encode(codes.astype(np.int32), *_model(frequencies))
 
     def finish(self) -> bytes:
@@ -66,6 +67,7 @@ class RangeDecoder:
     """Reads codes from bytes; it needs the frequencies that the encoder had."""
 
     def __init__(self, data: bytes) -> None:
+        # The encoder leaves zeros at the end out, and constriction reads whole words.
         padded = data + bytes(-len(data) % 4)
         self._decoder = stream.queue.RangeDecoder(np.frombuffer(padded, _WORD).astype(np.uint32))
 
@@ -94,7 +96,9 @@ class RangeDecoder:
 
 def _model(frequencies: NDArray[np.int64]) -> tuple[Any, ...]:
     """Builds constriction's arguments: a family with a row for each code, or one model for all codes."""
+    # Only the first row: the functions that make frequencies fix every sum, and this runs at each step.
     assert int(frequencies.reshape(-1, frequencies.shape[-1])[0].sum()) == TOTAL
+    # constriction takes floating point only; float64 holds these integers exactly.
     probabilities = (frequencies - 1).astype(np.float64)
     if frequencies.ndim == 1:
         return (stream.model.Categorical(probabilities, perfect=False),)

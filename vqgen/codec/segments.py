@@ -94,6 +94,7 @@ def encode_streams(
             for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
+            # `min` takes the first of equal lengths: the coder that needs fewer models to decode.
             shortest = min(found, key=lambda segment: len(segment.data))
             # Readers refuse more than CODES_PER_BYTE codes a byte; decoders read zeros beyond the end anyway.
             least = -(-len(_flat(stream.grids[level])) // CODES_PER_BYTE)
@@ -128,6 +129,7 @@ def decode_streams(
             sizes = [shape.grid_sizes(downsample)[index] for shape in stream.shapes]
             try:
                 if stream.segments[level].coder is Coder.PRIOR:
+                    # Cutting needs the sizes of the grids only. The coder fills in the codes.
                     blank = [np.zeros(size, dtype=np.int64) for size in sizes]
                     known = Stream(stream.shapes, {**grids, level: blank})
                     by_prior.append((number, tile_stream(models, known, level, coarser)))

@@ -55,6 +55,7 @@ class FolderSink:
         self.coders = Counter[str]()
         self._codec = codec
         self._folder = folder
+        # Resolved here, so that a wrong coder is refused before the first image is encoded.
         self._offered = codec.models.offered(coder)
         self._verify = verify
 
@@ -65,6 +66,7 @@ class FolderSink:
         write_each({target: partial(Path.write_bytes, data=data) for target, data in zip(targets, files, strict=True)})
         for data in files:
             self.bytes_written += len(data)
+            # Read back from the file, because an image may have fallen back to another coder.
             self.coders.update(level.coder.name.lower() for level in read_header(data)[0].levels)
 
 

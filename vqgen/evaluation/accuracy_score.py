@@ -98,6 +98,7 @@ class AccuracyScorer:
             predictions.append(ClassifierSpace(classifier, "", self.compute)(self.test_images).log_probabilities)
             trained_on = len(images)  # the same for every seed
 
+        # The noise floor halves the test images only, so it needs no further training.
         def score(chosen: Tensor) -> dict[str, float]:
             found = spread([accuracy(each[chosen], self.test_labels[chosen]) for each in predictions])
             deviation = {f"{name}_deviation": found.deviation} if len(predictions) > 1 else {}
@@ -129,6 +130,7 @@ class AccuracyScorer:
         train = self.section.train
         seed = self.seed if seed is None else seed
         order = TrainingOrder(len(images), train.batch_size, derive_seed(seed, "score"), train.steps * train.batch_size)
+        # The trainer writes checkpoints, which nobody needs after the score.
         with tempfile.TemporaryDirectory() as folder:
             session = Session(
                 stage="score",
@@ -164,5 +166,6 @@ def as_many_per_label(labels: Int64[Tensor, " n"], wanted: Int64[Tensor, " m"], 
     """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive_seed(seed, "subset")))
     counts = wanted[wanted >= 0].bincount(minlength=1)
+    # One permutation serves all labels: the images of a label stand in it in random order.
     chosen = [order[labels[order] == label][: int(count)] for label, count in enumerate(counts.tolist()) if count]
     return torch.cat(chosen).sort().values if chosen else torch.empty(0, dtype=torch.int64)

@@ -32,7 +32,9 @@ def code_usage(histogram: Int[Tensor, " k"]) -> CodeUsage:
     total = int(histogram.sum())
     if total == 0:
         raise ValueError("histogram should count at least one code, found none")
+    # float32 counts exactly up to 2^24 only, and a data set may have more codes.
     shares = histogram.double() / total
     usage = float((histogram > 0).double().mean())
+    # `entr` is 0 for an unused entry, for which -p log p would be nan.
     perplexity = float(torch.special.entr(shares).sum().exp())
     return CodeUsage(usage, perplexity)

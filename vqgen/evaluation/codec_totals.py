@@ -31,7 +31,9 @@ def psnr(original: Image.Image, restored: Image.Image) -> float:
         restored: A picture of the same size, `L`, `RGB`, or these with alpha.
     """
     mode = restored.mode.removesuffix("A")
+    # A file with an alpha plane keeps the colours beneath transparent pixels, so they are compared as they are.
     one = normalize_mode(original, keep_alpha="A" in restored.mode).convert(mode)
+    # The difference of two uint8 values would wrap around.
     difference = np.asarray(one, dtype=np.float64) - np.asarray(restored.convert(mode), dtype=np.float64)
     return float(psnr_per_image(torch.tensor(np.square(difference / 255).mean())))
 
@@ -126,16 +128,19 @@ class LevelTotals:
             images: Its images.
             segments: Its segments, coarse to fine.
         """
+        # Pixels without the padding: its codes are a cost of the format, not a part of the picture.
         self.pixels += sum(each.shape.width * each.shape.height for each in images)
         for level, segment in zip(self._models.levels, segments, strict=True):
             self._bytes[level] += len(segment.data)
             self._coders[level][segment.coder.name.lower()] += 1
+            # By the model of the coder that wrote the segment: the rest is the loss of the coder itself.
             self._ideal_bits[level] += sum(
                 ideal_bits(self._models, each, level, segment.coder, each.shape.label) for each in images
             )
 
     def rows(self) -> list[list[str]]:
         """Returns the rows of a table: the names of the columns, then a row per level, coarse to fine."""
+        # An archive may be empty.
         pixels = max(1, self.pixels)
         rows = [["level", "coders", "bytes", "bpp", "ideal bytes", "ideal bpp"]]
         for level in self._models.levels:

@@ -82,6 +82,7 @@ def frechet_distance_of_gaussians(
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     overlap = np.sqrt(eigvalsh(root @ other_covariance @ root).clip(min=0)).sum()
     between_means = np.square(mean - other_mean).sum()
+    # Rounding can bring the distance of equal Gaussians below zero.
     return float(max(0.0, between_means + np.trace(covariance) + np.trace(other_covariance) - 2 * overlap))
 
 

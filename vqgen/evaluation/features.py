@@ -78,6 +78,7 @@ class ClassifierSpace:
         def evaluate(batch: Tensor) -> tuple[Tensor, Tensor]:
             pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
             with self.compute.autocast():
+                # Not `forward`, which returns no features. This way the body runs once for both results.
                 features = self.classifier.features(pixels)
                 return features, self.classifier.head(features)
 
@@ -128,11 +129,13 @@ def halves(count: int, seed: int) -> tuple[Int64[Tensor, " half"], Int64[Tensor,
         The indices of each half.
     """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "halves")))
+    # Equally large, because many metrics depend on the number of images.
     return order[: count // 2], order[count // 2 : 2 * (count // 2)]
 
 
 def save_features(features: Features, path: Path) -> None:
     """Writes features with the name of their space to a safetensors file, all or nothing."""
+    # The name of the space goes along, so that a reader can refuse features of other weights.
     tensors = {"values": features.values, "log_probabilities": features.log_probabilities}
     save_tensors(path, tensors, features.space)
 

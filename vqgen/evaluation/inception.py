@@ -50,6 +50,7 @@ class InceptionSpace:
 
         # torch-fidelity unpickles any file that it is given; a file with code in it has to be refused before.
         read_published_weights(weights, "Inception", "Mixed_7c.branch_pool.conv.weight")
+        # Without the bias of the last layer, because the published inception score leaves it out.
         network = FeatureExtractorInceptionV3("vqgen", ["2048", "logits_unbiased"], str(weights))
         self.network = network.to(compute.device)
         self.device = compute.device

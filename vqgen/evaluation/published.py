@@ -22,6 +22,7 @@ def read_published_weights(path: Path, network: str, expected: str) -> dict[str,
     try:
         # A pickle can run code when it is read; with weights_only torch builds nothing but tensors.
         weights = torch.load(path, map_location="cpu", weights_only=True)
+        # Inside the `try`: a file may also hold something that has no names.
         names = sorted(weights)
     except Exception as error:  # torch raises a different one for every kind of damage
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -18,6 +18,7 @@ from vqgen.errors import DataError
 from vqgen.evaluation.codec_totals import psnr
 from vqgen.evaluation.pixel_errors import ms_ssim_per_image
 
+# At most 95: beyond it JPEG files grow and hardly gain quality (documentation of Pillow).
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
 """Qualities of the curves."""
 
@@ -133,6 +134,7 @@ def mean_curves(points: Sequence[Mapping[str, Sequence[Measured]]]) -> dict[str,
 
 def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
     """Converts a picture to grey if the model supports grey images only, and lays transparent pixels on white."""
+    # All formats get the same picture: no other format should pay for colours that ours cannot hold.
     normal = normalize_mode(picture)
     return normal.convert("L") if codec.parts.vqvae.config.image_channels == 1 else normal
 
@@ -208,6 +210,7 @@ def document(
 
 def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
     file = io.BytesIO()
+    # Each format at its best effort: a careless setting of the others would flatter ours.
     options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}
     try:
         original.save(file, name, quality=quality, **options)
@@ -218,6 +221,7 @@ def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
 
 
 def _measured(original: Image.Image, restored: Image.Image, size: int, quality: int | None = None) -> Measured:
+    # WebP has no grey mode and returns a grey picture as RGB.
     restored = restored.convert(original.mode)
     bpp = 8 * size / (original.width * original.height)
     return Measured(size, bpp, psnr(original, restored), ms_ssim(original, restored), quality)

@@ -68,6 +68,7 @@ def hash_model(folder: Path) -> str:
         raise CheckpointError(
             f"{weights}: there is no such file, so {folder} is not a complete model; restore the file"
         )
+    # The same weights with another class or configuration, such as another slope, are another model.
     return sha256_of_json([document.get("class"), document.get("config"), sha256_of_file(weights)])
 
 
@@ -124,6 +125,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: Pat
         if expected[name].shape != weights[name].shape
     ]
     if problems:
+        # Sets have no order. Sorted, the message is the same at every run.
         shown = sorted(problems)[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])
         raise CheckpointError("\n  ".join([f"{origin}: holds another model's weights:", *shown]))
     model.load_state_dict(dict(weights))

@@ -43,6 +43,7 @@ class Classifier(ImageClassifier):
         side = config.image_size
         channels = config.image_channels
         while side > LARGEST_GRID:
+            # At stride 2 a kernel of 4 covers inner pixels equally often; one of 3 would favour every second row.
             stem += [nn.Conv2d(channels, config.channels, kernel_size=4, stride=2, padding=1), nn.ReLU()]
             side //= 2
             channels = config.channels

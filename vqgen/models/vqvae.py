@@ -154,6 +154,7 @@ class VQVAE(nn.Module):
         for index, quantized in enumerate(maps):
             decoder_input = self._extend(decoder_input, index, quantized)
         assert decoder_input is not None
+        # Only here and not in `forward`: in training a clamped pixel would have no gradient.
         return self.decoder(decoder_input).clamp(-1, 1)
 
     def seed_step(self, seed: int) -> None:

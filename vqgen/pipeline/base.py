@@ -67,6 +67,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             CheckpointError: There is no pipeline, it is damaged, or its parts do not belong together.
             ConfigError: The device or the dtype is unknown, or is not available here.
         """
+        # Before the models are read: a wrong device should not cost a download.
         compute = Compute.resolve(device, dtype)
         return cls(cls.load(locate_pipeline(name_or_path)), compute)
 
@@ -133,9 +134,12 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         candidates = self.check_request(request)
         # All candidates of a label stand in a row: `keep_surest` chooses among each row.
         labels = [label for label in self.resolve_labels(request.labels) for _ in range(candidates)]
+        # A new seed is returned with the images. It has 48 bits, because JSON readers may be exact up to 2^53 only.
         request = replace(request, seed=secrets.randbits(48) if request.seed is None else request.seed)
         processes = processes or Processes(0, 1, self.compute.device)
         own = processes.share(len(labels))
+        # Indices within the whole request: an image does not depend on the number of processes.
+        # With more processes than images some draw nothing. They go on, because gathering needs every process.
         part = self._draw(labels[own.start : own.stop], own, request, progress) if own else None
         if part is not None and candidates > request.images_per_label:
             assert self.parts.classifier is not None  # `check_request` has seen to it

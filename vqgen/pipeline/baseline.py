@@ -102,6 +102,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         found: dict[str, object] = {"top_k": params.top_k, "top_p": params.top_p}
         for name in ("guidance_scale", "autoguidance_scale"):
             scale: PerLevel = getattr(params, name)
+            # A scale of 1 samples the model itself, which every model can do.
             found[name] = None if set(numbers_of(scale)) == {1} else scale
         for name, value in found.items():
             if value is not None:
@@ -129,7 +130,9 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         for begin in range(0, len(labels), request.batch_size):
             wanted = labels[begin : begin + request.batch_size]
             indices = image_indices[begin : begin + request.batch_size]
+            # A conditional decoder always needs a label, so a missing one is drawn.
             chosen = drawn_labels(wanted, config.num_classes, request.seed, indices)
+            # By the index in the request: neither batches nor processes change an image.
             draws = image_draws(request.seed, indices, config.latent_size).to(self._like)
             drawn = self.model.from_prior(draws, chosen.to(self.compute.device), temperature)
             latents.append(drawn.cpu())
@@ -154,6 +157,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         parts = []
         for pixels, known in self._batches(images, self.known_labels(images, labels)):
             with self.compute.autocast():
+                # Autocast may return 16 bits, and callers compute means of latents.
                 parts.append(self.model.encode(pixels, known).to(self.compute.float_dtype).cpu())
         return torch.cat(parts)
 
@@ -189,6 +193,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         if not (isinstance(self.model, VariationalModel) and self.model.config.label_features and unknown.any()):
             return labels
         found = [self.model.likeliest_labels(pixels).cpu() for pixels, _ in self._batches(images[unknown], labels)]
+        # Not in place: the labels belong to the caller.
         return labels.masked_scatter(unknown, torch.cat(found))
 
     def write(self, folder: Path) -> None:

@@ -106,6 +106,7 @@ def write_common(
         hashes: Folder of each model -> its SHA-256.
         levels: Names of the levels, coarse to fine; None for a pipeline without codes.
     """
+    # A copy, because the classifier is added below.
     hashes = dict(hashes)
     if parts.classifier is not None:
         hashes["classifier"] = save_model(parts.classifier, folder / "classifier", parts.classifier_made_from)
@@ -182,6 +183,7 @@ def read_document(folder: Path) -> PipelineDocument:
             hashes=dict(document["sha256"]),
             levels=tuple(document["levels"]) if document.get("class") == CODES_CLASS else (),
         )
+    # The validation errors of pydantic are ValueErrors too.
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is not a valid pipeline.json; restore it or make it again: {error}") from error
 
@@ -228,6 +230,7 @@ def load_part(
     Raises:
         CheckpointError: A file is missing or damaged, or the model is another one.
     """
+    # The file names its class, but only these classes are built: the file may be a stranger's.
     by_name = {model_class.__name__: model_class for model_class in classes}
     found = str(read_json(folder / "config.json").get("class"))
     if found not in by_name:

@@ -25,6 +25,7 @@ def download(name: str) -> Path:
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=_PATTERNS))
+    # The library raises a ValueError for a name that no repository can have.
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
@@ -50,6 +51,7 @@ def upload(save: Callable[[Path], object], repository: str, *, private: bool, to
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
+    # An existing repository gets a new commit, so that a pipeline can be uploaded again.
     url = api.create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "pipeline"

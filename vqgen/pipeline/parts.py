@@ -67,6 +67,7 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
                 hashes[f"guide-{level}"] = save_model(guide, temporary / f"guide-{level}", {"vqvae": origin})
         write_common(parts, temporary, CODES_CLASS, hashes, levels=list(parts.vqvae.levels))
         if parts.frequencies:
+            # Frequencies sum to 2^24, so 32 bits hold each of them.
             tensors = {level: frequencies.to(torch.int32) for level, frequencies in parts.frequencies.items()}
             save_tensors(temporary / FREQUENCIES, tensors)
 
@@ -122,6 +123,7 @@ def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:
 
 
 def _check_alike(guide_folder: Path, guide: PixelCNN, prior: PixelCNN) -> None:
+    # Guidance combines the logits of both step by step, so grid, order and codebook have to agree.
     if guide.config != prior.config:
         raise CheckpointError(
             f"{guide_folder}: should be the prior beside it at an earlier step, found a prior with other sizes or "

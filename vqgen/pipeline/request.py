@@ -93,11 +93,13 @@ class GeneratedImages:
             else torch.cat([getattr(part, name) for part in parts])
             for name, value in parts[0]._per_image().items()
         }
+        # Fields without a row per image, such as the seed, are equal in all parts of a request.
         return replace(parts[0], **joined, labels=[label for part in parts for label in part.labels])
 
     def _per_image(self) -> dict[str, Tensor | Codes]:
         """Returns the tensors and codes, which have one row per image, by name."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
+        # By type and not by a list of names, so that the fields of subclasses are included.
         return {name: value for name, value in values.items() if isinstance(value, Tensor | Codes)}
 
 

@@ -72,10 +72,12 @@ def build_judge(
         CheckpointError: A checkpoint cannot be used.
         DataError: The real images are missing, or are not those of the training.
     """
+    # Before the images are read, which takes long.
     _check_labels(pipe, checkpoint, options, needs_space, needs_score, without_score)
     real = open_real_images(pipe, options.data_root, most=options.real_images, splits=["train", "validation", "test"])
     # Validation images chose the best weights, so test images are the better judges.
     held_out = real.get("test", real["validation"])
+    # On the CPU, because only its classifier will be used and moved to the device.
     judging = open_pipeline(options.classifier, device="cpu") if options.classifier else None
     section = _section_of_score(pipe, judging, options.classifier_steps)
     score_seeds = _at_least_1("--score-seeds", options.score_seeds)
@@ -194,6 +196,7 @@ def _other_classifier(pipe: AnyPipeline, judging: AnyPipeline, name: str) -> Fea
         )
     own = pipe.parts.data
     found = parts.classifier.config
+    # Names and not only their number: the metrics compare labels by index.
     wanted = (own.image_size, own.channels, pipe.label_map.names)
     if (found.image_size, found.image_channels, parts.label_map.names) != wanted:
         raise CheckpointError(

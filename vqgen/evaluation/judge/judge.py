@@ -73,6 +73,7 @@ class Judge(ModelJudge):
                 save_features(features, self.features_file)
             return features
         features = load_features(self.features_file)
+        # The file does not name its images, so their number is all that can be compared.
         if features.space != self.space.name or len(features) != len(self.reference):
             raise DataError(
                 f"{self.features_file}: should hold the features of {len(self.reference)} images in the space "
@@ -85,6 +86,7 @@ class Judge(ModelJudge):
         assert self.space is not None
         # Only the latest: a sweep judges many sets of samples, one after the other.
         cached = self._features.get("latest")
+        # By identity: to compare all pixels would take longer than it saves.
         if cached is None or cached[0] is not samples:
             cached = (samples, self.space(samples.images))
             self._features["latest"] = cached
@@ -108,6 +110,7 @@ class Judge(ModelJudge):
             lambda: self._distribution_floor,
         )
 
+    # It depends on real images alone, so a sweep computes it once for all sets of samples.
     @cached_property
     def _distribution_floor(self) -> dict[str, float]:
         real = self._reference_features
@@ -178,6 +181,7 @@ class Judge(ModelJudge):
         """Computes the score of as many real images of each label: the most that samples could reach."""
 
         def shown(seed: int) -> tuple[Tensor, Tensor]:
+            # Each seed chooses other real images: the deviation then covers the choice too.
             real = self._as_many_real(samples, seed)
             return real.images, real.labels
 

@@ -141,6 +141,7 @@ class VariationalModel(LatentModel):
         super().__init__(config, outputs)
         if config.likelihood == "gaussian":
             # One deviation for all pixels, learned: it balances distortion and rate without a hand-set weight.
+            # Its logarithm, because no step of the optimizer can then make the deviation negative.
             self.log_deviation = nn.Parameter(torch.zeros(1))
 
     @abstractmethod
@@ -170,6 +171,7 @@ class VariationalModel(LatentModel):
             per_pixel = -F.binary_cross_entropy_with_logits(output, (pixels + 1) / 2, reduction="none")
         else:
             deviation = self.log_deviation.exp()
+            # Validation would read its result back from the device at each step.
             per_pixel = torch.distributions.Normal(output, deviation, validate_args=False).log_prob(pixels)
         return per_pixel.flatten(1).sum(dim=1)
 
