@@ -17,6 +17,9 @@ from vqgen.runtime.randomness import derive_seed
 
 _MOST_ITERATIONS = 200
 
+_ROUNDING = 1e-12
+"""Variance of equal latents relative to their mean square: well above the rounding errors of float64."""
+
 
 def fit_mixtures(
     latents: Float[Tensor, "n d"], labels: Int64[Tensor, " n"], config: AutoencoderConfig, seed: int
@@ -33,9 +36,10 @@ def fit_mixtures(
         seed: Seed of the k-means that expectation maximization starts from.
     """
     points = latents.double().cpu().numpy()
-    # The regularization is relative to the spread of the latents, because their scale is free. The tiny number keeps it
-    # above 0.
-    floor = config.mixture_regularization * float(points.var(axis=0).mean()) + np.finfo(np.float64).tiny
+    # The regularization is relative to the spread of the latents, because their scale is free. The latents of a
+    # collapsed encoder have no spread: the floor is then above the rounding errors of their covariance, and above 0.
+    spread = config.mixture_regularization * float(points.var(axis=0).mean())
+    floor = max(spread, _ROUNDING * float(np.square(points).mean())) + np.finfo(np.float64).tiny
     num_labels = max(1, config.num_classes)
     most = config.mixture_components
     # A component that is not fitted has weight 0 and a valid factor: it is never drawn and never breaks the algebra.

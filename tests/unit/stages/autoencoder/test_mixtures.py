@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from vqgen.config import AutoencoderConfig
@@ -39,6 +40,14 @@ def test_labels_with_few_images_or_none_have_a_mixture_too():
     lonely = drawn[torch.arange(40) % 4 == 1]
     torch.testing.assert_close(lonely, latents[9].double().expand_as(lonely), rtol=0, atol=0.02)
     assert (mixtures.weights[1] > 0).sum() == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e4])
+def test_latents_of_a_collapsed_encoder_have_a_mixture_at_their_point(value):
+    latents = torch.full((50, 2), value, dtype=torch.float64) * torch.tensor([1.0, 2.0])
+    mixtures = fit_mixtures(latents, torch.full((50,), -1), config(0), seed=0)
+    assert torch.allclose(mixtures.means[0, 0], latents[0])
+    assert torch.isfinite(mixtures.factors).all()
 
 
 def test_seed_repeats_the_mixtures():
