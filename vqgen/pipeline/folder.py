@@ -173,15 +173,21 @@ def read_document(folder: Path) -> PipelineDocument:
     path = folder / "pipeline.json"
     document = read_json(path)
     check_format(document, path)
+    pipeline_class = document.get("class")
+    if pipeline_class not in (CODES_CLASS, BASELINE_CLASS):
+        raise CheckpointError(
+            f"{path}: class: should be {CODES_CLASS} or {BASELINE_CLASS}, found {pipeline_class!r}; restore the file, or "
+            "open it with the version of vqgen that wrote it"
+        )
     try:
         return PipelineDocument(
             folder=folder,
-            pipeline_class=str(document.get("class")),
+            pipeline_class=pipeline_class,
             name=document.get("name", folder.name),
             data=DataConfig.model_validate(document["data"]),
             label_map=LabelMap(tuple(document["labels"])),
             hashes=dict(document["sha256"]),
-            levels=tuple(document["levels"]) if document.get("class") == CODES_CLASS else (),
+            levels=tuple(document["levels"]) if pipeline_class == CODES_CLASS else (),
         )
     # The validation errors of pydantic are ValueErrors too.
     except (KeyError, TypeError, ValueError) as error:
