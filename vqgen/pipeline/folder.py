@@ -176,8 +176,8 @@ def read_document(folder: Path) -> PipelineDocument:
     pipeline_class = document.get("class")
     if pipeline_class not in (CODES_CLASS, BASELINE_CLASS):
         raise CheckpointError(
-            f"{path}: class: should be {CODES_CLASS} or {BASELINE_CLASS}, found {pipeline_class!r}; restore the file, or "
-            "open it with the version of vqgen that wrote it"
+            f"{path}: class: should be {CODES_CLASS} or {BASELINE_CLASS}, found {pipeline_class!r}; restore the file, "
+            "or open it with the version of vqgen that wrote it"
         )
     try:
         return PipelineDocument(

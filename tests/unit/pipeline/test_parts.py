@@ -104,8 +104,8 @@ def test_exchanged_configuration_is_refused_by_name(saved):
     ("changes", "match"),
     [
         ({"format_version": 2}, r"pipeline\.json: should have format_version 1, found 2"),
-        ({"class": "FlowPipeline"}, "class: should be VQGenPipeline or BaselinePipeline, found 'FlowPipeline'; restore"),
-        ({"class": None}, "class: should be VQGenPipeline or BaselinePipeline, found None; restore"),
+        ({"class": "FlowPipeline"}, "class: should be VQGenPipeline or BaselinePipeline, found 'FlowPipeline'; "),
+        ({"class": None}, "class: should be VQGenPipeline or BaselinePipeline, found None; "),
         ({"data": {"source": "nowhere"}}, r"pipeline\.json: is not a valid pipeline\.json; restore it or"),
         ({"labels": ["a", "a", "b"]}, r"pipeline\.json: is not a valid pipeline\.json; restore it or"),
         ({"labels": None}, r"pipeline\.json: is not a valid pipeline\.json; restore it or"),
