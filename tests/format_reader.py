@@ -105,6 +105,30 @@ def read_archive(data: bytes, size: int, tables: Tables, downsample: tuple[int, 
 
 
 def _read_block(data: bytes, size: int, tables: Tables, downsample: tuple[int, ...], num_labels: int) -> list[Found]:
+    images, with_alpha, at = _read_description(data, num_labels)
+    crc = zlib.crc32(data[:at])
+    levels, planes, at = _read_lengths(data, at, len(tables), with_alpha)
+    (expected,) = struct.unpack_from("<I", data, at)
+    at += 4
+    for (coder, length), table, factor in zip(levels, tables, downsample, strict=True):
+        counts = [_grid_size(image, downsample[0], factor) for image in images]
+        codes = _codes(coder, data[at : at + length], sum(counts), size, table)
+        at += length
+        for image, number in zip(images, counts, strict=True):
+            image.grids.append(codes[:number])
+            codes = codes[number:]
+    for image, length in zip(images, planes, strict=True):
+        if length is not None:
+            image.alpha = _alpha(data[at : at + length], image.width, image.height)
+            at += length
+        crc = _crc(image, crc)
+    assert at == len(data)
+    assert crc == expected
+    return images
+
+
+def _read_description(data: bytes, num_labels: int) -> tuple[list[Found], list[bool], int]:
+    """Returns the images without codes, whether each has an alpha plane, and where the description ends."""
     count, at = _varint(data, 0)
     flags = data[at]
     runs, at = _varint(data, at + 1)
@@ -127,33 +151,23 @@ def _read_block(data: bytes, size: int, tables: Tables, downsample: tuple[int, .
         for image, name in zip(images, zlib.decompress(data[at : at + length]).decode().split("\0"), strict=True):
             image.name = name
         at += length
-    crc = zlib.crc32(data[:at])
+    return images, with_alpha, at
+
+
+def _read_lengths(
+    data: bytes, at: int, num_levels: int, with_alpha: list[bool]
+) -> tuple[list[tuple[int, int]], list[int | None], int]:
+    """Returns coder and length of each level, the length of each alpha plane, and where the lengths end."""
     levels = []
     planes = []
-    for _ in tables:
+    for _ in range(num_levels):
         coder = data[at]
         length, at = _varint(data, at + 1)
         levels.append((coder, length))
     for has_alpha in with_alpha:
         length, at = _varint(data, at) if has_alpha else (None, at)
         planes.append(length)
-    (expected,) = struct.unpack_from("<I", data, at)
-    at += 4
-    for (coder, length), table, factor in zip(levels, tables, downsample, strict=True):
-        counts = [_grid_size(image, downsample[0], factor) for image in images]
-        codes = _codes(coder, data[at : at + length], sum(counts), size, table)
-        at += length
-        for image, number in zip(images, counts, strict=True):
-            image.grids.append(codes[:number])
-            codes = codes[number:]
-    for image, length in zip(images, planes, strict=True):
-        if length is not None:
-            image.alpha = _alpha(data[at : at + length], image.width, image.height)
-            at += length
-        crc = _crc(image, crc)
-    assert at == len(data)
-    assert crc == expected
-    return images
+    return levels, planes, at
 
 
 def _codes(coder: int, segment: bytes, count: int, size: int, table: list[int]) -> list[int]:

@@ -1,3 +1,4 @@
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_toml(tmp_path: Path) -> Path:
     """The recipe of `trained`."""
     return write_recipe(tmp_path / "tiny.toml", small_document())
+
+
+@pytest.fixture
+def classifier_toml(tmp_path: Path) -> Path:
+    """The recipe of `trained`, with a classifier."""
+    train = {"steps": 12, "batch_size": 16, "validate_every": 6, "save_every": 5, "log_every": 4}
+    classifier = {"channels": 8, "stages": 2, "train": train}
+    return write_recipe(tmp_path / "tiny.toml", small_document() | {"classifier": classifier})
+
+
+@pytest.fixture
+def judged(vqgen: Callable[..., Finished], trained: Path, classifier_toml: Path, tmp_path: Path) -> Path:
+    """A copy of the trained run, with a classifier."""
+    root = tmp_path / "checkpoints"
+    shutil.copytree(trained, root / "tiny")
+    assert vqgen("train-classifier", classifier_toml, "--checkpoints", root, "--quiet").code == 0
+    return root / "tiny"
 
 
 @pytest.fixture

@@ -1,43 +1,22 @@
-"""The baselines through the command line: the same stages, folders, pictures and metrics as a model of codes."""
+"""Runs of the baselines: the same stages, folders, pictures and metrics as a model of codes."""
 
 import json
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from small_baselines import CLASSIFIER, KINDS, baseline_document
 from small_runs import all_files, assert_refused, final_hashes, metrics, pixels, save_picture, write_recipe
 
-from benchmarks import latent_sizes
 from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
 from vqgen.cli import main
 from vqgen.errors import CheckpointError, Interrupted
 from vqgen.evaluation.judge.real_images import open_real_images
 from vqgen.training.trainer import Trainer
-
-KINDS: dict[str, dict[str, Any]] = {
-    "autoencoder": {"kind": "autoencoder", "mixture_components": 2},
-    "vae": {"kind": "vae", "labels": "conditional"},
-    "vae-2d": {"kind": "vae", "latent_size": 2, "likelihood": "gaussian"},
-    "binary-vae": {"kind": "binary-vae", "labels": "conditional"},
-}
-CLASSIFIER = {"channels": 8, "stages": 2, "train": {"steps": 20, "batch_size": 32}}
-
-
-def document(name: str, **sections: Any) -> dict[str, Any]:
-    """Builds a recipe that trains in a second."""
-    train = {"steps": 24, "batch_size": 16, "validate_every": 12, "save_every": 5, "log_every": 4}
-    small = {"latent_size": 4, "channels": 8, "residual_channels": 4, "hidden": 16, "train": train}
-    return {
-        "name": name,
-        "data": {"source": "digits", "image_size": 16, "channels": 1},
-        "autoencoder": small | KINDS[name],
-        "generate": {"images_per_label": 2},
-    } | sections
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +26,7 @@ def baselines(tmp_path_factory) -> Path:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for name in KINDS:
         sections = {} if name == "vae-2d" else {"classifier": CLASSIFIER}
-        recipe = write_recipe(root / f"{name}.toml", document(name, **sections))
+        recipe = write_recipe(root / f"{name}.toml", baseline_document(name, **sections))
         assert main(["run", str(recipe), "--checkpoints", str(root), "--quiet"]) == 0
     AcceleratorState._reset_state(reset_partial_state=True)
     for number, handler in handlers.items():
@@ -94,7 +73,7 @@ def test_image_i_draws_from_seed_and_i(baselines, name):
 
 @pytest.mark.parametrize("name", ["autoencoder", "vae"])
 def test_cut_run_of_a_baseline_equals_an_uninterrupted_run(baselines, vqgen, tmp_path, monkeypatch, name):
-    recipe = write_recipe(tmp_path / "a.toml", document(name, classifier=CLASSIFIER))
+    recipe = write_recipe(tmp_path / "a.toml", baseline_document(name, classifier=CLASSIFIER))
     words = ("run", recipe, "--checkpoints", tmp_path, "--quiet")
 
     def cut(trainer: Trainer, pending: object) -> None:
@@ -114,7 +93,7 @@ def test_cut_run_of_a_baseline_equals_an_uninterrupted_run(baselines, vqgen, tmp
 
 def test_changed_recipe_of_a_baseline_is_refused_until_redo(baselines, vqgen, tmp_path):
     shutil.copytree(baselines / "vae", tmp_path / "vae")
-    recipe = write_recipe(tmp_path / "vae.toml", document("vae", classifier=CLASSIFIER))
+    recipe = write_recipe(tmp_path / "vae.toml", baseline_document("vae", classifier=CLASSIFIER))
     words = ("run", recipe, "--checkpoints", tmp_path, "--quiet", "--autoencoder.latent-size", 3)
     assert_refused(vqgen(*words), "autoencoder.latent_size: 4 -> 3", "--redo")
     finished = vqgen(*words, "--dry-run", "--redo")
@@ -216,57 +195,6 @@ def test_commands_that_need_codes_are_refused(baselines, vqgen, tmp_path):
         VQGenPipeline.from_pretrained(vae)
 
 
-@pytest.mark.parametrize(
-    ("changes", "parts"),
-    [
-        (("--autoencoder.beta", "2"), ['kind = "autoencoder"', "beta = 2"]),
-        (("--autoencoder.kind", "gan"), ["--autoencoder.kind", "gan"]),
-        (("--autoencoder.latent-size", "0"), ["autoencoder.latent_size"]),
-        (("--data.image-size", "15"), ["data.image_size", "even", "found 15"]),
-        (("--generate.guidance-scale", "2"), ["generate.guidance_scale", "found 2"]),
-        (("--generate.keep", "0.5"), ["generate.keep", "[classifier]"]),
-        (("--vqvae.channels", "8"), ["--vqvae.channels"]),
-    ],
-)
-def test_wrong_recipes_of_baselines_are_refused(vqgen, tmp_path, changes, parts):
-    recipe = write_recipe(tmp_path / "a.toml", document("autoencoder"))
-    assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c", *changes), *parts)
-    assert not (tmp_path / "c").exists()
-
-
-def test_recipe_of_a_baseline_with_priors_is_refused(vqgen, tmp_path):
-    recipe = write_recipe(tmp_path / "a.toml", document("vae", priors=[{}]))
-    assert_refused(vqgen("run", recipe, "--checkpoints", tmp_path / "c"), "priors: is not a field of a recipe")
-
-
-def test_images_without_labels_train_a_baseline(vqgen, tmp_path):
-    for number in range(30):
-        save_picture(tmp_path / "images" / f"{number}.png", number)
-    data = {"source": "folder", "root": str(tmp_path / "images"), "image_size": 16, "channels": 3}
-    for name in ("autoencoder", "vae"):
-        recipe = write_recipe(tmp_path / f"{name}.toml", document(name, data=data))
-        assert vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet").code == 0
-        pipe = open_pipeline(tmp_path / name, device="cpu")
-        assert not pipe.takes_labels and len(pipe(images_per_label=3).images) == 3
-
-
-def test_shipped_recipe_of_a_vae_runs(vqgen, tmp_path):
-    words = ("--autoencoder.train.steps", 4, "--autoencoder.channels", 8, "--generate.images-per-label", 1, "--quiet")
-    finished = vqgen("run", "digits-vae", "--checkpoints", tmp_path, *words)
-    assert finished.code == 0, finished.err
-    assert (tmp_path / "digits-vae" / "samples" / "grid.png").is_file()
-    fields = vqgen("run", "digits-vae", "--fields")
-    assert fields.code == 0 and "--autoencoder.gumbel-temperature" in fields.out
-
-
-def test_plan_of_a_baseline_has_its_stages(vqgen, tmp_path):
-    assert vqgen("plan", "digits-vae", "--json", tmp_path / "p.json").code == 0
-    stages = {stage["stage"]: stage for stage in json.loads((tmp_path / "p.json").read_text())["stages"]}
-    assert list(stages) == ["autoencoder", "samples"]
-    assert stages["autoencoder"]["parameters"] > 0 and stages["autoencoder"]["seconds"] > 0
-    assert stages["samples"]["steps_per_sample"] == 1
-
-
 # latents
 
 
@@ -333,27 +261,6 @@ def test_two_latents_have_pictures_of_their_plane(baselines):
     assert (baselines / "vae-2d" / "autoencoder" / "manifold.png").is_file()
 
 
-def test_classifier_of_one_hidden_layer_is_trained_and_judges(vqgen, tmp_path):
-    small = {"kind": "hidden-layer", "hidden": 12, "dropout": 0.3, "train": {"steps": 10}}
-    recipe = write_recipe(tmp_path / "a.toml", document("vae", classifier=small))
-    assert vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet").code == 0
-    assert vqgen("generate", tmp_path / "vae", "-o", tmp_path / "out", "--keep", 0.5).code == 0
-    words = (
-        "--only",
-        "distribution",
-        "classifier-metrics",
-        "score",
-        "--images-per-label",
-        30,
-        "--classifier-steps",
-        3,
-        "--quiet",
-    )
-    finished = vqgen("evaluate", tmp_path / "vae", *words)
-    assert finished.code == 0, finished.err
-    assert vqgen("plan", recipe, "--no-measure").code == 0
-
-
 def test_baselines_are_compared_with_codes(baselines, trained, vqgen, tmp_path):
     runs = (baselines / "vae", baselines / "autoencoder", trained)
     words = ("--images-per-label", 30, "--classifier-steps", 3, "--real-images", 120, "--quiet")
@@ -361,12 +268,3 @@ def test_baselines_are_compared_with_codes(baselines, trained, vqgen, tmp_path):
     assert finished.code == 0, finished.err
     assert (tmp_path / "out" / "samples.png").is_file()
     assert_refused(vqgen("compare", baselines / "vae-2d", *runs, *words), "vae-2d", "--no-score")
-
-
-def test_sizes_of_latents_are_compared_in_one_picture(vqgen, tmp_path):
-    recipe = write_recipe(tmp_path / "vae.toml", document("vae"))
-    words = ["--sizes", "2", "3", "--images-per-label", "2", "--checkpoints", str(tmp_path), "--quiet"]
-    for _ in range(2):  # the second time nothing is trained
-        assert latent_sizes.main([str(recipe), *words, "-o", str(tmp_path / "out")]) == 0
-    assert pixels(tmp_path / "out" / "latent-sizes.png").shape[1] > 4 * 48
-    assert open_pipeline(tmp_path / "vae-latents-3", device="cpu").parts.model.config.latent_size == 3
