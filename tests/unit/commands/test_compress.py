@@ -1,0 +1,138 @@
+import re
+
+import numpy as np
+import pytest
+from codec_models import noise_picture
+from PIL import Image
+
+from vqgen.codec import Codec, read_header
+from vqgen.commands import compress
+from vqgen.commands.compress import _label, _of_fitting_size
+from vqgen.errors import ConfigError, DataError
+from vqgen.evaluation.codec_totals import psnr
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of three pictures, one of them below another folder."""
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for seed, (name, width, height) in enumerate([("a.png", 8, 8), ("b.png", 20, 9), ("deep/c.png", 5, 12)]):
+        noise_picture(width, height, seed=seed).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def run(call, opens, pipe, tmp_path):
+    """Compresses with the packed coder into the folder `out`."""
+    opens(pipe)
+
+    def run_command(paths, *words, output=tmp_path / "out"):
+        return call(compress, "c", paths, "-o", output, "--coder", "packed", "--quiet", *words)
+
+    return run_command
+
+
+def test_totals_are_those_of_the_files(run, pictures, tmp_path, capsys):
+    assert run(pictures) == 0
+    sizes = [path.stat().st_size for path in (tmp_path / "out").rglob("*.vqg")]
+    source = sum(path.stat().st_size for path in pictures.rglob("*.png"))
+    area = 8 * 8 + 20 * 9 + 5 * 12
+    assert len(sizes) == 3
+    assert capsys.readouterr().out == (
+        f"3 images in {tmp_path / 'out'}: {sum(sizes)} bytes, {8 * sum(sizes) / area:.4g} bpp, "
+        f"{source / sum(sizes):.3g} times smaller than the source files; coders of the levels: packed 6\n"
+    )
+
+
+def test_totals_do_not_depend_on_the_batches(run, pictures, capsys, monkeypatch):
+    assert run(pictures, "--report") == 0
+    together = capsys.readouterr().out
+    monkeypatch.setattr("vqgen.commands.inputs._IMAGES_AT_A_TIME", 1)
+    assert run(pictures, "--report", "--overwrite") == 0
+    assert capsys.readouterr().out == together
+
+
+def test_report_prints_the_mean_psnr_of_decoded_images(run, pipe, pictures, capsys):
+    assert run(pictures, "--report") == 0
+    (printed,) = re.findall(r", PSNR (\S+) dB; coders", capsys.readouterr().out)
+    values = []
+    for path in pictures.rglob("*.png"):
+        with Image.open(path) as picture:
+            values.append(psnr(picture, pipe.codec.decompress(pipe.codec.compress([picture], coder="packed"))[0]))
+    assert printed == f"{np.mean(values):.2f}"
+
+
+def test_images_are_not_decoded_without_report_and_verification(run, pictures, monkeypatch, capsys):
+    for name in ("decode", "unpack"):
+        monkeypatch.setattr(Codec, name, lambda *words, name=name: pytest.fail(f"called {name}"))
+    assert run(pictures, "--no-verify") == 0
+    assert "PSNR" not in capsys.readouterr().out
+    for words, called in ((["--no-verify", "--report"], "decode"), ([], "unpack")):
+        with pytest.raises(pytest.fail.Exception, match=f"called {called}"):
+            run(pictures, *words, "--coder", "prior", "--overwrite")
+
+
+@pytest.mark.parametrize(("output", "archive"), [("out", "out/images.vqga"), ("out/mine.vqga", "out/mine.vqga")])
+def test_archive_lies_in_the_folder_or_at_the_path(run, pictures, tmp_path, capsys, output, archive):
+    assert run(pictures, "--archive", output=tmp_path / output) == 0
+    (written,) = (path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert written == tmp_path / archive
+    size = written.stat().st_size
+    assert capsys.readouterr().out.startswith(f"3 images in {written}: {size} bytes, ")
+
+
+def test_archive_that_exists_is_refused(run, pictures, tmp_path):
+    (tmp_path / "mine.vqga").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match=r"mine\.vqga: exists; --overwrite replaces"):
+        run(pictures, "--archive", output=tmp_path / "mine.vqga")
+    assert (tmp_path / "mine.vqga").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(("text", "label"), [("none", None), ("auto", "auto"), ("dog", "dog"), ("1", "1")])
+def test_label_none_stands_for_no_label(text, label):
+    assert _label(text) == label
+
+
+@pytest.mark.parametrize(("words", "index"), [((), None), (("--label", "dog"), 1), (("--label", "2"), 2)])
+def test_label_is_written_into_every_file(run, pictures, tmp_path, words, index):
+    assert run(pictures, *words) == 0
+    headers = [read_header(path.read_bytes())[0] for path in (tmp_path / "out").rglob("*.vqg")]
+    assert [header.label for header in headers] == [index] * 3
+
+
+@pytest.mark.parametrize("alpha", ["keep", "drop"])
+def test_transparency_is_written_only_on_request(run, tmp_path, alpha):
+    noise_picture(8, 8, "LA").save(tmp_path / "t.png")
+    assert run(tmp_path / "t.png", "--alpha", alpha) == 0
+    header, _ = read_header((tmp_path / "out" / "t.png.vqg").read_bytes())
+    assert (header.alpha_length is not None) == (alpha == "keep")
+
+
+def test_unreadable_picture_is_left_out_of_the_totals(run, pictures, tmp_path, capsys):
+    run(pictures)
+    sound = capsys.readouterr().out
+    (pictures / "a0.png").write_bytes(b"no picture" * 1000)
+    assert run(pictures, "--overwrite") == 1
+    printed = capsys.readouterr()
+    assert printed.out == sound
+    assert "a0.png" in printed.err
+    assert not (tmp_path / "out" / "a0.png.vqg").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--archive",)])
+def test_folder_without_a_readable_picture_is_refused(run, tmp_path, words):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(b"no picture")
+    with pytest.raises(DataError, match="in: none of the 2 images could be read"):
+        run(tmp_path / "in", *words)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_picture_of_too_many_pixels_is_skipped_with_a_line(capsys):
+    small = noise_picture(3, 2)
+    wide = Image.new("1", (70_000, 1))
+    assert list(_of_fitting_size(iter([("wide", wide), ("small", small)]))) == [("small", small)]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("vqgen: wide: an image should have at most")

@@ -1,0 +1,109 @@
+import argparse
+import json
+from dataclasses import asdict, fields
+
+import pytest
+import tomli_w
+
+from vqgen.commands import plan
+from vqgen.errors import VQGenWarning
+from vqgen.planning.build import build_planner
+from vqgen.planning.plans import StagePlan
+from vqgen.planning.text import plan_text
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine
+
+MACHINE = Machine(matmul_flops=1e9, convolution_flops=2e9, bandwidth=3e9)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Plans a recipe on a device of the speeds of `MACHINE`."""
+    monkeypatch.setattr("vqgen.planning.build.measure_machine", lambda device, dtype: MACHINE)
+
+    def run_command(recipe, *words, overrides=()):
+        parser = argparse.ArgumentParser()
+        plan.add_arguments(parser)
+        arguments = parser.parse_args([str(recipe), "--checkpoints", str(tmp_path), "--device", "cpu", *words])
+        arguments.overrides = list(overrides)
+        return plan.run(arguments)
+
+    return run_command
+
+
+@pytest.fixture
+def recipe(tiny_document, tmp_path):
+    """Writes the tiny recipe as a file, with given sections."""
+
+    def write(**changes):
+        path = tmp_path / "tiny.toml"
+        path.write_text(tomli_w.dumps(tiny_document(**changes)))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def document(run, tmp_path):
+    """Returns the JSON document of a plan."""
+
+    def plan_it(recipe, *words, **options):
+        assert run(recipe, *words, "--json", str(tmp_path / "plan.json"), **options) == 0
+        return json.loads((tmp_path / "plan.json").read_text())
+
+    return plan_it
+
+
+def test_document_has_the_recipe_the_device_and_every_stage(document, recipe, tiny_recipe):
+    found = document(recipe(), "--dtype", "bfloat16")
+    assert list(found) == ["recipe", "device", "dtype", "images", "machine", "stages"]
+    assert found["recipe"] == tiny_recipe().model_dump(mode="json")
+    assert (found["device"], found["dtype"]) == ("cpu", "bfloat16")
+    assert list(found["images"]) == ["train", "validation", "test", "classes"]
+    assert found["machine"] == asdict(MACHINE)
+    assert [stage["stage"] for stage in found["stages"]] == list(tiny_recipe().stage_names)
+    assert {tuple(stage) for stage in found["stages"]} == {tuple(field.name for field in fields(StagePlan))}
+
+
+def test_document_without_measuring_has_no_machine_and_no_times(document, recipe):
+    found = document(recipe(), "--no-measure")
+    assert found["machine"] is None
+    assert {stage["seconds"] for stage in found["stages"]} == {None}
+
+
+def test_document_of_images_that_are_absent_has_no_counts(document, recipe):
+    assert document(recipe(data={"source": "folder"}), "--no-measure")["images"] is None
+
+
+def test_document_of_a_baseline_has_the_same_keys(document):
+    found = document("digits-vae")
+    assert list(found) == ["recipe", "device", "dtype", "images", "machine", "stages"]
+    assert "autoencoder" in [stage["stage"] for stage in found["stages"]]
+
+
+def test_override_reaches_the_plan(document, recipe):
+    plain = document(recipe())
+    changed = document(recipe(), overrides=["--vqvae.train.steps", "8"])
+    assert changed["recipe"]["vqvae"]["train"]["steps"] == 8
+    assert plain["stages"][0]["total_flops"] < changed["stages"][0]["total_flops"]
+
+
+def test_text_is_that_of_the_planner_and_no_file_is_written(run, recipe, tiny_recipe, tmp_path, capsys):
+    path = recipe()
+    before = sorted(tmp_path.iterdir())
+    assert run(path) == 0
+    planner = build_planner(tiny_recipe(), tmp_path / "tiny", Compute.resolve("cpu"))
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"tiny -> {tmp_path / 'tiny'} (seed 0)\n")
+    assert printed.endswith(plan_text(planner, planner.stages()) + "\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_folder_of_the_plan_has_the_run_name(run, recipe, tmp_path, capsys):
+    assert run(recipe(), "--run-name", "second", "--no-measure") == 0
+    assert capsys.readouterr().out.startswith(f"tiny -> {tmp_path / 'second'} ")
+
+
+def test_warning_of_the_recipe_is_raised(run, recipe):
+    with pytest.warns(VQGenWarning, match=r"priors\.1 \(bottom\) has a blind spot"):
+        run(recipe(), "--no-measure", overrides=["--priors.1.attention-every", "0", "--priors.1.kernel-size", "3"])

@@ -1,0 +1,112 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from codec_models import noise_picture
+from PIL import Image
+from tiny_models import make_baseline
+
+from vqgen.commands import reconstruct
+from vqgen.commands.reconstruct import _batches
+from vqgen.config import DataConfig
+from vqgen.pipeline import BaselinePipeline
+from vqgen.pipeline.baseline_parts import BaselineParts
+from vqgen.runtime.compute import Compute
+
+SIDE = 96
+MARGIN = 6
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of three pictures of 8 x 8 pixels, one of them in a folder with the name of a label."""
+    (tmp_path / "in" / "dog").mkdir(parents=True)
+    for seed, name in enumerate(["a.png", "b.png", "dog/c.png"]):
+        noise_picture(8, 8, seed=seed).save(tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def run(call, opens, pipe, tmp_path):
+    opens(pipe)
+    return lambda *paths: call(reconstruct, "c", *paths, "-o", tmp_path / "out")
+
+
+def halves(path):
+    """Returns the original and the reconstruction, 8 x 8 pixels each, of a written pair."""
+    with Image.open(path) as picture:
+        grid = np.asarray(picture)
+    assert grid.shape == (SIDE + 2 * MARGIN, 2 * SIDE + 3 * MARGIN)
+    assert (grid[:, :MARGIN] == 255).all()
+    assert (grid[:, MARGIN + SIDE : 2 * MARGIN + SIDE] == 255).all()
+    rows = slice(MARGIN, MARGIN + SIDE, SIDE // 8)
+    return [grid[rows, start : start + SIDE : SIDE // 8] for start in (MARGIN, 2 * MARGIN + SIDE)]
+
+
+def test_grid_has_the_original_at_the_left_and_the_reconstruction_at_the_right(run, pipe, pictures, tmp_path):
+    assert run(pictures) == 0
+    for name in ("a.png", "b.png", "dog/c.png"):
+        with Image.open(pictures / name) as picture:
+            original = pipe.preprocess(picture)
+        left, right = halves(tmp_path / "out" / f"{name}.png")
+        assert (left == original[0, 0].numpy()).all()
+        assert (right == pipe.reconstruct_tensor(original, torch.tensor([-1]))[0, 0].numpy()).all()
+
+
+def test_psnr_is_that_of_the_pixels_of_the_grid(run, pictures, tmp_path, capsys):
+    assert run(pictures) == 0
+    *rows, last = capsys.readouterr().out.splitlines()
+    values = []
+    for row, name in zip(rows, ("a.png", "b.png", "dog/c.png"), strict=True):
+        left, right = (half / 255.0 for half in halves(tmp_path / "out" / f"{name}.png"))
+        values.append(-10 * np.log10(np.mean((left - right) ** 2)))
+        assert row == f"{values[-1]:6.2f} dB  {name}"
+    assert last == f"3 images in {tmp_path / 'out'}: PSNR {np.mean(values):.2f} dB, raw codes 1.25 bpp"
+
+
+def test_label_of_a_picture_is_that_of_its_folder(run, pipe, pictures, monkeypatch):
+    seen = []
+    reconstruct_tensor = type(pipe).reconstruct_tensor
+
+    def record(self, images, labels):
+        seen.extend(labels.tolist())
+        return reconstruct_tensor(self, images, labels)
+
+    monkeypatch.setattr(type(pipe), "reconstruct_tensor", record)
+    assert run(pictures) == 0
+    assert seen == [-1, -1, 1]
+
+
+def test_summary_of_a_baseline_has_no_codes(run, make_parts, opens, pictures, capsys):
+    data = DataConfig(source="digits", image_size=8, channels=1)
+    parts = BaselineParts(name="b", data=data, label_map=make_parts().label_map, model=make_baseline())
+    opens(BaselinePipeline(parts, Compute.resolve("cpu", "float64")))
+    assert run(pictures) == 0
+    assert re.fullmatch(r"3 images in .*: PSNR \d+\.\d\d dB", capsys.readouterr().out.splitlines()[-1])
+
+
+def test_unreadable_picture_is_left_out_of_the_mean(run, pictures, capsys):
+    run(pictures)
+    sound = capsys.readouterr().out
+    (pictures / "a0.png").write_bytes(b"no picture")
+    assert run(pictures) == 1
+    printed = capsys.readouterr()
+    assert printed.out == sound
+    assert "a0.png" in printed.err
+
+
+def test_mean_does_not_depend_on_the_batches(run, pictures, capsys, monkeypatch):
+    run(pictures)
+    together = capsys.readouterr().out
+    monkeypatch.setattr("vqgen.commands.reconstruct._BATCH_SIZE", 2)
+    run(pictures)
+    assert capsys.readouterr().out == together
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (64, [64]), (65, [64, 1]), (130, [64, 64, 2])])
+def test_batches_keep_the_order_and_have_a_largest_size(count, sizes):
+    picture = noise_picture(1, 1)
+    found = list(_batches((str(number), picture) for number in range(count)))
+    assert [len(batch) for batch in found] == sizes
+    assert [name for batch in found for name, _ in batch] == [str(number) for number in range(count)]
