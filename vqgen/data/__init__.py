@@ -6,7 +6,7 @@ from vqgen.data.counting import ImageCounts, count_images
 from vqgen.data.finding import IMAGE_SUFFIXES, find_files, find_images
 from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import Label, LabelMap
-from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches
+from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches, training_batches
 from vqgen.data.pixels import image_pixels, model_pixels, to_float, to_pil, to_tensor, to_uint8
 from vqgen.data.readable import check_readable
 from vqgen.data.reading import normalize_mode, read_image
@@ -46,6 +46,7 @@ __all__ = [
     "to_pil",
     "to_tensor",
     "to_uint8",
+    "training_batches",
     "training_transform",
     "write_shard",
     "write_store",

@@ -16,8 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vqgen.config import DataConfig
 from vqgen.data.image_set import ImageSet
 from vqgen.data.training_order import TrainingOrder, contiguous_share
+from vqgen.data.transforms import training_transform
 from vqgen.errors import DataError
 from vqgen.runtime.randomness import derive_seed
 
@@ -150,6 +152,33 @@ class ImageBatches:
     @cached_property
     def _is_cached(self) -> NDArray[np.bool_]:
         return np.zeros(len(self._images), dtype=bool)
+
+
+def training_batches(
+    images: ImageSet, data: DataConfig, order: TrainingOrder, *, augment: bool, rank: int, world_size: int, seed: int
+) -> ImageBatches:
+    """Returns the batches of one process in training, transformed as a recipe says.
+
+    Args:
+        images: The set.
+        data: The transform and augmentation of the images, and the workers that read them.
+        order: The images of each step.
+        augment: Augments the images as `data` says; False trains on them as they are.
+        rank: This process, in [0, world_size).
+        world_size: Number of processes.
+        seed: The seed of the stage.
+    """
+    data = data if augment else data.without_augmentation()
+    return ImageBatches(
+        images,
+        training_transform(data),
+        order,
+        rank=rank,
+        world_size=world_size,
+        seed=seed,
+        workers=data.workers,
+        cache=not data.is_augmented,  # without augmentation an image has the same pixels in every step
+    )
 
 
 def evaluation_batches(

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from vqgen.data import Label, LabelMap, evaluation_transform, normalize_mode
 from vqgen.errors import ConfigError, DataError
 from vqgen.pipeline.folder import CommonParts, check_replaceable, locate_pipeline
+from vqgen.pipeline.gathering import gather_images
 from vqgen.pipeline.hub import upload
 from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, count_candidates, resolve_labels
 from vqgen.pipeline.scoring import score_images
-from vqgen.pipeline.sharing import gather_images
 from vqgen.runtime.collective import Processes
 from vqgen.runtime.compute import Compute
 from vqgen.sampling import PerLevel, SamplingParams

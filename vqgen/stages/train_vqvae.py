@@ -11,7 +11,7 @@ from vqgen.data import (
     evaluation_transform,
     image_pixels,
     model_pixels,
-    training_transform,
+    training_batches,
 )
 from vqgen.data.wrong_labels import check_label_contrast
 from vqgen.evaluation.pixel_errors import mse_per_image
@@ -138,16 +138,15 @@ def _batches(context: RunContext) -> ImageBatches:
     recipe = context.recipe_with_codes
     images = context.images.train
     seed = derive_seed(recipe.seed, STAGE)
-    data = recipe.data if recipe.vqvae.augment else recipe.data.without_augmentation()
-    return ImageBatches(
+    order = training_order(recipe.vqvae.train, len(images), seed, context.world_size)
+    return training_batches(
         images,
-        training_transform(data),
-        training_order(recipe.vqvae.train, len(images), seed, context.world_size),
+        recipe.data,
+        order,
+        augment=recipe.vqvae.augment,
         rank=context.rank,
         world_size=context.world_size,
         seed=seed,
-        workers=recipe.data.workers,
-        cache=not data.is_augmented,  # without augmentation an image has the same pixels in every step
     )
 
 

@@ -11,11 +11,10 @@ from torch.nn import functional as F
 from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import (
     ArrayReader,
-    ImageBatches,
     ImageSet,
     TrainingOrder,
     model_pixels,
-    training_transform,
+    training_batches,
 )
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.image_classifier import ImageClassifier
@@ -87,17 +86,7 @@ def train_on(
     seed = derive_seed(session.seed, session.stage)
     rank = session.accelerator.process_index
     world_size = session.accelerator.num_processes
-    data = data if section.augment else data.without_augmentation()
-    batches = ImageBatches(
-        train,
-        training_transform(data),
-        order,
-        rank=rank,
-        world_size=world_size,
-        seed=seed,
-        workers=data.workers,
-        cache=not data.is_augmented,
-    )
+    batches = training_batches(train, data, order, augment=section.augment, rank=rank, world_size=world_size, seed=seed)
     torch.manual_seed(derive_seed(seed, "init"))  # the same weights in every process
     objective = ClassifierObjective(build_classifier(config), validation, data, compute, rank, world_size)
     metrics = Trainer(objective, batches, section.train, order.num_steps, session).train()

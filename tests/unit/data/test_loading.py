@@ -14,6 +14,7 @@ from vqgen.data import (
     evaluation_batches,
     evaluation_transform,
     loading,
+    training_batches,
     training_transform,
 )
 from vqgen.data.image_set import ArrayReader
@@ -131,6 +132,14 @@ def test_unreadable_image_is_named_without_a_traceback(workers: int) -> None:
     broken = ImageSet(IMAGES.names, IMAGES.labels, Broken())
     with pytest.raises(DataError, match=r"^cannot read image '4'$"):
         list(batches(images=broken, workers=workers).steps())
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_training_batches_are_augmented_only_if_asked(augment: bool) -> None:
+    order = TrainingOrder(len(IMAGES), 4, 0, 30)
+    found = training_batches(IMAGES, AUGMENTED, order, augment=augment, rank=0, world_size=1, seed=5)
+    config = AUGMENTED if augment else AUGMENTED.without_augmentation()
+    assert_same(list(found.steps(0)), list(batches(config).steps(0)))
 
 
 def test_order_for_another_number_of_images_is_refused() -> None:

@@ -6,7 +6,7 @@ from process_group import run_processes
 from vqgen.pipeline import BaselinePipeline, open_pipeline
 from vqgen.pipeline.baseline_parts import save_baseline
 from vqgen.pipeline.request import GenerationRequest
-from vqgen.pipeline.sharing import gather_images, generate_shared
+from vqgen.pipeline.sharing import generate_shared
 from vqgen.runtime.collective import Processes
 
 CPU = torch.device("cpu")
@@ -55,11 +55,6 @@ def test_two_processes_generate_the_images_of_one_baseline(make_baseline_parts, 
     assert [found["labels"] for found, _ in results] == [expected["labels"]] * 2
     torch.testing.assert_close(torch.tensor(results[1][0]["latents"]), torch.tensor(expected["latents"]))
     assert results[0][1] == pixels
-
-
-def test_one_process_gets_its_own_images_back(pipe):
-    part = pipe(images_per_label=1)
-    assert gather_images(part, Processes(0, 1, CPU)) is part
 
 
 def test_main_process_shows_the_progress_of_its_share(pipe, monkeypatch):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vqgen.config import AutoencoderConfig, BaselineRecipe
-from vqgen.data import ImageBatches, model_pixels, training_transform
+from vqgen.data import ImageBatches, model_pixels, training_batches
 from vqgen.errors import ConfigError
 from vqgen.evaluation.pixel_errors import mse_per_image
 from vqgen.evaluation.reconstruction_sums import ReconstructionSums
@@ -98,7 +98,7 @@ def train_autoencoder(context: RunContext) -> str:
     inputs = {"images": images.fingerprint}
 
     def work(record: StageRecord) -> StageResult:
-        batches = _training_batches(context, recipe)
+        batches = _batches(context, recipe)
         torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))  # the same weights in every process
         model = build_baseline(recipe.autoencoder_config(len(images.label_map)))
         objective = AutoencoderObjective(
@@ -130,19 +130,18 @@ def _baseline_recipe(context: RunContext) -> BaselineRecipe:
     return context.recipe
 
 
-def _training_batches(context: RunContext, recipe: BaselineRecipe) -> ImageBatches:
+def _batches(context: RunContext, recipe: BaselineRecipe) -> ImageBatches:
     images = context.images.train
     seed = derive_seed(recipe.seed, STAGE)
-    data = recipe.data if recipe.autoencoder.augment else recipe.data.without_augmentation()
-    return ImageBatches(
+    order = training_order(recipe.autoencoder.train, len(images), seed, context.world_size)
+    return training_batches(
         images,
-        training_transform(data),
-        training_order(recipe.autoencoder.train, len(images), seed, context.world_size),
+        recipe.data,
+        order,
+        augment=recipe.autoencoder.augment,
         rank=context.rank,
         world_size=context.world_size,
         seed=seed,
-        workers=recipe.data.workers,
-        cache=not data.is_augmented,  # without augmentation an image has the same pixels in every step
     )
 
 
