@@ -112,11 +112,13 @@ def test_images_of_an_archive_are_named_by_their_index(work, archive, bar, pipe,
         assert (pixels(work.folder / f"{number:05d}.png") == np.asarray(picture)).all()
 
 
-def test_cut_archive_yields_its_first_blocks_and_one_failure(work, archive, bar, monkeypatch):
+def test_cut_archive_yields_its_images_and_one_failure(work, archive, bar, monkeypatch, tmp_path):
     path, _ = archive(monkeypatch)
     path.write_bytes(path.read_bytes()[:-1])
+    work.decompress_archive("gone.vqga", tmp_path / "gone.vqga", bar)
     work.decompress_archive("all.vqga", path, bar)
-    (failure,) = work.failures
+    gone, failure = work.failures
+    assert gone == "gone.vqga: No such file or directory"
     assert failure.startswith("all.vqga: ")
     assert failure.endswith("; the 3 images before it are written")
     assert len(list(work.folder.iterdir())) == work.written == 3
