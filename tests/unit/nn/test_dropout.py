@@ -52,6 +52,7 @@ def test_features_stay_in_evaluation_and_at_share_0(share):
         assert torch.equal(Dropout(share)(features), features * (1 - share))
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.slow
 def test_compiled_layers_draw_their_own_masks_and_use_them_in_the_gradient():
     first = Dropout(0.5)

@@ -111,6 +111,7 @@ def test_fastest_sampler_replays_graphs_on_cuda_only():
     assert isinstance(fastest_sampler(torch.device("cpu")), CachedSampler)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.slow
 def test_compiled_steps_give_the_codes_of_the_plain_sampler(make_prior):
     prior = make_prior(slope=2)
