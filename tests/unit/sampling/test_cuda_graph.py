@@ -123,6 +123,7 @@ def test_compiled_steps_give_the_codes_of_the_plain_sampler(make_prior):
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize(
