@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
-from vqgen.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns 1 if some files could not be read, and refuses if none could."""
+    """Runs the command; returns 1 if some files could not be read."""
     from vqgen.commands.inputs import collect_images, read_all
     from vqgen.pipeline import open_pipeline
 
@@ -44,10 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{psnr:6.2f} dB  {name}")
             total += psnr
             done += 1
-    if done == 0:
-        raise DataError(f"{', '.join(arguments.paths)}: none of the {len(images)} images could be read")
-    codes = "" if pipe.raw_bpp is None else f", raw codes {pipe.raw_bpp:.4g} bpp"
-    print(f"{done} images in {folder}: PSNR {total / done:.2f} dB{codes}")
+    if done:
+        codes = "" if pipe.raw_bpp is None else f", raw codes {pipe.raw_bpp:.4g} bpp"
+        print(f"{done} images in {folder}: PSNR {total / done:.2f} dB{codes}")
     return 0 if done == len(images) else 1
 
 
