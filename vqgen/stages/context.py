@@ -12,10 +12,12 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
-from vqgen.data import ImageSplits, open_images
+from vqgen.data import ImageBatches, ImageSplits, open_images, training_batches
 from vqgen.errors import ConfigError, VQGenError, VQGenWarning
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.randomness import derive_seed
 from vqgen.training.objective import Session
+from vqgen.training.schedule import training_order
 
 Result = TypeVar("Result")
 
@@ -91,6 +93,16 @@ class RunContext:
             folder=self.folder / stage,
             double=self.compute.dtype == "float64",
             quiet=self.quiet,
+        )
+
+    def image_batches(self, stage: str, train: TrainConfig, *, augment: bool) -> ImageBatches:
+        """Returns the batches of training images that this process sees in the training of `stage`."""
+        images = self.images.train
+        seed = derive_seed(self.recipe.seed, stage)
+        order = training_order(train, len(images), seed, self.world_size)
+        data = self.recipe.data
+        return training_batches(
+            images, data, order, augment=augment, rank=self.rank, world_size=self.world_size, seed=seed
         )
 
     def check_batch(self, path: str, train: TrainConfig) -> None:

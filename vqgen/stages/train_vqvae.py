@@ -7,11 +7,9 @@ from torch import Tensor, nn
 
 from vqgen.data import (
     ImageBatch,
-    ImageBatches,
     evaluation_transform,
     image_pixels,
     model_pixels,
-    training_batches,
 )
 from vqgen.data.wrong_labels import check_label_contrast
 from vqgen.evaluation.pixel_errors import mse_per_image
@@ -28,7 +26,6 @@ from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.training.image_objective import ImageObjective
 from vqgen.training.losses import vqvae_loss
 from vqgen.training.metrics_log import read_metrics
-from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 
 STAGE = "vqvae"
@@ -113,7 +110,7 @@ def train_vqvae(context: RunContext) -> str:
     inputs = {"images": images.fingerprint}
 
     def work(record: StageRecord) -> StageResult:
-        batches = _batches(context)
+        batches = context.image_batches(STAGE, recipe.vqvae.train, augment=recipe.vqvae.augment)
         num_steps = batches.order.num_steps
         torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))  # the same weights in every process
         model = VQVAE(recipe.vqvae_config(num_steps))
@@ -131,22 +128,6 @@ def train_vqvae(context: RunContext) -> str:
         inputs,
         work,
         finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
-    )
-
-
-def _batches(context: RunContext) -> ImageBatches:
-    recipe = context.recipe_with_codes
-    images = context.images.train
-    seed = derive_seed(recipe.seed, STAGE)
-    order = training_order(recipe.vqvae.train, len(images), seed, context.world_size)
-    return training_batches(
-        images,
-        recipe.data,
-        order,
-        augment=recipe.vqvae.augment,
-        rank=context.rank,
-        world_size=context.world_size,
-        seed=seed,
     )
 
 

@@ -36,6 +36,27 @@ def test_session_trains_in_the_folder_and_dtype_of_the_run(make_context, dtype, 
     assert (session.double, session.quiet) == (double, True)
 
 
+def test_batches_of_a_stage_have_an_order_of_their_own_and_are_shared_by_the_processes(make_context, monkeypatch):
+    context = make_context()
+    train = context.recipe.vqvae.train
+
+    def positions(stage):
+        return [batch.positions.tolist() for batch in context.image_batches(stage, train, augment=True).steps()]
+
+    def labels(stage):
+        return [batch.labels.tolist() for batch in context.image_batches(stage, train, augment=True).steps()]
+
+    whole = positions("vqvae")
+    assert len(whole) == train.steps
+    assert labels("vqvae") == labels("vqvae") != labels("autoencoder")
+    shares = []
+    monkeypatch.setattr(RunContext, "world_size", 2)
+    for rank in range(2):
+        monkeypatch.setattr(RunContext, "rank", rank)
+        shares.append(positions("vqvae"))
+    assert [one + other for one, other in zip(*shares, strict=True)] == whole
+
+
 def test_batch_smaller_than_the_processes_is_refused(make_context, monkeypatch):
     context = make_context()
     train = context.recipe.vqvae.train  # batches of 8

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vqgen.config import AutoencoderConfig, BaselineRecipe
-from vqgen.data import ImageBatches, model_pixels, training_batches
+from vqgen.data import model_pixels
 from vqgen.errors import ConfigError
 from vqgen.evaluation.pixel_errors import mse_per_image
 from vqgen.evaluation.reconstruction_sums import ReconstructionSums
@@ -21,7 +21,6 @@ from vqgen.stages.context import RunContext
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.training.image_objective import ImageObjective
-from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 
 STAGE = "autoencoder"
@@ -98,7 +97,7 @@ def train_autoencoder(context: RunContext) -> str:
     inputs = {"images": images.fingerprint}
 
     def work(record: StageRecord) -> StageResult:
-        batches = _batches(context, recipe)
+        batches = context.image_batches(STAGE, train, augment=recipe.autoencoder.augment)
         torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))  # the same weights in every process
         model = build_baseline(recipe.autoencoder_config(len(images.label_map)))
         objective = AutoencoderObjective(
@@ -128,21 +127,6 @@ def _baseline_recipe(context: RunContext) -> BaselineRecipe:
             "`vqgen train-vqvae` trains its first stage"
         )
     return context.recipe
-
-
-def _batches(context: RunContext, recipe: BaselineRecipe) -> ImageBatches:
-    images = context.images.train
-    seed = derive_seed(recipe.seed, STAGE)
-    order = training_order(recipe.autoencoder.train, len(images), seed, context.world_size)
-    return training_batches(
-        images,
-        recipe.data,
-        order,
-        augment=recipe.autoencoder.augment,
-        rank=context.rank,
-        world_size=context.world_size,
-        seed=seed,
-    )
 
 
 def _fit_mixtures(context: RunContext, model: Autoencoder) -> None:
