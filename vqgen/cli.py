@@ -9,17 +9,15 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
-from vqgen.runtime.signals import raise_on_signals
+from vqgen.runtime.signals import raising_signals, restored_handlers
 
 COMMANDS = {
     "run": "train every stage of a recipe and generate samples",
@@ -59,6 +57,9 @@ _WRONG_USE = 2
 _HEAD_START = 1.0
 """Seconds that other processes give the first one to print its error: a launcher stops all as soon as one ends."""
 
+_SIGNS_OF_A_LOST_PROCESS = ("by peer", "gloo/transport")
+"""Parts of the messages of gloo, which has no class of its own for a connection that has ended."""
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line, with the command that shows the usage."""
@@ -83,14 +84,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = import_module(f"vqgen.commands.{name.replace('-', '_')}")
     parser = _Parser(prog=f"vqgen {name}", description=f"{COMMANDS[name]}.", allow_abbrev=False)
     module.add_arguments(parser)
-    if threading.current_thread() is threading.main_thread():
-        raise_on_signals()
+    with restored_handlers():
+        return _exit_code(lambda: module.run(_parse(parser, module, words[1:])))
+
+
+def _exit_code(act: Callable[[], int]) -> int:
+    """Runs a command, and turns an error that the user can mend into a message and an exit code."""
     try:
-        with warnings.catch_warnings():
+        with raising_signals(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             warnings.simplefilter("always", VQGenWarning)
             logging.getLogger("vqgen").handlers = [_LoggedWarnings(logging.WARNING)]
-            code = module.run(_parse(parser, module, words[1:]))
+            code = act()
             sys.stdout.flush()  # a reader that has ended is noticed here, and not at Python's end
             return code
     except Interrupted as stop:
@@ -152,7 +157,8 @@ def _describe(error: OSError) -> str:
 
 def _is_lost_process(error: RuntimeError) -> bool:
     """Returns True if a collective operation failed because another process of the launch has ended."""
-    return "RANK" in os.environ and (type(error).__name__ == "DistBackendError" or "by peer" in str(error))
+    lost = type(error).__name__ == "DistBackendError" or any(sign in str(error) for sign in _SIGNS_OF_A_LOST_PROCESS)
+    return lost and "RANK" in os.environ
 
 
 def _complain(text: str, *, everywhere: bool = False) -> None:
@@ -163,8 +169,7 @@ def _complain(text: str, *, everywhere: bool = False) -> None:
     elif everywhere:
         print(f"vqgen, process {rank}: {text}", file=sys.stderr, flush=True)
     else:
-        with suppress(Interrupted):  # the launcher's SIGTERM ends the wait early
-            time.sleep(_HEAD_START)
+        time.sleep(_HEAD_START)
 
 
 class _LoggedWarnings(logging.Handler):

@@ -178,6 +178,29 @@ def test_closed_connection_without_a_launch_keeps_its_traceback(command):
         cli.main(command(raising(RuntimeError("Connection closed by peer"))))
 
 
+@pytest.mark.parametrize(("rank", "printed"), [("0", "vqgen: data: gone\n"), ("1", "")])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_during_the_report_of_an_error_changes_neither_report_nor_code(
+    command, capsys, monkeypatch, rank, printed, number
+):
+    reports = []
+
+    def complain(*words, **options):
+        reports.append(words)
+        os.kill(os.getpid(), number)
+        report(*words, **options)
+
+    report = cli._complain
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(cli, "_complain", complain)
+    monkeypatch.setattr(cli, "_HEAD_START", 0.0)
+    error = DataError("data: gone")
+    error.alike = True
+    assert cli.main(command(raising(error))) == 2
+    assert len(reports) == 1
+    assert capsys.readouterr().err == printed
+
+
 # warnings and options
 
 

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -10,14 +13,40 @@ from vqgen.errors import Interrupted
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def raise_on_signals() -> None:
-    """Makes SIGINT and SIGTERM raise `Interrupted` from now on, so that `finally` blocks clean up files."""
+@contextmanager
+def restored_handlers() -> Iterator[None]:
+    """Restores the handlers of SIGINT and SIGTERM at the end of the block."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        _handle(before)
+
+
+@contextmanager
+def raising_signals() -> Iterator[None]:
+    """Makes SIGINT and SIGTERM raise `Interrupted` in the block, so that `finally` blocks clean up files.
+
+    If the block fails, both signals are ignored from then on. The program ends anyway, and a launcher that stops it
+    should not cut off the message that says why.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    for number in _SIGNALS:
-        signal.signal(number, stop)
+    _handle(dict.fromkeys(_SIGNALS, stop))
+    try:
+        yield
+    except BaseException:
+        _handle(dict.fromkeys(_SIGNALS, signal.SIG_IGN))
+        raise
+
+
+def _handle(handlers: dict[signal.Signals, Any]) -> None:
+    """Sets handlers. Only the main thread may set them; in any other thread signals are not ours."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 class PendingSignal:

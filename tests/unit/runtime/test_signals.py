@@ -4,9 +4,8 @@ import threading
 
 import pytest
 
-from vqgen.cli import main
 from vqgen.errors import Interrupted
-from vqgen.runtime.signals import PendingSignal, raise_on_signals
+from vqgen.runtime.signals import PendingSignal, raising_signals, restored_handlers
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +42,19 @@ def test_second_signal_ends_the_process_immediately(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_outside_of_blocks_raises(number):
-    raise_on_signals()
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(Interrupted) as caught, raising_signals():
         send(number)
     assert caught.value.signal_number == number
     assert not isinstance(caught.value, Exception), "a broad except would swallow it"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_after_a_failure_is_ignored_until_the_handlers_are_restored(handlers, number):
+    with restored_handlers():
+        with pytest.raises(KeyError), raising_signals():
+            raise KeyError
+        send(number)
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
 
 
 def test_block_in_another_thread_handles_no_signals():
@@ -61,19 +68,3 @@ def test_block_in_another_thread_handles_no_signals():
     thread.start()
     thread.join()
     assert found == [0]
-
-
-def test_process_that_leaves_the_error_to_the_first_prints_nothing_when_the_launcher_stops_it(
-    monkeypatch, capsys, tmp_path
-):
-    monkeypatch.setenv("RANK", "1")
-    waits = []
-
-    def sleep(seconds):
-        waits.append(seconds)
-        send(signal.SIGTERM)
-
-    monkeypatch.setattr("time.sleep", sleep)
-    assert main(["inspect", str(tmp_path / "none")]) == 2
-    assert len(waits) == 1
-    assert capsys.readouterr().err == ""
