@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.commands.staging import describe, resolve_recipe, run_folder
     from vqgen.planning.build import build_planner
     from vqgen.planning.text import plan_text
+    from vqgen.stages.records import measured_rates
 
     recipe, recipe_warnings = resolve_recipe(arguments, needs_images=False)
     folder = run_folder(arguments, recipe)
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     for text in recipe_warnings:
         warnings.warn(text, VQGenWarning, stacklevel=2)
     print(describe(recipe, folder), flush=True)
-    planner = build_planner(recipe, folder, compute, measure=not arguments.no_measure)
+    planner = build_planner(recipe, compute, measured_rates(recipe, folder), measure=not arguments.no_measure)
     stages = planner.stages()
     print(plan_text(planner, stages))
     if arguments.json:

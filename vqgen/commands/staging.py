@@ -164,12 +164,13 @@ def _print_plan(context: "RunContext") -> None:
     """Prints the state of each stage and the estimated cost of the run."""
     from vqgen.planning.build import build_planner
     from vqgen.planning.text import plan_text
+    from vqgen.stages.records import measured_rates
     from vqgen.stages.run import stage_states
 
     for stage, state in stage_states(context).items():
         context.say(f"  {stage:<16} {state}")
     if context.is_main:  # the planner measures the machine, which one process should do alone
-        planner = build_planner(context.recipe, context.folder, context.compute)
+        planner = build_planner(context.recipe, context.compute, measured_rates(context.recipe, context.folder))
         context.say(plan_text(planner, planner.stages()))
 
 

@@ -1,6 +1,6 @@
 """The planner that belongs to a recipe."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,17 +17,19 @@ _PLANNERS: dict[type[AnyRecipe], type[RecipePlanner[Any]]] = {Recipe: Planner, B
 """Kind of recipe -> its planner."""
 
 
-def build_planner(recipe: AnyRecipe, folder: Path, compute: Compute, *, measure: bool = True) -> RecipePlanner[Any]:
+def build_planner(
+    recipe: AnyRecipe, compute: Compute, measured_bpp: Mapping[str, float], *, measure: bool = True
+) -> RecipePlanner[Any]:
     """Builds the planner of a recipe: counts its images and measures the device, which takes about a second.
 
     Args:
         recipe: The recipe.
-        folder: The run folder. Its complete stages have measured their rates.
         compute: Device and dtype of the run.
+        measured_bpp: Level -> bits per pixel, as the complete priors of the run measured them; see `measured_rates`.
         measure: True measures the device; False estimates no times.
 
     Raises:
         DataError: The folder of images is ambiguous or holds none.
     """
     machine = measure_machine(compute.device, getattr(torch, compute.dtype)) if measure else None
-    return _PLANNERS[type(recipe)](recipe, folder, compute, count_images(recipe.data), machine)
+    return _PLANNERS[type(recipe)](recipe, compute, count_images(recipe.data), machine, measured_bpp)

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from vqgen.config import Level, PixelCNNConfig, Recipe, differences, stage_fields
-from vqgen.errors import CheckpointError
+from vqgen.config import Level, PixelCNNConfig, Recipe
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.planning.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
@@ -17,7 +16,6 @@ from vqgen.planning.estimates import (
 )
 from vqgen.planning.plans import RecipePlanner, StagePlan
 from vqgen.sampling import LevelParams, bytes_per_image
-from vqgen.stages.records import read_record
 from vqgen.training.schedule import contrasted_steps
 
 
@@ -81,7 +79,7 @@ class Planner(RecipePlanner[Recipe]):
         largest = replace(costs, kept=2 * costs.kept) if config.label_contrast else costs
         snapshots = 1 if section.guide_share else 0  # the guide, which training holds until it is saved
         raw = self._raw_bpp(level)
-        measured = self._measured_bpp(level)
+        measured = self.measured_bpp.get(level)
         return StagePlan(
             f"prior-{level}",
             parameters=size_of(model),
@@ -130,22 +128,6 @@ class Planner(RecipePlanner[Recipe]):
         """Computes the bits of a level's codes per pixel of the image, each code in whole bits."""
         bits = (self.recipe.vqvae.codebook_size - 1).bit_length()
         return bits * (self.recipe.grid_side(level) / self.recipe.data.image_size) ** 2
-
-    def _measured_bpp(self, level: Level) -> float | None:
-        """Reads the rate that a complete prior of the same recipe measured on the validation images; None without one.
-
-        The prior must come from the same VQ-VAE and codes, so the records of these stages must fit the recipe, too.
-        """
-        measured = None  # ends as the measurement of the last stage, the prior
-        for stage in ("vqvae", "codes", f"prior-{level}"):
-            try:
-                record = read_record(self.folder / stage)
-            except CheckpointError:  # a damaged record: `vqgen run --dry-run` shows it
-                return None
-            if record is None or not record.complete or differences(record.fields, stage_fields(self.recipe, stage)):
-                return None
-            measured = record.metrics.get("val_bpp")
-        return measured
 
     def _sampling_seconds(self, configs: list[PixelCNNConfig], images: int | None) -> float | None:
         """Sums the times of the levels, which are sampled one after the other; None if a number is not known."""

@@ -1,8 +1,8 @@
 """The plan of a stage, and the parts of a planner that do not depend on the kind of recipe."""
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from torch import nn
@@ -63,17 +63,17 @@ class RecipePlanner(Generic[AnyOf]):
 
     Attributes:
         recipe: The recipe.
-        folder: The run folder. Its complete stages have measurements.
         compute: Device and dtype of the run.
         counts: Number of images of the source; None if it is not known.
         machine: The speeds of the device; None estimates no times.
+        measured_bpp: Level -> bits per pixel of its codes, as a complete prior of the run measured them.
     """
 
     recipe: AnyOf
-    folder: Path
     compute: Compute
     counts: ImageCounts | None
     machine: Machine | None
+    measured_bpp: Mapping[str, float] = field(default_factory=dict)
 
     def stages(self) -> list[StagePlan]:
         """Returns one plan per stage, in the order of the run."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vqgen.config import own_fields
+from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, differences, own_fields, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.stages.context import RunContext
 from vqgen.storage.documents import read_json
@@ -65,6 +65,39 @@ def read_record(folder: Path) -> StageRecord | None:
         raise CheckpointError(
             f"{path}: is not the record of a stage ({error}); move {folder} away and run again"
         ) from error
+
+
+def measured_rates(recipe: AnyRecipe, folder: Path) -> dict[str, float]:
+    """Reads the rates that the complete priors of a run measured on the validation images.
+
+    A prior must come from the VQ-VAE and the codes of the same recipe, so the records of these stages must fit, too.
+
+    Args:
+        recipe: The recipe. A baseline has no priors, so it has no rates.
+        folder: The run folder.
+
+    Returns:
+        Level -> bits per pixel of its codes.
+    """
+    if isinstance(recipe, BaselineRecipe):
+        return {}
+    rates = {}
+    for level in recipe.levels:
+        records = [_fitting_record(recipe, folder, stage) for stage in ("vqvae", "codes", f"prior-{level}")]
+        rate = records[-1].metrics.get("val_bpp") if records[-1] else None
+        if None not in records and rate is not None:
+            rates[level] = rate
+    return rates
+
+
+def _fitting_record(recipe: Recipe, folder: Path, stage: str) -> StageRecord | None:
+    """Reads the record of a complete stage of this recipe; None if the stage is not complete or has another recipe."""
+    try:
+        record = read_record(folder / stage)
+    except CheckpointError:  # a damaged record: `vqgen run --dry-run` shows it
+        return None
+    fits = record is not None and record.complete and not differences(record.fields, stage_fields(recipe, stage))
+    return record if fits else None
 
 
 def environment_of(context: RunContext) -> dict[str, Any]:

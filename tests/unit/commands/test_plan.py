@@ -92,7 +92,7 @@ def test_text_is_that_of_the_planner_and_no_file_is_written(run, recipe, tiny_re
     path = recipe()
     before = sorted(tmp_path.iterdir())
     assert run(path) == 0
-    planner = build_planner(tiny_recipe(), tmp_path / "tiny", Compute.resolve("cpu"))
+    planner = build_planner(tiny_recipe(), Compute.resolve("cpu"), {})
     printed = capsys.readouterr().out
     assert printed.startswith(f"tiny -> {tmp_path / 'tiny'} (seed 0)\n")
     assert printed.endswith(plan_text(planner, planner.stages()) + "\n")

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,13 +27,17 @@ def machine() -> Machine:
 
 
 @pytest.fixture
-def make_planner(tiny_recipe: Callable[..., Recipe], tmp_path: Path) -> Callable[..., Planner]:
+def make_planner(tiny_recipe: Callable[..., Recipe]) -> Callable[..., Planner]:
     """Builds the planner of the tiny recipe. Given sections replace single keys."""
 
     def build(
-        counts: ImageCounts | None = COUNTS, machine: Machine | None = MACHINE, dtype: str = "float32", **changes: Any
+        counts: ImageCounts | None = COUNTS,
+        machine: Machine | None = MACHINE,
+        dtype: str = "float32",
+        measured_bpp: dict[str, float] | None = None,
+        **changes: Any,
     ) -> Planner:
-        return Planner(tiny_recipe(**changes), tmp_path, Compute.resolve("cpu", dtype), counts, machine)
+        return Planner(tiny_recipe(**changes), Compute.resolve("cpu", dtype), counts, machine, measured_bpp or {})
 
     return build
 

@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ def make_recipe(**sections: Any) -> BaselineRecipe:
 
 
 def plans(recipe: BaselineRecipe, counts: object, machine: object = None) -> dict[str, StagePlan]:
-    planner = BaselinePlanner(recipe, Path("none"), Compute.resolve("cpu"), counts, machine)  # type: ignore[arg-type]
+    planner = BaselinePlanner(recipe, Compute.resolve("cpu"), counts, machine)  # type: ignore[arg-type]
     return {stage.stage: stage for stage in planner.stages()}
 
 

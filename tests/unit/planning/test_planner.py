@@ -1,19 +1,14 @@
 """The plans of a VQ-VAE and its priors: operations, guidance, the label contrast, and rates that a run measured."""
 
-import json
 import math
-from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
-from vqgen.config import Recipe, stage_fields
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.order import CausalOrder
 from vqgen.planning.costs import prior_costs, vqvae_costs
 from vqgen.planning.estimates import SECONDS_PER_IMAGE
-from vqgen.stages.records import StageRecord
 
 
 def test_plans_have_the_order_of_a_run(plan):
@@ -104,12 +99,6 @@ def test_plan_without_a_machine_has_no_times(plan):
 # bits per pixel
 
 
-def complete(folder: Path, recipe: Recipe, stage: str, **metrics: float) -> None:
-    record = StageRecord(stage, stage_fields(recipe, stage), {}, {}, complete=True, metrics=metrics)
-    (folder / stage).mkdir(parents=True, exist_ok=True)
-    (folder / stage / "stage.json").write_text(json.dumps(asdict(record)))
-
-
 def test_raw_bits_are_the_bound_of_a_rate_that_no_prior_has_measured(plan):
     stages = plan()
     assert stages["prior-top"].raw_bpp == 3 * 4 / 64
@@ -118,30 +107,9 @@ def test_raw_bits_are_the_bound_of_a_rate_that_no_prior_has_measured(plan):
     assert not any(stage.is_measured for stage in stages.values())
 
 
-def test_expected_bits_are_the_rates_that_complete_priors_measured(plan, tiny_recipe, tmp_path):
-    recipe = tiny_recipe()
-    for stage in ("vqvae", "codes"):
-        complete(tmp_path, recipe, stage)
-    complete(tmp_path, recipe, "prior-top", val_bpp=0.1)
-    stages = plan()
+def test_expected_bits_are_the_measured_rates(plan):
+    stages = plan(measured_bpp={"top": 0.1})
     assert (stages["prior-top"].expected_bpp, stages["prior-top"].is_measured) == (0.1, True)
     assert not stages["prior-bottom"].is_measured and not stages["samples"].is_measured
-    complete(tmp_path, recipe, "prior-bottom", val_bpp=0.2)
-    samples = plan()["samples"]
+    samples = plan(measured_bpp={"top": 0.1, "bottom": 0.2})["samples"]
     assert samples.is_measured and math.isclose(samples.expected_bpp, 0.3)
-
-
-def test_rates_of_another_recipe_are_not_expected(plan, tiny_recipe, tmp_path):
-    for stage in ("vqvae", "codes"):
-        complete(tmp_path, tiny_recipe(), stage)
-    complete(tmp_path, tiny_recipe(), "prior-top", val_bpp=0.1)
-    assert not plan(vqvae={"embedding_dim": 5})["prior-top"].is_measured
-    assert not plan(seed=1)["prior-top"].is_measured
-
-
-def test_damaged_record_counts_as_not_measured(plan, tiny_recipe, tmp_path):
-    for stage in ("vqvae", "codes"):
-        complete(tmp_path, tiny_recipe(), stage)
-    complete(tmp_path, tiny_recipe(), "prior-top", val_bpp=0.1)
-    (tmp_path / "codes" / "stage.json").write_text("{")
-    assert not plan()["prior-top"].is_measured

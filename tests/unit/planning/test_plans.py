@@ -23,8 +23,8 @@ def test_classifier_has_a_plan_of_its_own(plan, tiny_recipe, counts):
     assert classifier.total_flops == (3 * 30 * 16 + 2 * counts.validation) * classifier.image_flops
 
 
-def test_planner_without_stages_is_refused(tiny_recipe, tmp_path):
-    planner = RecipePlanner(tiny_recipe(), tmp_path, Compute.resolve("cpu"), None, None)
+def test_planner_without_stages_is_refused(tiny_recipe):
+    planner = RecipePlanner(tiny_recipe(), Compute.resolve("cpu"), None, None)
     with pytest.raises(TypeError, match="RecipePlanner should define stages"):
         planner.stages()
 

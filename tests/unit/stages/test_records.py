@@ -1,11 +1,14 @@
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 
+from vqgen.config import Recipe, stage_fields
+from vqgen.config.loading import validate_recipe
 from vqgen.errors import CheckpointError
-from vqgen.stages.records import StageRecord, environment_of, read_record
+from vqgen.stages.records import StageRecord, environment_of, measured_rates, read_record
 
 RECORD = StageRecord(
     stage="vqvae",
@@ -60,3 +63,40 @@ def test_environment_has_everything_that_bit_identity_depends_on(make_context):
     assert found.keys() == {"python", "torch", "device", "dtype", "threads", "processes"}
     expected = ("cpu", "float64", torch.get_num_threads(), 1)
     assert (found["device"], found["dtype"], found["threads"], found["processes"]) == expected
+
+
+# rates of complete priors
+
+
+@pytest.fixture
+def run_with_a_prior(tiny_recipe, tmp_path):
+    """Returns the folder of a run whose coarse prior is complete."""
+    for stage, metrics in {"vqvae": {}, "codes": {}, "prior-top": {"val_bpp": 0.1}}.items():
+        complete(tmp_path, tiny_recipe(), stage, **metrics)
+    return tmp_path
+
+
+def complete(folder: Path, recipe: Recipe, stage: str, **metrics: float) -> None:
+    StageRecord(stage, stage_fields(recipe, stage), {}, {}, complete=True, metrics=metrics).write(folder / stage)
+
+
+def test_rates_are_those_of_complete_priors(run_with_a_prior, tiny_recipe):
+    assert measured_rates(tiny_recipe(), run_with_a_prior) == {"top": 0.1}
+    complete(run_with_a_prior, tiny_recipe(), "prior-bottom", val_bpp=0.2)
+    assert measured_rates(tiny_recipe(), run_with_a_prior) == {"top": 0.1, "bottom": 0.2}
+
+
+def test_rates_of_another_recipe_do_not_count(run_with_a_prior, tiny_recipe):
+    assert measured_rates(tiny_recipe(vqvae={"embedding_dim": 5}), run_with_a_prior) == {}
+    assert measured_rates(tiny_recipe(seed=1), run_with_a_prior) == {}
+
+
+def test_rate_with_a_damaged_record_does_not_count(run_with_a_prior, tiny_recipe):
+    (run_with_a_prior / "codes" / "stage.json").write_text("{")
+    assert measured_rates(tiny_recipe(), run_with_a_prior) == {}
+
+
+def test_baseline_has_no_rates(run_with_a_prior):
+    data = {"source": "digits", "image_size": 16, "channels": 1}
+    baseline = validate_recipe({"name": "b", "data": data, "autoencoder": {}}, origin="b")
+    assert measured_rates(baseline, run_with_a_prior) == {}
