@@ -40,6 +40,9 @@ class TrainConfig(Config):
     """Steps between saves of the training state. An interrupted run resumes from the last one."""
     log_every: int = runtime_field(20, gt=0)
     """Steps between writes of metrics.jsonl, which has a line for every step, and of the trackers."""
+    max_seconds: float | None = runtime_field(None, gt=0)
+    """Time that the training may take, over all sessions. On a slow machine it then does fewer steps, and the learning
+    rate falls to its end within them. Unlike other limits it changes the result, and makes no stage stale."""
     tracker: Literal["none", "tensorboard"] = runtime_field("none")
     """A tracker that receives the metrics too."""
     compile: bool = runtime_field(False)

@@ -3,7 +3,7 @@
 Legend: `b` images, `h w` grid of the level, `h' w'` grid of the coarser level.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,7 +50,7 @@ class LabelContrast:
     """The steps with wrong labels, and the source of these labels.
 
     Attributes:
-        first_step: The first step with wrong labels; all later steps have them too.
+        first_step: The place in the schedule of the first step with wrong labels; all later steps have them too.
         wrong_labels: Draws them.
     """
 
@@ -88,6 +88,11 @@ class CodeBatches:
         self.rank = rank
         self.world_size = world_size
         self.contrast = contrast
+        self._place: Callable[[int], int | float] = int
+
+    def follow(self, place: Callable[[int], int | float]) -> None:
+        """Takes the place of each step in the schedule: a training that a limit of time shortens has fewer steps."""
+        self._place = place
 
     def steps(self, start: int) -> Iterator[CodeBatch]:
         """Yields this process's share of each step's batch, from step `start` on."""
@@ -108,7 +113,7 @@ class CodeBatches:
 
     def _contrasted(self, step: int, batch: CodeBatch, positions: list[int]) -> CodeBatch:
         """Returns the batch with wrong labels, if its step has them; `positions` places its images in the stream."""
-        if self.contrast is None or step < self.contrast.first_step:
+        if self.contrast is None or self._place(step) < self.contrast.first_step:
             return batch
         uniforms = torch.tensor([derive_seed(self.seed, "wrong label", p) / 2**63 for p in positions])
         return replace(batch, wrong_labels=self.contrast.wrong_labels.draw(batch.codes, batch.labels, uniforms))

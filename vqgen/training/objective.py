@@ -1,6 +1,6 @@
 """The interface between a stage and the training loop: an objective, batches and a session."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -47,6 +47,15 @@ class Batches(Protocol):
 
     def global_size(self, step: int) -> int:
         """Returns the number of images in a step's batch, over all processes."""
+        ...
+
+
+@runtime_checkable
+class PacedBatches(Batches, Protocol):
+    """Batches that change at a place in the schedule, for example by a loss that only the last steps have."""
+
+    def follow(self, place: Callable[[int], int | float]) -> None:
+        """Takes the place of each step in the schedule from now on; without a call it is the step itself."""
         ...
 
 

@@ -9,11 +9,11 @@ from vqgen.config import TrainConfig
 from vqgen.errors import ConfigError
 
 
-def learning_rate_at(step: int, total: int, config: TrainConfig) -> float:
+def learning_rate_at(step: int | float, total: int, config: TrainConfig) -> float:
     """Returns the learning rate of a step: linear warm-up, then constant or half a cosine down to zero.
 
     Args:
-        step: Number of the step, from 0.
+        step: Number of the step, from 0. In a shortened training it may lie between two numbers: see `Pace`.
         total: Steps of the whole training.
         config: Peak, schedule and warm-up.
     """

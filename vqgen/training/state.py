@@ -30,6 +30,8 @@ class Progress:
         waited: Validations since that one.
         best_metrics: All metrics of that validation.
         seconds: Time of all steps so far, with their validations, over all sessions.
+        pace: Of a training that a limit of time has shortened: its last step, and the step and place in the schedule at
+            which that was decided (see `Pace`); None for a training of full length.
     """
 
     # The names of these fields are keys of the saved JSON.
@@ -39,6 +41,11 @@ class Progress:
     waited: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    pace: tuple[int, int, int | float] | None = None
+
+    def as_json(self) -> str:
+        """Returns the JSON that `read` reads. Only a shortened training has a key for its pace."""
+        return json.dumps({name: value for name, value in vars(self).items() if name != "pace" or value is not None})
 
     @staticmethod
     def read(text: str, origin: Path) -> "Progress":
@@ -55,6 +62,8 @@ class Progress:
             found = json.loads(text)
             if "best_figures" in found:  # the name of the metrics in version 0.1
                 found["best_metrics"] = found.pop("best_figures")
+            if "pace" in found and found["pace"] is not None:  # JSON has no tuples
+                found["pace"] = tuple(found["pace"])
             return Progress(**found)
         except (ValueError, TypeError) as error:
             raise CheckpointError(

@@ -4,7 +4,6 @@ A step's batch, randomness and learning rate follow from (seed, stage, step). So
 equals a loop that never stopped. Metrics stay on the device until they are written.
 """
 
-import json
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -28,6 +27,7 @@ from vqgen.training.micro_batches import length_of, pinned, split_batch, to_devi
 from vqgen.training.moving_average import MovingAverage
 from vqgen.training.objective import Batches, Objective, Session
 from vqgen.training.optimization import check_compiler, learning_rate_at, make_optimizer
+from vqgen.training.pace import Pacer
 from vqgen.training.state import Progress, below, exact_number, load_moments, moments, state_path
 
 
@@ -83,6 +83,7 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.snapshot: dict[str, Tensor] = {}
         self.progress = Progress()
+        self.pacer = Pacer(total_steps, config, session, batches)
         self._since = time.perf_counter()
         self.log = MetricsLog(session.folder / "metrics.jsonl", self.accelerator)
 
@@ -112,6 +113,7 @@ class Trainer:
         """Trains from the saved state on and yields the number of finished steps after each; errors as in `train`."""
         self._resume()
         self._since = time.perf_counter()
+        self.pacer.start(self.progress.step, self._elapsed, self.progress.pace)
         self.wrapped.train()
         with PendingSignal() as pending, self._bar() as bar, closing(self._batches_ahead()) as batches:
             while not self._is_over():
@@ -130,12 +132,13 @@ class Trainer:
     def _step(self, batch: Any) -> dict[str, Tensor]:
         """Does one optimizer step and returns this process's part of the step's mean metrics, on the device."""
         step = self.progress.step
+        place = self.pacer.pace.at(step)
         # Each process draws its own dropout. The seed without a rank is for draws that all processes must share, for
         # example the restarts of codes.
         torch.manual_seed(derive_seed(self.session.seed, self.session.stage, step, self.accelerator.process_index))
-        self.objective.begin_step(step, derive_seed(self.session.seed, self.session.stage, step))
+        self.objective.begin_step(int(place), derive_seed(self.session.seed, self.session.stage, step))
         for group in self.optimizer.optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, self.total_steps, self.config)
+            group["lr"] = learning_rate_at(place, self.total_steps, self.config)
         global_size = self.batches.global_size(step)
         parts = split_batch(batch, self.config.micro_batches)
         metrics: dict[str, Tensor] = {}
@@ -162,12 +165,13 @@ class Trainer:
     def _after_step(self, metrics: dict[str, Tensor], bar: ProgressBar) -> None:
         self.progress.step += 1
         step = self.progress.step
-        self.log.add(step, metrics, learning_rate_at(step - 1, self.total_steps, self.config))
-        if step == self.snapshot_step:
+        self.log.add(step, metrics, learning_rate_at(self.pacer.pace.at(step - 1), self.total_steps, self.config))
+        self.progress.pace = self.pacer.keep(step, self._elapsed)
+        if self.snapshot_step is not None and not self.snapshot and self.pacer.pace.at(step) >= self.snapshot_step:
             with self._averaged():
                 self.snapshot = self._copy_of_model()
         # The last step is always validated: otherwise a short training would have no best weights.
-        validated = step % self.config.validate_every == 0 or step == self.total_steps
+        validated = step % self.config.validate_every == 0 or step == self.pacer.pace.end
         if validated:
             with self._averaged():
                 self._validate()
@@ -181,10 +185,12 @@ class Trainer:
 
     def _validate(self) -> None:
         """Validates the weights in the model, and keeps them if they are the best so far."""
+        begin = time.perf_counter()
         self.wrapped.eval()
         with torch.no_grad(), _errors_of_one_process():
             metrics = self.objective.validate()
         self.wrapped.train()
+        self.pacer.add_validation(time.perf_counter() - begin)
         self.log.add_validation(metrics)
         value = metrics[self.objective.monitor]
         # There must be best weights: the first validation counts even if its value is NaN, which is never smaller.
@@ -202,7 +208,12 @@ class Trainer:
 
     def _is_over(self) -> bool:
         is_patience_over = bool(self.config.patience) and self.progress.waited >= self.config.patience
-        return is_patience_over or self.progress.step >= self.total_steps
+        return is_patience_over or self.progress.step >= self.pacer.pace.end
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds of all steps so far, with their validations, over all sessions."""
+        return self.progress.seconds + time.perf_counter() - self._since
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Holds the moving average in the model during a block, if the training has one."""
@@ -214,7 +225,7 @@ class Trainer:
         self.progress.seconds = self.progress.seconds + now - self._since
         self._since = now
         if self.accelerator.is_main_process:
-            save_tensors(self.state_path, self._state(), json.dumps(vars(self.progress)))
+            save_tensors(self.state_path, self._state(), self.progress.as_json())
         # No process goes on, or ends, before the state is on disk.
         self.accelerator.wait_for_everyone()
 

@@ -73,3 +73,10 @@ def test_wrong_labels_start_at_the_first_step_and_belong_to_the_position(store: 
             assert part[step].wrong_labels.tolist() == [drawn[label] for label in part[step].labels.tolist()]
     later = [batch.wrong_labels.tolist() for batch in whole[3:] if batch.wrong_labels is not None]
     assert len({tuple(row) for row in later}) == len(later)  # other draws in each step; alike by chance: (1/39)^8
+
+
+def test_wrong_labels_start_at_a_place_of_the_schedule_that_batches_follow(store: CodeStore) -> None:
+    order = TrainingOrder(40, batch_size=8, seed=0, total_images=80)
+    batches = CodeBatches(store, "bottom", order, 0, 0, 1, LabelContrast(6, WrongLabels(store, "bottom", 40)))
+    batches.follow(lambda step: 2.0 * step)
+    assert [batch.wrong_labels is not None for batch in batches.steps(0)] == [step >= 3 for step in range(10)]

@@ -76,3 +76,14 @@ def test_loaded_moments_have_the_layout_of_their_weights(tmp_path):
 def test_folder_without_a_state_has_no_seconds(tmp_path):
     assert not state_path(tmp_path).exists()
     assert seconds_of_training(tmp_path) is None
+
+
+def test_pace_of_a_shortened_training_returns_exactly(tmp_path):
+    progress = Progress(step=3, pace=(40, 3, 1 / 3))
+    assert Progress.read(progress.as_json(), tmp_path) == progress
+
+
+def test_progress_of_a_training_of_full_length_has_the_keys_of_earlier_versions():
+    assert list(json.loads(Progress().as_json())) == [
+        *("step", "best_value", "best_step", "waited", "best_metrics", "seconds"),
+    ]

@@ -1,0 +1,111 @@
+from itertools import pairwise
+
+import pytest
+
+from vqgen.training.pace import LEAST_SHARE, Pace, TimeLimit
+
+
+def run(limit, total, step_seconds, validation_seconds=0.0, validate_every=10, check_every=1, pace=None):
+    """Trains against a clock of its own and returns the pace of the end, the time, and all ends that were chosen."""
+    pace = pace or Pace(total, total)
+    elapsed = 0.0
+    ends = []
+    limit.start(0, elapsed)
+    step = 0
+    while step < pace.end:
+        elapsed += step_seconds(step) if callable(step_seconds) else step_seconds
+        step += 1
+        if step % check_every == 0:
+            end = limit.choose_end(pace, step, elapsed)
+            if end != pace.end:
+                ends.append(end)
+                pace = pace.ending_at(end, step)
+        if step % validate_every == 0 or step == pace.end:
+            limit.add_validation(validation_seconds)
+            elapsed += validation_seconds
+    return pace, elapsed, ends
+
+
+def test_place_in_a_training_of_full_length_is_the_step_itself():
+    pace = Pace(1000, 1000)
+    places = [pace.at(step) for step in range(1001)]
+    assert places == list(range(1001))
+    assert {type(place) for place in places} == {int}
+    assert not pace.is_shortened
+
+
+def test_shortened_training_passes_through_the_whole_schedule_without_a_jump():
+    pace = Pace(1000, 1000).ending_at(400, 100).ending_at(250, 200).ending_at(500, 210)
+    assert pace.is_shortened
+    earlier = Pace(1000, 1000).ending_at(400, 100).ending_at(250, 200)
+    assert pace.at(210) == earlier.at(210)
+    places = [pace.at(step) for step in range(210, 501)]
+    assert all(after > before for before, after in pairwise(places))
+    assert places[-1] == 1000
+
+
+def test_place_after_the_end_is_the_end_of_the_schedule():
+    pace = Pace(100, 100).ending_at(40, 40)
+    assert pace.at(40) == pace.at(41) == 100
+
+
+def test_training_within_its_time_keeps_its_length():
+    pace, elapsed, ends = run(TimeLimit(101.0, 10), 100, 0.9, validation_seconds=0.9)
+    assert (pace, ends) == (Pace(100, 100), [])
+    assert elapsed == pytest.approx(99)
+
+
+@pytest.mark.parametrize("check_every", [1, 7])
+@pytest.mark.parametrize("validation_seconds", [0.0, 5.0])
+def test_slow_training_ends_within_its_time_and_uses_it(check_every, validation_seconds):
+    limit = TimeLimit(100.0, 10)
+    pace, elapsed, _ = run(limit, 100, 2.0, validation_seconds, check_every=check_every)
+    assert 12 < pace.end < 100
+    assert 100 - 2 * 10 < elapsed <= 100 + 2 * check_every
+
+
+def test_training_that_becomes_slow_ends_within_its_time():
+    pace, elapsed, _ = run(TimeLimit(100.0, 10), 100, lambda step: 0.9 if step < 50 else 3.0)
+    assert 50 < pace.end < 70
+    assert elapsed <= 103
+
+
+def test_training_is_lengthened_again_after_a_slow_while():
+    pace, elapsed, ends = run(TimeLimit(120.0, 10), 100, lambda step: 3.0 if 10 <= step < 15 else 1.0)
+    assert min(ends) < 60
+    assert pace.end == 100
+    assert elapsed == pytest.approx(110)
+
+
+def test_hiccup_shortens_less_than_a_slow_machine():
+    hiccup = TimeLimit(100.0, 10)
+    slow = TimeLimit(100.0, 10)
+    for limit, second in ((hiccup, 2.0), (slow, 4.0)):
+        limit.start(0, 0.0)
+        limit.choose_end(Pace(100, 100), 1, 1.0)
+        limit.start(1, 1.0)
+        limit.seen = limit.choose_end(Pace(100, 100), 2, 1.0 + second)
+    assert slow.seen < hiccup.seen < 100
+
+
+def test_training_does_a_least_share_of_its_steps():
+    pace, _, _ = run(TimeLimit(1.0, 10), 80, 5.0)
+    assert pace.end == LEAST_SHARE * 80
+
+
+def test_training_whose_time_is_over_ends_with_the_present_step():
+    limit = TimeLimit(10.0, 10)
+    limit.start(50, 30.0)
+    assert limit.choose_end(Pace(100, 100), 51, 31.0) == 51
+
+
+def test_clock_without_a_tick_changes_nothing():
+    limit = TimeLimit(10.0, 10)
+    limit.start(0, 0.0)
+    assert limit.choose_end(Pace(100, 100), 1, 0.0) == 100
+    assert limit.choose_end(Pace(100, 100), 1, 0.0) == 100
+
+
+def test_limit_has_to_be_started():
+    with pytest.raises(AssertionError, match="start comes first"):
+        TimeLimit(10.0, 10).choose_end(Pace(100, 100), 1, 1.0)
