@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqgen.config.models import PixelCNNConfig
+from vqgen.nn.axes import axes_on
 from vqgen.nn.causal_attention import CausalAttention
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock, convolve
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -184,15 +185,18 @@ class PixelCNN(nn.Module):
         Returns:
             As in `forward`.
         """
+        axes = axes_on(embedded.device)
         if condition is not None:
-            condition = rearrange(condition, "b c h w -> b h w c")
+            # Contiguous: all blocks read it.
+            condition = rearrange(condition, f"b c h w -> {axes}").contiguous()
+        features = convolve(self.first, rearrange(embedded, f"b h w c -> {axes}"), axes)
         # Positions are added after the strict layer. Before it, the first position would see nothing of them.
-        features = convolve(self.first, embedded) + (self.rows + self.columns)
+        features = features + rearrange(self.rows + self.columns, f"h w c -> {axes.replace('b', '1')}")
         for index, block in enumerate(self.blocks):
-            features = block(features, label, condition)
+            features = block(features, label, condition, axes)
             if str(index) in self.attentions:
-                features = features + self.attentions[str(index)](features)
-        return rearrange(self.output(features), "b h w k -> b k h w")
+                features = features + self.attentions[str(index)](features, axes)
+        return rearrange(self.output(features), f"{axes} -> b c h w")
 
     def embed_labels(self, labels: Int[Tensor, " b"] | None, batch_size: int) -> Float[Tensor, "b c"]:
         """Embeds the labels, with the null label for -1 and for None.

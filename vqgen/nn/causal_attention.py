@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqgen.nn.axes import BATCH_FIRST, Axes
 from vqgen.order import CausalOrder
 
 _FEW_POSITIONS = 128
@@ -54,18 +55,26 @@ class CausalAttention(nn.Module):
         nn.init.zeros_(self.project.bias)
         self.register_buffer("mask", torch.from_numpy(order.attention_mask()), persistent=False)
 
-    def forward(self, features: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-        """Attends among all positions of the grid, without the residual."""
-        projected = self.queries_keys_values(self.norm(features.flatten(1, 2)))
+    def forward(self, features: Float[Tensor, "..."], axes: Axes = BATCH_FIRST) -> Float[Tensor, "..."]:
+        """Attends among all positions of the grid, without the residual.
+
+        Args:
+            features: The features, with these axes.
+            axes: The axes of the features.
+        """
+        flat = axes.replace("h w", "n")
+        projected = self.queries_keys_values(
+            self.norm(rearrange(features, f"{axes} -> {axes.replace('h w', '(h w)')}"))
+        )
         queries, keys, values = rearrange(
-            projected, "b n (three heads d) -> three b heads n d", three=3, heads=self.heads
+            projected, f"{flat.replace('c', '(three heads d)')} -> three b heads n d", three=3, heads=self.heads
         )
         is_slow_fused = queries.requires_grad and queries.device.type == "cpu" and queries.dtype == torch.bfloat16
         if is_slow_fused and queries.shape[-2] <= _FEW_POSITIONS:
             attended = _attend_by_products(queries, keys, values, self.mask)
         else:
             attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.mask)
-        return self.project(rearrange(attended, "b heads n d -> b n (heads d)")).view_as(features)
+        return self.project(rearrange(attended, f"b heads n d -> {flat.replace('c', '(heads d)')}")).view_as(features)
 
 
 def _attend_by_products(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:

@@ -23,10 +23,16 @@ class Dropout(nn.Dropout):
 
     def forward(self, features: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Drops features in training. In evaluation it returns them unchanged."""
-        is_cheap = features.device.type == "cpu" and 0 < self.p < 1
-        if not (self.training and is_cheap):
+        if features.device.type != "cpu":
             return F.dropout(features, self.p, self.training)
-        return features * torch.ops.vqgen.dropout_mask(features.detach(), self.p)
+        mask = self.draw(features)
+        return features if mask is None else features * mask
+
+    def draw(self, features: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"] | None:
+        """Draws the factor of each feature on a CPU: 0, or the scale that keeps the mean; None if none is dropped."""
+        if not self.training or self.p == 0:
+            return None
+        return torch.ops.vqgen.dropout_mask(features.detach(), self.p)
 
 
 # A custom operator, because torch.compile then calls it as a whole. Its own code for the random bits would be slower.

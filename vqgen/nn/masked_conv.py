@@ -65,9 +65,9 @@ class MaskedConv2d(nn.Module):
         self.register_buffer("taps", taps, persistent=False)
         self.grid = (order.height, order.width)
         self.bands = row_bands(self.offsets, *self.grid)
-        # For the gradient: an input reaches the outputs that lie at the negated offsets.
-        self.reversed_bands = row_bands([(-dr, -dc) for dr, dc in self.offsets], *self.grid)
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, len(self.offsets)))
+        # In memory the taps come first, as the products of a CPU read them, so that no step has to copy the weights.
+        laid_out = torch.empty(len(self.offsets), in_channels, out_channels)
+        self.weight = nn.Parameter(rearrange(laid_out, "taps c o -> o c taps"))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.reset_parameters()
 
@@ -75,7 +75,10 @@ class MaskedConv2d(nn.Module):
         """Draws weights of variance 1 / (in_channels x open taps), and sets the bias to zero."""
         # The variance of a uniform draw in [-a, a] is a^2 / 3.
         bound = math.sqrt(3 / (self.weight.shape[1] * self.weight.shape[2]))
-        nn.init.uniform_(self.weight, -bound, bound)
+        # Drawn in the order of the axes: a draw in place would follow the order in memory.
+        drawn = torch.empty(self.weight.shape, dtype=self.weight.dtype, device=self.weight.device)
+        with torch.no_grad():
+            self.weight.copy_(nn.init.uniform_(drawn, -bound, bound))
         nn.init.zeros_(self.bias)
 
     def kernel(self) -> Float[Tensor, "o c height width"]:
@@ -102,10 +105,13 @@ class MaskedConv2d(nn.Module):
         """Convolves by matrix products over the open taps alone: the fastest way on a CPU."""
         # Under autocast a library's convolution computes in the autocast dtype, and so does this one.
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
-        rows = rearrange(features, "b c h w -> b (h w) c").to(dtype)
-        weight = rearrange(self.weight, "o c taps -> taps c o").to(dtype).contiguous()
-        result = TapProduct.apply(rows, weight, self.bands, self.reversed_bands) + self.bias.to(dtype)
-        return rearrange(result, "b (h w) c -> b c h w", h=features.shape[2])
+        rows = rearrange(features, "b c h w -> h w b c").to(dtype)
+        result = TapProduct.apply(rows, self.product_weight().to(dtype), self.bands) + self.bias.to(dtype)
+        return rearrange(result, "h w b o -> b o h w")
+
+    def product_weight(self) -> Float[Tensor, "taps c o"]:
+        """Returns the weights as the products of a CPU read them, without a copy."""
+        return rearrange(self.weight, "o c taps -> taps c o")
 
     def extra_repr(self) -> str:
         """Returns the sizes that `print(model)` shows."""

@@ -1,9 +1,12 @@
 """Convolutions with few taps as matrix products over gathered neighbours, at the speed of a matrix product on a CPU.
 
-    features (n, c) --> gather, per position, the c features of each tap --> (n, taps * c) @ (taps * c, o) --> (n, o)
+    features (n, b, c) --> gather the c features of each tap --> (n b, taps c) @ (taps c, o) --> (n, b, o)
 
 A library's convolution also computes closed taps, and taps that fall outside a small grid. The gathered rows contain
 open taps only. A row of the grid whose kernel rows fall outside the grid skips these kernel rows, too.
+
+Positions come first. So the rows of a band of positions lie side by side in memory, for all images, and a product
+writes them in place. A shift of the grid moves whole blocks of `b c` numbers.
 
 Legend: `b` batch, `c` channels in, `o` channels out, `h w` grid, `n` flattened positions (row-major), `taps` taps of
 the kernel.
@@ -17,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-_GATHERED_ELEMENTS = 1 << 21
+GATHERED_ELEMENTS = 1 << 21
 """Gathered features at a time: 8 MiB of float32, so that they stay in the cache until they are multiplied."""
 
 
@@ -26,15 +29,19 @@ class RowBand:
     """A band of neighbouring grid rows that read the same taps.
 
     Attributes:
-        positions: The flat positions of the band, `[begin, end)`.
+        rows: The rows of the grid, `[begin, end)`.
+        width: Columns of the grid.
         taps: The taps whose row lies inside the grid, `[begin, end)`.
-        neighbours: `(positions, taps)`, flattened: the flat position that each tap of each position reads. `n` stands
-            for a zero outside the grid.
+        offsets: `(dr, dc)` of these taps.
+        neighbours: `(rows, columns, taps)`, flattened: the flat position that each tap of each position reads. `n`
+            stands for a zero outside the grid.
     """
 
-    positions: slice
+    rows: slice
+    width: int
     taps: slice
-    neighbours: Int[Tensor, " positions_x_taps"]
+    offsets: tuple[tuple[int, int], ...]
+    neighbours: Int[Tensor, " rows_x_columns_x_taps"]
 
 
 def row_bands(offsets: Sequence[tuple[int, int]], height: int, width: int) -> list[RowBand]:
@@ -57,14 +64,12 @@ def row_bands(offsets: Sequence[tuple[int, int]], height: int, width: int) -> li
     bands = []
     for (begin, end), group in groupby(range(height), key=taps_of):
         rows = list(group)
+        own = tuple(offsets[begin:end])
         neighbours = [
-            _flat(row + dr, column + dc, height, width)
-            for row in rows
-            for column in range(width)
-            for dr, dc in offsets[begin:end]
+            _flat(row + dr, column + dc, height, width) for row in rows for column in range(width) for dr, dc in own
         ]
-        positions = slice(rows[0] * width, (rows[-1] + 1) * width)
-        bands.append(RowBand(positions, slice(begin, end), torch.tensor(neighbours, dtype=torch.int64)))
+        indices = torch.tensor(neighbours, dtype=torch.int64)
+        bands.append(RowBand(slice(rows[0], rows[-1] + 1), width, slice(begin, end), own, indices))
     return bands
 
 
@@ -72,6 +77,68 @@ def _flat(row: int, column: int, height: int, width: int) -> int:
     """Returns the flat position of a row and a column, or `n` outside the grid."""
     inside = 0 <= row < height and 0 <= column < width
     return row * width + column if inside else height * width
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of a band, for which the features of all taps are gathered together.
+
+    Attributes:
+        band: The band.
+        rows: The rows of the grid, `[begin, end)`.
+        images: Number of images, b.
+        channels: Number of channels, c.
+    """
+
+    band: RowBand
+    rows: slice
+    images: int
+    channels: int
+
+    @property
+    def outputs(self) -> slice:
+        """The rows that its positions have in a matrix `(n b, ...)`."""
+        return _times(self.rows, self.band.width * self.images)
+
+    @property
+    def inputs(self) -> slice:
+        """The rows that its taps have in a matrix `(taps c, ...)`."""
+        return _times(self.band.taps, self.channels)
+
+    def gather(self, padded: Float[Tensor, "n_plus_1 b c"]) -> Float[Tensor, "positions_x_b taps_x_c"]:
+        """Gathers the features that the taps read. The last position of `padded` holds the zeros outside the grid."""
+        taps = len(self.band.offsets)
+        first = (self.rows.start - self.band.rows.start) * self.band.width * taps
+        count = (self.rows.stop - self.rows.start) * self.band.width * taps
+        neighbours = self.band.neighbours[first : first + count].view(-1, 1, taps)
+        # Row `position * b + image` of the flattened features is a position of an image.
+        chosen = neighbours * self.images + torch.arange(self.images)[:, None]
+        found = torch.index_select(padded.flatten(0, 1), 0, chosen.flatten())
+        return found.view(-1, taps * self.channels)
+
+    def scatter_add(self, gradient: Float[Tensor, "positions_x_b taps_x_c"], into: Float[Tensor, "h w b c"]) -> None:
+        """Adds the gradient of the gathered features to the gradient of the features: the transpose of `gather`."""
+        width = self.band.width
+        parts = gradient.view(-1, width, self.images, gradient.shape[1])
+        for tap, (dr, dc) in enumerate(self.band.offsets):
+            # The columns whose neighbour lies inside the grid: whole blocks, which are added without an index.
+            inside = slice(max(0, -dc), min(width, width - dc))
+            part = parts[:, inside, :, tap * self.channels : (tap + 1) * self.channels]
+            into[self.rows.start + dr : self.rows.stop + dr, inside.start + dc : inside.stop + dc] += part
+
+
+def chunks(bands: Sequence[RowBand], images: int, channels: int) -> Iterator[Chunk]:
+    """Cuts the bands into chunks that gather at most `GATHERED_ELEMENTS` numbers, or a single row of the grid."""
+    for band in bands:
+        elements = band.width * len(band.offsets) * images * channels  # of a row
+        step = max(1, GATHERED_ELEMENTS // max(1, elements))
+        for begin in range(band.rows.start, band.rows.stop, step):
+            yield Chunk(band, slice(begin, min(begin + step, band.rows.stop)), images, channels)
+
+
+def with_zeros(features: Float[Tensor, "h w b c"]) -> Float[Tensor, "n_plus_1 b c"]:
+    """Flattens the positions and appends one of zeros, which taps outside the grid read. So no tap needs a mask."""
+    return torch.cat([features.flatten(0, 1), features.new_zeros(1, *features.shape[2:])])
 
 
 class TapProduct(torch.autograd.Function):
@@ -82,12 +149,8 @@ class TapProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
-        features: Float[Tensor, "b n c"],
-        weight: Float[Tensor, "taps c o"],
-        bands: Sequence[RowBand],
-        reversed_bands: Sequence[RowBand],
-    ) -> Float[Tensor, "b n o"]:
+        ctx, features: Float[Tensor, "h w b c"], weight: Float[Tensor, "taps c o"], bands: Sequence[RowBand]
+    ) -> Float[Tensor, "h w b o"]:
         """Computes the sum.
 
         Args:
@@ -95,73 +158,51 @@ class TapProduct(torch.autograd.Function):
             features: The input.
             weight: One matrix per tap.
             bands: `row_bands` of the offsets of the taps.
-            reversed_bands: `row_bands` of the negated offsets, in the same order.
         """
         ctx.save_for_backward(features, weight)
         ctx.bands = bands
-        ctx.reversed_bands = reversed_bands
-        return _product(features, weight, bands)
+        padded = with_zeros(features)
+        matrix = weight.flatten(0, 1)
+        result = features.new_empty(*features.shape[:3], weight.shape[2])
+        rows = result.flatten(0, 2)  # a view
+        for chunk in chunks(bands, *features.shape[2:]):
+            torch.mm(chunk.gather(padded), matrix[chunk.inputs], out=rows[chunk.outputs])
+        return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Float[Tensor, "b n o"]) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx, gradient: Float[Tensor, "h w b o"]) -> tuple[Tensor | None, Tensor | None, None]:
         """Computes the gradients of the features and of the weights."""
         features, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        to_features = to_weight = None
-        if ctx.needs_input_grad[0]:
-            # Position q feeds the outputs at q - offset_i, so this is the same sum with reversed taps and W_i^T.
-            to_features = _product(gradient, weight.transpose(1, 2).contiguous(), ctx.reversed_bands)
-        if ctx.needs_input_grad[1]:
-            to_weight = _weight_gradient(features, gradient, weight, ctx.bands)
-        return to_features, to_weight, None, None
+        # At least float32: one product in half precision accumulates in float32, so sums over chunks and taps must,
+        # too.
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        matrix = weight.flatten(0, 1)
+        rows = gradient.flatten(0, 2)
+        to_features = torch.zeros_like(features, dtype=exact) if ctx.needs_input_grad[0] else None
+        to_weight = torch.zeros_like(matrix, dtype=exact) if ctx.needs_input_grad[1] else None
+        padded = with_zeros(features)
+        for chunk in chunks(ctx.bands, *features.shape[2:]):
+            own = rows[chunk.outputs]
+            if to_weight is not None:
+                add_product(to_weight[chunk.inputs], chunk.gather(padded).T, own)
+            if to_features is not None:
+                # The product comes before the scattering: it has half the columns of a gathered gradient.
+                chunk.scatter_add(own @ matrix[chunk.inputs].T, to_features)
+        return _as(to_features, features), _as(to_weight, weight), None
 
 
-def _product(features: Tensor, weight: Tensor, bands: Sequence[RowBand]) -> Tensor:
-    """Computes the sum over taps, `(b, n, o)`, band by band."""
-    result = features.new_empty(*features.shape[:2], weight.shape[2])
-    for band in bands:
-        matrix = weight[band.taps].flatten(0, 1)
-        for images, gathered in _gather(features, band):
-            result[images, band.positions] = (gathered @ matrix).unflatten(0, (-1, _length(band.positions)))
-    return result
+def add_product(total: Float[Tensor, "m o"], left: Float[Tensor, "m n"], right: Float[Tensor, "n o"]) -> None:
+    """Adds a matrix product to `total`, in place and in the dtype of `total`."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
-def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, bands: Sequence[RowBand]) -> Tensor:
-    """Computes dW_i = sum_p in[p + offset_i]^T dout[p] over all images."""
-    # At least float32: one product in half precision accumulates in float32, so the sum over chunks must, too.
-    total = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
-    for band in bands:
-        part = total[band.taps].flatten(0, 1)  # a view: adding to it adds to `total`
-        for images, gathered in _gather(features, band):
-            rows = gradient[images, band.positions].flatten(0, 1)
-            if rows.dtype == part.dtype:
-                torch.addmm(part, gathered.T, rows, out=part)
-            else:
-                part += gathered.T @ rows
-    return total.to(weight.dtype)
+def _as(gradient: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if gradient is None else gradient.to(like.dtype).view_as(like)
 
 
-def _gather(features: Tensor, band: RowBand) -> Iterator[tuple[slice, Tensor]]:
-    """Yields some images at a time, with the features that the taps of the band read, `(images * positions, taps * c)`.
-
-    All chunks share one buffer: the caller is done with a chunk before it takes the next.
-    """
-    images, n, channels = features.shape
-    chunk = max(1, _GATHERED_ELEMENTS // max(1, len(band.neighbours) * channels))
-    chunk = min(chunk, images)
-    # Position n of each image is a zero, which taps outside the grid read. So no tap needs a mask.
-    zeros = features.new_zeros(images, 1, channels)
-    padded = torch.cat([features, zeros], dim=1).flatten(0, 1)
-    indices = torch.arange(chunk)[:, None] * (n + 1) + band.neighbours
-    buffer = features.new_empty(indices.numel(), channels)
-    taps = _length(band.taps)
-    for begin in range(0, images, chunk):
-        count = min(chunk, images - begin)
-        chosen = indices[:count].flatten()
-        torch.index_select(padded[begin * (n + 1) :], 0, chosen, out=buffer[: len(chosen)])
-        yield slice(begin, begin + count), buffer[: len(chosen)].view(-1, taps * channels)
-
-
-def _length(span: slice) -> int:
-    return span.stop - span.start
+def _times(span: slice, factor: int) -> slice:
+    return slice(span.start * factor, span.stop * factor)

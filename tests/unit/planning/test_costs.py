@@ -10,6 +10,7 @@ from vqgen.config import ClassifierConfig, PixelCNNConfig, VQVAEConfig
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.nn.axes import BATCH_FIRST
 from vqgen.nn.masked_conv import MaskedConv2d
 from vqgen.planning.costs import BACKWARD, classifier_costs, prior_costs, sampling_steps, vqvae_costs
 from vqgen.training.losses import nats_per_code, vqvae_loss
@@ -67,7 +68,8 @@ def vqvae_forward(config: VQVAEConfig) -> tuple[nn.Module, Callable[[], Tensor]]
 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch):
-    """Masked convolutions use the dense kernels of the library on a CPU too."""
+    """Priors use the layout and the dense kernels of an accelerator on a CPU too."""
+    monkeypatch.setattr("vqgen.models.pixelcnn.axes_on", lambda device: BATCH_FIRST)
     monkeypatch.setattr(MaskedConv2d, "_multiply", MaskedConv2d._convolve)
 
 
