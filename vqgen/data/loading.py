@@ -6,25 +6,21 @@ Legend: `b` batch, `c` channels, `h w` pixels.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vqgen.config import DataConfig
 from vqgen.data.image_set import ImageSet
+from vqgen.data.squares import Map, Squares
 from vqgen.data.training_order import TrainingOrder, contiguous_share
-from vqgen.data.transforms import training_transform
+from vqgen.data.transforms import RandomSquare, training_transform
 from vqgen.errors import DataError
 from vqgen.runtime.randomness import derive_seed
-
-CACHE_LIMIT = 2**30
-"""Most bytes of transformed images that are cached in memory; a larger set is not cached at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +43,13 @@ class ImageBatches:
 
     Args:
         images: The set.
-        transform: (Picture, seed) -> uint8 `(c, h, w)`; see `training_transform`. It can be pickled.
+        transform: The transform of a picture with a seed; see `training_transform`.
         order: The images of each step; made for `len(images)` images.
         rank: This process, in [0, world_size).
         world_size: Number of processes.
         seed: The run's seed. The seed of an image derives from it and from the image's position in the stream.
         workers: Processes that read ahead; with a cache, threads that fill it. 0 reads in this thread.
-        cache: Caches transformed images, if all of them fit into `CACHE_LIMIT` together. The transform must not use
-            its seed then.
+        cache: Caches the centre squares of the images, as `Squares` does.
 
     Raises:
         ValueError: `order` was made for another number of images.
@@ -63,7 +58,7 @@ class ImageBatches:
     def __init__(
         self,
         images: ImageSet,
-        transform: Callable[[Image.Image, int], UInt8[Tensor, "c h w"]],
+        transform: RandomSquare,
         order: TrainingOrder,
         *,
         rank: int,
@@ -81,7 +76,7 @@ class ImageBatches:
         self._world_size = world_size
         self._seed = seed
         self._workers = workers
-        self._cache = cache
+        self._squares = Squares(images, transform, cache=cache and not transform.crops_at_random)
 
     def steps(self, start: int = 0) -> Iterator[ImageBatch]:
         """Yields one batch per step, from `start` to the end of the order.
@@ -95,63 +90,30 @@ class ImageBatches:
         Raises:
             DataError: An image cannot be read.
         """
-        keys = range(start, self.order.num_steps)
-        if self._cached is None:
-            yield from _in_order(self._transformed, keys, self._workers)
-        else:
-            # Worker processes would each fill a cache of their own.
-            yield from _in_order(self._from_cache, keys, 0)
+        # Worker processes would each fill a cache of their own.
+        processes = 0 if self._squares.is_cached else self._workers
+        yield from _in_order(self._batch, range(start, self.order.num_steps), processes)
 
     def global_size(self, step: int) -> int:
         """Returns the number of images in a step's batch, over all processes."""
         return self.order.size(step)
 
-    def _transformed(self, step: int) -> ImageBatch:
+    def _batch(self, step: int) -> ImageBatch:
         positions, indices = self.order.share(step, self._rank, self._world_size)
-        # An image's seed is its position's, so that a resumed run, or another number of processes, draws the same.
-        pictures = [
-            self._transform(self._images.read(index), derive_seed(self._seed, "augment", position))
-            for position, index in zip(positions, indices, strict=True)
-        ]
-        pixels = _stacked(pictures) if pictures else torch.empty((0, *self._shape), dtype=torch.uint8)
-        return self._batch(pixels, positions, indices)
-
-    def _from_cache(self, step: int) -> ImageBatch:
-        positions, indices = self.order.share(step, self._rank, self._world_size)
-        assert self._cached is not None
-        self._fill_cache([index for index in dict.fromkeys(indices) if not self._is_cached[index]], self._cached)
-        pixels = self._cached[np.array(indices, dtype=np.int64)]
-        return self._batch(torch.from_numpy(pixels), positions, indices)
-
-    def _batch(self, pixels: UInt8[Tensor, "b c h w"], positions: list[int], indices: list[int]) -> ImageBatch:
+        if self._squares.is_cached and self._workers > 1:
+            with ThreadPoolExecutor(self._workers) as pool:
+                pixels = self._pixels(positions, indices, pool.map)
+        else:
+            pixels = self._pixels(positions, indices, map)
         labels = torch.from_numpy(self._images.labels[np.array(indices, dtype=np.int64)])
         return ImageBatch(pixels, labels, torch.tensor(positions, dtype=torch.int64))
 
-    def _fill_cache(self, missing: list[int], cached: NDArray[np.uint8]) -> None:
-        def load(index: int) -> None:
-            cached[index] = self._transform(self._images.read(index), 0).numpy()
-            self._is_cached[index] = True
-
-        if self._workers > 1 and len(missing) > 1:
-            with ThreadPoolExecutor(self._workers) as pool:
-                list(pool.map(load, missing))
-        else:
-            for index in missing:
-                load(index)
-
-    @cached_property
-    def _shape(self) -> tuple[int, ...]:
-        return tuple(self._transform(self._images.read(0), 0).shape)
-
-    @cached_property
-    def _cached(self) -> NDArray[np.uint8] | None:
-        """The cache, with room for all transformed images `(n, c, h, w)`; None without a cache."""
-        fits = self._cache and len(self._images) * int(np.prod(self._shape)) <= CACHE_LIMIT
-        return np.empty((len(self._images), *self._shape), dtype=np.uint8) if fits else None
-
-    @cached_property
-    def _is_cached(self) -> NDArray[np.bool_]:
-        return np.zeros(len(self._images), dtype=bool)
+    def _pixels(self, positions: list[int], indices: list[int], each: Map) -> UInt8[Tensor, "b c h w"]:
+        if not self._transform.is_random:
+            return self._squares.centred(indices, each)
+        # An image's seed is its position's, so that a resumed run, or another number of processes, draws the same.
+        seeds = [derive_seed(self._seed, "augment", position) for position in positions]
+        return self._squares.random(indices, seeds, each)
 
 
 def training_batches(
@@ -177,7 +139,8 @@ def training_batches(
         world_size=world_size,
         seed=seed,
         workers=data.workers,
-        cache=not data.is_augmented,  # without augmentation an image has the same pixels in every step
+        # An augmented image takes longer to vary than to find in a cache, so worker processes do without.
+        cache=not (data.is_augmented and data.workers),
     )
 
 

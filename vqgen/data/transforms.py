@@ -1,30 +1,34 @@
 """Transforms from pictures to square uint8 tensors, with and without augmentation.
 
-Legend: `c` channels, `h w` pixels.
+Legend: `b` batch, `c` channels, `h w` pixels.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch import Tensor
 
 from vqgen.config import DataConfig
+from vqgen.data.deforming import Deformations, deform
 from vqgen.data.pixels import to_tensor
 from vqgen.data.reading import normalize_mode
 
+_DRAWS = 10
+"""Random numbers of a picture."""
 
-def evaluation_transform(config: DataConfig) -> Callable[[Image.Image], UInt8[Tensor, "c h w"]]:
+
+def evaluation_transform(config: DataConfig) -> "CentreSquare":
     """Builds the transform without randomness: the centre square, scaled to `image_size`."""
     return CentreSquare(config.image_size, config.channels)
 
 
-def training_transform(config: DataConfig) -> Callable[[Image.Image, int], UInt8[Tensor, "c h w"]]:
-    """Builds the transform of training; its draws depend on the seed of each call and on nothing else."""
+def training_transform(config: DataConfig) -> "RandomSquare":
+    """Builds the transform of training; its draws depend on the seed of each picture and on nothing else."""
     return RandomSquare(config)
 
 
@@ -52,6 +56,8 @@ class CentreSquare:
 class RandomSquare:
     """The transform to a random square of a picture, deformed, shifted and mirrored as the configuration asks.
 
+    It has two steps: a square is cropped from each picture alone, and squares are varied many at a time.
+
     Attributes:
         config: `random_crop`, `random_rotation`, `random_scale`, `random_shear`, `random_shift` and `horizontal_flip`
             define the draws.
@@ -61,29 +67,29 @@ class RandomSquare:
 
     def __call__(self, image: Image.Image, seed: int) -> UInt8[Tensor, "c h w"]:
         """Applies the transform to a picture of any mode, with the draws of `seed`."""
-        config = self.config
-        if not config.is_augmented:
-            return CentreSquare(config.image_size, config.channels)(image)
-        # All draws are made in every case: an option then leaves the draws of every other option as they were.
-        draws = torch.rand(10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
-        size, left, top, down, right, mirror, *deformation = draws
-        shifts = 2 * config.random_shift + 1
-        result = self._crop(image, size, left, top)
-        if config.is_deformed:
-            turn, scale, shear_across, shear_down = (2 * draw - 1 for draw in deformation)
-            shears = [shear_across * config.random_shear, shear_down * config.random_shear]
-            result = _deform(result, turn * config.random_rotation, 1 + scale * config.random_scale, shears)
-        return _shift(
-            result,
-            int(down * shifts) - config.random_shift,
-            int(right * shifts) - config.random_shift,
-            config.horizontal_flip and mirror < 0.5,
-        )
+        return self.vary(self.crop(image, seed)[None], [seed])[0]
 
-    def _crop(self, image: Image.Image, size: float, left: float, top: float) -> UInt8[Tensor, "c h w"]:
+    @property
+    def centre(self) -> CentreSquare:
+        """The transform without its draws."""
+        return evaluation_transform(self.config)
+
+    @property
+    def is_random(self) -> bool:
+        """True if the result depends on the seed."""
+        return self.config.is_augmented
+
+    @property
+    def crops_at_random(self) -> bool:
+        """True if the seed chooses the square; False if `crop` returns the centre square for every seed."""
+        return self.config.random_crop < 1
+
+    def crop(self, image: Image.Image, seed: int) -> UInt8[Tensor, "c h w"]:
+        """Crops the square of `seed` from a picture of any mode, and scales it."""
         config = self.config
-        if config.random_crop == 1:
-            return CentreSquare(config.image_size, config.channels)(image)
+        if not self.crops_at_random:
+            return self.centre(image)
+        size, left, top, *_ = _draw([seed])[0].tolist()
         side = min(image.size) * (config.random_crop + (1 - config.random_crop) * size)
         return _square(
             image,
@@ -93,6 +99,51 @@ class RandomSquare:
             config.image_size,
             config.channels,
         )
+
+    def vary(self, squares: UInt8[Tensor, "b c h w"], seeds: Sequence[int]) -> UInt8[Tensor, "b c h w"]:
+        """Deforms, shifts and mirrors squares.
+
+        Args:
+            squares: Results of `crop`, one per seed. They are not changed.
+            seeds: The seed of each square. A result depends on its own square and seed alone.
+        """
+        config = self.config
+        moves = bool(config.random_shift or config.horizontal_flip)
+        if not len(squares) or not (moves or config.is_deformed):
+            return squares
+        # All draws are made in every case: an option then leaves the draws of every other option as they were.
+        draws = _draw(seeds)
+        if config.is_deformed:
+            squares = deform(squares, self._deformations(draws[:, 6:]))
+        if not moves:
+            return squares
+        down, right, mirror = draws[:, 3:6].T
+        return _move(squares, self._offsets(down), self._offsets(right), (mirror < 0.5) & config.horizontal_flip)
+
+    def _offsets(self, draws: Float64[np.ndarray, " b"]) -> Int64[np.ndarray, " b"]:
+        """Turns draws in [0, 1) into shifts, in pixels."""
+        most = self.config.random_shift
+        return (draws * (2 * most + 1)).astype(np.int64) - most
+
+    def _deformations(self, draws: Float64[np.ndarray, "b 4"]) -> Deformations:
+        """Turns draws in [0, 1) into deformations."""
+        config = self.config
+        turns, scales, across, down = 2 * draws.T - 1
+        return Deformations(
+            degrees=turns * config.random_rotation,
+            scales=1 + scales * config.random_scale,
+            across=across * config.random_shear,
+            down=down * config.random_shear,
+        )
+
+
+def _draw(seeds: Sequence[int]) -> Float64[np.ndarray, "b draws"]:
+    """Draws the random numbers of each seed, in [0, 1)."""
+    generator = torch.Generator()  # one for all, seeded again: to make one takes as long as to draw
+    draws = torch.empty(len(seeds), _DRAWS, dtype=torch.float64)
+    for row, seed in zip(draws.unbind(), seeds, strict=True):
+        row.uniform_(generator=generator.manual_seed(seed))
+    return draws.numpy()
 
 
 def _square(
@@ -106,29 +157,20 @@ def _square(
     return to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
-def _shift(image: UInt8[Tensor, "c h w"], down: int, right: int, mirror: bool) -> UInt8[Tensor, "c h w"]:
-    if not (down or right or mirror):
-        return image
-    height, width = image.shape[-2:]
+def _move(
+    images: UInt8[Tensor, "b c h w"],
+    down: Int64[np.ndarray, " b"],
+    right: Int64[np.ndarray, " b"],
+    mirrored: Bool[np.ndarray, " b"],
+) -> UInt8[Tensor, "b c h w"]:
+    """Shifts each picture by its own number of pixels, and mirrors some after that."""
+    size = images.shape[-1]
+    # A shift by more than the whole side shows nothing but the edge, as a shift by the side does.
+    margin = min(size, int(np.abs([down, right]).max()))
+    down, right = (np.clip(offsets, -margin, margin) for offsets in (down, right))
     # A shift repeats the edge: a black border would teach the model a pattern that no image has.
-    rows = np.clip(np.arange(height) - down, 0, height - 1)
-    columns = np.clip(np.arange(width) - right, 0, width - 1)
-    # NumPy: torch would wake all its threads for one small picture, which costs milliseconds on busy cores.
-    return torch.from_numpy(image.numpy()[:, rows[:, None], columns[::-1] if mirror else columns])
-
-
-def _deform(image: UInt8[Tensor, "c h w"], degrees: float, scale: float, shears: list[float]) -> UInt8[Tensor, "c h w"]:
-    """Turns, scales and shears a picture around its centre; pixels from outside repeat the edge."""
-    from torchvision.transforms.v2 import InterpolationMode  # here, because torchvision loads more slowly than torch
-    from torchvision.transforms.v2 import functional as F
-
-    # A corner lies 0.71 sides from the centre. A rotation keeps this distance, a shear lengthens it by up to
-    # 1 + tan(shear), a scale by 1 / scale. So the farthest pixel comes from 0.71 * stretch sides away: 0.5 of them lie
-    # in the picture, the rest in the margin. The margin is at least half a side, because stored codes of rotated copies
-    # were made with that width.
-    stretch = math.prod(1 + math.tan(math.radians(abs(shear))) for shear in shears) / scale
-    margin = math.ceil(image.shape[-1] * max(0.5, 0.71 * stretch - 0.5))
-    padded = F.pad(image, [margin] * 4, padding_mode="edge")
-    # `affine` turns clockwise, but positive degrees mean counterclockwise here, as in `rotate`.
-    deformed = F.affine(padded, -degrees, [0, 0], scale, shears, interpolation=InterpolationMode.BILINEAR)
-    return F.center_crop(deformed, list(image.shape[-2:]))
+    padded = np.pad(images.numpy(), [(0, 0), (0, 0), (margin, margin), (margin, margin)], mode="edge")
+    windows = sliding_window_view(padded, (size, size), axis=(2, 3))
+    moved = windows[np.arange(len(images)), :, margin - down, margin - right]
+    moved[mirrored] = moved[mirrored, ..., ::-1]
+    return torch.from_numpy(moved)

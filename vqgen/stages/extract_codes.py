@@ -13,13 +13,13 @@ from vqgen.data import (
     ImageSet,
     ShardContent,
     StoreInfo,
-    evaluation_transform,
     finish_store,
     model_pixels,
     training_transform,
     write_store,
 )
 from vqgen.data.code_batches import AUGMENTED, MIRRORED
+from vqgen.data.squares import Map, Squares
 from vqgen.evaluation.code_usage import code_usage
 from vqgen.models.checkpoint import load_model
 from vqgen.models.vqvae import VQVAE
@@ -114,7 +114,8 @@ class _ShardEncoder:
     """A function that reads and encodes the images of a shard, in batches that depend on nothing but the shard.
 
     The splits `AUGMENTED` and `MIRRORED` have no images of their own. Their i-th image is a version of training image
-    (i modulo the number of training images): mirrored, or augmented with draws from (seed, i).
+    (i modulo the number of training images): mirrored, or augmented with draws from (seed, i). The versions are made
+    of one cached square of the image, unless they are cropped at random.
 
     Args:
         context: The run.
@@ -132,8 +133,12 @@ class _ShardEncoder:
         self.device = context.device
         self.seed = context.recipe.seed
         self.workers = data.workers
-        self.transform = evaluation_transform(data)
-        self.augment = training_transform(data)
+        transform = training_transform(data)
+        # Without versions each image is read once, and a cache would hold it for nothing.
+        cache = data.mirrored_copies or (data.augmented_copies > 0 and not transform.crops_at_random)
+        self.squares = {
+            name: Squares(images, transform, cache=cache and name == "train") for name, images in splits.items()
+        }
         self.encoded = 0
         self.counts = {name: len(images) for name, images in splits.items()}
         if data.augmented_copies:
@@ -143,45 +148,54 @@ class _ShardEncoder:
         model = load_model(context.folder / "vqvae" / "model", VQVAE)
         self.model = context.compute.place(model).to(context.device).to(memory_format=torch.channels_last)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(self, split: str, span: range) -> ShardContent:
-        images = self.splits["train" if split in (AUGMENTED, MIRRORED) else split]
+        images = self.splits[_source(split)]
+        places = np.arange(span.start, span.stop) % len(images)
         parts = []
         # The next batch is read while the model encodes this one.
-        for pixels in one_ahead(self._batches(images, split, span)):
+        for pixels in one_ahead(self._batches(split, span)):
             with self.compute.autocast():
                 prepared = model_pixels(pixels, self.device, self.compute.float_dtype)
                 parts.append(self.model.encode(prepared).to("cpu"))
         self.encoded += len(span)
         return ShardContent(
             codes=Codes.cat(parts),
-            labels=torch.from_numpy(images.labels[[index % len(images) for index in span]]),
-            names=tuple(self._name(images, split, index) for index in span),
+            labels=torch.from_numpy(images.labels[places]),
+            names=tuple(
+                images.names[place] + _version(split, index // len(images))
+                for place, index in zip(places, span, strict=True)
+            ),
         )
 
-    def _batches(self, images: ImageSet, split: str, span: range) -> Iterator[Tensor]:
+    def _batches(self, split: str, span: range) -> Iterator[Tensor]:
         """Yields the pixels of a shard, batch by batch. `data.workers` threads read them."""
         # Threads, not processes: decoding and resizing release the interpreter's lock, and pixels need not be copied
         # between processes.
         with helping_threads(max(1, self.workers)) as pool:
+            each = pool.map if self.workers > 1 else map  # one worker is the thread of `one_ahead`
             for begin in range(span.start, span.stop, _BATCH_SIZE):
-                indices = range(begin, min(begin + _BATCH_SIZE, span.stop))
-                read = pool.map if self.workers > 1 else map  # one worker is the thread of `one_ahead`
-                # Stacked by NumPy: torch would wake all its threads, which costs milliseconds on busy cores.
-                pictures = read(lambda index: self._pixels(images, split, index).numpy(), indices)
-                yield torch.from_numpy(np.stack(list(pictures)))
+                yield self._pixels(split, range(begin, min(begin + _BATCH_SIZE, span.stop)), each)
 
-    def _pixels(self, images: ImageSet, split: str, index: int) -> Tensor:
-        """Reads one image of a split, `(c, H, W)` uint8."""
+    def _pixels(self, split: str, span: range, each: Map) -> Tensor:
+        """Reads some images of a split, `(b, c, H, W)` uint8."""
+        source = _source(split)
+        indices = [index % len(self.splits[source]) for index in span]
         if split == AUGMENTED:
-            return self.augment(images.read(index % len(images)), derive_seed(self.seed, AUGMENTED, index))
-        pixels = self.transform(images.read(index % len(images)))
+            seeds = [derive_seed(self.seed, AUGMENTED, index) for index in span]
+            return self.squares[source].random(indices, seeds, each)
+        pixels = self.squares[source].centred(indices, each)
         return pixels.flip(-1) if split == MIRRORED else pixels
 
-    def _name(self, images: ImageSet, split: str, index: int) -> str:
-        """Returns the name of an image in the store: its name in the source, and the version."""
-        version = {AUGMENTED: f"#{index // len(images) + 1}", MIRRORED: "#mirrored"}.get(split, "")
-        return images.names[index % len(images)] + version
+
+def _source(split: str) -> str:
+    """Returns the split whose images a split shows."""
+    return "train" if split in (AUGMENTED, MIRRORED) else split
+
+
+def _version(split: str, copy: int) -> str:
+    """Returns the end of a name in the store: it tells the versions of an image apart."""
+    return {AUGMENTED: f"#{copy + 1}", MIRRORED: "#mirrored"}.get(split, "")
 
 
 def _usage_metrics(histograms: dict[str, Tensor]) -> dict[str, float]:

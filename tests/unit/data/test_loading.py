@@ -13,7 +13,7 @@ from vqgen.data import (
     TrainingOrder,
     evaluation_batches,
     evaluation_transform,
-    loading,
+    squares,
     training_batches,
     training_transform,
 )
@@ -101,22 +101,29 @@ def test_empty_share_has_the_shape_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("cache_workers", [0, 2])
-def test_cache_changes_nothing_and_reads_each_image_once(cache_workers: int) -> None:
+@pytest.mark.parametrize("config", [PLAIN, AUGMENTED])
+def test_cache_changes_nothing_and_reads_each_image_once(config: DataConfig, cache_workers: int) -> None:
     reader = Counting()
     counted = ImageSet(IMAGES.names, IMAGES.labels, reader)
-    cached = batches(PLAIN, counted, cache=True, workers=cache_workers)
-    assert_same(list(cached.steps()), list(batches(PLAIN).steps()))
-    first_reads = len(reader.reads)
-    assert first_reads == 11 + 1  # one more to learn the shape
-    assert_same(list(cached.steps()), list(batches(PLAIN).steps()))
-    assert len(reader.reads) == first_reads
+    cached = batches(config, counted, cache=True, workers=cache_workers)
+    for _ in range(2):
+        assert_same(list(cached.steps()), list(batches(config).steps()))
+        assert sorted(reader.reads) == list(range(11))
 
 
 def test_set_that_does_not_fit_is_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "CACHE_LIMIT", 11 * 64 - 1)
+    monkeypatch.setattr(squares, "CACHE_LIMIT", 11 * 64 - 1)
     reader = Counting()
     list(batches(PLAIN, ImageSet(IMAGES.names, IMAGES.labels, reader), cache=True).steps())
-    assert len(reader.reads) == 30 + 1
+    assert len(reader.reads) == 30
+
+
+def test_random_crops_are_read_each_time() -> None:
+    reader = Counting()
+    config = PLAIN.model_copy(update={"random_crop": 0.5})
+    found = batches(config, ImageSet(IMAGES.names, IMAGES.labels, reader), cache=True)
+    assert_same(list(found.steps()), list(batches(config).steps()))
+    assert len(reader.reads) == 30
 
 
 @forks
@@ -140,6 +147,14 @@ def test_training_batches_are_augmented_only_if_asked(augment: bool) -> None:
     found = training_batches(IMAGES, AUGMENTED, order, augment=augment, rank=0, world_size=1, seed=5)
     config = AUGMENTED if augment else AUGMENTED.without_augmentation()
     assert_same(list(found.steps(0)), list(batches(config).steps(0)))
+
+
+@pytest.mark.parametrize(("augment", "workers", "is_cached"), [(True, 0, True), (True, 2, False), (False, 2, True)])
+def test_augmenting_workers_share_no_cache(augment: bool, workers: int, is_cached: bool) -> None:
+    data = AUGMENTED.model_copy(update={"workers": workers})
+    order = TrainingOrder(len(IMAGES), 4, 0, 30)
+    found = training_batches(IMAGES, data, order, augment=augment, rank=0, world_size=1, seed=5)
+    assert found._squares.is_cached == is_cached
 
 
 def test_order_for_another_number_of_images_is_refused() -> None:

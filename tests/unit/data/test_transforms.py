@@ -1,3 +1,4 @@
+import math
 import pickle
 from typing import Any
 
@@ -119,6 +120,88 @@ def test_rotation_alone_equals_the_one_of_earlier_versions() -> None:
     turned = F.rotate(plain, float(2 * turn - 1) * 30, interpolation=InterpolationMode.BILINEAR)
     transform = training_transform(config(channels=1, random_rotation=30.0))
     assert torch.equal(transform(image, 5), F.center_crop(turned, [16, 16]))
+
+
+def naive(config: DataConfig, image: Image.Image, seed: int) -> torch.Tensor:
+    """The transform of one picture, step by step, with the functions of torchvision. Stored codes depend on it."""
+    draws = torch.rand(10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).tolist()
+    size, left, top, down, right, mirror, *deformation = draws
+    square = evaluation_transform(config)(image)
+    if config.random_crop < 1:
+        side = min(image.size) * (config.random_crop + (1 - config.random_crop) * size)
+        box = (left * (image.width - side), top * (image.height - side))
+        box = (*box, min(box[0] + side, image.width), min(box[1] + side, image.height))
+        picture = image.convert("L" if config.channels == 1 else "RGB")
+        scaled = picture.resize((config.image_size, config.image_size), Image.Resampling.BICUBIC, box=box)
+        square = F.pil_to_tensor(scaled)
+    if config.is_deformed:
+        turn, scale, *shears = (2 * draw - 1 for draw in deformation)
+        scale = 1 + scale * config.random_scale
+        shears = [shear * config.random_shear for shear in shears]
+        stretch = math.prod(1 + math.tan(math.radians(abs(shear))) for shear in shears) / scale
+        margin = math.ceil(square.shape[-1] * max(0.5, 0.71 * stretch - 0.5))
+        padded = F.pad(square, [margin] * 4, padding_mode="edge")
+        degrees = -turn * config.random_rotation
+        deformed = F.affine(padded, degrees, [0, 0], scale, shears, interpolation=InterpolationMode.BILINEAR)
+        square = F.center_crop(deformed, [config.image_size] * 2)
+    down, right = (int(draw * (2 * config.random_shift + 1)) - config.random_shift for draw in (down, right))
+    rows = (torch.arange(config.image_size) - down).clamp(0, config.image_size - 1)
+    columns = (torch.arange(config.image_size) - right).clamp(0, config.image_size - 1)
+    shifted = square[:, rows[:, None], columns]
+    return shifted.flip(-1) if config.horizontal_flip and mirror < 0.5 else shifted
+
+
+EVERYTHING = {
+    "random_rotation": 180.0, "random_scale": 0.5, "random_shear": 45.0, "random_shift": 3, "random_crop": 0.6,
+    "horizontal_flip": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fields", [{}, *({name: most} for name, most in EVERYTHING.items()), EVERYTHING])
+def test_every_pixel_is_the_one_of_torchvision(fields: dict[str, Any], channels: int) -> None:
+    for size in (1, 2, 5, 8, 9, 16, 31):
+        settings = config(image_size=size, channels=channels, **fields)
+        transform = training_transform(settings)
+        seeds = [2**62 + number for number in range(12)]
+        images = [noise(7 + 3 * number, 30, (1, 3)[number % 2], number) for number in range(12)]
+        squares = torch.stack([transform.crop(image, seed) for image, seed in zip(images, seeds, strict=True)])
+        expected = [naive(settings, image, seed) for image, seed in zip(images, seeds, strict=True)]
+        assert torch.equal(transform.vary(squares, seeds), torch.stack(expected))
+        assert torch.equal(transform(images[3], seeds[3]), expected[3])
+
+
+@pytest.mark.parametrize("shift", [15, 16, 1000])
+def test_shift_beyond_the_side_shows_only_the_edge(shift: int) -> None:
+    settings = config(random_shift=shift)
+    image = noise(16, 16)
+    for seed in range(12):
+        assert torch.equal(training_transform(settings)(image, seed), naive(settings, image, seed))
+
+
+@pytest.mark.parametrize("fields", [{"random_rotation": 20.0}, {"random_shift": 2, "horizontal_flip": True}])
+def test_squares_stay_as_they_were_and_a_result_depends_on_its_own_alone(fields: dict[str, Any]) -> None:
+    transform = training_transform(config(**fields))
+    squares = torch.stack([transform.crop(noise(16, 16, 3, seed), seed) for seed in range(5)])
+    before = squares.clone()
+    together = transform.vary(squares, range(5))
+    assert torch.equal(squares, before)
+    for number in range(5):
+        assert torch.equal(transform.vary(squares[number : number + 1], [number])[0], together[number])
+
+
+def test_no_square_becomes_no_square() -> None:
+    nothing = torch.empty((0, 3, 16, 16), dtype=torch.uint8)
+    assert training_transform(config(**EVERYTHING)).vary(nothing, []).shape == (0, 3, 16, 16)
+
+
+def test_transform_says_what_its_seed_changes() -> None:
+    plain, flipped, cropped = map(training_transform, (config(), config(horizontal_flip=True), config(random_crop=0.5)))
+    assert [transform.is_random for transform in (plain, flipped, cropped)] == [False, True, True]
+    assert [transform.crops_at_random for transform in (plain, flipped, cropped)] == [False, False, True]
+    image = noise(20, 33)
+    assert torch.equal(flipped.crop(image, 1), flipped.crop(image, 2))
+    assert not torch.equal(cropped.crop(image, 1), cropped.crop(image, 2))
 
 
 def test_half_of_the_images_are_mirrored() -> None:

@@ -49,9 +49,12 @@ def pixels_of(context, split):
     return pixels.flip(-1) if split == "train-mirrored" else pixels
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_codes_are_the_codes_of_the_model(make_extracted, dtype):
-    context = make_extracted(dtype, **COPIES).context
+@pytest.mark.parametrize(
+    ("dtype", "data"),
+    [("float32", {}), ("float64", {}), ("float32", {"random_rotation": 20.0}), ("float32", {"random_crop": 0.5})],
+)
+def test_codes_are_the_codes_of_the_model(make_extracted, dtype, data):
+    context = make_extracted(dtype, **COPIES, **data).context
     store = CodeStore(context.folder / "codes", read_record(context.folder / "vqvae").output)
     model = context.compute.place(load_model(context.folder / "vqvae" / "model", VQVAE))
     assert store.info.counts == {"train": 20, "validation": 7, "train-augmented": 40, "train-mirrored": 20}
@@ -70,6 +73,21 @@ def test_names_tell_the_versions_of_an_image_apart(make_extracted):
     assert names["train"][:2] == ["train/0", "train/1"]
     assert (names["train-augmented"][0], names["train-augmented"][20]) == ("train/0#1", "train/0#2")
     assert names["train-mirrored"][3] == "train/3#mirrored"
+
+
+@pytest.mark.parametrize(
+    ("data", "reads"),
+    [(COPIES, 1), ({}, 1), ({"augmented_copies": 2}, 1), (COPIES | {"random_crop": 0.5}, 1 + 2)],
+)
+def test_image_is_read_once_for_all_its_versions_unless_they_are_crops(make_run, tiny_recipe, images, data, reads):
+    """A crop needs the whole picture, so a cropped version reads it again; mirrored ones are made of the square."""
+    run = make_run(tiny_recipe(data=data), "float32")
+    run.finish("vqvae")
+    read = []
+    counted = replace(images.train, read=lambda index: read.append(index) or images.train.read(index))
+    run.context.images = replace(images, train=counted)
+    extract_codes(run.context)
+    assert sorted(read) == sorted([*range(20)] * reads)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
