@@ -16,6 +16,7 @@ from vqgen.runtime.machine import Machine
 from vqgen.sampling import ImageNoise, LevelParams, LevelSample, Sampler
 
 SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"channels": 8, "layers": 1, "attention_every": 1, "attention_heads": 2},
     "3M": {"channels": 128, "layers": 5, "attention_every": 5},
     "6M": {"channels": 128, "layers": 10, "attention_every": 5},
     "30M": {"channels": 256, "layers": 14, "attention_every": 7},
@@ -27,13 +28,18 @@ wide inside in both priors of the paper. That is the paper's own width at the bo
 """
 
 
-def make_prior(size: str, side: int, slope: Slope, device: torch.device) -> PixelCNN:
-    """Makes a prior with random weights, which change no time. A bottom prior has coarser codes of half the side."""
+def prior_config(size: str, side: int, slope: Slope) -> PixelCNNConfig:
+    """Returns the configuration of a prior. A bottom prior has coarser codes of half the side."""
     settings = {"level": "top", "height": side, "width": side, "slope": slope, "codebook_size": 512, "num_classes": 10}
     settings |= {"kernel_size": 5, **SIZES[size]}
     if settings["level"] != "top":
         settings |= {"coarser_height": side // 2, "coarser_width": side // 2}
-    return PixelCNN(PixelCNNConfig(**settings)).to(device).eval()
+    return PixelCNNConfig(**settings)
+
+
+def make_prior(size: str, side: int, slope: Slope, device: torch.device) -> PixelCNN:
+    """Makes a prior with random weights, which change no time."""
+    return PixelCNN(prior_config(size, side, slope)).to(device).eval()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import platform
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from vqgen import __version__
+from vqgen.errors import Interrupted, VQGenError
+from vqgen.runtime.signals import raising_signals, restored_handlers
 from vqgen.storage import files
 
 RESULTS = Path(__file__).parent / "results"
+
+Rows = list[dict[str, Any]]
+"""Rows of a table: name of a column -> value."""
 
 
 def interleaved_medians(
@@ -85,25 +92,96 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
+def num_cores() -> int:
+    """Counts the cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, Any]:
     """Describes the hardware and the versions, so that results can be told apart."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
+        "cuda": torch.version.cuda,
         "python": platform.python_version(),
+        "vqgen": __version__,
     }
 
 
-def write_json(path: Path, results: Mapping[str, Any]) -> None:
-    """Writes results, with the machine and the command that produced them."""
+def command() -> str:
+    """Returns the command that started this program."""
     program = sys.modules["__main__"].__spec__
     name = program.name.removesuffix(".__main__") if program else Path(sys.argv[0]).name
-    command = shlex.join(["python", "-m", name, *sys.argv[1:]])
-    files.write_json(path, {"command": command, "machine": machine(), **results})
-    print(f"written: {path}")
+    return shlex.join(["python", "-m", name, *sys.argv[1:]])
+
+
+def write_json(path: Path, results: Mapping[str, Any], *, quiet: bool = False) -> None:
+    """Writes results, with the machine and the command that produced them, and prints the path unless `quiet`."""
+    files.write_json(path, {"command": command(), "machine": machine(), **results})
+    if not quiet:
+        print(f"written: {path}")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The outcome of `measure_each`.
+
+    Attributes:
+        rows: The rows of all measurements.
+        failed: Name of a measurement that failed -> its error.
+    """
+
+    rows: Rows
+    failed: dict[str, str]
+
+
+def measure_each(
+    path: Path,
+    measurements: Mapping[str, Callable[[], Rows]],
+    describe: Callable[[Rows], Mapping[str, Any]] = lambda rows: {},
+) -> Measured:
+    """Takes measurements one by one, and writes the results after each: a kill loses only the running one.
+
+    A measurement that fails, for example for want of memory, does not stop the next one. The file has the rows, the
+    errors by name, and the names of the measurements that are left.
+
+    Args:
+        path: The JSON file.
+        measurements: Name -> the measurement, which returns its rows.
+        describe: Returns further results for the file from all rows so far.
+    """
+    measured = Measured([], {})
+    left = list(measurements)
+
+    def save() -> None:
+        write_json(path, {**describe(measured.rows), **vars(measured), "left": left}, quiet=bool(left))
+
+    save()
+    for name, measure in measurements.items():
+        try:
+            measured.rows.extend(measure())
+        except Exception as error:
+            traceback.print_exc()
+            measured.failed[name] = f"{type(error).__name__}: {error}"
+        left.remove(name)
+        save()
+    return measured
+
+
+def exit_code(act: Callable[[], int]) -> int:
+    """Runs a program and returns its exit code: 2 for an error that the user can mend, 130 or 143 after a signal."""
+    try:
+        with restored_handlers(), raising_signals():
+            return act()
+    except VQGenError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(f"{stop}; the results so far are saved", file=sys.stderr)
+        return 128 + stop.signal_number
 
 
 def _synchronize() -> None:

@@ -12,10 +12,11 @@ includes its conditioning stack, and so does the limit.
 
 Rows are left out, and named, if a sample would take more than `--seconds` by the estimate of `vqgen plan`, or more
 memory than the machine has. The plain sampler and the peer run as a whole if all their rounds take less than
-`--seconds`.
+`--seconds`. With `--alone`, only the fastest sampler in slope 2 is timed. The file is written after each batch.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ import torch
 
 from benchmarks.priors import SIZES, Request, arithmetic_seconds, limit_seconds, make_prior
 from benchmarks.pythae_peer import PythaePeer, why_missing
-from benchmarks.report import RESULTS, interleaved_medians, print_table, seconds_of, write_json
+from benchmarks.report import RESULTS, Rows, interleaved_medians, measure_each, print_table, seconds_of
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.order import Slope
@@ -40,6 +41,9 @@ ORDERS: tuple[Slope, ...] = (2, "raster")
 
 _OVER_THE_LIMIT = 3
 """A forward pass is expected to take at most this multiple of its limit. It runs if that is short enough."""
+
+_LEFT_OUT = (None, "left out")
+"""Time and origin of a sampler that is not measured."""
 
 _COLUMNS = {
     "size": "size", "grid": "grid", "batch": "batch", "slope": "slope", "steps": "steps", "seconds": "seconds",
@@ -59,6 +63,7 @@ class Bench:
         seconds: The value on the command line.
         repeats: Rounds that count.
         has_pythae: True if the peer is measured.
+        has_peers: True if raster order, the plain sampler and, with `has_pythae`, the peer are measured.
     """
 
     compute: Compute
@@ -66,6 +71,12 @@ class Bench:
     seconds: float
     repeats: int
     has_pythae: bool
+    has_peers: bool = True
+
+    @property
+    def orders(self) -> tuple[Slope, ...]:
+        """The orders to measure."""
+        return ORDERS if self.has_peers else ORDERS[:1]
 
     @property
     def element_size(self) -> int:
@@ -114,26 +125,33 @@ class FullForwards:
 
 def measure(size: str, side: int, batch: int, bench: Bench) -> list[dict[str, Any]]:
     """Makes a row for each order. All contestants of a size, grid and batch are timed in turn."""
-    requests = {
-        slope: Request(make_prior(size, side, slope, bench.compute.device), batch, bench.compute) for slope in ORDERS
+    requests: dict[Slope, Request] = {
+        slope: Request(make_prior(size, side, slope, bench.compute.device), batch, bench.compute)
+        for slope in bench.orders
     }
     contestants: dict[str, Callable[[], object]] = {}
-    peers: dict[str, FullForwards] = {}
     for slope, request in requests.items():
         if bench.expected(request) < bench.seconds and _fits(request.prior.config, batch, bench):
             contestants[f"cached {slope}"] = partial(request.sample, fastest_sampler(bench.compute.device))
-        peers[f"plain {slope}"] = _plain(slope, request)
-    prior = requests["raster"].prior
-    if bench.has_pythae:
-        parameters = sum(parameter.numel() for parameter in prior.parameters())
-        peer = PythaePeer(parameters, side, prior.config.codebook_size)
-        peers["pythae"] = FullForwards("pythae", peer.num_steps, peer.forward(batch), peer.sample(batch))
-    if _OVER_THE_LIMIT * arithmetic_seconds(prior, batch, bench.machine) < bench.seconds:
-        for peer in peers.values():  # else even one forward pass takes too long
-            contestants |= peer.contestant(bench)
+    peers = _peers(requests, batch, bench) if bench.has_peers else {}
+    for peer in peers.values():
+        contestants |= peer.contestant(bench)
     times = interleaved_medians(contestants, repeats=bench.repeats, warm_ups=1) if contestants else {}
     results = {name: peer.result(times) for name, peer in peers.items()}
     return [_row(size, request, times.get(f"cached {slope}"), results, bench) for slope, request in requests.items()]
+
+
+def _peers(requests: dict[Slope, Request], batch: int, bench: Bench) -> dict[str, FullForwards]:
+    """Returns the samplers to compare with: none if even one forward pass takes too long."""
+    prior = requests["raster"].prior
+    if _OVER_THE_LIMIT * arithmetic_seconds(prior, batch, bench.machine) >= bench.seconds:
+        return {}
+    peers = {f"plain {slope}": _plain(slope, request) for slope, request in requests.items()}
+    if bench.has_pythae:
+        parameters = sum(parameter.numel() for parameter in prior.parameters())
+        peer = PythaePeer(parameters, prior.config.height, prior.config.codebook_size)
+        peers["pythae"] = FullForwards("pythae", peer.num_steps, peer.forward(batch), peer.sample(batch))
+    return peers
 
 
 def _plain(slope: Slope, request: Request) -> FullForwards:
@@ -154,9 +172,9 @@ def _row(
 ) -> dict[str, Any]:
     prior = request.prior
     slope = request.prior.config.slope
-    (plain, plain_is) = peers[f"plain {slope}"]
-    (raster, _) = peers["plain raster"]
-    pythae, pythae_is = peers.get("pythae", (None, "left out"))
+    plain, plain_is = peers.get(f"plain {slope}", _LEFT_OUT)
+    raster, _ = peers.get("plain raster", _LEFT_OUT)
+    pythae, pythae_is = peers.get("pythae", _LEFT_OUT)
     return {
         "size": size,
         "parameters": sum(parameter.numel() for parameter in prior.parameters()),
@@ -194,14 +212,19 @@ def _name(row: dict[str, Any]) -> str:
     return f"{row['size']} {row['grid']} slope {row['slope']} batch {row['batch']}"
 
 
-def main() -> None:
-    """Prints the table and writes it."""
+def main() -> int:
+    """Prints the table and writes it.
+
+    Returns:
+        The exit code: 1 if a measurement failed.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["6M"])
     parser.add_argument("--grids", nargs="+", type=int, default=[8, 16, 32, 64])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--alone", action="store_true", help="time only the fastest sampler, in slope 2")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
         "--dtype",
@@ -210,23 +233,45 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, default=RESULTS / "sampling.json")
     arguments = parser.parse_args()
+    bench = _bench(arguments)
+    cases = product(arguments.sizes, arguments.grids, arguments.batches)
+    measured = measure_each(
+        arguments.json,
+        {f"{size} {side} batch {batch}": partial(measure, size, side, batch, bench) for size, side, batch in cases},
+        partial(_results, bench),
+    )
+    if measured.rows:
+        print_table([{title: row[name] for title, name in _COLUMNS.items()} for row in measured.rows])
+    left_out = _left_out(measured.rows)
+    if left_out:
+        print(f"left out, because they need more than {arguments.seconds:g} s or the memory: {'; '.join(left_out)}")
+    return 1 if measured.failed else 0
+
+
+def _bench(arguments: argparse.Namespace) -> Bench:
+    """Measures the machine, and looks for the peer unless it is left out."""
     device = Compute.resolve(arguments.device).device
     dtype = arguments.dtype or ("bfloat16" if device.type == "cuda" else "float32")
-    missing = why_missing()
+    missing = "" if arguments.alone else why_missing()
     if missing:
         print(missing)
     machine = measure_machine(device, getattr(torch, dtype))
-    bench = Bench(Compute(device, dtype), machine, arguments.seconds, arguments.repeats, has_pythae=not missing)
-    rows: list[dict[str, Any]] = []
-    for size, side, batch in product(arguments.sizes, arguments.grids, arguments.batches):
-        rows += measure(size, side, batch, bench)
-    print_table([{title: row[name] for title, name in _COLUMNS.items()} for row in rows])
-    left_out = [_name(row) for row in rows if row["seconds"] is None]
-    if left_out:
-        print(f"left out, because they need more than {arguments.seconds:g} s or the memory: {'; '.join(left_out)}")
-    settings = {"dtype": dtype, "peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth}
-    write_json(arguments.json, settings | marks(rows) | {"left_out": left_out, "rows": rows})
+    has_peers = not arguments.alone
+    return Bench(
+        Compute(device, dtype), machine, arguments.seconds, arguments.repeats, has_peers and not missing, has_peers
+    )
+
+
+def _results(bench: Bench, rows: Rows) -> dict[str, Any]:
+    """Returns the settings and the main results of all rows so far."""
+    machine = bench.machine
+    settings = {"dtype": bench.compute.dtype, "peak_flops": machine.peak_flops, "bandwidth": machine.bandwidth}
+    return settings | marks(rows) | {"left_out": _left_out(rows)}
+
+
+def _left_out(rows: Rows) -> list[str]:
+    return [_name(row) for row in rows if row["seconds"] is None]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -176,17 +176,22 @@ def plain_run(case: Case, device: torch.device) -> Run:
     return Run(step)
 
 
-def vqgen_run(case: Case, accelerator: Accelerator, folder: Path, half: bool) -> Run:
+def make_trainer(case: Case, accelerator: Accelerator, folder: Path, half: bool) -> Trainer:
     """Prepares the training loop of the stages, in float32 or in bfloat16 as Accelerate does it."""
     objective = case.objective()
     if half:
         cast = torch.autocast(accelerator.device.type, dtype=torch.bfloat16)
         objective.forward = cast(objective.forward)  # Accelerate allows one precision in a process
     session = Session(case.name, 0, accelerator, folder / f"{case.name} {half}", quiet=True)
-    trainer = Trainer(objective, case.batches, case.train, _STEPS, session)
+    return Trainer(objective, case.batches, case.train, case.train.steps, session)
+
+
+def vqgen_run(case: Case, accelerator: Accelerator, folder: Path, half: bool) -> Run:
+    """Prepares the steps of the training loop of the stages."""
+    trainer = make_trainer(case, accelerator, folder, half)
     steps = trainer.steps()
     losses: list[Tensor] = []
-    objective.register_forward_hook(lambda module, inputs, output: losses.append(output[0].detach()))
+    trainer.objective.register_forward_hook(lambda module, inputs, output: losses.append(output[0].detach()))
 
     def step() -> Tensor:
         losses.clear()
