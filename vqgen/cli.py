@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
+from vqgen.runtime.process_start import prepare_process
 from vqgen.runtime.signals import raising_signals, restored_handlers
 
 COMMANDS = {
@@ -79,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 on success, 1 if some files could not be read, 2 for an error that the user can mend, 130 or
         143 after SIGINT or SIGTERM, and 141 if the reader of the output has gone.
     """
+    prepare_process()
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = _command_name(words)
     module = import_module(f"vqgen.commands.{name.replace('-', '_')}")

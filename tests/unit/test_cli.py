@@ -240,4 +240,11 @@ def test_command_line_only_parses_and_prints():
         "import sys, vqgen.cli; print(*sorted(name for name in sys.modules if name.startswith(('torch', 'vqgen'))))"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert found.stdout.split() == ["vqgen", "vqgen.cli", "vqgen.errors", "vqgen.runtime", "vqgen.runtime.signals"]
+    assert found.stdout.split() == [
+        "vqgen",
+        "vqgen.cli",
+        "vqgen.errors",
+        "vqgen.runtime",
+        "vqgen.runtime.process_start",
+        "vqgen.runtime.signals",
+    ]

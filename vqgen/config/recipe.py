@@ -100,6 +100,8 @@ class CommonRecipe(Config):
     """Name of the run folder, unless --run-name gives another name."""
     seed: int = Field(0, ge=0)
     """Seed of all random numbers of the run."""
+    threads: int | None = runtime_field(None, gt=0)
+    """Threads of every stage on a CPU. Without it each stage takes as many as its work can use."""
     data: DataConfig
     classifier: ClassifierSection | None = None
     """The classifier of real images. A recipe without this section trains no classifier."""

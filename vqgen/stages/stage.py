@@ -6,11 +6,14 @@ begin_stage --> skip: complete and unchanged
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from torch import nn
 
 from vqgen.models.checkpoint import save_model
+from vqgen.planning.threads import stage_threads
+from vqgen.runtime.threads import computing_threads
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.records import StageRecord
@@ -59,14 +62,21 @@ def run_stage(
     Raises:
         CheckpointError: The stage was begun with another recipe or other inputs, and `context.redo` is not set.
     """
-    action, record = begin_stage(context, stage, inputs, check)
-    if action == "skip":
-        context.say(f"{stage}: complete")
-        return record.output
-    result = work(record)
-    complete_stage(context, record, result.output, result.metrics, finish, result.seconds)
+    with _threads_of(context, stage):
+        action, record = begin_stage(context, stage, inputs, check)
+        if action == "skip":
+            context.say(f"{stage}: complete")
+            return record.output
+        result = work(record)
+        complete_stage(context, record, result.output, result.metrics, finish, result.seconds)
     context.say(f"{stage}: {metrics_text(result.metrics) if result.message is None else result.message}")
     return result.output
+
+
+def _threads_of(context: RunContext, stage: str) -> AbstractContextManager[None]:
+    """Sets the threads of a stage on a CPU. They do not depend on the stages beside it, and neither does its result."""
+    on_cpu = context.device.type == "cpu"
+    return computing_threads(stage_threads(context.recipe, stage)) if on_cpu else nullcontext()
 
 
 def save_stage_model(context: RunContext, stage: str, model: nn.Module, inputs: Mapping[str, str]) -> str:

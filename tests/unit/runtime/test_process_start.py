@@ -1,0 +1,59 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vqgen.runtime.process_start import wait_without_spinning
+
+
+def test_waiting_threads_sleep_unless_the_user_chose_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    wait_without_spinning()
+    assert "OMP_WAIT_POLICY" not in os.environ
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    wait_without_spinning()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    wait_without_spinning()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_settings_need_no_torch():
+    code = "from vqgen.runtime.process_start import prepare_process; prepare_process(); import sys; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in found.stdout.split()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_memory_is_used_again_without_page_faults():
+    """Four blocks of 8 MiB: the system would take them back, and every page of the next ones would be a fault."""
+    code = """
+import ctypes, resource
+from vqgen.runtime.process_start import keep_freed_memory
+{act}
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def use():
+    blocks = [libc.malloc(8 << 20) for _ in range(4)]
+    for block in blocks:
+        ctypes.memset(block, 1, 8 << 20)
+        libc.free(block)
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    run = lambda act: int(  # noqa: E731
+        subprocess.run(
+            [sys.executable, "-c", code.format(act=act)], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+    )
+    assert run("keep_freed_memory()") < 100
+    if os.confstr("CS_GNU_LIBC_VERSION"):
+        assert run("") > 20 * 1000  # of 8,192 pages of 4 KiB: otherwise this test would show nothing

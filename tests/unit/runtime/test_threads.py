@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch import nn
+
+from vqgen.runtime import threads
+from vqgen.runtime.threads import (
+    MULTIPLICATIONS_PER_THREAD,
+    computing_threads,
+    fix_threads,
+    layers_of,
+    threads_for,
+    threads_for_work,
+)
+
+
+@pytest.fixture(autouse=True)
+def four_threads(monkeypatch):
+    """Gives torch four threads, and restores its own number afterwards."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(threads, "_fixed", False)
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("shares", "expected"), [(0, 1), (0.5, 1), (1.9, 1), (2, 2), (3.5, 3), (4, 4), (1000, 4)])
+def test_threads_grow_with_the_work_up_to_those_of_torch(shares, expected):
+    assert threads_for_work(shares * MULTIPLICATIONS_PER_THREAD) == expected
+
+
+def test_work_is_rows_times_the_weights_of_an_average_layer():
+    model = nn.Sequential(nn.Linear(1000, 1000), nn.LayerNorm(1000), nn.Linear(1000, 1000, bias=False))
+    assert layers_of(model) == 2
+    rows = 3 * MULTIPLICATIONS_PER_THREAD / 1e6
+    assert threads_for(rows, model, nn.Linear(2, 2)) == 3  # the largest model counts
+    assert threads_for(rows) == 1
+
+
+def test_block_computes_in_its_threads_and_restores_the_number():
+    with computing_threads(2):
+        assert torch.get_num_threads() == 2
+        assert threads_for_work(1e18) == 2  # a part of a computation has at most its threads
+    assert torch.get_num_threads() == 4
+    with pytest.raises(KeyError), computing_threads(1):
+        raise KeyError
+    assert torch.get_num_threads() == 4
+
+
+def test_fixed_threads_overrule_the_work():
+    fix_threads(3)
+    assert threads_for_work(0) == 3
+    with computing_threads(1):
+        assert torch.get_num_threads() == 3

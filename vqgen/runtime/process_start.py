@@ -1,0 +1,43 @@
+"""Settings of a process that have to come before torch is imported. This module imports no torch."""
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+
+_LARGEST_BLOCK = 32 * 2**20
+"""Bytes of the largest block that glibc takes from its heap; it accepts no more."""
+
+_TRIM_THRESHOLD = -1
+_MMAP_THRESHOLD = -3
+"""Numbers of these options of `mallopt`, from malloc.h."""
+
+
+def prepare_process() -> None:
+    """Makes many small operations on a CPU cheap, also beside other programs."""
+    wait_without_spinning()
+    keep_freed_memory()
+
+
+def wait_without_spinning() -> None:
+    """Lets waiting threads of OpenMP sleep, unless the environment says how they should wait.
+
+    By default a thread spins for milliseconds at the end of each product. If another program needs the core, the
+    spinning thread keeps the one that it waits for from running: a training step then takes fifty times as long.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def keep_freed_memory() -> None:
+    """Keeps freed memory in the process, if it runs on glibc, unless the environment sets the allocator.
+
+    By default a large tensor goes back to the system when it is freed, and the next one costs a page fault for every
+    4 KiB: thousands in a training step.
+    """
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    with suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,0 +1,70 @@
+"""The threads of a computation on a CPU: as many as its work can use.
+
+A matrix product is cut into parts for the threads, and ends when the last part does. For a small product the cut costs
+more than it saves; and if another program runs beside this one, every product waits for the thread that is not running.
+So small models compute in one thread. The number follows from the work and not from a measurement: a run then repeats
+bit for bit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+MULTIPLICATIONS_PER_THREAD = 40_000_000
+"""Multiplications of an average layer that make a thread worth while; `python -m benchmarks.threads` measures them."""
+
+_fixed = False
+
+
+def fix_threads(count: int) -> None:
+    """Computes in `count` threads from now on, whatever the work is."""
+    global _fixed
+    torch.set_num_threads(count)
+    _fixed = True
+
+
+def threads_for(rows: float, *models: nn.Module) -> int:
+    """Returns the threads for a computation, at most those that torch has now.
+
+    Args:
+        rows: Rows of the matrix that an average layer multiplies: positions of all images of a batch.
+        models: The models that compute. The largest one counts.
+    """
+    return threads_for_work(max((rows * _weights_of_a_layer(model) for model in models), default=0.0))
+
+
+def threads_for_work(multiplications: float) -> int:
+    """Returns the threads for a computation, at most those that torch has now.
+
+    Args:
+        multiplications: Multiplications of an average layer, for a whole batch.
+    """
+    most = torch.get_num_threads()
+    return most if _fixed else min(most, max(1, int(multiplications / MULTIPLICATIONS_PER_THREAD)))
+
+
+def layers_of(model: nn.Module) -> int:
+    """Counts the matrices and kernels of a model: its layers, without norms and biases."""
+    return sum(1 for parameter in model.parameters() if parameter.ndim > 1)
+
+
+def _weights_of_a_layer(model: nn.Module) -> float:
+    """Returns the mean number of weights of a layer: the multiplications of a row."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    return weights / max(1, layers_of(model))
+
+
+@contextmanager
+def computing_threads(count: int) -> Iterator[None]:
+    """Computes in `count` threads in the block, unless `fix_threads` has fixed another number."""
+    before = torch.get_num_threads()
+    if _fixed or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
