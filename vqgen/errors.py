@@ -31,6 +31,10 @@ class BitstreamError(VQGenError):
     """A compressed file that is damaged or was written by another program or model."""
 
 
+class ProcessError(VQGenError):
+    """A process that worked for this one and crashed: it was killed, or it has a fault."""
+
+
 class VQGenWarning(UserWarning):
     """A warning of a setting that works but is probably a mistake. The command line prints no other warnings."""
 

@@ -2,9 +2,14 @@
 
 import sys
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from tqdm import tqdm
+
+from vqgen.errors import VQGenWarning
 
 _LEAST_SECONDS = 20.0
 """Least time between two plain lines."""
@@ -12,9 +17,51 @@ _LEAST_SECONDS = 20.0
 _LEAST_SHARE = 0.02
 """Least share of the work between two plain lines, so that the longest work prints at most fifty lines."""
 
+_SECONDS_BETWEEN_REPORTS = 0.1
+"""Least time between two reports of a bar to another process: as often as tqdm draws."""
+
+
+@dataclass(frozen=True)
+class ProgressReport:
+    """The state of a bar, for another process that shows it.
+
+    Attributes:
+        total: Number of pieces of work.
+        description: Name of the work.
+        unit: Name of a piece, in the singular.
+        start: Pieces that an earlier run had finished.
+        done: Pieces finished by now.
+        metrics: The metrics beside the progress.
+        is_over: True for the last report of the bar.
+    """
+
+    total: int
+    description: str
+    unit: str
+    start: int
+    done: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    is_over: bool = False
+
+
+_report: Callable[[ProgressReport], object] | None = None
+"""The receiver of the progress of this process, if another process shows it."""
+
+
+@contextmanager
+def reported_progress(receive: Callable[[ProgressReport], object]) -> Iterator[None]:
+    """Makes the bars that begin in the block report to `receive`. They show nothing themselves."""
+    global _report
+    before = _report
+    _report = receive
+    try:
+        yield
+    finally:
+        _report = before
+
 
 class ProgressBar:
-    """A context manager that shows progress on stderr.
+    """A context manager that shows progress on stderr, or reports it to the process that shows it.
 
     Args:
         total: Number of pieces of work.
@@ -31,17 +78,26 @@ class ProgressBar:
         self._start = self._done = self._printed = done
         self._started_at = self._printed_at = time.monotonic()
         self._metrics: dict[str, float] = {}
-        on_terminal = show and sys.stderr.isatty()
-        self._prints_lines = show and not on_terminal
+        self._receive = _report if show else None
+        self._reported_at = -_SECONDS_BETWEEN_REPORTS
+        shows_here = show and self._receive is None
+        on_terminal = shows_here and sys.stderr.isatty()
+        self._prints_lines = shows_here and not on_terminal
         self._bar = tqdm(
             total=total, initial=done, desc=description, unit=unit, dynamic_ncols=True, disable=not on_terminal
         )
+        self._send()
 
     def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the bar. On a terminal it stays as it is."""
         self._bar.close()
+        self._send(is_over=True)
 
     def note(self, metrics: Mapping[str, float]) -> None:
         """Shows metrics beside the progress. Each stays until a newer value of the same name."""
@@ -52,8 +108,22 @@ class ProgressBar:
         """Adds finished pieces."""
         self._done += count
         self._bar.update(count)
-        if self._prints_lines:
+        if self._prints_lines and count:
             self._maybe_print()
+        now = time.monotonic()
+        if now - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
+            self._reported_at = now
+            self._send()
+
+    def follow(self, report: ProgressReport) -> None:
+        """Shows the progress of another process's bar."""
+        self.note(report.metrics)
+        self.update(report.done - self._done)
+
+    def _send(self, *, is_over: bool = False) -> None:
+        if self._receive is not None:
+            state = (self.total, self.description, self.unit, self._start, self._done)
+            self._receive(ProgressReport(*state, dict(self._metrics), is_over))
 
     def _metrics_text(self) -> str:
         return ", ".join(f"{name} {value:.4g}" for name, value in self._metrics.items())
@@ -70,3 +140,34 @@ class ProgressBar:
         parts = [f"{self._done}/{self.total} {self.unit}s", self._metrics_text(), f"{speed:.3g} {self.unit}s/s"]
         line = ", ".join([*filter(None, parts), f"about {left:.0f} s left"])
         print(f"{self.description}: {line}", file=sys.stderr, flush=True)
+
+
+class SharedDisplay:
+    """The progress of several processes in one terminal or one log: a bar, or plain lines, for each of them."""
+
+    def __init__(self) -> None:
+        self._bars: dict[tuple[str, str], ProgressBar] = {}
+
+    def show(self, sender: str, report: ProgressReport) -> None:
+        """Shows the state of a bar of the process `sender`."""
+        key = (sender, report.description)
+        if key not in self._bars:
+            self._bars[key] = ProgressBar(report.total, report.description, report.unit, done=report.start)
+        self._bars[key].follow(report)
+        if report.is_over:
+            self._bars.pop(key).close()
+
+    def print(self, text: str) -> None:
+        """Prints whole lines to stdout, above the bars."""
+        with tqdm.external_write_mode(file=sys.stdout):
+            print(text, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Warns on stderr, above the bars."""
+        with tqdm.external_write_mode(file=sys.stderr):
+            warnings.warn(text, VQGenWarning, stacklevel=2)
+
+    def close(self, sender: str) -> None:
+        """Ends the bars of a process that has ended."""
+        for key in [key for key in self._bars if key[0] == sender]:
+            self._bars.pop(key).close()

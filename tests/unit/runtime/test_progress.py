@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from vqgen.runtime.progress import ProgressBar
+from vqgen.errors import VQGenWarning
+from vqgen.runtime.progress import ProgressBar, ProgressReport, SharedDisplay, reported_progress
 
 
 @pytest.fixture
@@ -51,3 +52,91 @@ def test_terminal_shows_a_bar(capsys, monkeypatch):
     assert "vqvae: 100%" in shown
     assert "10/10" in shown
     assert "loss 0.5, val_mse 0.25" in shown
+
+
+# progress that another process shows
+
+
+@pytest.fixture
+def reports():
+    """The reports of the bars of a test."""
+    received = []
+    with reported_progress(received.append):
+        yield received
+
+
+def test_bar_reports_its_begin_its_progress_and_its_end_and_shows_nothing(clock, reports, capsys):
+    with ProgressBar(1000, "vqvae", "step", done=100) as bar:
+        bar.note({"loss": 0.5})
+        for _ in range(40):
+            clock[0] += 0.051
+            bar.update()
+    assert reports[0] == ProgressReport(1000, "vqvae", "step", 100, 100)
+    assert reports[-1] == ProgressReport(1000, "vqvae", "step", 100, 140, {"loss": 0.5}, is_over=True)
+    assert len(reports) == 1 + 20 + 1  # at most ten in a second
+    assert capsys.readouterr().err == ""
+
+
+def test_hidden_bar_reports_nothing(reports):
+    with ProgressBar(10, "vqvae", "step", show=False) as bar:
+        bar.update(10)
+    assert reports == []
+
+
+def test_bars_show_themselves_again_after_the_block(clock, capsys):
+    with reported_progress(lambda report: None):
+        pass
+    with ProgressBar(100, "codes", "image") as bar:
+        clock[0] += 100
+        bar.update(50)
+    assert capsys.readouterr().err == "codes: 50/100 images, 0.5 images/s, about 100 s left\n"
+
+
+def test_display_shows_reports_as_the_bar_itself_would(clock, capsys):
+    def work(bar):
+        for step in range(100):
+            clock[0] += 1
+            bar.note({"loss": 1 / (step + 1)})
+            bar.update()
+
+    with ProgressBar(1000, "vqvae", "step", done=100) as bar:
+        work(bar)
+    expected = capsys.readouterr().err
+    display = SharedDisplay()
+    with reported_progress(lambda report: None):
+        hidden = ProgressBar(1000, "vqvae", "step", done=100)
+    hidden._receive = lambda report: display.show("a child", report)
+    hidden._send()
+    work(hidden)
+    hidden.close()
+    assert capsys.readouterr().err == expected != ""
+    assert display._bars == {}
+
+
+def test_display_keeps_the_bars_of_different_senders_apart(clock, capsys):
+    display = SharedDisplay()
+    for sender in ("a", "b"):
+        display.show(sender, ProgressReport(100, sender, "step", 0, 0))
+    clock[0] += 50
+    display.show("a", ProgressReport(100, "a", "step", 0, 25, {"loss": 2.0}))
+    display.show("b", ProgressReport(100, "b", "step", 0, 50))
+    assert capsys.readouterr().err.splitlines() == [
+        "a: 25/100 steps, loss 2, 0.5 steps/s, about 150 s left",
+        "b: 50/100 steps, 1 steps/s, about 50 s left",
+    ]
+    display.close("a")
+    assert list(display._bars) == [("b", "b")]
+    display.close("b")
+
+
+def test_text_stands_above_the_bars_in_a_line_of_its_own(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    display = SharedDisplay()
+    display.show("a", ProgressReport(10, "vqvae", "step", 0, 5))
+    display.print("codes: 3 images\nand more")
+    with pytest.warns(VQGenWarning, match="is old"):
+        display.warn("is old")
+    display.close("a")
+    captured = capsys.readouterr()
+    assert captured.out == "codes: 3 images\nand more\n"
+    assert captured.err.count("\r") >= 3  # the bar was cleared, and drawn again
