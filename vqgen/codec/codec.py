@@ -26,6 +26,7 @@ from vqgen.codes import Codes
 from vqgen.data import Label, image_pixels, model_pixels
 from vqgen.errors import BitstreamError, VQGenWarning
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.threads import threads_of_model
 
 _PIXELS_AT_A_TIME = 1 << 18
 """Pixels that the VQ-VAE processes at a time; a larger image goes alone."""
@@ -185,14 +186,16 @@ class Codec:
 
     @torch.no_grad()
     def _encode(self, pixels: UInt8[Tensor, "b c H W"]) -> Iterator[Codes]:
-        with self.compute.autocast():
+        vqvae = self.parts.vqvae
+        with self.compute.autocast(), threads_of_model(vqvae.finest_positions(pixels), vqvae):
             images = model_pixels(pixels, self.compute.device, self.compute.float_dtype)
-            return iter(self.parts.vqvae.encode(images).to("cpu"))
+            return iter(vqvae.encode(images).to("cpu"))
 
     @torch.no_grad()
     def _decode(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:
-        with self.compute.autocast():
-            return image_pixels(self.parts.vqvae.decode(codes.to(self.compute.device)))
+        vqvae = self.parts.vqvae
+        with self.compute.autocast(), threads_of_model(codes.grids[vqvae.levels[-1]].numel(), vqvae):
+            return image_pixels(vqvae.decode(codes.to(self.compute.device)))
 
 
 def warn_of_fall_back(wrong: int, total: int, items: str) -> None:

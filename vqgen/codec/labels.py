@@ -18,6 +18,7 @@ from vqgen.codec.prior_coder import TileStream
 from vqgen.codec.segments import Stream, tile_stream
 from vqgen.data import Label
 from vqgen.errors import ConfigError
+from vqgen.runtime.threads import threads_of_model
 
 _TILES_AT_A_TIME = 64
 
@@ -99,7 +100,8 @@ def tile_bits(models: EntropyModels, tiles: TileStream, level: str) -> NDArray[n
         part = slice(begin, begin + _TILES_AT_A_TIME)
         grids, labels = (_tensor(models, array[part]) for array in (tiles.codes, tiles.labels))
         condition = prior.encode_condition(None if tiles.coarser is None else _tensor(models, tiles.coarser[part]))
-        nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None])
+        with threads_of_model(grids.numel(), prior):
+            nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None])
         parts.append(nats.flatten(1).cpu().numpy() / np.log(2))
     return np.concatenate(parts)
 

@@ -21,7 +21,7 @@ from vqgen.codec.frequencies import frequencies_of_logits
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.errors import BitstreamError
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.sampling.sampler import evaluation
+from vqgen.sampling.sampler import evaluation, step_threads
 from vqgen.sampling.step_evaluator import StepEvaluator
 
 _MOST_TILES = 16
@@ -115,7 +115,8 @@ class PriorCoder:
         labels = np.full(self.batch_size, -1, dtype=np.int64)
         labels[: len(rows)] = [streams[index].labels[tile] for index, tile in rows]
         # The caller may be inside autocast of its own, whose lower precision would change the logits.
-        with evaluation(self.prior), torch.autocast(device.type, enabled=False):
+        own_dtype = torch.autocast(device.type, enabled=False)
+        with evaluation(self.prior), own_dtype, step_threads(self.prior, self.batch_size):
             coarser = self._coarser(streams, rows)
             condition = self.prior.encode_condition(None if coarser is None else torch.from_numpy(coarser).to(device))
             yield StepEvaluator(self.prior, torch.from_numpy(labels).to(device), condition)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from vqgen.codes import Codes
@@ -156,6 +156,11 @@ class VQVAE(nn.Module):
         assert decoder_input is not None
         # Only here and not in `forward`: in training a clamped pixel would have no gradient.
         return self.decoder(decoder_input).clamp(-1, 1)
+
+    def finest_positions(self, images: Shaped[Tensor, "b c H W"]) -> int:
+        """Counts the codes that the finest level of a batch of images has: the rows of its products."""
+        b, _, height, width = images.shape
+        return b * height * width // self.config.downsample[-1] ** 2
 
     def seed_step(self, seed: int) -> None:
         """Sets the seed of this training step's draws.

@@ -24,6 +24,7 @@ from vqgen.pipeline.parts import PipelineParts, load_pipeline, save_pipeline
 from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, labels_as_tensor
 from vqgen.pipeline.summary import count_parameters, describe_levels
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.threads import threads_of_model
 from vqgen.sampling import LevelParams, Sampler, SamplingParams, fastest_sampler, images_that_fit, sample_codes
 
 _IMAGES_AT_A_TIME = 64
@@ -118,9 +119,8 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     @property
     def raw_bpp(self) -> float:
         """Bits of the codes per pixel of the image, with a whole number of bits for each code."""
-        config = self.vqvae.config
-        # A level that is downsampled by f has one code for f x f pixels.
-        return (config.codebook_size - 1).bit_length() * sum(1 / factor**2 for factor in config.downsample)
+        bits = (self.vqvae.config.codebook_size - 1).bit_length()
+        return bits * sum(1 / factor**2 for factor in self.vqvae.config.downsample)  # a code for f x f pixels
 
     @property
     def num_parameters(self) -> int:
@@ -240,7 +240,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         """Encodes preprocessed images to codes, on the CPU."""
         parts = []
         for batch in images.split(_IMAGES_AT_A_TIME):
-            with self.compute.autocast():
+            with self.compute.autocast(), threads_of_model(self.vqvae.finest_positions(batch), self.vqvae):
                 pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
                 parts.append(self.vqvae.encode(pixels).to("cpu"))
         return Codes.cat(parts)
@@ -263,9 +263,9 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         check_codes(codes, self.vqvae.config)
         parts = []
         for begin in range(0, len(codes), _IMAGES_AT_A_TIME):
-            with self.compute.autocast():
-                decoded = self.vqvae.decode(codes[begin : begin + _IMAGES_AT_A_TIME].to(self.compute.device))
-            parts.append(image_pixels(decoded))
+            batch = codes[begin : begin + _IMAGES_AT_A_TIME].to(self.compute.device)
+            with self.compute.autocast(), threads_of_model(batch.grids[self.levels[-1]].numel(), self.vqvae):
+                parts.append(image_pixels(self.vqvae.decode(batch)))
         return torch.cat(parts)
 
     def reconstruct_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:

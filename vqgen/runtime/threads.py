@@ -7,7 +7,7 @@ bit for bit.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -33,6 +33,13 @@ def threads_for(rows: float, *models: nn.Module) -> int:
         models: The models that compute. The largest one counts.
     """
     return threads_for_work(max((rows * _weights_of_a_layer(model) for model in models), default=0.0))
+
+
+def threads_of_model(rows: float, *models: nn.Module) -> AbstractContextManager[None]:
+    """Computes in as many threads as the models can use, in a block; see `threads_for`. Other devices need none."""
+    if any(parameter.device.type != "cpu" for model in models for parameter in model.parameters()):
+        return nullcontext()
+    return computing_threads(threads_for(rows, *models))
 
 
 def threads_for_work(multiplications: float) -> int:

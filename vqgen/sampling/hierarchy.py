@@ -14,7 +14,7 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.guidance import Guide
 from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
-from vqgen.sampling.sampler import Sampler, evaluation
+from vqgen.sampling.sampler import Sampler, evaluation, step_threads
 
 
 def sample_codes(
@@ -81,10 +81,11 @@ def _sample_batch(
     log_likelihood = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
     coarser: Tensor | None = None
     for prior, level_params in zip(priors, params, strict=True):
-        with evaluation(prior):
-            condition = prior.encode_condition(coarser)
-        guide = _guide_of(guides.get(prior.config.level), coarser) if level_params.is_autoguided else None
-        sample = sampler.sample(prior, labels, condition, noise, level_params, guide)
+        with step_threads(prior, level_params.copies * len(labels)):
+            with evaluation(prior):
+                condition = prior.encode_condition(coarser)
+            guide = _guide_of(guides.get(prior.config.level), coarser) if level_params.is_autoguided else None
+            sample = sampler.sample(prior, labels, condition, noise, level_params, guide)
         grids[prior.config.level] = coarser = sample.codes
         log_likelihood += sample.log_likelihood
     return Codes(grids), log_likelihood

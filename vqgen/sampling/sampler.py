@@ -4,7 +4,7 @@ Legend: `b` images, `k` codebook entries, `h w` grid, `m` positions of one step 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.runtime.threads import threads_of_model
 from vqgen.sampling.guidance import Guide, guided_logits
 from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
@@ -82,6 +83,11 @@ def evaluation(*models: nn.Module) -> Iterator[None]:
     finally:
         for model, was_training in zip(models, were_training, strict=True):
             model.train(was_training)
+
+
+def step_threads(prior: PixelCNN, images: int) -> AbstractContextManager[None]:
+    """Sets the threads for sampling in a block: an average step of the order computes n / steps positions."""
+    return threads_of_model(images * prior.order.num_positions / prior.order.num_steps, prior)
 
 
 def choose(

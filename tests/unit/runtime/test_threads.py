@@ -10,6 +10,7 @@ from vqgen.runtime.threads import (
     layers_of,
     threads_for,
     threads_for_work,
+    threads_of_model,
 )
 
 
@@ -51,3 +52,11 @@ def test_fixed_threads_overrule_the_work():
     assert threads_for_work(0) == 3
     with computing_threads(1):
         assert torch.get_num_threads() == 3
+
+
+def test_model_computes_in_the_threads_of_its_work():
+    model = nn.Linear(1000, 1000)
+    with threads_of_model(2.5 * MULTIPLICATIONS_PER_THREAD / 1e6, model):
+        assert torch.get_num_threads() == 2
+    with threads_of_model(1, model.to("meta")):  # the threads of the CPU do not matter for another device
+        assert torch.get_num_threads() == 4
