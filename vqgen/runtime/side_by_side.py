@@ -1,0 +1,223 @@
+"""Calls of a function side by side: each worker is a process of its own, in which an operation uses one core.
+
+    tasks ---> threads of the parent, one for each worker ---> pickles through pipes ---> workers
+                              results, in the order of the tasks <---+
+
+A worker is a fresh Python that imports the module of the function, and nothing else. `multiprocessing` would either run
+the main module of the parent again, which a script without a `__main__` guard does not survive, or copy the process
+with the locks that its threads hold. The pipe of a worker ends when the parent ends, even if the parent is killed;
+then the worker ends, too.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from vqgen.errors import VQGenError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_START = (
+    "import os, pickle, sys; calls = os.fdopen(os.dup(0), 'rb'); sys.path[:] = pickle.load(calls); "
+    "from vqgen.runtime.side_by_side import serve; serve(calls)"
+)
+"""The program of a worker. It searches for modules where the parent does."""
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+def side_by_side(
+    function: Callable[[Task], Result], tasks: Sequence[Task], processes: int
+) -> Generator[Result, None, None]:
+    """Calls a function for each task in processes of their own, and yields the results in the order of the tasks.
+
+    All workers end with the iterator: after the last result, at the first error, at an exception such as `Interrupted`,
+    and when the caller closes it. They are killed, so a function writes temporary files into a folder of the caller.
+
+    Args:
+        function: A function of a module that can be imported. Its module, its argument and its result travel as
+            pickles. What it prints goes to stderr.
+        tasks: The arguments.
+        processes: Workers, at most, at least 1. There are no more workers than tasks.
+
+    Raises:
+        Exception: The first exception of a call in time, with the worker's traceback as a note.
+        VQGenError: A worker ended before its result.
+    """
+    workers: list[_Worker] = []
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    threads = ThreadPoolExecutor(min(processes, len(tasks)) or 1, thread_name_prefix="vqgen-worker")
+
+    def call(task: Task) -> Result:
+        worker = idle.get()
+        try:
+            return worker.call(function, task)
+        finally:  # after an error, too: the thread of the next task must not wait for a worker for ever
+            idle.put(worker)
+
+    try:
+        for _ in range(min(processes, len(tasks))):
+            workers.append(_Worker())
+            idle.put(workers[-1])
+        calls = [threads.submit(call, task) for task in tasks]
+        waiting = set(calls)
+        for each in calls:
+            while not each.done():
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for other in done:
+                    other.result()  # an error of a later task is raised now, and not after the tasks before it
+            yield each.result()
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.end()
+        threads.shutdown()  # a thread that waited for a result has seen the end of its worker
+
+
+class _Worker:
+    """A process that calls functions, one after the other."""
+
+    def __init__(self) -> None:
+        # A session of its own: Ctrl-C reaches the parent alone, and the parent ends its workers.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | _ONE_THREAD,
+            start_new_session=True,
+        )
+        self._send(sys.path)
+
+    def call(self, function: Callable[[Task], Result], task: Task) -> Result:
+        """Calls a function with a task and returns its result; errors as in `side_by_side`."""
+        try:
+            # A pickle within a pickle: the worker can take it from the pipe before it imports what is inside.
+            self._send(pickle.dumps((function, task)))
+            result, error = pickle.load(self._stream(self._process.stdout))
+        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as lost:
+            raise VQGenError(_ending(self._process.wait())) from lost
+        if error is not None:
+            raise error
+        return result
+
+    def end(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            try:
+                self._stream(stream).close()
+            except BrokenPipeError:  # a task was in the buffer that the worker did not take
+                continue
+
+    def _send(self, message: object) -> None:
+        stream = self._stream(self._process.stdin)
+        pickle.dump(message, stream)
+        stream.flush()
+
+    @staticmethod
+    def _stream(stream: Any) -> BinaryIO:
+        assert stream is not None  # both are pipes
+        return stream
+
+
+def _ending(code: int) -> str:
+    cause = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+    hint = "; the memory may not suffice for so many processes: end other programs" if code == -signal.SIGKILL else ""
+    return f"a process that works side by side with others: should return a result, found it ended, {cause}{hint}"
+
+
+def serve(calls: BinaryIO) -> None:
+    """Calls the functions that the parent sends, until the parent ends. It is the main function of a worker.
+
+    Args:
+        calls: The pipe from the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    results = os.fdopen(os.dup(1), "wb")
+    # The pipes are for calls and results alone: a task may print, read or close the standard files.
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(calls, waiting), daemon=True).start()
+    while True:
+        results.write(_outcome(waiting.get()))
+        results.flush()
+
+
+def _listen(calls: BinaryIO, waiting: "queue.SimpleQueue[bytes]") -> None:
+    """Takes calls from the pipe. At its end the parent has ended, and the process ends amid its work."""
+    try:
+        while True:
+            waiting.put(pickle.load(calls))
+    finally:
+        os._exit(0)
+
+
+def _outcome(call: bytes) -> bytes:
+    """Makes a call and returns its outcome, result and error, as a pickle."""
+    try:
+        function, task = pickle.loads(call)
+        return pickle.dumps((function(task), None))
+    except Exception as error:
+        return _portable(error)
+    except BaseException:  # a stop of this process alone; the parent notices its end
+        os._exit(1)
+
+
+def _portable(error: Exception) -> bytes:
+    """Returns a pickle of an error with its traceback; of an error that has no pickle, the text alone."""
+    text = "".join(traceback.format_exception(error))
+    error.add_note(f"in a process of its own:\n{text}")
+    try:
+        outcome = pickle.dumps((None, error))
+        pickle.loads(outcome)  # some errors can be written but not read again
+        return outcome
+    except Exception:
+        return pickle.dumps((None, RuntimeError(text)))
+
+
+def available_cores(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Counts the cores that this process may use: its affinity, and the limits of its Linux control groups.
+
+    Args:
+        groups: The folder that control groups of version 2 are mounted in.
+        membership: The groups of the process, one line per hierarchy: `number:controllers:path`.
+
+    Returns:
+        At least 1.
+
+    Source: kernel documentation, "Control Group v2": cpu.max holds microseconds of work per period, and the period.
+    """
+    # Not every system has sched_getaffinity, the count that respects a limit on this process.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:  # not Linux
+        return cores
+    paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    # In a container the path may be one of the host; the container's own group is then the mounted folder.
+    folders = [folder for path in paths for folder in ((groups / path), *(groups / path).parents)]
+    for folder in folders:
+        if folder.is_relative_to(groups):
+            cores = min(cores, _quota(folder / "cpu.max", cores))
+    return max(1, cores)
+
+
+def _quota(file: Path, cores: int) -> int:
+    """Returns the whole number of cores of a group's limit, or `cores` if it has none."""
+    try:
+        work, period = file.read_text().split()
+        return cores if work == "max" else int(work) // int(period)
+    except (OSError, ValueError):  # there is no such group here
+        return cores
