@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vqgen.data import to_float
-from vqgen.evaluation.pixel_errors import ms_ssim_per_image, mse_per_image, psnr_per_image
+from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image, similarity_per_image
 from vqgen.evaluation.published import read_published_weights
 
 _BATCH_SIZE = 100
@@ -51,20 +51,17 @@ def _errors_per_image(
     reconstructions: Float[Tensor, "b c H W"],
     lpips: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> dict[str, Float[Tensor, " b"]]:
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     mse = mse_per_image(reconstructions, images)
     errors = {"mse": mse, "psnr": psnr_per_image(mse)}
     # In float64: SSIM subtracts squared means from means of squares, which are nearly equal in flat regions.
     one = (reconstructions.double() + 1) / 2
     other = (images.double() + 1) / 2
-    ms_ssim = ms_ssim_per_image(one, other)
-    if ms_ssim is not None:  # SSIM has the same window, so it needs the same size
-        ssim = structural_similarity_index_measure(one, other, reduction="none", data_range=1.0)
-        errors |= {"ssim": ssim if isinstance(ssim, Tensor) else ssim[0], "ms_ssim": ms_ssim}
+    similarity = similarity_per_image(one, other)
+    if similarity is not None:
+        errors |= {"ssim": similarity.ssim, "ms_ssim": similarity.ms_ssim}
     if lpips is not None:
         errors["lpips"] = lpips(_to_rgb(reconstructions), _to_rgb(images))
-    return {name: values.reshape(len(images)) for name, values in errors.items()}
+    return errors
 
 
 def _to_rgb(images: Tensor) -> Tensor:
