@@ -22,12 +22,12 @@ from torch import Tensor
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import Codes, VQGenPipeline
 from vqgen.errors import CheckpointError
-from vqgen.evaluation.accuracy_score import AccuracyScorer
+from vqgen.evaluation.accuracy_score import AccuracyScorer, ScoredImages
 from vqgen.evaluation.distribution import frechet_distance
 from vqgen.evaluation.features import ClassifierSpace
 from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
+from vqgen.evaluation.score_training import LabelledImages, ScoreConfig
 from vqgen.evaluation.scores import accuracy
-from vqgen.runtime.processes import make_accelerator
 from vqgen.sampling import ImageNoise, LevelParams
 from vqgen.sampling.sampler import evaluation
 
@@ -52,11 +52,14 @@ def accuracy_scorer(
     """Returns a function: images and labels to train a classifier on -> its accuracy on the held-out images."""
     section = recipe_of(pipe).classifier_or_default.with_steps(steps)
     config = section.config(pipe.parts.data, len(pipe.label_map))
-    accelerator = make_accelerator(pipe.compute)
-    scorer = AccuracyScorer(
-        config, section, pipe.parts.data, held_out.images, held_out.labels, accelerator, pipe.compute, seed
-    )
-    return lambda images, labels: scorer.metrics("cas", lambda _: (images, labels), held_out.split)[0].value
+    settings = ScoreConfig(classifier=config, section=section, data=pipe.parts.data, compute=pipe.compute, seed=seed)
+    scorer = AccuracyScorer(settings, LabelledImages(held_out.images, held_out.labels), held_out.split)
+
+    def score(images: Tensor, labels: Tensor) -> float:
+        ((found,),) = scorer.scores([ScoredImages("cas", lambda _: LabelledImages(images, labels))])
+        return found.value
+
+    return score
 
 
 def measure(

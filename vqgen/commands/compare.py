@@ -87,8 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
         needs_score=not arguments.no_score,
         without_score="--no-score",
     )
-    judgements = [_judge(judge, each, request, options, with_score=not arguments.no_score) for each in runs]
-    real = {} if arguments.no_score else _of_real_images(judge, judgements[0].samples)
+    judgements = [_judge(judge, each, request, options) for each in runs]
+    real: dict[str, float] = {}
+    if not arguments.no_score:
+        # After the last samples, so that no training slows down the sampling, whose speed is in the table.
+        judgements, real = _with_scores(judge, judgements)
     print(comparison_table(judgements))
     for note in _notes(judge, real, request):
         print(f"  {note}")
@@ -99,10 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _judge(
-    judge: "Judge", run: "ComparedRun", request: "GenerationRequest", options: "JudgeOptions", *, with_score: bool
-) -> Judgement:
-    """Judges a run.
+def _judge(judge: "Judge", run: "ComparedRun", request: "GenerationRequest", options: "JudgeOptions") -> Judgement:
+    """Judges a run, but for its accuracy score.
 
     One judge measures the samples of all runs, so that they share features and real images. A copy of it that has the
     training images of this run measures the models and looks for copies.
@@ -114,12 +115,26 @@ def _judge(
     samples, speed = _timed_samples(run, request)
     metrics = own.rate() + own.reconstruction(None) + own.memorisation(samples)[0]
     metrics += judge.distribution(samples) + judge.classifier_metrics(samples)
-    metrics += judge.accuracy_score(samples) if with_score else []
     found: dict[str, int | float | None] = {metric.name: metric.value for metric in metrics}
     found |= {"parameters": run.pipe.num_parameters, "training_seconds": run.training_seconds}
     found |= {"samples_per_second": speed}
     values = {name: found.get(name) for name in _ROWS if name != "cas_deviation" or judge.score_seeds > 1}
     return Judgement(run, samples, values, _floors(metrics))
+
+
+def _with_scores(judge: "Judge", judgements: Sequence[Judgement]) -> tuple[list[Judgement], dict[str, float]]:
+    """Adds the accuracy score of each run, and returns the score of real images too. All classifiers train at once."""
+    sets = [judge.scored_samples(judgement.samples) for judgement in judgements]
+    *scores, of_real = judge.accuracy_scores([*sets, judge.scored_real_images(judgements[0].samples)])
+    scored = [
+        replace(
+            judgement,
+            values={**judgement.values, **{metric.name: metric.value for metric in score}},
+            floors={**judgement.floors, **_floors(score)},
+        )
+        for judgement, score in zip(judgements, scores, strict=True)
+    ]
+    return scored, _of_real_images(of_real)
 
 
 def _floors(metrics: "Sequence[Metric]") -> dict[str, float]:
@@ -139,9 +154,9 @@ def _timed_samples(run: "ComparedRun", request: "GenerationRequest") -> "tuple[S
     return samples, len(samples.images) / (time.perf_counter() - since)
 
 
-def _of_real_images(judge: "Judge", samples: "Samples") -> dict[str, float]:
-    """Computes the accuracy score of as many real images as there are samples, and its floor: the aim of every run."""
-    score, *of_several = judge.accuracy_score_of_real(samples)
+def _of_real_images(metrics: "Sequence[Metric]") -> dict[str, float]:
+    """Returns the accuracy score of as many real images as there are samples, and its floor: the aim of every run."""
+    score, *of_several = metrics
     found = {"images": score.counts["trained on"], "cas": score.value}
     if of_several:
         found["cas_deviation"] = of_several[0].value

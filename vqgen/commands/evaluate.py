@@ -141,8 +141,8 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: arg
     if group == "classifier-metrics":
         return judge.classifier_metrics(samples)
     if group == "score":
-        scores = (judge.accuracy_score, judge.accuracy_score_of_real, judge.accuracy_score_of_reconstructions)
-        return [metric for score in scores for metric in score(samples)]
+        sets = (judge.scored_samples, judge.scored_real_images, judge.scored_reconstructions)
+        return [metric for score in judge.accuracy_scores([scored(samples) for scored in sets]) for metric in score]
     metrics, indices = judge.memorisation(samples)
     if arguments.pictures:
         from vqgen.reports.grids import save_neighbours

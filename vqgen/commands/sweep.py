@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from vqgen.commands.arguments import (
 )
 
 if TYPE_CHECKING:
+    from vqgen.evaluation.accuracy_score import ScoredImages
     from vqgen.evaluation.judge.judge import Judge, Samples
     from vqgen.evaluation.metric import Metric
     from vqgen.pipeline.request import GenerationRequest
@@ -29,7 +31,7 @@ VALUES = {
 }
 """Parameter that can be varied -> its default values."""
 
-_COLUMNS = ("frechet_distance", "precision", "recall", "sample_accuracy", "cas", "copies")
+_COLUMNS = ("frechet_distance", "precision", "recall", "sample_accuracy", "copies")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,16 +104,39 @@ def _measure(
     print("  ".join([vary, *_COLUMNS]))
     points: list[dict[str, float]] = []
     limits: dict[str, float] = {}
+    sets: list[ScoredImages] = []
     for value, request in requests:
         samples = draw(judge.pipe, request)
-        metrics = _judge(judge, samples, with_score=with_score)
+        sets.append(judge.scored_samples(samples))
+        metrics = _judge(judge, samples)
         points.append({"value": value} | {metric.name: metric.value for metric in metrics})
         limits |= {metric.name: metric.floor for metric in metrics if metric.floor is not None}
-        print(_line(vary, points[-1]), flush=True)
+        print(_line(vary, points[-1], _COLUMNS), flush=True)
     limits = {name: limits[name] for name in ("precision", "recall") if name in limits}
     if with_score:
-        limits["cas"] = judge.accuracy_score_of_real(samples)[0].value
+        limits["cas"] = _add_scores(judge, [*sets, judge.scored_real_images(samples)], points, vary)
     return points, limits
+
+
+def _add_scores(judge: "Judge", sets: "Sequence[ScoredImages]", points: list[dict[str, float]], vary: str) -> float:
+    """Adds the accuracy score to each point, and prints a second table: the classifiers train side by side.
+
+    Args:
+        judge: The judge.
+        sets: The samples of each point, and real images.
+        points: The points, which receive their scores.
+        vary: Name of the varied parameter.
+
+    Returns:
+        The score of the real images.
+    """
+    columns = ("cas", "cas_deviation") if judge.score_seeds > 1 else ("cas",)
+    print("  ".join([vary, *columns]))
+    with closing(judge.accuracy_scores(sets)) as scores:
+        for point, score in zip(points, scores, strict=False):  # the last score is that of the real images
+            point |= {metric.name: metric.value for metric in score}
+            print(_line(vary, point, columns), flush=True)
+        return next(scores)[0].value
 
 
 def _varied(request: "GenerationRequest", vary: str, value: float) -> "GenerationRequest":
@@ -122,14 +147,13 @@ def _varied(request: "GenerationRequest", vary: str, value: float) -> "Generatio
     return replace(request, params=replace(request.params, **{name: [value]}))
 
 
-def _line(vary: str, point: dict[str, float]) -> str:
-    """Returns the line of the table for one value. Lines are printed one by one, because each takes minutes."""
+def _line(vary: str, point: dict[str, float], columns: Sequence[str]) -> str:
+    """Returns the line of a table for one value. Lines are printed one by one, because each takes minutes."""
     cells = [f"{point['value']:<{len(vary)}g}"]
-    cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in _COLUMNS]
+    cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in columns]
     return "  ".join(cells)
 
 
-def _judge(judge: "Judge", samples: "Samples", *, with_score: bool) -> "list[Metric]":
+def _judge(judge: "Judge", samples: "Samples") -> "list[Metric]":
     metrics = judge.distribution(samples) + judge.classifier_metrics(samples) + judge.memorisation(samples)[0]
-    metrics += [] if samples.codes is None else judge.code_entropy(samples)
-    return metrics + (judge.accuracy_score(samples) if with_score else [])
+    return metrics + ([] if samples.codes is None else judge.code_entropy(samples))

@@ -1,156 +1,166 @@
 """The classification accuracy score: the accuracy on real images of a classifier that was trained on samples only.
 
-Legend: `n` images to train on, `m` test images, `c` channels, `H W` image.
+Legend: `n` images to train on, `m` test images.
 """
 
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
-from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
-from vqgen.data import TrainingOrder
-from vqgen.evaluation.distribution import check_count, spread
-from vqgen.evaluation.features import ClassifierSpace, halves
+from vqgen.evaluation.distribution import spread
+from vqgen.evaluation.features import halves
 from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
-from vqgen.evaluation.scores import accuracy
-from vqgen.models.image_classifier import ImageClassifier
-from vqgen.runtime.compute import Compute
+from vqgen.evaluation.score_training import LabelledImages, ScoreConfig, StoredTraining, predict, predict_stored
+from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
-from vqgen.training.classifier import as_image_set, train_on
-from vqgen.training.objective import Session
+from vqgen.runtime.side_by_side import available_cores, side_by_side
 
-ImagesOfSeed = Callable[[int], tuple[UInt8[Tensor, "n c H W"], Int64[Tensor, " n"]]]
-"""A function from the seed of a classifier to its training images and their labels."""
+_LEAST_PIXELS = 1_000_000
+"""Pixels of all steps of a training from which it is worth a process of its own, which takes seconds to start."""
+
+_PROCESS_BYTES = 600_000_000
+"""Memory of a process with torch that trains a small classifier, without its images."""
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """Images whose accuracy score is computed.
+
+    Attributes:
+        name: Name of the metric; its deviation over several seeds is called `NAME_deviation`.
+        of_seed: A function from the seed of a classifier to its training images.
+    """
+
+    name: str
+    of_seed: Callable[[int], LabelledImages]
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """The labels that one classifier gives to the test images.
+
+    Attributes:
+        trained_on: Number of its training images.
+        labels: The labels.
+    """
+
+    trained_on: int
+    labels: Int64[Tensor, " m"]
 
 
 class AccuracyScorer:
     """Trains classifiers of one kind on sets of images, and tests them on real images.
 
-    It takes the weights after the last step: the test images choose nothing.
+    On a CPU the trainings run side by side, each in one thread of a process of its own, if they are long enough. The
+    scores are the same bits as of one training after the other.
 
     Args:
-        config: The classifier.
-        section: The settings of its training.
-        data: The transform and augmentation of the images.
-        test_images: Real images to classify.
-        test_labels: Their labels.
-        accelerator: The process that trains.
-        compute: Device and dtype.
-        seed: Seed of weights, order and augmentation, the same for every set.
-        num_seeds: Classifiers to train on each set, with the seeds `seed`, `seed` + 1, ...; the score is their mean.
-        quiet: Show no progress bars.
+        config: The classifiers and their training.
+        test: Real images to classify.
+        split: Name of their split.
 
     Source: Ravuri and Vinyals 2019, arXiv 1905.10887; VQ-VAE-2, arXiv 1906.00446, section 4.2.
     """
 
-    def __init__(
-        self,
-        config: ClassifierConfig,
-        section: ClassifierSection,
-        data: DataConfig,
-        test_images: UInt8[Tensor, "m c H W"],
-        test_labels: Int64[Tensor, " m"],
-        accelerator: Accelerator,
-        compute: Compute,
-        seed: int,
-        *,
-        num_seeds: int = 1,
-        quiet: bool = True,
-    ) -> None:
+    def __init__(self, config: ScoreConfig, test: LabelledImages, split: str) -> None:
         self.config = config
-        self.data = data
-        self.test_images = test_images
-        self.test_labels = test_labels
-        self.test = as_image_set(test_images, test_labels)
-        self.accelerator = accelerator
-        self.compute = compute
-        self.quiet = quiet
-        self.seed = seed
-        self.seeds = range(seed, seed + num_seeds)
-        # The loop keeps the best weights of all validations. With a single one, after the last step, it has no choice.
-        steps = section.train.steps
-        train = section.train.model_copy(
-            update={"validate_every": steps, "save_every": steps, "epochs": None, "patience": 0, "tracker": "none"}
-        )
-        self.section = section.model_copy(update={"train": train})
+        self.test = test
+        self.split = split
 
-    def metrics(self, name: str, shown: ImagesOfSeed, split: str) -> list[Metric]:
-        """Computes the classification accuracy score of a set of images: the share of test images classified right.
+    def scores(self, sets: Sequence[ScoredImages]) -> Generator[list[Metric], None, None]:
+        """Computes the classification accuracy score of each set: the share of test images classified right.
 
-        Args:
-            name: Name of the metric; its deviation over several seeds is called `NAME_deviation`.
-            shown: A function from a seed to the training images of the classifier of this seed, and their labels.
-            split: Name of the split of the test images.
+        Yields:
+            The score of a set and, for several seeds, its deviation, in the order of the sets.
 
         Raises:
-            DataError: There is no image.
+            DataError: A set has no image.
         """
-        trained_on = 0
-        predictions = []
-        for seed in self.seeds:
-            images, labels = shown(seed)
-            classifier = self.train(images, labels, seed=seed)
-            predictions.append(ClassifierSpace(classifier, "", self.compute)(self.test_images).log_probabilities)
-            trained_on = len(images)  # the same for every seed
+        with closing(self._predictions(sets)) as predictions:
+            for each in sets:
+                yield self._metrics(each.name, list(islice(predictions, self.config.num_seeds)))
+
+    def _metrics(self, name: str, predictions: Sequence[_Predictions]) -> list[Metric]:
+        labels = self.test.labels
 
         # The noise floor halves the test images only, so it needs no further training.
         def score(chosen: Tensor) -> dict[str, float]:
-            found = spread([accuracy(each[chosen], self.test_labels[chosen]) for each in predictions])
+            right = [(each.labels[chosen] == labels[chosen]).double().mean() for each in predictions]
+            found = spread([float(share) for share in right])
             deviation = {f"{name}_deviation": found.deviation} if len(predictions) > 1 else {}
             return {name: found.mean} | deviation
 
         several = f", {len(predictions)} seeds" if len(predictions) > 1 else ""
         return metrics_with_floor(
             "accuracy score",
-            f"{self.section.train.steps} steps{several}",
-            {"trained on": trained_on, split: len(self.test_labels)},
-            score(torch.arange(len(self.test_labels))),
-            lambda: difference(score, halves(len(self.test_labels), self.seed)),
+            f"{self.config.section.train.steps} steps{several}",
+            {"trained on": predictions[0].trained_on, self.split: len(labels)},  # the same number for every seed
+            score(torch.arange(len(labels))),
+            lambda: difference(score, halves(len(labels), self.config.seed)),
         )
 
-    def train(
-        self, images: UInt8[Tensor, "n c H W"], labels: Int64[Tensor, " n"], *, seed: int | None = None
-    ) -> ImageClassifier:
-        """Trains a classifier on `images` and nothing else.
+    def _predictions(self, sets: Sequence[ScoredImages]) -> Generator[_Predictions, None, None]:
+        """Yields the predictions of the classifier of each set and seed, the seeds of the first set first."""
+        shown = ((seed, each.of_seed(seed)) for each in sets for seed in self.config.seeds)
+        processes = self._num_processes(len(sets) * self.config.num_seeds)
+        if processes > 1:
+            yield from self._predictions_of_processes(shown, processes)
+            return
+        for seed, images in shown:
+            yield _Predictions(len(images), predict(self.config, images, self.test, seed))
 
-        Args:
-            images: Images to train on.
-            labels: Their labels.
-            seed: Seed of the classifier; None for the scorer's own.
+    def _predictions_of_processes(
+        self, shown: Iterable[tuple[int, LabelledImages]], processes: int
+    ) -> Iterator[_Predictions]:
+        with tempfile.TemporaryDirectory(prefix="vqgen-score-") as name:
+            folder = Path(name)
+            self.test.save(folder / "test.safetensors")
+            trainings, counts = self._stored(shown, folder)
+            with (
+                ProgressBar(len(trainings), "score", "classifier", show=not self.config.quiet) as bar,
+                closing(side_by_side(predict_stored, trainings, processes)) as results,
+            ):
+                for count, labels in zip(counts, results, strict=True):
+                    bar.update()
+                    yield _Predictions(count, labels)
 
-        Raises:
-            DataError: There is no image.
-        """
-        check_count("classification accuracy score", len(images), 1)
-        train = self.section.train
-        seed = self.seed if seed is None else seed
-        order = TrainingOrder(len(images), train.batch_size, derive_seed(seed, "score"), train.steps * train.batch_size)
-        # The trainer writes checkpoints, which nobody needs after the score.
-        with tempfile.TemporaryDirectory() as folder:
-            session = Session(
-                stage="score",
-                seed=seed,
-                accelerator=self.accelerator,
-                folder=Path(folder),
-                double=self.compute.dtype == "float64",
-                quiet=self.quiet,
-            )
-            model, _ = train_on(
-                as_image_set(images, labels),
-                self.test,
-                self.config,
-                self.section,
-                self.data,
-                order,
-                session,
-                self.compute,
-            )
-        return self.compute.place(model).eval()
+    def _stored(
+        self, shown: Iterable[tuple[int, LabelledImages]], folder: Path
+    ) -> tuple[list[StoredTraining], list[int]]:
+        """Writes the images of each training to a file, and returns the trainings and the numbers of their images."""
+        config = replace(self.config, quiet=True)  # one bar counts the classifiers
+        trainings: list[StoredTraining] = []
+        counts: list[int] = []
+        latest: LabelledImages | None = None
+        for number, (seed, images) in enumerate(shown):
+            # Every seed of the samples learns the same images.
+            is_new = latest is None or images.images is not latest.images
+            path = folder / f"{number}.safetensors" if is_new else trainings[-1].train
+            if is_new:
+                images.save(path)
+            latest = images
+            trainings.append(StoredTraining(config, path, folder / "test.safetensors", seed))
+            counts.append(len(images))
+        return trainings, counts
+
+    def _num_processes(self, trainings: int) -> int:
+        """Returns the number of processes that train side by side; 1 for this process alone."""
+        # On a GPU, processes would compete for its memory. Those of a launcher share each batch of a training.
+        if self.config.compute.device.type != "cpu" or os.environ.get("WORLD_SIZE", "1") != "1":
+            return 1
+        train = self.config.section.train
+        if train.steps * train.batch_size * self.config.data.image_size**2 < _LEAST_PIXELS:
+            return 1
+        in_memory = self.config.compute.free_memory // _PROCESS_BYTES
+        return max(1, min(trainings, available_cores(), in_memory))
 
 
 def as_many_per_label(labels: Int64[Tensor, " n"], wanted: Int64[Tensor, " m"], seed: int) -> Int64[Tensor, " chosen"]:

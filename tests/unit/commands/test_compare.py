@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from vqgen.commands.compare import Judgement, _cell, comparison_table
+from vqgen.commands.compare import Judgement, _cell, _with_scores, comparison_table
 from vqgen.commands.compared_runs import ComparedRun
 from vqgen.evaluation.judge.judge import Samples
+from vqgen.evaluation.metric import Metric
 from vqgen.pipeline import VQGenPipeline
 
 
@@ -47,3 +48,34 @@ def test_table_has_a_column_for_each_run_and_a_dash_for_an_absent_metric(make_pa
 )
 def test_cell_has_the_unit_of_its_metric(name, value, cell):
     assert _cell(name, value) == cell
+
+
+class ScoringJudge:
+    """A judge whose accuracy score is the number of samples, and 99 for real images."""
+
+    def scored_samples(self, samples):
+        return len(samples.images)
+
+    def scored_real_images(self, samples):
+        return 99
+
+    def accuracy_scores(self, sets):
+        for each in sets:
+            counts = {"trained on": each, "test": 30}
+            yield [Metric("", "cas", each, 0.5, counts=counts), Metric("", "cas_deviation", each / 10, counts=counts)]
+
+
+def test_score_of_each_run_joins_its_metrics_and_that_of_real_images_stands_alone(make_parts):
+    pipe = VQGenPipeline(make_parts())
+
+    def judgement(count):
+        samples = Samples(torch.zeros(count, 1, 4, 4, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
+        return Judgement(ComparedRun("a", "a", pipe), samples, {"mse": 0.1, "cas": None}, {"mse": 0.01})
+
+    scored, real = _with_scores(ScoringJudge(), [judgement(3), judgement(5)])
+    assert [each.values for each in scored] == [
+        {"mse": 0.1, "cas": 3, "cas_deviation": 0.3},
+        {"mse": 0.1, "cas": 5, "cas_deviation": 0.5},
+    ]
+    assert [each.floors for each in scored] == [{"mse": 0.01, "cas": 0.5}] * 2
+    assert real == {"images": 99, "cas": 99, "cas_deviation": 9.9, "cas_floor": 0.5}

@@ -1,6 +1,7 @@
 import pytest
 
-from vqgen.commands.sweep import _COLUMNS, VALUES, _line, _varied
+from vqgen.commands.sweep import _COLUMNS, VALUES, _add_scores, _line, _varied
+from vqgen.evaluation.metric import Metric
 from vqgen.pipeline.request import GenerationRequest
 from vqgen.sampling import SamplingParams
 
@@ -21,6 +22,26 @@ def test_every_parameter_has_values_that_start_at_the_model():
 
 
 def test_line_of_the_table_has_a_dash_for_an_absent_metric():
-    cells = _line("keep", {"value": 0.5, "frechet_distance": 12.3456, "recall": 0.25}).split()
-    assert cells == ["0.5", "12.35", "-", "0.25", "-", "-", "-"]
+    cells = _line("keep", {"value": 0.5, "frechet_distance": 12.3456, "recall": 0.25}, _COLUMNS).split()
+    assert cells == ["0.5", "12.35", "-", "0.25", "-", "-"]
     assert len(cells) == 1 + len(_COLUMNS)
+    assert _line("keep", {"value": 1, "cas": 0.98765}, ("cas",)).split() == ["1", "0.9877"]
+
+
+class ScoringJudge:
+    """A judge whose accuracy score of a set is the set itself."""
+
+    score_seeds = 1
+
+    def accuracy_scores(self, sets):
+        for each in sets:
+            yield [Metric("accuracy score", "cas", each)]
+
+
+def test_scores_join_their_points_and_the_last_one_is_the_limit(capsys):
+    points = [{"value": 1.0, "recall": 0.5}, {"value": 2.0}]
+    assert _add_scores(ScoringJudge(), [0.25, 0.75, 0.98], points, "keep") == 0.98
+    assert points == [{"value": 1.0, "recall": 0.5, "cas": 0.25}, {"value": 2.0, "cas": 0.75}]
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["keep", "cas"], ["1", "0.25"], ["2", "0.75"]
+    ]  # fmt: skip

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from accelerate import Accelerator
-
 from vqgen.config import ClassifierSection
 from vqgen.errors import CheckpointError, ConfigError
 from vqgen.evaluation.accuracy_score import AccuracyScorer
 from vqgen.evaluation.features import ClassifierSpace, FeatureSpace
 from vqgen.evaluation.judge.judge import Judge
 from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
+from vqgen.evaluation.score_training import LabelledImages, ScoreConfig, train_classifier
 from vqgen.models.checkpoint import save_model
 from vqgen.pipeline import open_pipeline
 from vqgen.pipeline.base import AnyPipeline
-from vqgen.runtime.processes import make_accelerator
+from vqgen.runtime.launch import join_processes
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def build_judge(
     score_seeds = _at_least_1("--score-seeds", options.score_seeds)
     scorer = None
     if needs_score or needs_space:  # a space may need a classifier trained on the spot
-        scorer = _scorer(pipe, section, held_out, options, score_seeds, make_accelerator(pipe.compute))
+        join_processes(str(pipe.compute.device), pipe.compute.dtype)  # a wrong launch is refused before the work
+        scorer = _scorer(pipe, section, held_out, options, score_seeds)
     return Judge(
         pipe=pipe,
         train=real["train"],
@@ -99,28 +99,21 @@ def build_judge(
 
 
 def _scorer(
-    pipe: AnyPipeline,
-    section: ClassifierSection,
-    held_out: RealImages,
-    options: JudgeOptions,
-    num_seeds: int,
-    accelerator: Accelerator,
+    pipe: AnyPipeline, section: ClassifierSection, held_out: RealImages, options: JudgeOptions, num_seeds: int
 ) -> AccuracyScorer | None:
     """Returns the trainer of the score's classifiers; None for images without labels, which teach nothing."""
     if not len(pipe.label_map):
         return None
-    return AccuracyScorer(
-        section.config(pipe.parts.data, len(pipe.label_map)),
-        section,
-        pipe.parts.data,
-        held_out.images,
-        held_out.labels,
-        accelerator,
-        pipe.compute,
-        options.seed,
+    config = ScoreConfig(
+        classifier=section.config(pipe.parts.data, len(pipe.label_map)),
+        section=section,
+        data=pipe.parts.data,
+        compute=pipe.compute,
+        seed=options.seed,
         num_seeds=num_seeds,
         quiet=options.quiet,
     )
+    return AccuracyScorer(config, LabelledImages(held_out.images, held_out.labels), held_out.split)
 
 
 def _section_of_score(pipe: AnyPipeline, judging: AnyPipeline | None, steps: int | None) -> ClassifierSection:
@@ -181,7 +174,8 @@ def _space(
         return ClassifierSpace(parts.classifier, parts.classifier_hash, pipe.compute)
     assert scorer is not None
     print(f"{parts.name} has no classifier; training one on {len(train):,} real images", flush=True)
-    classifier = scorer.train(train.images, train.labels)
+    shown = LabelledImages(train.images, train.labels)
+    classifier = train_classifier(scorer.config, shown, scorer.test, options.seed)
     # It is saved only for its hash, which names the space: features from other weights are refused.
     with tempfile.TemporaryDirectory() as folder:
         return ClassifierSpace(classifier, save_model(classifier, Path(folder) / "classifier"), pipe.compute)

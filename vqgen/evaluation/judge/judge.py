@@ -3,6 +3,7 @@
 Legend: `n` images, `c` channels, `H W` image.
 """
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from vqgen.codes import Codes
 from vqgen.config import ClassifierSection
 from vqgen.errors import DataError
-from vqgen.evaluation.accuracy_score import AccuracyScorer, as_many_per_label
+from vqgen.evaluation.accuracy_score import AccuracyScorer, ScoredImages, as_many_per_label
 from vqgen.evaluation.code_entropy import code_entropies
 from vqgen.evaluation.comparison import compare_distributions, inception_scores
 from vqgen.evaluation.features import ClassifierSpace, Features, FeatureSpace, halves, load_features, save_features
@@ -22,6 +23,7 @@ from vqgen.evaluation.judge.real_images import RealImages
 from vqgen.evaluation.manifold import nearest
 from vqgen.evaluation.memorisation import memorisation
 from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
+from vqgen.evaluation.score_training import LabelledImages
 from vqgen.evaluation.scores import accuracy, inception_score
 from vqgen.pipeline.base import AnyPipeline
 from vqgen.pipeline.request import GenerationRequest, labels_as_tensor
@@ -173,37 +175,45 @@ class Judge(ModelJudge):
             lambda: difference(of_halves, halves(len(real), self.seed)),
         )
 
-    def accuracy_score(self, samples: Samples) -> list[Metric]:
-        """Computes the classification accuracy score of samples."""
-        return self._scorer.metrics("cas", lambda _: (samples.images, samples.labels), self.held_out.split)
+    def accuracy_scores(self, sets: Sequence[ScoredImages]) -> Generator[list[Metric], None, None]:
+        """Computes the classification accuracy score of each set of images; on a CPU their classifiers train at once.
 
-    def accuracy_score_of_real(self, samples: Samples) -> list[Metric]:
-        """Computes the score of as many real images of each label: the most that samples could reach."""
+        Args:
+            sets: From `scored_samples`, `scored_real_images` and `scored_reconstructions`.
 
-        def shown(seed: int) -> tuple[Tensor, Tensor]:
+        Returns:
+            A generator of the metrics of each set, in the order of the sets. It ends its processes when it is closed.
+        """
+        assert self.scorer is not None
+        return self.scorer.scores(sets)
+
+    def scored_samples(self, samples: Samples) -> ScoredImages:
+        """Returns samples as a set to score."""
+        shown = LabelledImages(samples.images, samples.labels)
+        return ScoredImages("cas", lambda _: shown)
+
+    def scored_real_images(self, samples: Samples) -> ScoredImages:
+        """Returns as many real images of each label as a set to score: the most that samples could reach."""
+
+        def shown(seed: int) -> LabelledImages:
             # Each seed chooses other real images: the deviation then covers the choice too.
             real = self._as_many_real(samples, seed)
-            return real.images, real.labels
+            return LabelledImages(real.images, real.labels)
 
-        return self._scorer.metrics("cas_of_real", shown, self.held_out.split)
+        return ScoredImages("cas_of_real", shown)
 
-    def accuracy_score_of_reconstructions(self, samples: Samples) -> list[Metric]:
-        """Computes the score of the reconstructions of these real images: it shows the loss by the codes alone."""
+    def scored_reconstructions(self, samples: Samples) -> ScoredImages:
+        """Returns the reconstructions of these real images as a set to score: it shows the loss by the codes alone."""
 
-        def shown(seed: int) -> tuple[Tensor, Tensor]:
+        def shown(seed: int) -> LabelledImages:
             real = self._as_many_real(samples, seed)
-            return self.pipe.reconstruct_tensor(real.images, real.labels), real.labels
+            return LabelledImages(self.pipe.reconstruct_tensor(real.images, real.labels), real.labels)
 
-        return self._scorer.metrics("cas_of_reconstructions", shown, self.held_out.split)
+        return ScoredImages("cas_of_reconstructions", shown)
 
     def _as_many_real(self, samples: Samples, seed: int) -> RealImages:
         """Chooses training images, of each label as many as there are samples, or all if there are fewer."""
         return self.train.subset(as_many_per_label(self.train.labels, samples.labels, seed))
-
-    @property
-    def _scorer(self) -> AccuracyScorer:
-        assert self.scorer is not None
-        return self.scorer
 
     def memorisation(self, samples: Samples) -> tuple[list[Metric], Int64[Tensor, " n"]]:
         """Compares the distances of samples and of held-out images to their nearest training image.

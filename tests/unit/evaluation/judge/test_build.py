@@ -116,6 +116,8 @@ def test_missing_weights_of_inception_are_refused(make_pipe):
 
 def test_scorer_has_the_held_out_images_and_the_seeds_of_the_options(make_pipe):
     judge = build(make_pipe(**TINY), needs_score=True, seed=6, score_seeds=3)
-    assert torch.equal(judge.scorer.test_images, judge.held_out.images)
-    assert list(judge.scorer.seeds) == [6, 7, 8]
+    assert torch.equal(judge.scorer.test.images, judge.held_out.images)
+    assert torch.equal(judge.scorer.test.labels, judge.held_out.labels)
+    assert judge.scorer.split == judge.held_out.split
+    assert list(judge.scorer.config.seeds) == [6, 7, 8]
     assert (judge.seed, judge.score_seeds) == (6, 3)

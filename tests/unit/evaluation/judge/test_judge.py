@@ -35,9 +35,10 @@ class RecordingScorer(AccuracyScorer):
     def __init__(self):
         self.shown = {}
 
-    def metrics(self, name, shown, split):
-        self.shown[name] = shown(5)
-        return []
+    def scores(self, sets):
+        for each in sets:
+            self.shown[each.name] = each.of_seed(5)
+            yield [each.name]
 
 
 def noise(count):
@@ -161,14 +162,16 @@ def test_score_of_real_images_and_reconstructions_is_of_as_many_as_there_are_sam
     scorer = RecordingScorer()
     judge = make_judge(scorer=scorer)
     samples = Samples(noise(7), torch.tensor([0, 0, 0, 0, 0, 1, 1]))
-    for score in (judge.accuracy_score, judge.accuracy_score_of_real, judge.accuracy_score_of_reconstructions):
-        score(samples)
-    assert scorer.shown["cas"][0] is samples.images
-    images, labels = scorer.shown["cas_of_real"]
-    assert labels.bincount().tolist() == [5, 2]
-    decoded, decoded_labels = scorer.shown["cas_of_reconstructions"]
-    assert torch.equal(decoded_labels, labels)
-    assert torch.equal(decoded, judge.pipe.reconstruct_tensor(images, labels))
+    sets = [
+        scored(samples) for scored in (judge.scored_samples, judge.scored_real_images, judge.scored_reconstructions)
+    ]
+    assert list(judge.accuracy_scores(sets)) == [["cas"], ["cas_of_real"], ["cas_of_reconstructions"]]
+    assert scorer.shown["cas"].images is samples.images
+    real = scorer.shown["cas_of_real"]
+    assert real.labels.bincount().tolist() == [5, 2]
+    decoded = scorer.shown["cas_of_reconstructions"]
+    assert torch.equal(decoded.labels, real.labels)
+    assert torch.equal(decoded.images, judge.pipe.reconstruct_tensor(real.images, real.labels))
 
 
 def test_copies_of_training_images_are_found_with_their_originals(make_judge):
