@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "scaling": ("--repeats", "2"),
     "quantize": (),
     "train": ("--repeats", "3"),
+    "training_step": ("--cases", "digits-vqvae", "digits-bottom", "--rounds", "3"),
     "plan": ("--seconds", "30"),
     "startup": ("--repeats", "3"),
 }

@@ -85,7 +85,7 @@ _GRACE = 5.0
 _GRACE_OF_A_RUN = 30.0
 """Seconds that a run has after SIGTERM, to finish its step and to save its state."""
 
-_SHARES = {"tests": 0.10, "sampling": 0.22, "training": 0.18, "recipe": 0.38, "judged": 0.12}
+_SHARES = {"tests": 0.08, "sampling": 0.22, "training": 0.18, "recipe": 0.36, "judged": 0.16}
 """Share of the time of each group of parts. Parts of a group share it equally."""
 
 
