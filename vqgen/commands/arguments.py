@@ -205,3 +205,26 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fields", action="store_true", help="list the fields of the recipe with their values, and do nothing else"
     )
+
+
+def add_parallel_stages_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --parallel-stages."""
+    parser.add_argument(
+        "--parallel-stages",
+        type=parallel_stages,
+        metavar="N",
+        help="stages that run side by side, at most; auto (default) takes as many as cores, GPUs and memory allow",
+    )
+
+
+def parallel_stages(text: str) -> int | None:
+    """Parses a number of stages, or `auto`, which is returned as None.
+
+    Raises:
+        ArgumentTypeError: The text is neither.
+    """
+    if text == "auto":
+        return None
+    if not re.fullmatch("[0-9]+", text) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"should be auto or a whole number of at least 1, found {text!r}")
+    return int(text)

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import add_run_arguments
+from vqgen.commands.arguments import add_parallel_stages_argument, add_run_arguments
 from vqgen.commands.staging import work_on_run
 
 if TYPE_CHECKING:
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 TAKES_OVERRIDES = True
 
-add_arguments = add_run_arguments
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    add_run_arguments(parser)
+    add_parallel_stages_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -73,13 +73,18 @@ def run_folder(arguments: argparse.Namespace, recipe: "AnyRecipe") -> Path:
     return Path(arguments.checkpoints) / name
 
 
-def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None]") -> int:
+def work_on_run(
+    arguments: argparse.Namespace,
+    act: "Callable[[RunContext], None]",
+    prepare: "Callable[[RunContext], RunContext] | None" = None,
+) -> int:
     """Prepares a run, and calls `act` while the run folder is locked.
 
     Args:
         arguments: The parsed words of `add_run_arguments`. --fields only lists the fields of the recipe, and --dry-run
             only prints the plan.
         act: The work on the run.
+        prepare: Returns the run with another recipe, or refuses it, before anything is changed; None changes nothing.
 
     Returns:
         The exit code.
@@ -89,24 +94,24 @@ def work_on_run(arguments: argparse.Namespace, act: "Callable[[RunContext], None
     """
     if arguments.fields:
         return _print_fields(arguments)
+    from vqgen.config import check_recipe
+
     recipe, recipe_warnings = resolve_recipe(arguments)
     context = _open_run(arguments, recipe)
+    if prepare is not None:
+        context = prepare(context)
+        recipe_warnings = check_recipe(context.recipe)
     for text in recipe_warnings:
         context.warn(text)
-    context.say(describe(recipe, context.folder))
+    context.say(describe(context.recipe, context.folder))
     if arguments.dry_run:
         _print_plan(context)
         return 0
 
     from vqgen.stages.run import run_locked
 
-    if _tracker(recipe) != "none":
-        context.accelerator.init_trackers(recipe.name)
-    try:
+    with context.tracked():
         run_locked(context, act)
-    finally:
-        # Also after an error or a signal: the processes have to leave their group, and the tracker has to write.
-        context.accelerator.end_training()
     return 0
 
 
@@ -121,7 +126,7 @@ def _open_run(arguments: argparse.Namespace, recipe: "AnyRecipe") -> "RunContext
     # These import torch, which takes seconds. A wrong recipe has been refused before.
     from vqgen.runtime.compute import Compute
     from vqgen.runtime.processes import make_accelerator
-    from vqgen.stages.context import RunContext
+    from vqgen.stages.context import RunContext, tracker_of
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
     if compute.device.index is not None:
@@ -133,16 +138,12 @@ def _open_run(arguments: argparse.Namespace, recipe: "AnyRecipe") -> "RunContext
         recipe,
         folder,
         compute,
-        make_accelerator(compute, folder, tracker=_tracker(recipe)),
+        make_accelerator(compute, folder, tracker=tracker_of(recipe)),
         force=arguments.force,
         redo=arguments.redo,
         quiet=arguments.quiet,
+        parallel_stages=getattr(arguments, "parallel_stages", 1),  # the command of one stage has no such option
     )
-
-
-def _tracker(recipe: "AnyRecipe") -> str:
-    """Returns the tracker of the run: the first one that any of its trainings names."""
-    return next((train.tracker for train in recipe.trainings if train.tracker != "none"), "none")
 
 
 def describe(recipe: "AnyRecipe", folder: Path) -> str:
@@ -165,10 +166,12 @@ def _print_plan(context: "RunContext") -> None:
     from vqgen.planning.build import build_planner
     from vqgen.planning.text import plan_text
     from vqgen.stages.records import measured_rates
-    from vqgen.stages.run import stage_states
+    from vqgen.stages.run import planned_schedules, stage_states
 
     for stage, state in stage_states(context).items():
         context.say(f"  {stage:<16} {state}")
+    for schedule in planned_schedules(context, context.recipe.stage_names):
+        context.say(f"  {'side by side':<16} {schedule.text}")
     if context.is_main:  # the planner measures the machine, which one process should do alone
         planner = build_planner(context.recipe, context.compute, measured_rates(context.recipe, context.folder))
         context.say(plan_text(planner, planner.stages()))

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import add_run_arguments
+from vqgen.commands.arguments import add_parallel_stages_argument, add_run_arguments
 from vqgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ TAKES_OVERRIDES = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_run_arguments(parser)
+    add_parallel_stages_argument(parser)
     parser.add_argument("--level", help="level of the prior to train (default: all levels, coarse to fine)")
 
 
@@ -29,10 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--level: should be one of {', '.join(levels)}, found {arguments.level!r}")
 
     def act(context: "RunContext") -> None:
-        from vqgen.stages.train_prior import train_prior
+        from vqgen.stages.run import run_stages
 
-        for level in context.recipe_with_codes.levels:
-            if arguments.level in (None, level):
-                train_prior(context, level)
+        levels = [level for level in context.recipe_with_codes.levels if arguments.level in (None, level)]
+        run_stages(context, [f"prior-{level}" for level in levels])
 
     return work_on_run(arguments, act)

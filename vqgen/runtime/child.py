@@ -24,6 +24,7 @@ from threading import Lock, Thread
 from typing import Any, BinaryIO
 
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
+from vqgen.runtime.process_start import prepare_process
 from vqgen.runtime.progress import ProgressReport, reported_progress
 from vqgen.runtime.signals import raising_signals
 
@@ -81,6 +82,7 @@ Message = Began | Printed | Warned | ProgressReport | Outcome
 
 def main() -> None:
     """Does the job that comes through stdin, and sends its messages through stdout."""
+    prepare_process()
     send = _sender()
     send(_outcome(send))
 

@@ -117,9 +117,11 @@ def complete_stage(
     def mark() -> None:
         taken = seconds_of_training(context.folder / record.stage) if seconds is None else seconds
         finished = replace(record, complete=True, output=output, metrics=metrics, seconds=taken)
-        # The record comes last: after a kill in `finish` the stage is not complete, and `finish` runs again.
-        finish(finished)
-        finished.write(context.folder / record.stage)
+        # Stages that end together write the pipeline one by one: the last one then finds the records of all others.
+        with context.completing():
+            # The record comes last: after a kill in `finish` the stage is not complete, and `finish` runs again.
+            finish(finished)
+            finished.write(context.folder / record.stage)
 
     context.on_main(mark)
 
@@ -153,6 +155,29 @@ def require_stage(context: RunContext, stage: str) -> StageRecord:
     if changed:
         raise CheckpointError(_refusal(context.folder / stage, stage, changed))
     return record
+
+
+def is_up_to_date(context: RunContext, stage: str) -> bool:
+    """Returns True if a stage is complete and its recipe and its inputs are unchanged. Nothing is changed.
+
+    Args:
+        context: The run. All stages that `stage` is made from are complete.
+        stage: Name of the stage.
+
+    Raises:
+        CheckpointError: The recipe or the inputs changed, and `context.redo` is not set.
+    """
+    record = read_record(context.folder / stage)
+    if record is None:
+        return False
+    inputs = {
+        name: context.images.fingerprint if name == "images" else require_stage(context, name).output
+        for name in record.inputs
+    }
+    action, changed = decide(record, stage_fields(context.recipe, stage), inputs)
+    if changed:
+        _refuse_unless_redo(context, stage, changed)
+    return action == "skip" and not changed
 
 
 def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:

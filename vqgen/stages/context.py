@@ -1,7 +1,9 @@
 """The state that all stages of a run share: recipe, folder, processes and images."""
 
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +36,8 @@ class RunContext:
         force: Trains priors on collapsed codes, too.
         redo: Moves stages aside whose recipe or inputs changed, and makes them again.
         quiet: Shows no progress bars.
+        parallel_stages: Most stages at a time; None takes as many as the machine has room for.
+        completing: Called around the completion of each stage. Stages that run side by side complete one by one.
     """
 
     recipe: AnyRecipe
@@ -43,6 +47,8 @@ class RunContext:
     force: bool = False
     redo: bool = False
     quiet: bool = False
+    parallel_stages: int | None = None
+    completing: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @cached_property
     def images(self) -> ImageSplits:
@@ -80,9 +86,25 @@ class RunContext:
         return self.accelerator.num_processes
 
     @property
+    def is_launched(self) -> bool:
+        """True if a launcher started this process, maybe with others. The processes of a launcher share each stage."""
+        return self.world_size > 1 or "RANK" in os.environ
+
+    @property
     def device(self) -> torch.device:
         """The device of this process."""
         return self.accelerator.device
+
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Starts the tracker, if the run has one. At the end of the block the processes leave their group."""
+        if tracker_of(self.recipe) != "none":
+            self.accelerator.init_trackers(self.recipe.name)
+        try:
+            yield
+        finally:
+            # Also after an error or a signal: the processes have to leave their group, and the tracker has to write.
+            self.accelerator.end_training()
 
     def session(self, stage: str) -> Session:
         """Returns the processes, seed and folder of the training of `stage`."""
@@ -156,3 +178,8 @@ class RunContext:
         for error in failures:  # in order of rank, so that all processes raise the same one
             if error is not None:
                 raise error
+
+
+def tracker_of(recipe: AnyRecipe) -> str:
+    """Returns the tracker of a run: the first one that any of its trainings names."""
+    return next((train.tracker for train in recipe.trainings if train.tracker != "none"), "none")

@@ -1,29 +1,19 @@
-"""The whole run: every stage in order. A complete stage is skipped, and a cut stage goes on."""
+"""The whole run: every stage in order, or side by side. A complete stage is skipped, and a cut stage goes on."""
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
 
-from vqgen.config import Level, stage_fields
+from vqgen.config import stage_fields
 from vqgen.errors import CheckpointError
-from vqgen.stages.autoencoder.train import train_autoencoder
-from vqgen.stages.bookkeeping import check_unchanged, decide, locked
+from vqgen.stages.bookkeeping import check_unchanged, decide, is_up_to_date, locked
 from vqgen.stages.context import RunContext
-from vqgen.stages.extract_codes import extract_codes
-from vqgen.stages.generate_samples import generate_samples
 from vqgen.stages.records import read_record
-from vqgen.stages.train_classifier import train_classifier
-from vqgen.stages.train_prior import train_prior
-from vqgen.stages.train_vqvae import train_vqvae
+from vqgen.stages.runners import run_one
+from vqgen.stages.schedule import Schedule, check_parallel_stages, make_schedule, stage_groups
+from vqgen.stages.side_by_side import run_side_by_side
 from vqgen.storage.files import remove_leftovers
+from vqgen.storage.folder_lock import clear_part_locks
 
-_RUNNERS: dict[str, Callable[[RunContext], object]] = {
-    "vqvae": train_vqvae,
-    "autoencoder": train_autoencoder,
-    "codes": extract_codes,
-    "classifier": train_classifier,
-    "samples": generate_samples,
-}
-"""Stage -> the function that runs it. The priors, one for each level, are not listed."""
+_COMPLETE = "skip, complete"
 
 
 def run_locked(context: RunContext, act: Callable[[RunContext], object]) -> None:
@@ -44,17 +34,57 @@ def run_locked(context: RunContext, act: Callable[[RunContext], object]) -> None
 
 
 def run_all(context: RunContext) -> None:
-    """Runs every stage of the recipe, in order."""
-    for stage in context.recipe.stage_names:
+    """Runs every stage of the recipe; raises as `run_stages`."""
+    run_stages(context, context.recipe.stage_names)
+
+
+def run_stages(context: RunContext, stages: Sequence[str]) -> None:
+    """Runs some stages of the recipe. Those that need nothing of each other run side by side, if there is room.
+
+    Args:
+        context: The run.
+        stages: Names of the stages, in the order of the run.
+
+    Raises:
+        ConfigError: `context.parallel_stages` is larger than the memory or the launch allows. No stage has begun.
+    """
+    groups = stage_groups(context.recipe, stages)
+    context.on_main(lambda: [check_parallel_stages(context, stages_to_do(context, group)) for group in groups])
+    for group in groups:
+        _run_group(context, group)
+
+
+def _run_group(context: RunContext, stages: Sequence[str]) -> None:
+    """Runs stages that need nothing of each other."""
+    alone = list(stages)
+    if len(stages) > 1 and not context.is_launched and context.parallel_stages != 1:
+        to_do = [stage for stage in stages if not is_up_to_date(context, stage)]
+        schedule = make_schedule(context, to_do)
+        if schedule.at_once > 1:
+            run_side_by_side(context, schedule)
+            alone = [stage for stage in stages if stage not in to_do]  # each tells that it is complete
+    for stage in alone:
         run_one(context, stage)
 
 
-def run_one(context: RunContext, stage: str) -> None:
-    """Runs one stage of the recipe by its name."""
-    if stage.startswith("prior-"):
-        train_prior(context, cast(Level, stage.removeprefix("prior-")))
-    else:
-        _RUNNERS[stage](context)
+def planned_schedules(context: RunContext, stages: Sequence[str]) -> list[Schedule]:
+    """Returns the schedules of the stages that would run side by side, as far as the recipe tells; nothing is changed.
+
+    Raises:
+        ConfigError: As in `run_stages`.
+    """
+    schedules = []
+    for group in stage_groups(context.recipe, stages):
+        to_do = stages_to_do(context, group)
+        check_parallel_stages(context, to_do)
+        schedules.append(make_schedule(context, to_do))
+    return [schedule for schedule in schedules if schedule.at_once > 1]
+
+
+def stages_to_do(context: RunContext, stages: Sequence[str]) -> list[str]:
+    """Selects the stages that `vqgen run` would not skip, as far as the recipe tells."""
+    states = stage_states(context)
+    return [stage for stage in stages if states.get(stage) != _COMPLETE]
 
 
 def stage_states(context: RunContext) -> dict[str, str]:
@@ -77,11 +107,12 @@ def stage_states(context: RunContext) -> dict[str, str]:
         elif changed:
             states[stage] = f"refuse without --redo: {'; '.join(changed)}"
         else:
-            states[stage] = {"start": "make", "resume": "resume where it was cut", "skip": "skip, complete"}[action]
+            states[stage] = {"start": "make", "resume": "resume where it was cut", "skip": _COMPLETE}[action]
     return states
 
 
 def _prepare_folder(context: RunContext) -> None:
     # The check comes first: a run that is refused leaves the folder as it was.
     check_unchanged(context, context.recipe.stage_names)
+    clear_part_locks(context.folder)
     remove_leftovers(context.folder)

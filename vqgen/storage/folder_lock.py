@@ -10,6 +10,9 @@ from vqgen.errors import CheckpointError
 
 _LOCK = ".lock"
 
+_PATIENCE = 60.0
+"""Seconds to wait for a process that a killed one has left behind: it saves its work at the end of a step."""
+
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
@@ -30,6 +33,40 @@ def locked_folder(folder: Path) -> Iterator[None]:
     finally:
         _remove_if_unused(folder, made)
         lock.release()
+
+
+def part_lock(folder: Path, part: str) -> FileLock:
+    """Returns the lock of a part of a locked folder, for the processes that work for the holder of the folder's lock.
+
+    It is a context manager that waits for another holder. Its file stays until `clear_part_locks`.
+
+    Args:
+        folder: The folder.
+        part: A name.
+    """
+    return FileLock(folder / f".{part}{_LOCK}")
+
+
+def clear_part_locks(folder: Path, patience: float = _PATIENCE) -> None:
+    """Waits for the processes that hold locks of parts, which a killed process may have left, and removes the locks.
+
+    Args:
+        folder: The folder. The caller holds its lock, so that no other process takes the lock of a part from now on.
+        patience: Seconds to wait for each lock.
+
+    Raises:
+        CheckpointError: A process holds its lock for longer.
+    """
+    while paths := list(folder.glob(f".*{_LOCK}")):
+        for path in paths:
+            try:
+                with FileLock(path, timeout=patience):
+                    path.unlink()
+            except Timeout as error:
+                raise CheckpointError(
+                    f"run folder {folder}: a process of a killed run is still working in it ({path.name}); "
+                    "wait for it to end"
+                ) from error
 
 
 def _acquire(folder: Path) -> FileLock:

@@ -10,6 +10,7 @@ from vqgen.commands.arguments import (
     generation_request,
     judge_options,
     memory_size,
+    parallel_stages,
 )
 from vqgen.evaluation.judge.build import JudgeOptions
 from vqgen.pipeline.request import GenerationRequest
@@ -74,6 +75,19 @@ def test_memory_size_has_decimal_units(text, size):
 def test_text_that_is_not_a_memory_size_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match=f"should be a size like 500MB or 2G, found '{text}'"):
         memory_size(text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("auto", None), ("1", 1), ("12", 12)])
+def test_parallel_stages_are_a_number_or_automatic(text, number):
+    assert parallel_stages(text) == number
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "all", "\u0662"])
+def test_text_that_is_not_a_number_of_stages_is_refused(text):
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=f"should be auto or a whole number of at least 1, found '{text}'"
+    ):
+        parallel_stages(text)
 
 
 def test_options_of_a_run_leave_the_fields_of_the_recipe():

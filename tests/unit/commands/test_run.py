@@ -1,4 +1,5 @@
 import argparse
+import re
 
 import pytest
 import tomli_w
@@ -57,6 +58,38 @@ def test_switches_reach_the_run(run, stages, words, redo, force):
     assert (context.redo, context.force) == (redo, force)
 
 
+@pytest.mark.parametrize(
+    ("words", "number"), [((), None), (("--parallel-stages", "auto"), None), (("--parallel-stages", "2"), 2)]
+)
+def test_number_of_parallel_stages_reaches_the_run(run, monkeypatch, words, number):
+    seen = []
+    monkeypatch.setattr("vqgen.stages.run.run_all", lambda context: seen.append(context.parallel_stages))
+    assert run(*words) == 0
+    assert seen == [number]
+
+
+def test_dry_run_tells_the_stages_side_by_side(run, stages, monkeypatch, capsys):
+    monkeypatch.setattr("vqgen.stages.schedule.free_host_memory", lambda: 10**11)
+    assert run("--dry-run", "--parallel-stages", "2") == 0
+    assert re.search(
+        r"^  side by side +prior-(top|bottom), prior-(top|bottom); at most 2 at a time$", capsys.readouterr().out, re.M
+    )
+    assert run("--dry-run", "--parallel-stages", "1") == 0
+    assert "side by side" not in capsys.readouterr().out
+    assert stages == []
+
+
+def test_parallel_stages_without_the_memory_are_refused_and_leave_nothing(run, stages, monkeypatch, tmp_path):
+    monkeypatch.setattr("vqgen.stages.schedule.free_host_memory", lambda: 10**6)
+    for words in ((), ("--dry-run",)):
+        with pytest.raises(
+            ConfigError, match=r"--parallel-stages: should be auto or at most 1 with .* free memory, found 2"
+        ):
+            run("--parallel-stages", "2", *words)
+    assert stages == []
+    assert not (tmp_path / "runs").exists()
+
+
 def test_wrong_override_is_refused_before_a_stage(run, stages, tmp_path):
     with pytest.raises(ConfigError, match="nonsense"):
         run(overrides=["--nonsense", "1"])
@@ -88,5 +121,5 @@ def test_listing_runs_no_stage(run, stages, option, tmp_path, capsys, monkeypatc
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_exit_code_is_that_of_the_work(run, monkeypatch, code):
-    monkeypatch.setattr("vqgen.commands.run.work_on_run", lambda arguments, act: code)
+    monkeypatch.setattr("vqgen.commands.run.work_on_run", lambda *words: code)
     assert run() == code

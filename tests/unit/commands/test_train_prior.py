@@ -10,12 +10,12 @@ def arguments(level, recipe="digits"):
     return argparse.Namespace(recipe=recipe, overrides=[], level=level)
 
 
-@pytest.mark.parametrize(("level", "trained"), [(None, ["top", "bottom"]), ("bottom", ["bottom"])])
-def test_priors_are_trained_coarse_to_fine_or_one_alone(monkeypatch, tiny_recipe, level, trained):
+@pytest.mark.parametrize(("level", "trained"), [(None, ["prior-top", "prior-bottom"]), ("bottom", ["prior-bottom"])])
+def test_all_priors_are_trained_or_one_alone(monkeypatch, tiny_recipe, level, trained):
     calls = []
     context = argparse.Namespace(recipe_with_codes=tiny_recipe())
     monkeypatch.setattr("vqgen.commands.staging.work_on_run", lambda words, act: act(context) or 0)
-    monkeypatch.setattr("vqgen.stages.train_prior.train_prior", lambda context, level: calls.append(level))
+    monkeypatch.setattr("vqgen.stages.run.run_stages", lambda context, stages: calls.extend(stages))
     assert train_prior.run(arguments(level)) == 0
     assert calls == trained
 
@@ -25,3 +25,10 @@ def test_unknown_level_and_recipe_without_levels_are_refused():
         train_prior.run(arguments("middle"))
     with pytest.raises(ConfigError, match="found a baseline without codes"):
         train_prior.run(arguments("top", recipe="digits-vae"))
+
+
+def test_priors_can_be_trained_side_by_side():
+    parser = argparse.ArgumentParser()
+    train_prior.add_arguments(parser)
+    assert parser.parse_args(["digits"]).parallel_stages is None
+    assert parser.parse_args(["digits", "--parallel-stages", "2"]).parallel_stages == 2

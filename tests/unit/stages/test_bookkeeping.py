@@ -1,4 +1,5 @@
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from vqgen.stages.bookkeeping import (
     check_unchanged,
     complete_stage,
     decide,
+    is_up_to_date,
     locked,
     note_seconds,
     require_stage,
@@ -253,3 +255,53 @@ def test_locked_folder_refuses_a_second_launch(make_context):
         pass
     with locked(second):
         pass
+
+
+def test_stage_completes_within_the_turn_of_its_run(make_context):
+    context = make_context()
+    events = []
+
+    @contextmanager
+    def turn():
+        events.append("turn")
+        yield
+        events.append(f"complete: {read_record(context.folder / 'vqvae').complete}")
+
+    context.completing = turn
+    make_complete(context, finish=lambda finished: events.append("pipeline"))
+    assert events == ["turn", "pipeline", "complete: True"]
+
+
+# a stage that is up to date
+
+
+def test_stage_is_up_to_date_if_it_is_complete_and_unchanged(make_run):
+    run = make_run()
+    assert not is_up_to_date(run.context, "vqvae")
+    run.finish("vqvae")
+    run.finish("codes")
+    begin(run.context, "prior-top", run.inputs("prior-top"))
+    assert [is_up_to_date(run.context, stage) for stage in ("vqvae", "codes", "prior-top")] == [True, True, False]
+
+
+def test_changed_stage_is_not_up_to_date_and_refused_without_redo(make_run, tiny_recipe):
+    run = make_run()
+    for stage in ("vqvae", "codes", "prior-top"):
+        run.finish(stage)
+    prior = tiny_recipe().priors[0].model_dump()
+    run.context.recipe = tiny_recipe(priors=[prior | {"layers": 3}, prior])
+    with pytest.raises(CheckpointError, match=r"priors\.0\.layers: 2 -> 3"):
+        is_up_to_date(run.context, "prior-top")
+    run.context.redo = True
+    assert not is_up_to_date(run.context, "prior-top")
+
+
+def test_stage_of_other_images_or_another_model_is_not_up_to_date(make_run):
+    run = make_run(redo=True)
+    for stage in ("vqvae", "codes", "prior-top", "classifier"):
+        run.finish(stage)
+    run.context.images = replace(run.context.images, fingerprint="other images")
+    assert [is_up_to_date(run.context, stage) for stage in ("classifier", "prior-top")] == [False, True]
+    run.images = "other images"
+    run.finish("vqvae", seed=1)
+    assert [is_up_to_date(run.context, stage) for stage in ("vqvae", "codes", "prior-top")] == [True, False, False]

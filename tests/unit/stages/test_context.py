@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -5,7 +7,7 @@ from process_group import run_processes
 
 from vqgen.errors import ConfigError, DataError, VQGenWarning
 from vqgen.runtime.compute import Compute
-from vqgen.stages.context import RunContext
+from vqgen.stages.context import RunContext, tracker_of
 
 
 def test_kind_of_the_recipe_decides_the_first_stage(make_context, baseline_recipe):
@@ -113,3 +115,22 @@ def _share(recipe) -> list[object]:
 
 def test_results_and_errors_reach_all_processes(tiny_recipe):
     assert run_processes(2, _share, tiny_recipe()) == [["by 0", "process 0", "process 0", "process 1"]] * 2
+
+
+def test_process_of_a_launcher_knows_it(make_context, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    assert not make_context().is_launched
+    monkeypatch.setenv("RANK", "0")
+    assert make_context().is_launched
+
+
+@pytest.mark.parametrize("tracker", ["none", "tensorboard"])
+def test_tracker_starts_with_the_block_and_ends_with_it_after_an_error_too(make_context, tiny_recipe, tracker):
+    context = make_context(tiny_recipe(vqvae={"train": {"tracker": tracker}}))
+    assert tracker_of(context.recipe) == tracker
+    calls = []
+    context.accelerator = SimpleNamespace(init_trackers=calls.append, end_training=lambda: calls.append("end"))
+    with pytest.raises(DataError), context.tracked():
+        calls.append("work")
+        raise DataError("broken")
+    assert calls == [*([] if tracker == "none" else ["tiny"]), "work", "end"]

@@ -3,12 +3,13 @@ import signal
 import subprocess
 import sys
 import time
+from threading import Timer
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from vqgen.errors import CheckpointError
-from vqgen.storage.folder_lock import locked_folder
+from vqgen.storage.folder_lock import clear_part_locks, locked_folder, part_lock
 
 
 def test_locked_folder_is_refused_to_another_process(tmp_path):
@@ -50,3 +51,31 @@ def test_killed_process_frees_the_folder(tmp_path):
     time.sleep(0.01)
     with locked_folder(tmp_path):
         pass
+
+
+def test_parts_of_a_locked_folder_have_locks_of_their_own(tmp_path):
+    with locked_folder(tmp_path), part_lock(tmp_path, "prior-top"), part_lock(tmp_path, "prior-bottom"):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", ".prior-top.lock", ".prior-bottom.lock"}
+        with pytest.raises(Timeout):
+            part_lock(tmp_path, "prior-top").acquire(blocking=False)
+
+
+def test_free_locks_of_parts_are_removed_and_the_lock_of_the_folder_stays(tmp_path):
+    with part_lock(tmp_path, "prior-top"):
+        pass
+    (tmp_path / "kept.lock").touch()
+    with locked_folder(tmp_path):
+        clear_part_locks(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "kept.lock"}
+
+
+def test_held_lock_of_a_part_is_waited_for(tmp_path):
+    held = FileLock(tmp_path / ".prior-top.lock", thread_local=False)
+    held.acquire()
+    with pytest.raises(
+        CheckpointError, match=r"a process of a killed run is still working in it \(\.prior-top\.lock\)"
+    ):
+        clear_part_locks(tmp_path, patience=0.01)
+    Timer(0.1, held.release).start()
+    clear_part_locks(tmp_path, patience=60)
+    assert list(tmp_path.iterdir()) == []
