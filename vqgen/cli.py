@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from vqgen import __version__
@@ -87,7 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _Parser(prog=f"vqgen {name}", description=f"{COMMANDS[name]}.", allow_abbrev=False)
     module.add_arguments(parser)
     with restored_handlers():
-        return _exit_code(lambda: module.run(_parse(parser, module, words[1:])))
+        return _exit_code(lambda: _run(module, _parse(parser, module, words[1:])))
+
+
+def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
+    """Runs a command in the threads that its arguments ask for."""
+    if getattr(arguments, "threads", None):
+        from vqgen.runtime.threads import fix_threads
+
+        fix_threads(arguments.threads)
+    return module.run(arguments)
 
 
 def _exit_code(act: Callable[[], int]) -> int:

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from vqgen import __version__, cli
+from vqgen.commands.arguments import add_compute_arguments
 from vqgen.errors import ConfigError, DataError, VQGenError, VQGenWarning
 
 
@@ -248,3 +249,24 @@ def test_command_line_only_parses_and_prints():
         "vqgen.runtime.process_start",
         "vqgen.runtime.signals",
     ]
+
+
+def test_threads_are_set_before_the_command_runs(command, monkeypatch):
+    found = []
+    words = command(lambda arguments: found.append(threads) or 0)
+    threads = []
+    monkeypatch.setattr("vqgen.runtime.threads.fix_threads", threads.append)
+    module = sys.modules["vqgen.commands.try"]
+    module.add_arguments = add_compute_arguments
+    assert cli.main([*words, "--threads", "3"]) == 0
+    assert found == [[3]]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", ""])
+def test_wrong_number_of_threads_is_refused(command, capsys, value):
+    words = command(lambda arguments: 0)
+    sys.modules["vqgen.commands.try"].add_arguments = add_compute_arguments
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, f"--threads={value}"])
+    assert stop.value.code == 2
+    assert f"should be a number of threads, at least 1, found {value!r}" in capsys.readouterr().err

@@ -13,9 +13,27 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def add_compute_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --device and --dtype."""
+    """Adds --device, --dtype and --threads. `vqgen.cli` sets the threads before the command runs."""
+    add_device_arguments(parser)
+    parser.add_argument(
+        "--threads",
+        type=thread_count,
+        metavar="N",
+        help="threads on a CPU (default: as many as the work can use, at most one a core)",
+    )
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --device and --dtype. A run has its threads in its recipe."""
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16 or float64")
+
+
+def thread_count(text: str) -> int:
+    """Parses a number of threads."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"should be a number of threads, at least 1, found {text!r}")
+    return int(text)
 
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
@@ -201,7 +219,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="train priors even if the codes have collapsed")
     parser.add_argument("--dry-run", action="store_true", help="print the stages and their cost, and do nothing else")
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
-    add_compute_arguments(parser)
+    add_device_arguments(parser)
     parser.add_argument(
         "--fields", action="store_true", help="list the fields of the recipe with their values, and do nothing else"
     )
