@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, tuple[str, ...]] = {
     "quantize": (),
     "train": ("--repeats", "3"),
     "training_step": ("--cases", "digits-vqvae", "digits-bottom", "--rounds", "3"),
+    "extraction": ("digits", "--rounds", "3"),
     "plan": ("--seconds", "30"),
     "startup": ("--repeats", "3"),
 }

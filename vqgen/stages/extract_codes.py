@@ -23,6 +23,7 @@ from vqgen.data.squares import Map, Squares
 from vqgen.evaluation.code_usage import code_usage
 from vqgen.models.checkpoint import load_model
 from vqgen.models.vqvae import VQVAE
+from vqgen.planning.threads import EXTRACTION_BATCH
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.prefetching import helping_threads, one_ahead
 from vqgen.runtime.progress import ProgressBar
@@ -35,9 +36,6 @@ from vqgen.stages.stage import StageResult, metrics_text, run_stage
 from vqgen.storage.tensors import save_tensors
 
 STAGE = "codes"
-
-_BATCH_SIZE = 64
-"""Images encoded at a time. The size is fixed, because it changes rounding and with it, rarely, a code."""
 
 
 def extract_codes(context: RunContext) -> str:
@@ -174,8 +172,9 @@ class _ShardEncoder:
         # between processes.
         with helping_threads(max(1, self.workers)) as pool:
             each = pool.map if self.workers > 1 else map  # one worker is the thread of `one_ahead`
-            for begin in range(span.start, span.stop, _BATCH_SIZE):
-                yield self._pixels(split, range(begin, min(begin + _BATCH_SIZE, span.stop)), each)
+            # The size of a batch is fixed, because it changes rounding and with it, rarely, a code.
+            for begin in range(span.start, span.stop, EXTRACTION_BATCH):
+                yield self._pixels(split, range(begin, min(begin + EXTRACTION_BATCH, span.stop)), each)
 
     def _pixels(self, split: str, span: range, each: Map) -> Tensor:
         """Reads some images of a split, `(b, c, H, W)` uint8."""
