@@ -29,8 +29,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.busy_programs import Clock, OutOfTime, Program, ProgramFailed, Sample, measure, prepare, programs
-from benchmarks.report import RESULTS, Rows, exit_code, num_cores, print_table, write_json
+from benchmarks.report import RESULTS, Rows, exit_code, print_table, write_json
 from vqgen.errors import ConfigError
+from vqgen.runtime.side_by_side import available_cores
 
 MOST_EXCESS = 1.3
 """Largest ratio of a program's time to the time that its share of the cores explains."""
@@ -108,7 +109,7 @@ class Record:
     @property
     def rows(self) -> Rows:
         """The rows of the table."""
-        return rows_of(self.samples, self.names, num_cores())
+        return rows_of(self.samples, self.names, available_cores())
 
     @property
     def not_reached(self) -> list[str]:

@@ -46,9 +46,10 @@ def run_program(words: Sequence[str], limit: float, *, grace: float = 5.0) -> Fi
     with TemporaryFile() as output:
         cpu_before = _cpu_seconds_of_children()
         begin = time.perf_counter()
-        # A session of its own, so that all its processes can be killed together.
+        # A group of its own, so that all its processes can be killed together. A session of its own would do as well,
+        # but some kernels schedule sessions against each other, and not threads.
         process = subprocess.Popen(
-            words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            words, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
         )
         try:
             is_late = not _ends(process, limit)

@@ -1,6 +1,5 @@
 """Shared parts of the benchmarks: times that can be compared, tables, and results with a description of the machine."""
 
-import os
 import platform
 import shlex
 import sys
@@ -17,6 +16,7 @@ import torch
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError
+from vqgen.runtime.side_by_side import available_cores
 from vqgen.runtime.signals import raising_signals, restored_handlers
 from vqgen.storage import files
 
@@ -92,16 +92,11 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
 
 
-def num_cores() -> int:
-    """Counts the cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> dict[str, Any]:
     """Describes the hardware and the versions, so that results can be told apart."""
     return {
         "processor": _processor(),
-        "cores": num_cores(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,

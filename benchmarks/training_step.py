@@ -30,12 +30,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from benchmarks.report import RESULTS, Rows, exit_code, measure_each, num_cores, print_table, seconds_of
+from benchmarks.report import RESULTS, Rows, exit_code, measure_each, print_table, seconds_of
 from benchmarks.train import make_trainer
 from benchmarks.training_step_cases import ON_A_CPU, SOURCES, Shape, StepCase, make_step_case
 from vqgen.errors import ConfigError
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import measure_machine
+from vqgen.runtime.side_by_side import available_cores
 
 _WARM_UPS = 2
 
@@ -217,7 +218,7 @@ def _run(arguments: argparse.Namespace) -> int:
     def measure_peak(setting: Setting) -> None:
         peaks[setting] = measure_machine(compute.device, getattr(torch, setting.dtype)).peak_flops
 
-    for setting in chosen_settings(compute.device, arguments.threads, arguments.dtypes, num_cores()):
+    for setting in chosen_settings(compute.device, arguments.threads, arguments.dtypes, available_cores()):
         in_threads(setting.threads, partial(measure_peak, setting))
     with tempfile.TemporaryDirectory() as folder:
         cases = {name: partial(measure, name, peaks, compute, Path(folder), arguments) for name in arguments.cases}

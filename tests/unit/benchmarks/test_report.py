@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from benchmarks.report import exit_code, measure_each, num_cores
+from benchmarks.report import exit_code, measure_each
 from vqgen.errors import ConfigError
 
 
@@ -66,7 +66,3 @@ def test_signal_ends_a_benchmark_with_its_code(capsys):
     assert exit_code(act) == 128 + signal.SIGTERM
     assert "the results so far are saved" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_machine_has_a_core():
-    assert num_cores() >= 1
