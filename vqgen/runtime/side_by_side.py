@@ -22,7 +22,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from vqgen.errors import VQGenError
+from vqgen.errors import ProcessError
+from vqgen.runtime.process_start import prepare_process
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -52,7 +53,7 @@ def side_by_side(
 
     Raises:
         Exception: The first exception of a call in time, with the worker's traceback as a note.
-        VQGenError: A worker ended before its result.
+        ProcessError: A worker ended before its result.
     """
     workers: list[_Worker] = []
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -105,7 +106,7 @@ class _Worker:
             self._send(pickle.dumps((function, task)))
             result, error = pickle.load(self._stream(self._process.stdout))
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as lost:
-            raise VQGenError(_ending(self._process.wait())) from lost
+            raise ProcessError(_ending(self._process.wait())) from lost
         if error is not None:
             raise error
         return result
@@ -143,6 +144,7 @@ def serve(calls: BinaryIO) -> None:
     Args:
         calls: The pipe from the parent.
     """
+    prepare_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     results = os.fdopen(os.dup(1), "wb")
     # The pipes are for calls and results alone: a task may print, read or close the standard files.

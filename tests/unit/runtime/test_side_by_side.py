@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from vqgen.errors import ConfigError, Interrupted, VQGenError
+from vqgen.errors import ConfigError, Interrupted, ProcessError
 from vqgen.runtime.side_by_side import available_cores, side_by_side
 from vqgen.runtime.signals import raising_signals, restored_handlers
 
@@ -119,7 +119,7 @@ def test_error_and_result_without_a_pickle_become_errors_that_have_one():
     ],
 )
 def test_end_of_a_worker_is_an_error_that_names_its_cause(end, cause):
-    with pytest.raises(VQGenError, match=f"should return a result, found it ended, {cause}"):
+    with pytest.raises(ProcessError, match=f"should return a result, found it ended, {cause}"):
         list(evaluate(end, SLEEP))
 
 
