@@ -14,6 +14,7 @@ from torch import Tensor
 from vqgen.codes import Codes
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.threads import threads_of_model
 
 _BATCH_SIZE = 64
 
@@ -74,10 +75,11 @@ def _nats(
 ) -> Float64[Tensor, " b"]:
     """Computes -log p(codes of one level | coarser codes, label) of each image, on the CPU."""
     parts = []
-    for rows in torch.arange(len(codes)).split(_BATCH_SIZE):
-        own = codes[rows].to(compute.device)
-        label = labels[rows].to(compute.device)
-        with compute.autocast():
-            condition = prior.encode_condition(None if coarser is None else coarser[rows].to(compute.device))
-            parts.append(-prior.log_likelihood(own, label, condition).cpu())
+    with threads_of_model(_BATCH_SIZE * codes.shape[1:].numel(), prior):
+        for rows in torch.arange(len(codes)).split(_BATCH_SIZE):
+            own = codes[rows].to(compute.device)
+            label = labels[rows].to(compute.device)
+            with compute.autocast():
+                condition = prior.encode_condition(None if coarser is None else coarser[rows].to(compute.device))
+                parts.append(-prior.log_likelihood(own, label, condition).cpu())
     return torch.cat(parts)

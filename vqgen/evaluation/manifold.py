@@ -3,6 +3,7 @@
 Legend: `n` real images, `m` samples, `d` dimensions of the space, `k` neighbours.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from vqgen.evaluation.distribution import check_count
+from vqgen.runtime.threads import computing_threads, threads_for_work
 
 PRECISION_NEIGHBOURS = 3
 """Neighbours that define the balls of precision and recall, as in their paper."""
@@ -92,11 +94,12 @@ def _balls_around(
     radii = neighbour_distances(real, neighbours)
     counts = []
     inside = torch.zeros(len(real), dtype=torch.int64)
-    for block in samples.split(_BLOCK):
-        # Column j is compared with the radius of real image j: balls are small where real images are dense.
-        within = torch.cdist(block, real) <= radii
-        counts.append(within.sum(dim=1))
-        inside += within.sum(dim=0)
+    with _threads(samples, real):
+        for block in samples.split(_BLOCK):
+            # Column j is compared with the radius of real image j: balls are small where real images are dense.
+            within = torch.cdist(block, real) <= radii
+            counts.append(within.sum(dim=1))
+            inside += within.sum(dim=0)
     return torch.cat(counts), inside
 
 
@@ -108,9 +111,10 @@ def neighbour_distances(features: Float64[Tensor, "n d"], neighbours: int) -> Fl
     """
     check_count("neighbours", len(features), neighbours + 1, f"for {neighbours} neighbours")
     # One more than k: the nearest of all is the image itself, at distance 0.
-    parts = [
-        torch.cdist(block, features).topk(neighbours + 1, largest=False).values for block in features.split(_BLOCK)
-    ]
+    with _threads(features, features):
+        parts = [
+            torch.cdist(block, features).topk(neighbours + 1, largest=False).values for block in features.split(_BLOCK)
+        ]
     return torch.cat(parts)[:, -1]
 
 
@@ -127,5 +131,11 @@ def nearest(
     """
     for features in (queries, among):
         check_count("nearest neighbours", len(features), 1)
-    found = [torch.cdist(block, among).min(dim=1) for block in queries.split(_BLOCK)]
+    with _threads(queries, among):
+        found = [torch.cdist(block, among).min(dim=1) for block in queries.split(_BLOCK)]
     return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+
+
+def _threads(one: Float64[Tensor, "m d"], other: Float64[Tensor, "n d"]) -> AbstractContextManager[None]:
+    """Computes in as many threads as a block of distances can use."""
+    return computing_threads(threads_for_work(min(_BLOCK, len(one)) * other.numel()))

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqgen.runtime.threads import computing_threads, threads_for_work
+
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales of MS-SSIM, fine to coarse: Wang et al. 2003, section 3.2."""
 
@@ -102,10 +104,12 @@ def _ssim_and_contrast(
     """Computes SSIM, and its factor for contrast and structure, each a mean over an image."""
     margin = _WINDOW // 2
     x, y = (F.pad(each, (margin,) * 4, mode="reflect") for each in (one, other))
-    # Each map of five: a weighted mean around every pixel.
     maps = torch.cat((x, y, x * x, y * y, x * y))
     window = _gaussian_window(one).expand(one.shape[1], 1, _WINDOW, _WINDOW)
-    mean, other_mean, square, other_square, product = F.conv2d(maps, window, groups=one.shape[1]).split(len(one))
+    with computing_threads(threads_for_work(5 * one.numel() * _WINDOW**2)):
+        # Of each of the five maps, the weighted mean around every pixel.
+        means = F.conv2d(maps, window, groups=one.shape[1])
+    mean, other_mean, square, other_square, product = means.split(len(one))
     variance = (square - mean * mean).clamp(min=0)
     other_variance = (other_square - other_mean * other_mean).clamp(min=0)
     covariance = product - mean * other_mean
