@@ -42,6 +42,25 @@ def test_evaluate_finds_a_finite_value_for_every_metric(vqgen, judged, tmp_path)
     assert (tmp_path / "b.json").read_text() == (tmp_path / "a.json").read_text()
 
 
+def test_quick_look_says_that_it_is_one_and_leaves_out_slow_groups(vqgen, judged, tmp_path):
+    finished = vqgen("evaluate", judged, "--quick", "--json", tmp_path / "a.json")
+    assert finished.code == 0, finished.err
+    document = json.loads((tmp_path / "a.json").read_text())
+    metrics = {metric["name"]: metric for metric in document["metrics"]}
+    assert metrics.keys() == NAMES - {"cas", "cas_of_real", "cas_of_reconstructions", "copies", "nearer"}
+    assert metrics["recall"]["counts"] == {"samples": 200, "validation": 179}
+    assert metrics["bpp_train"]["counts"] == {"train": 1000}
+    assert document["quick"] is True
+    first, *_, last = finished.out.splitlines()
+    assert first.startswith(
+        "quick look: 20 images a label, at most 1,000 real images of a split; its figures cannot be"
+    )
+    assert last == "  memorisation: left out, it compares with all training images"
+    words = ("evaluate", judged, "--only", "codes", "--json", tmp_path / "b.json")
+    assert "quick look" not in vqgen(*words).out
+    assert json.loads((tmp_path / "b.json").read_text())["quick"] is False
+
+
 def test_metrics_of_stage_two_equal_those_of_the_run(vqgen, judged, tmp_path):
     finished = vqgen("evaluate", judged, "--only", "likelihood", "reconstruction", "--json", tmp_path / "a.json")
     assert finished.code == 0, finished.err
@@ -123,6 +142,8 @@ def test_wrong_options_are_refused_and_write_nothing(vqgen, judged, tmp_path):
         (["--classifier", "nowhere"], ["'nowhere'"]),
         (["--inception-weights", "nowhere"], ["--inception-weights nowhere", "no such file"]),
         (["--lpips-weights", "nowhere"], ["--lpips-weights", "nowhere"]),
+        (["--quick", "--pictures", "out"], ["--pictures", "--quick", "leave out one"]),
+        (["--quick", "--only", "codes", "score"], ["--only", "found score", "trains classifiers"]),
     ]:
         only = ("--only", "distribution", "reconstruction")
         assert_refused(vqgen("evaluate", judged, *only, *FAST, "--json", tmp_path / "a.json", *options), *parts)

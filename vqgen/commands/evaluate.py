@@ -2,6 +2,7 @@
 
 import argparse
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from vqgen.commands.arguments import (
 from vqgen.errors import ConfigError, VQGenWarning
 
 if TYPE_CHECKING:
+    from vqgen.commands.quick_look import QuickLook
     from vqgen.evaluation.judge.judge import Judge, Samples
     from vqgen.evaluation.metric import Metric
     from vqgen.pipeline.base import AnyPipeline
@@ -38,6 +40,9 @@ OLD_GROUPS = {"variety": "code-entropy", "naming": "classifier-metrics"}
 
 OF_SAMPLES = ("code-entropy", "distribution", "classifier-metrics", "score", "memorisation")
 """The groups that measure samples. Without them no sample is drawn."""
+
+_FULL = {"images_per_label": 100, "real_images": 60_000}
+"""Option -> its default, without --quick."""
 
 _WITHOUT_SCORE = "--only reconstruction codes likelihood memorisation"
 
@@ -61,13 +66,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="weights of torchvision's AlexNet (default: the ones in the cache of torch)",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first look in seconds: few samples and real images, and no group that trains classifiers or compares "
+        "with all training images; --images-per-label and --real-images overrule its numbers",
+    )
     add_evaluation_arguments(parser)
-    add_sampling_arguments(parser, images_per_label=100)
+    add_sampling_arguments(parser, images_per_label=_FULL["images_per_label"])
     add_compute_arguments(parser)
+    parser.set_defaults(**dict.fromkeys(_FULL))  # so that --quick knows which numbers the user gave
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    from vqgen.commands.quick_look import OF_SPACE, choose_quick_look
     from vqgen.evaluation.judge.build import build_judge
     from vqgen.evaluation.judge.judge import draw
     from vqgen.evaluation.metric import metric_rows
@@ -76,24 +89,39 @@ def run(arguments: argparse.Namespace) -> int:
 
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     groups = _groups(pipe, arguments.only)
+    quick = choose_quick_look(pipe, groups, arguments) if arguments.quick else None
+    groups = groups if quick is None else quick.groups
+    arguments = _with_numbers(arguments, quick)
     request = generation_request(arguments)
     pipe.check_request(request)
     judge = build_judge(
         pipe,
         arguments.checkpoint,
         judge_options(arguments),
-        needs_space=bool({"distribution", "classifier-metrics"} & set(groups)),
+        needs_space=bool(set(OF_SPACE) & set(groups)),
         needs_score="score" in groups,
         without_score=_WITHOUT_SCORE,
     )
     samples = draw(pipe, request) if set(OF_SAMPLES) & set(groups) else None
     metrics = [metric for group in groups for metric in _judge(judge, group, samples, arguments)]
+    if quick is not None:
+        print(quick.notice)
     print(format_table(metric_rows(metrics), left=(0, 1, 4, 5)))
-    for note in _notes(judge, request, arguments, samples):
+    for note in _notes(judge, request, arguments, samples, {} if quick is None else quick.left_out):
         print(f"  {note}")
     if arguments.json:
-        _write_json(Path(arguments.json), judge, metrics, arguments.checkpoint, request)
+        _write_json(Path(arguments.json), judge, metrics, arguments, request)
     return 0
+
+
+def _with_numbers(arguments: argparse.Namespace, quick: "QuickLook | None") -> argparse.Namespace:
+    """Returns the arguments with a number for each option of `_FULL`."""
+    if quick is not None:
+        return argparse.Namespace(
+            **vars(arguments) | {"images_per_label": quick.images_per_label, "real_images": quick.real_images}
+        )
+    given = {name: getattr(arguments, name) for name in _FULL if getattr(arguments, name) is not None}
+    return argparse.Namespace(**vars(arguments) | _FULL | given)
 
 
 def _groups(pipe: "AnyPipeline", only: list[str] | None) -> list[str]:
@@ -166,7 +194,11 @@ def _lpips(path: str | None) -> Any:
 
 
 def _notes(
-    judge: "Judge", request: "GenerationRequest", arguments: argparse.Namespace, samples: "Samples | None"
+    judge: "Judge",
+    request: "GenerationRequest",
+    arguments: argparse.Namespace,
+    samples: "Samples | None",
+    left_out: Mapping[str, str],
 ) -> list[str]:
     """Returns the notes below the table: the samples and the seed behind the metrics, and metrics that are left out."""
     from vqgen.evaluation.judge.settings import FLOOR_NOTE, sampling_text
@@ -183,13 +215,14 @@ def _notes(
         notes.append(f"ms_ssim: {scales} of its 5 scales fit into the images")
     if not arguments.lpips_weights and find_lpips_weights() is None:
         notes.append(f"lpips: left out, {LPIPS_FILE} is not in torch's cache; --lpips-weights FILE names it")
-    return notes
+    return [*notes, *(f"{group}: left out, {reason}" for group, reason in left_out.items())]
 
 
 def _write_json(
-    path: Path, judge: "Judge", metrics: "list[Metric]", checkpoint: str, request: "GenerationRequest"
+    path: Path, judge: "Judge", metrics: "list[Metric]", arguments: argparse.Namespace, request: "GenerationRequest"
 ) -> None:
     from vqgen.evaluation.judge.settings import provenance
     from vqgen.storage.files import write_json
 
-    write_json(path, provenance(judge, checkpoint, request) | {"metrics": [asdict(metric) for metric in metrics]})
+    document = provenance(judge, arguments.checkpoint, request) | {"quick": arguments.quick}
+    write_json(path, document | {"metrics": [asdict(metric) for metric in metrics]})
