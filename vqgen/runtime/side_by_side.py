@@ -89,13 +89,14 @@ class _Worker:
     """A process that calls functions, one after the other."""
 
     def __init__(self) -> None:
-        # A session of its own: Ctrl-C reaches the parent alone, and the parent ends its workers.
+        # A group of its own: Ctrl-C reaches the parent alone, and the parent ends its workers. A session of its own
+        # would do as well, but some kernels schedule sessions against each other, and not threads.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | _ONE_THREAD,
-            start_new_session=True,
+            process_group=0,
         )
         self._send(sys.path)
 
