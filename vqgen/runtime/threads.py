@@ -13,7 +13,10 @@ import torch
 from torch import nn
 
 MULTIPLICATIONS_PER_THREAD = 40_000_000
-"""Multiplications of an average layer that make a thread worth while; `python -m benchmarks.threads` measures them."""
+"""Multiplications of an average layer, in the forward pass of a batch, that make a thread worth while.
+
+`python -m benchmarks.training_step` shows the work from which a second thread pays.
+"""
 
 _fixed = False
 
