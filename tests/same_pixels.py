@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 _MOST_ROUNDED = 1 / 500
-"""Share of the pixels that may be rounded to the neighbouring value. On the processors that were tried none was. Another
-one may round the positions of a batch otherwise than those of a single picture."""
+"""Share of the pixels that may be rounded to the neighbouring value. On the processors that were tried none was.
+Another one may round the positions of a batch otherwise than those of a single picture."""
 
 
 def same_pixels(found: Tensor, expected: Tensor) -> bool:
