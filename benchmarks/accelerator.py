@@ -72,8 +72,9 @@ class Results:
         return self.parts.get(name, {}).get("status") == "done"
 
     def add(self, name: str, record: dict[str, Any]) -> None:
-        """Adds the record of a part, and saves."""
-        self.parts[name] = record
+        """Adds the record of a part, and saves. A part that was not begun leaves the results of an earlier start."""
+        if "result" in record or "result" not in self.parts.get(name, {}):
+            self.parts[name] = record
         content = {**self.settings, "parts": self.parts, "not_reached": not_reached(self.parts)}
         write_json(self.path, content, quiet=True)
 
@@ -99,12 +100,14 @@ def run_part(part: Part, limit: float) -> dict[str, Any]:
         part: The part.
         limit: Its time, in seconds.
     """
-    if limit < _LEAST_SECONDS:
-        return {"status": "out of time", "reason": "not begun, its time was over"}
     try:
         words = part.words()
     except LeftOut as error:
         return {"status": "left out", "reason": str(error)}
+    except VQGenError as error:  # a damaged file of an earlier start
+        return {"status": "failed", "reason": str(error)}
+    if limit < _LEAST_SECONDS:
+        return {"status": "out of time", "reason": "not begun, its time was over"}
     finished = run_program(words, limit, grace=part.grace)
     record: dict[str, Any] = {
         # A run that was asked to stop may just have ended.
@@ -122,7 +125,7 @@ def run_part(part: Part, limit: float) -> dict[str, Any]:
         record["reason"] = f"stopped after {limit:.0f} s"
     try:
         record["result"] = part.result()
-    except VQGenError as error:  # a damaged file
+    except VQGenError as error:
         record["result"] = {"error": str(error)}
     return record
 
@@ -143,7 +146,7 @@ def run_parts(parts: Sequence[Part], results: Results, seconds: float) -> list[s
     failed = []
     for place, part in enumerate(waiting):
         shares = sum(later.share for later in waiting[place:])
-        record = run_part(part, (end - time.monotonic()) * part.share / shares)
+        record = run_part(part, (end - time.monotonic()) * part.share / shares if shares else 0.0)
         results.add(part.name, record)
         print("\n".join([f"# {part.name}: {record['status']}", *record.get("output", [])]), flush=True)
         if record["status"] == "failed":

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -138,11 +138,14 @@ class Parts:
             "judged-unguided": partial(self._judge, "judged-unguided"),
             "judged-guided": partial(self._judge, "judged-guided", *_GUIDED),
         }
+        shares = dict(_SHARES)
+        if self._missing_images:  # so that the other parts have the time
+            shares |= {"recipe": 0.0, "judged": 0.0}
         groups = Counter(map(_group, words))
         return [
             Part(
                 name,
-                share=_SHARES[_group(name)] / groups[_group(name)],
+                share=shares[_group(name)] / groups[_group(name)],
                 words=make,
                 result=self._reached if name == "recipe" else partial(_read, self._json(name)),
                 grace=_GRACE_OF_A_RUN if name == "recipe" else _GRACE,
@@ -191,14 +194,21 @@ class Parts:
     def _vqgen(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "vqgen", *words, "--device", self.device, "--dtype", self._dtype, "--quiet"]
 
-    def _run(self) -> list[str]:
+    @cached_property
+    def _missing_images(self) -> str:
+        """The reason if the images of the recipe are missing; else empty."""
         recipe = read_recipe(find_recipe(self._sizes.recipe))
         # Without a network, a download would take the time of the part and fail in the end.
         data = recipe.data.model_copy(update={"download": False, "root": str(self.data_root)})
         try:
             open_images(data, recipe.seed)
         except DataError as error:
-            raise LeftOut(str(error)) from error
+            return str(error)
+        return ""
+
+    def _run(self) -> list[str]:
+        if self._missing_images:
+            raise LeftOut(self._missing_images)
         place = ["--checkpoints", str(self.work), "--run-name", self._folder.name]
         return self._vqgen("run", self._sizes.recipe, *self._sizes.changes, *self._root("--data.root"), *place)
 

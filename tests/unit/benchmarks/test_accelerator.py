@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accelerator
+from benchmarks import accelerator, accelerator_parts
 from benchmarks.accelerator import Results, not_reached, run_part, run_parts
 from benchmarks.accelerator_parts import LeftOut, Part, Parts, files_with_gpu_tests
 from vqgen.config import save_recipe
@@ -64,14 +64,17 @@ def test_part_without_time_is_not_begun(tmp_path):
     assert not mark.exists()
 
 
-def test_part_that_cannot_run_gives_its_reason():
-    assert run_part(left_out(), 60) == {"status": "left out", "reason": "there are no images"}
+@pytest.mark.parametrize("limit", [60, 0])
+def test_part_that_cannot_run_gives_its_reason(limit):
+    assert run_part(left_out(), limit) == {"status": "left out", "reason": "there are no images"}
 
 
-def test_damaged_results_are_reported():
+def test_damaged_files_are_reported():
     def damaged():
         raise CheckpointError("stage.json: is not a JSON file")
 
+    record = run_part(Part("a", 1.0, damaged, dict), 60)
+    assert record == {"status": "failed", "reason": "stage.json: is not a JSON file"}
     record = run_part(part("pass", result=damaged), 60)
     assert (record["status"], record["result"]) == ("done", {"error": "stage.json: is not a JSON file"})
 
@@ -114,6 +117,14 @@ def test_second_start_runs_only_what_is_not_done(tmp_path, capsys):
     assert states == {"done": "done", "fails": "failed", "waits": "done"}
 
 
+def test_part_that_is_not_begun_leaves_its_earlier_results(tmp_path, capsys):
+    sleeps = part("import time; time.sleep(60)", result=lambda: {"rows": [1]})
+    run_parts([sleeps], open_results(tmp_path), 1.2)
+    run_parts([sleeps], open_results(tmp_path), 0.1)
+    record = open_results(tmp_path).parts["a"]
+    assert (record["reason"], record["result"]) == ("stopped after 1 s", {"rows": [1]})
+
+
 def test_time_that_is_left_goes_to_later_parts(tmp_path, monkeypatch, capsys):
     now = [0.0]
     used = iter([10.0, 40.0, 5.0])
@@ -129,6 +140,14 @@ def test_time_that_is_left_goes_to_later_parts(tmp_path, monkeypatch, capsys):
     parts = [part("", "a", 0.2), part("", "b", 0.3), part("", "c", 0.5)]
     run_parts(parts, open_results(tmp_path), 100)
     assert limits == pytest.approx([20, 90 * 3 / 8, 50])
+
+
+def test_part_without_a_share_leaves_the_time_to_the_others(tmp_path, monkeypatch, capsys):
+    limits = []
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(accelerator, "run_part", lambda part, limit: limits.append(limit) or {"status": "done"})
+    run_parts([part("", "a", 0.5), part("", "b", 0.0)], open_results(tmp_path), 100)
+    assert limits == [100, 0]
 
 
 def test_folder_with_other_results_is_refused(tmp_path, capsys):
@@ -171,7 +190,8 @@ def make_parts(folder: Path, is_tiny=True, device="cpu"):
 
 
 @pytest.mark.parametrize("is_tiny", [True, False])
-def test_shares_of_the_parts_are_the_whole_time(tmp_path, is_tiny):
+def test_shares_of_the_parts_are_the_whole_time(tmp_path, is_tiny, monkeypatch):
+    monkeypatch.setattr(accelerator_parts, "open_images", lambda data, seed: None)
     parts = make_parts(tmp_path, is_tiny)
     assert sum(part.share for part in parts.values()) == pytest.approx(1)
     assert [name.split("-")[0] for name in parts] == sorted(
@@ -204,8 +224,11 @@ def test_results_of_an_earlier_start_are_forgotten(tmp_path):
 
 
 def test_recipe_without_images_is_left_out(tmp_path):
+    parts = make_parts(tmp_path, is_tiny=False)
     with pytest.raises(LeftOut, match=r"fashion-mnist cannot be opened in .*data"):
-        make_parts(tmp_path, is_tiny=False)["recipe"].words()
+        parts["recipe"].words()
+    # The other parts have its time.
+    assert [parts[name].share for name in ("recipe", "judged-unguided", "judged-guided")] == [0, 0, 0]
 
 
 def test_run_is_judged_by_what_it_has(tmp_path):
