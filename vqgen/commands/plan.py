@@ -1,16 +1,20 @@
 """`vqgen plan`: estimate the cost of a run: FLOPs, memory, bits per pixel, time."""
 
 import argparse
+import time
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import add_compute_arguments, add_recipe_arguments
-from vqgen.errors import VQGenWarning
+from vqgen.commands.arguments import add_device_arguments, add_recipe_arguments
+from vqgen.commands.budget import add_budget_argument, choose_for, places_of, time_left
+from vqgen.errors import ConfigError, VQGenWarning
 
 if TYPE_CHECKING:
+    from vqgen.config import AnyRecipe
     from vqgen.planning.plans import RecipePlanner, StagePlan
+    from vqgen.runtime.compute import Compute
 
 TAKES_OVERRIDES = True
 
@@ -22,22 +26,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-measure", action="store_true", help="do not measure the device; the plan then has no times"
     )
     parser.add_argument("--json", metavar="FILE", help="write the plan to this file too")
-    add_compute_arguments(parser)
+    add_budget_argument(parser)
+    add_device_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.staging import describe, resolve_recipe, run_folder
+    from vqgen.config import check_recipe
     from vqgen.planning.build import build_planner
     from vqgen.planning.text import plan_text
     from vqgen.stages.records import measured_rates
 
-    recipe, recipe_warnings = resolve_recipe(arguments, needs_images=False)
+    begin = time.perf_counter()
+    recipe, recipe_warnings = resolve_recipe(arguments, needs_images=arguments.budget is not None)
     folder = run_folder(arguments, recipe)
 
     from vqgen.runtime.compute import Compute
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
+    if arguments.budget is not None:
+        recipe = _within_budget(arguments, compute, begin)
+        recipe_warnings = check_recipe(recipe)
     for text in recipe_warnings:
         warnings.warn(text, VQGenWarning, stacklevel=2)
     print(describe(recipe, folder), flush=True)
@@ -47,6 +57,21 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _write_json(Path(arguments.json), planner, stages)
     return 0
+
+
+def _within_budget(arguments: argparse.Namespace, compute: "Compute", begin: float) -> "AnyRecipe":
+    """Chooses the recipe for the budget, and prints the reasons.
+
+    Raises:
+        ConfigError: --no-measure is given too, or the budget is too short.
+    """
+    from vqgen.planning.budget_text import choice_lines
+
+    if arguments.no_measure:
+        raise ConfigError("--no-measure: should be left out with --budget, which chooses by the speed of the device")
+    choice, pictures = choose_for(arguments, compute, time_left(arguments.budget, begin), places=places_of(compute))
+    print("\n".join(choice_lines(arguments.budget, choice, pictures)), flush=True)
+    return choice.recipe
 
 
 def _write_json(target: Path, planner: "RecipePlanner", stages: "list[StagePlan]") -> None:

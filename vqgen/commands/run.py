@@ -1,9 +1,11 @@
 """`vqgen run`: train every stage of a recipe and generate samples."""
 
 import argparse
+import time
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_parallel_stages_argument, add_run_arguments
+from vqgen.commands.budget import RunBudget, add_budget_argument, add_yes_argument, tell_time
 from vqgen.commands.staging import work_on_run
 
 if TYPE_CHECKING:
@@ -16,11 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_run_arguments(parser)
     add_parallel_stages_argument(parser)
+    add_budget_argument(parser)
+    add_yes_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    return work_on_run(arguments, _act)
+    if arguments.budget is None:
+        return work_on_run(arguments, _act, lambda context: tell_time(context, arguments))
+    budget = RunBudget(arguments, time.perf_counter())
+    return work_on_run(arguments, budget.within(_act), budget.prepare)
 
 
 def _act(context: "RunContext") -> None:

@@ -34,7 +34,7 @@ def _row(stage: StagePlan) -> tuple[str, ...]:
         "-" if stage.steps_per_sample is None else str(stage.steps_per_sample),
         _bpp(stage.raw_bpp),
         _bpp(stage.expected_bpp, bound=not stage.is_measured),
-        _duration(stage.seconds),
+        duration(stage.seconds),
     )
 
 
@@ -61,7 +61,7 @@ def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
     )
     times = [stage.seconds for stage in stages if stage.seconds is not None]
     if len(times) == len(stages):  # a sum without some stages would mislead
-        notes.append(f"time: about {_duration(sum(times))} in one process, without early stops")
+        notes.append(f"time: about {duration(sum(times))} in one process, without early stops")
     return notes
 
 
@@ -80,8 +80,8 @@ def _bpp(value: float | None, *, bound: bool = False) -> str:
     return "-" if value is None else ("<= " if bound else "") + f"{value:.4g}"
 
 
-def _duration(seconds: float | None) -> str:
-    """Writes a time in seconds, minutes or hours."""
+def duration(seconds: float | None) -> str:
+    """Writes a time in seconds, minutes or hours, with two or three digits."""
     if seconds is None:
         return "-"
     if seconds < 60:

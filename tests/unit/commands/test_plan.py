@@ -6,7 +6,11 @@ import pytest
 import tomli_w
 
 from vqgen.commands import plan
-from vqgen.errors import VQGenWarning
+from vqgen.data import ImageCounts
+from vqgen.errors import ConfigError, VQGenWarning
+from vqgen.planning.budget_choice import BudgetChoice, Tried
+from vqgen.planning.budget_pictures import Pictures
+from vqgen.planning.budget_times import StageTime
 from vqgen.planning.build import build_planner
 from vqgen.planning.plans import StagePlan
 from vqgen.planning.text import plan_text
@@ -107,3 +111,33 @@ def test_folder_of_the_plan_has_the_run_name(run, recipe, tmp_path, capsys):
 def test_warning_of_the_recipe_is_raised(run, recipe):
     with pytest.warns(VQGenWarning, match=r"priors\.1 \(bottom\) has a blind spot"):
         run(recipe(), "--no-measure", overrides=["--priors.1.attention-every", "0", "--priors.1.kernel-size", "3"])
+
+
+@pytest.fixture
+def chosen(monkeypatch, tiny_recipe):
+    """Chooses the tiny recipe with another seed, without measuring."""
+    recipe = tiny_recipe(seed=11)
+    pictures = Pictures(ImageCounts(9, 1, 0, 2), 8, True, 0.0, ())
+    choice = BudgetChoice("tiny", 0.5, recipe, (StageTime("vqvae", 5.0),), 5.0, (Tried("tiny", 3.0, True),))
+    monkeypatch.setattr(plan, "choose_for", lambda *arguments, **options: (choice, pictures))
+    return recipe
+
+
+def test_budget_gives_the_plan_of_the_recipe_that_it_chooses(document, recipe, chosen, tmp_path, capsys):
+    path = recipe()
+    before = sorted(tmp_path.iterdir())
+    assert document(path, "--budget", "10m")["recipe"] == chosen.model_dump(mode="json")
+    printed = capsys.readouterr().out
+    assert printed.startswith("budget 10m: tiny, with 50 % of its usual steps")
+    assert "(seed 11)" in printed
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "plan.json"])
+
+
+def test_budget_without_measuring_is_refused(run, recipe, chosen):
+    with pytest.raises(ConfigError, match="--no-measure: should be left out with --budget"):
+        run(recipe(), "--budget", "10m", "--no-measure")
+
+
+def test_budget_without_a_folder_of_pictures_is_refused(run, chosen):
+    with pytest.raises(ConfigError, match=r"data\.root: should be a folder of images"):
+        run("folder", "--budget", "10m")

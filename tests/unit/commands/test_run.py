@@ -1,5 +1,6 @@
 import argparse
 import re
+from dataclasses import replace
 
 import pytest
 import tomli_w
@@ -88,6 +89,32 @@ def test_parallel_stages_without_the_memory_are_refused_and_leave_nothing(run, s
             run("--parallel-stages", "2", *words)
     assert stages == []
     assert not (tmp_path / "runs").exists()
+
+
+def test_budget_chooses_the_recipe_and_surrounds_the_work(run, stages, monkeypatch):
+    seen = []
+
+    class Budget:
+        def __init__(self, arguments, begin):
+            seen.append(arguments.budget)
+
+        def prepare(self, context):
+            return replace(context, recipe=context.recipe.model_copy(update={"seed": 11}))
+
+        def within(self, act):
+            return lambda context: (seen.append("begin"), act(context), seen.append("end"))
+
+    monkeypatch.setattr(command, "RunBudget", Budget)
+    assert run("--budget", "45m") == 0
+    assert seen == [2700.0, "begin", "end"]
+    assert {context.recipe.seed for context, _ in stages} == {11}
+
+
+def test_time_of_a_run_without_a_budget_is_told_before_the_work(run, stages, monkeypatch):
+    seen = []
+    monkeypatch.setattr(command, "tell_time", lambda context, arguments: (seen.append(len(stages)), context)[1])
+    assert run("--yes") == 0
+    assert seen == [0]
 
 
 def test_wrong_override_is_refused_before_a_stage(run, stages, tmp_path):

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from vqgen.planning.plans import StagePlan
-from vqgen.planning.text import _bpp, _duration, _scaled, plan_text
+from vqgen.planning.text import _bpp, _scaled, duration, plan_text
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_numbers_have_three_digits_and_a_prefix(value, unit, text):
     ],
 )
 def test_durations_have_a_unit_that_fits(seconds, text):
-    assert _duration(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_upper_bound_of_a_rate_is_marked():

@@ -1,0 +1,311 @@
+import argparse
+import json
+from dataclasses import replace
+
+import pytest
+import tomli_w
+
+from vqgen.commands import budget as command
+from vqgen.commands.budget import RunBudget, budget_seconds, choose_for, places_of, stage_seconds, tell_time, time_left
+from vqgen.config import Recipe
+from vqgen.data import ImageCounts
+from vqgen.errors import CheckpointError, ConfigError
+from vqgen.planning.budget import FILE, BudgetRecord
+from vqgen.planning.budget_choice import BudgetChoice, TooShortError, Tried
+from vqgen.planning.budget_pictures import Pictures
+from vqgen.planning.budget_times import ONE_BY_ONE, Places, StageTime
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine
+from vqgen.runtime.processes import make_accelerator
+from vqgen.stages.context import RunContext
+from vqgen.stages.records import StageRecord
+
+CPU = Compute.resolve("cpu")
+TIMES = (
+    StageTime("vqvae", 50.0, 4, 10.0, 40.0),
+    StageTime("codes", 10.0),
+    StageTime("prior-top", 20.0, 4, 5.0, 20.0),
+    StageTime("prior-bottom", 15.0, 4, 2.0, 10.0),
+    StageTime("samples", 5.0),
+)
+PICTURES = Pictures(ImageCounts(1617, 180, 0, 10), 8, True, 0.0, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("45m", 2700), ("2h", 7200), ("90s", 90), ("1h30m", 5400), ("1.5h", 5400), (" 1 H 5 s ", 3605), ("1d", 86400),
+     ("1d2h3m4s", 93784)],
+)  # fmt: skip
+def test_budget_is_parsed(text, seconds):
+    assert budget_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "45", "m", "45x", "1h1h", "30m1h", "-5m", "1h 20", "1h;", "soon", "1e3s", "nan"])
+def test_text_that_is_no_time_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="should be a time with its units, like 45m"):
+        budget_seconds(text)
+
+
+@pytest.mark.parametrize("text", ["0s", "0m", "0h0m"])
+def test_budget_of_zero_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="should be above 0"):
+        budget_seconds(text)
+
+
+@pytest.fixture
+def context(tiny_recipe, tmp_path):
+    return RunContext(tiny_recipe(), tmp_path / "run", CPU, make_accelerator(CPU), quiet=True)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still at 0 until a test moves it."""
+    now = [0.0]
+    monkeypatch.setattr(command.time, "perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def choices(monkeypatch, tiny_recipe):
+    """The choices that are made, without measuring: half of the steps of the recipe."""
+    made = []
+
+    def choose(arguments, compute, left, *, places, processes=1):
+        made.append(left())
+        recipe = tiny_recipe(vqvae={"train": {"steps": 2}})
+        return BudgetChoice("tiny", 0.5, recipe, TIMES, 100.0, (Tried("tiny", 50.0, True),)), PICTURES
+
+    monkeypatch.setattr(command, "choose_for", choose)
+    return made
+
+
+@pytest.fixture
+def arguments(tiny_document, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(tomli_w.dumps(tiny_document()))
+    return argparse.Namespace(recipe=str(path), overrides=[], budget=200.0, yes=False, dry_run=False)
+
+
+def trained(context, stage, seconds, *, complete=True):
+    record = StageRecord(stage, {}, {}, {}, complete=complete, seconds=seconds)
+    record.write(context.folder / stage)
+
+
+def limits(recipe):
+    assert isinstance(recipe, Recipe)
+    return [train.max_seconds for train in recipe.trainings if train is not recipe.classifier_or_default.train][:3]
+
+
+def test_prepared_run_has_the_chosen_recipe_and_shares_of_the_time(context, choices, arguments, clock):
+    clock[0] = 20.0
+    prepared = RunBudget(arguments, 0.0).prepare(context)
+    assert prepared.recipe.vqvae.train.steps == 2
+    factor = (200 - 20.5) / 100
+    assert limits(prepared.recipe) == pytest.approx([40 * factor, 20 * factor, 10 * factor], abs=0.06)
+    assert context.recipe.vqvae.train.steps == 4
+    assert not context.folder.exists()
+
+
+def test_choice_has_the_time_that_is_left_without_the_margin(context, choices, arguments, clock):
+    clock[0] = 30.0
+    RunBudget(arguments, 10.0).prepare(context)
+    assert choices == [pytest.approx(200 * 0.94 - 20.5)]
+
+
+def test_record_is_written_with_the_run_and_gets_the_time_of_the_session(context, choices, arguments, clock, capsys):
+    budget = RunBudget(arguments, 0.0)
+    prepared = budget.prepare(context)
+    seen = []
+
+    def act(run):
+        seen.append(BudgetRecord.read(run.folder).sessions)
+        clock[0] = 90.0
+
+    budget.within(act)(prepared)
+    assert seen == [[]]
+    assert BudgetRecord.read(context.folder).sessions == [90.5]
+    assert "budget 3.3 min: took 1.5 min" in capsys.readouterr().out
+
+
+def test_failed_session_counts_too(context, choices, arguments, clock):
+    budget = RunBudget(arguments, 0.0)
+
+    def fail(run):
+        clock[0] = 50.0
+        raise CheckpointError("no")
+
+    with pytest.raises(CheckpointError):
+        budget.within(fail)(budget.prepare(context))
+    assert BudgetRecord.read(context.folder).sessions == [50.5]
+
+
+def test_second_start_keeps_the_choice_and_counts_the_time_used(context, choices, arguments, clock, capsys):
+    first = RunBudget(arguments, 0.0)
+    prepared = first.prepare(context)
+
+    def act(run):
+        clock[0] = 60.0
+        trained(run, "vqvae", 45.0)
+
+    first.within(act)(prepared)
+    clock[0] = 1000.0
+    again = RunBudget(arguments, 1000.0).prepare(context)
+    assert len(choices) == 1
+    assert "goes on with the recipe that was chosen" in capsys.readouterr().out
+    assert again.recipe.vqvae.train.steps == 2
+    factor = (200 - 60.5 - 0.5) / 50  # of codes, priors and samples
+    assert limits(again.recipe)[1:] == pytest.approx([20 * factor, 10 * factor], abs=0.06)
+
+
+def test_killed_session_counts_by_the_time_of_its_stages(context, choices, arguments, clock):
+    first = RunBudget(arguments, 0.0)
+    prepared = first.prepare(context)
+    record = BudgetRecord.read
+    first.within(lambda run: None)(prepared)
+    replace(record(context.folder), sessions=[]).write(context.folder)  # killed: nothing was noted
+    trained(context, "vqvae", 100.0)
+    again = RunBudget(arguments, 0.0).prepare(context)
+    assert limits(again.recipe)[1] == pytest.approx(20 * (200 - 100 - 0.5) / 50, abs=0.06)
+
+
+@pytest.mark.parametrize("change", ["budget", "recipe"])
+def test_other_request_in_the_same_folder_is_refused_with_the_difference(context, choices, arguments, clock, change):
+    budget = RunBudget(arguments, 0.0)
+    budget.within(lambda run: None)(budget.prepare(context))
+    before = (context.folder / FILE).read_bytes()
+    if change == "budget":
+        arguments.budget = 300.0
+        difference = "budget: 200.0 -> 300.0"
+    else:
+        context.recipe = context.recipe.model_copy(update={"seed": 5})
+        difference = "seed: 0 -> 5"
+    with pytest.raises(CheckpointError, match="another budget, recipe or other pictures") as refused:
+        RunBudget(arguments, 0.0).prepare(context)
+    assert difference in str(refused.value)
+    assert "--redo" in str(refused.value)
+    assert (context.folder / FILE).read_bytes() == before
+
+
+def test_redo_chooses_anew(context, choices, arguments, clock):
+    budget = RunBudget(arguments, 0.0)
+    budget.within(lambda run: None)(budget.prepare(context))
+    context.redo = True
+    RunBudget(arguments, 0.0).prepare(context)
+    assert len(choices) == 1  # nothing changed
+    arguments.budget = 300.0
+    RunBudget(arguments, 0.0).prepare(context)
+    assert len(choices) == 2
+
+
+def test_runtime_fields_of_the_second_start_are_taken(context, choices, arguments, clock):
+    budget = RunBudget(arguments, 0.0)
+    budget.within(lambda run: None)(budget.prepare(context))
+    arguments.overrides = ["--data.root", "moved"]
+    assert RunBudget(arguments, 0.0).prepare(context).recipe.data.root == "moved"
+
+
+def test_too_short_budget_is_refused_with_the_least_that_is_possible(arguments, clock, monkeypatch):
+    def refuse(*positional, **named):
+        raise TooShortError(60.0)
+
+    monkeypatch.setattr("vqgen.planning.budget.choose_recipe", refuse)
+    arguments.budget = 5.0
+    clock[0] = 10.0
+    with pytest.raises(ConfigError, match=r"--budget: should be at least 75s, .* found 5s"):
+        choose_for(arguments, CPU, time_left(5.0, 0.0), places=ONE_BY_ONE)
+
+
+@pytest.mark.parametrize(("recipe", "is_free"), [("folder", True), ("digits", False)])
+def test_only_the_recipe_for_any_folder_is_free(arguments, monkeypatch, recipe, is_free):
+    seen = []
+
+    def choose(base, keep, compute, left, **options):
+        seen.append((keep(base).seed, options["is_free"]))
+        return "choice"
+
+    monkeypatch.setattr("vqgen.planning.budget.choose_recipe", choose)
+    arguments.recipe = recipe
+    arguments.overrides = ["--seed", "4"]
+    assert choose_for(arguments, CPU, lambda: 1.0, places=ONE_BY_ONE) == "choice"
+    assert seen == [(4, is_free)]
+
+
+def test_places_are_cores_a_given_number_or_one_for_a_launcher(context, monkeypatch):
+    monkeypatch.setattr("vqgen.runtime.side_by_side.available_cores", lambda: 3)
+    assert places_of(CPU) == places_of(CPU, context) == Places(3, 3)
+    context.parallel_stages = 2
+    assert places_of(CPU, context) == Places(6, 2)
+    monkeypatch.setenv("RANK", "0")
+    assert places_of(CPU, context) == ONE_BY_ONE
+
+
+def test_time_of_stages_is_that_of_their_records(context):
+    trained(context, "vqvae", 12.0)
+    trained(context, "prior-top", None, complete=False)
+    assert stage_seconds(context, context.recipe) == ({"vqvae": 12.0, "prior-top": 0.0}, ["vqvae"])
+
+
+# the time of a run without a budget
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    def set_speed(flops):
+        monkeypatch.setattr("vqgen.runtime.machine.measure_machine", lambda device: Machine(flops, flops, 1e20))
+
+    monkeypatch.setattr(command.sys.stdin, "isatty", lambda: True, raising=False)
+    return set_speed
+
+
+def test_short_run_is_neither_measured_nor_told(context, arguments, monkeypatch, capsys):
+    monkeypatch.setattr("vqgen.runtime.machine.measure_machine", lambda device: pytest.fail("measured"))
+    assert tell_time(context, arguments) is context
+    assert capsys.readouterr().out == ""
+
+
+def long_run(context, steps):
+    vqvae = context.recipe.vqvae
+    train = vqvae.train.model_copy(update={"steps": steps})
+    context.recipe = context.recipe.model_copy(update={"vqvae": vqvae.model_copy(update={"train": train})})
+    return context
+
+
+@pytest.mark.parametrize(("steps", "budget"), [(1_000_000, "30m"), (3_000_000, "2h")])
+def test_long_run_is_told_with_a_budget_that_fits(context, arguments, speed, capsys, steps, budget):
+    speed(1e30)
+    tell_time(long_run(context, steps), arguments)
+    told = capsys.readouterr().out
+    assert told.startswith("time: about ")
+    assert f"hours on this machine; `--budget {budget}` fits it" in told
+
+
+def test_run_of_days_asks_for_yes_on_a_terminal_only(context, arguments, speed, monkeypatch, capsys):
+    speed(1e30)
+    run = long_run(context, 100_000_000)
+    with pytest.raises(ConfigError, match=r"--yes: is needed to begin a run of about [0-9,]+ hours on this machine"):
+        tell_time(run, arguments)
+    for changes in ({"yes": True}, {"dry_run": True}):
+        tell_time(run, argparse.Namespace(**vars(arguments) | changes))
+    monkeypatch.setattr(command.sys.stdin, "isatty", lambda: False, raising=False)
+    tell_time(run, arguments)
+    assert capsys.readouterr().out.count("`--budget 2h` fits it") == 4
+
+
+def test_complete_stages_do_not_count(context, arguments, speed, capsys):
+    from vqgen.config import stage_fields
+
+    speed(1e30)
+    run = long_run(context, 100_000_000)
+    fields = stage_fields(run.recipe, "vqvae")
+    StageRecord("vqvae", fields, {}, {}, complete=True).write(run.folder / "vqvae")
+    tell_time(run, arguments)
+    assert capsys.readouterr().out == ""
+
+
+def test_record_is_a_document_that_anyone_can_read(context, choices, arguments, clock):
+    budget = RunBudget(arguments, 0.0)
+    budget.within(lambda run: None)(budget.prepare(context))
+    document = json.loads((context.folder / FILE).read_text())
+    assert document["request"]["budget"] == 200
+    assert document["recipe"]["vqvae"]["train"]["steps"] == 2
+    assert document["reasons"][0].startswith("budget 3m20s: tiny")

@@ -1,0 +1,137 @@
+"""A budget of time for a run: the choice of its recipe on this machine, and the record of the choice in the run folder.
+
+recipe, pictures --> candidates --> measured times --> BudgetChoice --> BudgetRecord (budget.json) --> limits of time
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vqgen.config import AnyRecipe, stage_fields
+from vqgen.config.loading import validate_recipe
+from vqgen.data import ImageCounts
+from vqgen.errors import CheckpointError
+from vqgen.planning.budget_choice import BudgetChoice, Chooser
+from vqgen.planning.budget_meter import LONGEST, Meter
+from vqgen.planning.budget_pictures import Pictures, sample_pictures
+from vqgen.planning.budget_rates import Rates, estimate_rates
+from vqgen.planning.budget_tiers import Keep, candidates
+from vqgen.planning.budget_times import ONE_BY_ONE, Places, StageTime
+from vqgen.planning.build import build_planner
+from vqgen.runtime.compute import Compute
+from vqgen.runtime.machine import Machine, measure_machine
+from vqgen.storage.documents import check_format, read_json
+from vqgen.storage.files import write_json
+
+FILE = "budget.json"
+"""File of the record in the run folder."""
+
+_MEASURING_SHARE = 0.002
+"""Share of the time that one measurement takes, at most. A candidate has about seven."""
+
+
+@dataclass(frozen=True)
+class BudgetRecord:
+    """The content of budget.json: a choice, and the time of the sessions since then.
+
+    Attributes:
+        request: The budget, the recipe before the choice and the number of pictures. A choice holds for one request.
+        recipe: The document of the chosen recipe.
+        times: The planned times of the parts of the run.
+        reasons: The choice in words, line by line.
+        sessions: Seconds of each finished session.
+    """
+
+    # The names of these fields are keys of budget.json.
+    request: dict[str, Any]
+    recipe: dict[str, Any]
+    times: tuple[StageTime, ...]
+    reasons: list[str]
+    sessions: list[float] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> AnyRecipe:
+        """The chosen recipe, without limits of time."""
+        return validate_recipe(self.recipe, origin=FILE, warn=False)
+
+    def write(self, folder: Path) -> None:
+        """Writes the record into the run folder."""
+        write_json(folder / FILE, {"format_version": 1, **asdict(self)})
+
+    @staticmethod
+    def read(folder: Path) -> "BudgetRecord | None":
+        """Reads the record of a run folder; None if the run has no budget.
+
+        Raises:
+            CheckpointError: The record is damaged.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        document = read_json(path)
+        check_format(document, path)
+        del document["format_version"]
+        try:
+            document["times"] = tuple(StageTime(**time) for time in document["times"])
+            return BudgetRecord(**document)
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path}: is not the record of a budget ({error}); --redo chooses anew, --run-name begins another run"
+            ) from error
+
+
+def request_of(seconds: float, recipe: AnyRecipe, counts: ImageCounts) -> dict[str, Any]:
+    """Returns everything that a choice depends on, except the machine and the speed of reading: field -> value."""
+    fields: dict[str, Any] = {"budget": seconds} | {f"images.{name}": count for name, count in asdict(counts).items()}
+    for stage in recipe.stage_names:
+        fields |= stage_fields(recipe, stage)
+    return fields
+
+
+def choose_recipe(
+    recipe: AnyRecipe,
+    keep: Keep,
+    compute: Compute,
+    left: Callable[[], float],
+    *,
+    is_free: bool,
+    cores: int,
+    processes: int = 1,
+    places: Places = ONE_BY_ONE,
+) -> tuple[BudgetChoice, Pictures]:
+    """Chooses the sizes and steps of a recipe that end within a time. It measures for some seconds.
+
+    Args:
+        recipe: The recipe without the fields that the user gave.
+        keep: Puts the fields of the user into a recipe.
+        compute: Device and dtype of the run.
+        left: Returns the seconds that are left for the run, without the margin.
+        is_free: True for a recipe whose sizes are free; False for one that keeps its structure.
+        cores: Cores that the run may use.
+        processes: Processes that share each batch.
+        places: The room for stages that run side by side.
+
+    Raises:
+        DataError: There are no pictures, or they cannot be read.
+        TooShortError: The time is too short for the smallest candidate.
+    """
+    kept = keep(recipe)
+    pictures = sample_pictures(kept.data)
+    machine = measure_machine(compute.device)
+    meter = Meter(compute, min(LONGEST, _MEASURING_SHARE * left()), processes)
+    chooser = Chooser(
+        candidates(recipe, pictures, keep, is_free=is_free),
+        pictures,
+        left,
+        estimate=lambda candidate: _estimate(candidate, meter, machine, pictures),
+        measure=lambda candidate: meter.measure(candidate, pictures),
+        cores=cores,
+        places=places,
+    )
+    return chooser.choose(), pictures
+
+
+def _estimate(recipe: AnyRecipe, meter: Meter, machine: Machine, pictures: Pictures) -> Rates:
+    planner = replace(build_planner(recipe, meter.compute, {}, measure=False), machine=machine, counts=pictures.counts)
+    return estimate_rates(planner.stages(), recipe, pictures, meter.threads(recipe))
