@@ -157,13 +157,16 @@ def pairs(prior):
 # Rows
 
 
-def test_sample_beyond_the_time_is_left_out_and_other_samplers_are_compared(monkeypatch):
-    monkeypatch.setitem(SIZES, "tiny", {"channels": 8, "layers": 1})
+def test_sample_beyond_the_time_is_left_out_and_other_samplers_are_compared():
     bench = Bench(Compute(CPU), FAST, seconds=1e9, repeats=1, has_pythae=why_missing() is None)
     for row in measure("tiny", 4, 2, bench):
         assert row["plain_is"] == "measured"
         assert row["over_plain_same_order"] == row["plain_seconds"] / row["seconds"]
         assert row["share_of_limit"] == row["limit_seconds"] / row["seconds"]
+    alone = Bench(Compute(CPU), FAST, seconds=1e9, repeats=1, has_pythae=False, has_peers=False)
+    (row,) = measure("tiny", 4, 2, alone)
+    assert (row["slope"], row["plain_is"], row["over_plain_raster"]) == (2, "left out", None)
+    assert row["share_of_limit"] == row["limit_seconds"] / row["seconds"]
     slow = Bench(Compute(CPU), Machine(1.0, 1.0, 1.0), seconds=1.0, repeats=1, has_pythae=False)
     for row in measure("tiny", 4, 2, slow):
         assert (row["seconds"], row["plain_is"], row["plain_seconds"]) == (None, "left out", None)
