@@ -87,38 +87,50 @@ class RunBudget:
         self._record: BudgetRecord | None = None
 
     def prepare(self, context: "RunContext") -> "RunContext":
-        """Returns the run with the recipe that fits the budget, and a limit of time for each training.
+        """Returns the run with the recipe that fits the budget, chosen now or when the run began.
 
         Raises:
             ConfigError: The budget is too short. The message says the least that is possible.
             CheckpointError: The run was begun with another budget, recipe or other pictures.
         """
-        from vqgen.planning.budget_choice import time_limits
+        self._record = context.on_main(lambda: self._find(context))
+        return replace(context, recipe=self._keep(self._record.chosen))
+
+    def run(self, context: "RunContext") -> None:
+        """Runs every stage. Before each group of stages, the time that is left is shared among the trainings."""
         from vqgen.planning.budget_scaling import with_limits
+        from vqgen.planning.budget_times import PREPARATION
+        from vqgen.planning.text import duration
+        from vqgen.stages.run import run_stages
+        from vqgen.stages.schedule import stage_groups
 
-        record = context.on_main(lambda: self._find(context))
-        self._record = record
-        recipe = self._keep(record.chosen)
-        used, complete = stage_seconds(context, recipe)
-        left = self.seconds - max(sum(record.sessions), sum(used.values())) - self._elapsed
-        limits = time_limits(record.times, left, used, complete, places_of(context.compute, context))
-        return replace(context, recipe=with_limits(recipe, limits))
+        record = self._record
+        assert record is not None, "prepare comes first"
+        context.on_main(lambda: record.write(context.folder))
+        recipe = context.recipe
+        # A killed session is missing in the record, but its stages tell most of its time.
+        before = max(sum(record.sessions), sum(stage_seconds(context, recipe)[0].values()))
+        try:
+            for number, group in enumerate(stage_groups(recipe, recipe.stage_names)):
+                done = [PREPARATION] if number else []
+                limits = context.on_main(lambda done=done: self._limits(context, record, before, done))
+                # The same object, because it holds the images. Limits are no part of a fingerprint.
+                context.recipe = with_limits(recipe, limits)
+                run_stages(context, group)
+        finally:
+            if context.is_main:
+                replace(record, sessions=[*record.sessions, round(self._elapsed, 1)]).write(context.folder)
+        context.say(f"budget {duration(self.seconds)}: took {duration(before + self._elapsed)}")
 
-    def within(self, act: "Callable[[RunContext], None]") -> "Callable[[RunContext], None]":
-        """Returns the work on a run with the budget written into its folder, and the time of the session at its end."""
+    def _limits(
+        self, context: "RunContext", record: "BudgetRecord", before: float, done: list[str]
+    ) -> dict[str, float]:
+        """Shares the time that is left, after `before` seconds of earlier sessions and those of this session."""
+        from vqgen.planning.budget_choice import time_limits
 
-        def timed(context: "RunContext") -> None:
-            record = self._record
-            assert record is not None, "prepare comes first"
-            context.on_main(lambda: record.write(context.folder))
-            try:
-                act(context)
-            finally:
-                if context.is_main:
-                    replace(record, sessions=[*record.sessions, round(self._elapsed, 1)]).write(context.folder)
-            self._tell(context, sum(record.sessions))
-
-        return timed
+        used, complete = stage_seconds(context, context.recipe)
+        left = self.seconds - before - self._elapsed
+        return time_limits(record.times, left, used, [*complete, *done], places_of(context.compute, context))
 
     @property
     def _elapsed(self) -> float:
@@ -167,11 +179,6 @@ class RunBudget:
         lines = choice_lines(self.seconds, choice, pictures)
         context.say("\n".join(lines))
         return BudgetRecord(request, choice.recipe.model_dump(mode="json"), choice.times, lines)
-
-    def _tell(self, context: "RunContext", before: float) -> None:
-        from vqgen.planning.text import duration
-
-        context.say(f"budget {duration(self.seconds)}: took {duration(before + self._elapsed)}")
 
 
 def time_left(budget: float, begin: float) -> "Callable[[], float]":

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.budget is None:
         return work_on_run(arguments, _act, lambda context: tell_time(context, arguments))
     budget = RunBudget(arguments, time.perf_counter())
-    return work_on_run(arguments, budget.within(_act), budget.prepare)
+    return work_on_run(arguments, budget.run, budget.prepare)
 
 
 def _act(context: "RunContext") -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -103,10 +104,7 @@ def sample_pictures(data: DataConfig) -> Pictures:
         side, channels = _KNOWN.get(data.source, _OF_MNIST)
         return Pictures(counts, side, channels == 1, 0.0, _noise(side, channels))
     assert data.root is not None  # counted above
-    paths = find_images(Path(data.root).expanduser())
-    begin = time.perf_counter()
-    sample = _read_some(paths, data.root, begin)
-    seconds = (time.perf_counter() - begin) / len(sample)
+    sample, seconds = _read_some(find_images(Path(data.root).expanduser()), data.root)
     return Pictures(
         counts,
         side=int(median(min(picture.size) for picture in sample)),
@@ -123,13 +121,18 @@ def _noise(side: int, channels: int) -> tuple[Image.Image, ...]:
     return tuple(Image.fromarray(draws.integers(0, 256, shape, dtype=np.uint8)) for _ in range(_MOST))
 
 
-def _read_some(paths: list[Path], root: str, begin: float) -> list[Image.Image]:
+def _read_some(paths: list[Path], root: str) -> tuple[list[Image.Image], float]:
+    """Reads some pictures, evenly spread, and returns them with the mean time to read one."""
     sample: list[Image.Image] = []
     failure: DataError | None = None
     count = min(_MOST, len(paths))
-    for place in range(count):
+    chosen = [paths[place * len(paths) // count] for place in range(count)]
+    with suppress(DataError):
+        read_image(chosen[0])  # the first reading loads the decoders
+    begin = time.perf_counter()
+    for path in chosen:
         try:
-            sample.append(read_image(paths[place * len(paths) // count]))
+            sample.append(read_image(path))
         except DataError as error:  # the run itself counts unreadable pictures, and refuses too many
             failure = error
         if sample and time.perf_counter() - begin > _MOST_SECONDS:
@@ -139,7 +142,7 @@ def _read_some(paths: list[Path], root: str, begin: float) -> list[Image.Image]:
             f"data.root: should be a folder of images that can be read, found none among {count} of {root!r} "
             f"(the last: {failure})"
         )
-    return sample
+    return sample, (time.perf_counter() - begin) / len(sample)
 
 
 def _is_grey(picture: Image.Image) -> bool:

@@ -24,6 +24,9 @@ _OVERHEADS = {PREPARATION: 1.0, "codes": 1.0, "samples": 2.0}
 
 _OVERHEAD_OF_TRAINING = 2.0
 
+_OF_STEP = 0.003
+"""Seconds of a training step beside its model: its batch, its seeds, its line of the log."""
+
 _OF_PROCESS = 3.0
 """Seconds to start a process for a stage that runs beside others."""
 
@@ -133,7 +136,7 @@ def _part(stage: str, seconds: float) -> StageTime:
 def _training(recipe: AnyRecipe, stage: str, pictures: Pictures, rates: Rates, cores: int) -> StageTime:
     train = dict(training_sections(recipe))[stage]
     steps = steps_of(train, images_of(recipe, stage, pictures))
-    step_seconds = rates.steps[stage]
+    step_seconds = rates.steps[stage] + _OF_STEP
     forward = FORWARD_SHARE * step_seconds / train.batch_size
     validations = -(-steps // train.validate_every) * pictures.counts.validation
     first_reading = 0.0

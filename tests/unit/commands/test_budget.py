@@ -1,18 +1,18 @@
 import argparse
 import json
-from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import tomli_w
 
 from vqgen.commands import budget as command
 from vqgen.commands.budget import RunBudget, budget_seconds, choose_for, places_of, stage_seconds, tell_time, time_left
-from vqgen.config import Recipe
 from vqgen.data import ImageCounts
 from vqgen.errors import CheckpointError, ConfigError
 from vqgen.planning.budget import FILE, BudgetRecord
 from vqgen.planning.budget_choice import BudgetChoice, TooShortError, Tried
 from vqgen.planning.budget_pictures import Pictures
+from vqgen.planning.budget_rates import training_sections
 from vqgen.planning.budget_times import ONE_BY_ONE, Places, StageTime
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
@@ -92,16 +92,40 @@ def trained(context, stage, seconds, *, complete=True):
 
 
 def limits(recipe):
-    assert isinstance(recipe, Recipe)
-    return [train.max_seconds for train in recipe.trainings if train is not recipe.classifier_or_default.train][:3]
+    """Returns the limit of each stage that trains."""
+    return {stage: train.max_seconds for stage, train in training_sections(recipe)}
 
 
-def test_prepared_run_has_the_chosen_recipe_and_shares_of_the_time(context, choices, arguments, clock):
-    clock[0] = 20.0
+@pytest.fixture
+def stages(monkeypatch, clock):
+    """Runs of groups of stages: each stage takes the seconds that `slow` has for it, and leaves a record."""
+    done = []
+    slow = dict.fromkeys(["vqvae", "codes", "prior-top", "prior-bottom", "samples"], 10.0)
+
+    def run_stages(context, group):
+        found = {stage: limits(context.recipe).get(stage) for stage in group}
+        done.append(found)
+        for stage in group:
+            if isinstance(slow[stage], Exception):
+                raise slow[stage]
+            clock[0] += slow[stage]
+            trained(context, stage, slow[stage])
+
+    monkeypatch.setattr("vqgen.stages.run.run_stages", run_stages)
+    return SimpleNamespace(done=done, slow=slow)
+
+
+def started(arguments, context, begin=0.0):
+    """Prepares and runs a budget, and returns the run that it prepared."""
+    budget = RunBudget(arguments, begin)
+    prepared = budget.prepare(context)
+    budget.run(prepared)
+    return prepared
+
+
+def test_prepared_run_has_the_chosen_recipe_and_nothing_is_written(context, choices, arguments, clock):
     prepared = RunBudget(arguments, 0.0).prepare(context)
     assert prepared.recipe.vqvae.train.steps == 2
-    factor = (200 - 20.5) / 100
-    assert limits(prepared.recipe) == pytest.approx([40 * factor, 20 * factor, 10 * factor], abs=0.06)
     assert context.recipe.vqvae.train.steps == 4
     assert not context.folder.exists()
 
@@ -112,66 +136,92 @@ def test_choice_has_the_time_that_is_left_without_the_margin(context, choices, a
     assert choices == [pytest.approx(200 * 0.94 - 20.5)]
 
 
-def test_record_is_written_with_the_run_and_gets_the_time_of_the_session(context, choices, arguments, clock, capsys):
-    budget = RunBudget(arguments, 0.0)
-    prepared = budget.prepare(context)
+def test_each_group_of_stages_gets_its_share_of_the_time_that_is_left(context, choices, arguments, clock, stages):
+    clock[0] = 20.0
+    started(arguments, context)
+    assert [list(group) for group in stages.done] == [["vqvae"], ["codes"], ["prior-top", "prior-bottom"], ["samples"]]
+    assert stages.done[0]["vqvae"] == pytest.approx(40 * (200 - 20.5) / 100, abs=0.06)
+    # Two stages took 20 s. The priors have the rest of the budget, except the share of the samples.
+    factor = (200 - 40.5) / 40
+    assert stages.done[2] == pytest.approx({"prior-top": 20 * factor, "prior-bottom": 10 * factor}, abs=0.06)
+
+
+def test_slow_stage_leaves_less_for_the_next_ones(context, choices, arguments, clock, stages):
+    stages.slow["codes"] = 150.0
+    started(arguments, context)
+    factor = (200 - 160.5) / 40
+    assert stages.done[2] == pytest.approx({"prior-top": 20 * factor, "prior-bottom": 10 * factor}, abs=0.06)
+
+
+def test_all_groups_are_parts_of_one_run_which_opens_its_images_once(context, choices, arguments, clock, monkeypatch):
+    seen = []
+    monkeypatch.setattr("vqgen.stages.run.run_stages", lambda run, group: seen.append(id(run)))
+    started(arguments, context)
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
+
+
+def test_record_is_written_before_the_work_and_gets_the_time_of_the_session(
+    context, choices, arguments, clock, stages, capsys, monkeypatch
+):
     seen = []
 
-    def act(run):
+    def run_stages(run, group):
         seen.append(BudgetRecord.read(run.folder).sessions)
-        clock[0] = 90.0
+        clock[0] += 20.0
 
-    budget.within(act)(prepared)
-    assert seen == [[]]
-    assert BudgetRecord.read(context.folder).sessions == [90.5]
-    assert "budget 3.3 min: took 1.5 min" in capsys.readouterr().out
+    monkeypatch.setattr("vqgen.stages.run.run_stages", run_stages)
+    started(arguments, context)
+    assert seen == [[]] * 4
+    assert BudgetRecord.read(context.folder).sessions == [80.5]
+    assert "budget 3.3 min: took 1.3 min" in capsys.readouterr().out
 
 
-def test_failed_session_counts_too(context, choices, arguments, clock):
-    budget = RunBudget(arguments, 0.0)
-
-    def fail(run):
-        clock[0] = 50.0
-        raise CheckpointError("no")
-
+def test_failed_session_counts_too(context, choices, arguments, clock, stages):
+    stages.slow["prior-top"] = CheckpointError("no")
     with pytest.raises(CheckpointError):
-        budget.within(fail)(budget.prepare(context))
-    assert BudgetRecord.read(context.folder).sessions == [50.5]
+        started(arguments, context)
+    assert BudgetRecord.read(context.folder).sessions == [20.5]
 
 
-def test_second_start_keeps_the_choice_and_counts_the_time_used(context, choices, arguments, clock, capsys):
-    first = RunBudget(arguments, 0.0)
-    prepared = first.prepare(context)
-
-    def act(run):
-        clock[0] = 60.0
-        trained(run, "vqvae", 45.0)
-
-    first.within(act)(prepared)
+def test_second_start_keeps_the_choice_and_counts_the_time_used(context, choices, arguments, clock, stages, capsys):
+    stages.slow["codes"] = CheckpointError("cut")
+    stages.slow["vqvae"] = 60.0
+    with pytest.raises(CheckpointError):
+        started(arguments, context)
+    stages.slow["codes"] = 10.0
+    stages.done.clear()
     clock[0] = 1000.0
-    again = RunBudget(arguments, 1000.0).prepare(context)
+    again = started(arguments, context, begin=1000.0)
     assert len(choices) == 1
     assert "goes on with the recipe that was chosen" in capsys.readouterr().out
     assert again.recipe.vqvae.train.steps == 2
-    factor = (200 - 60.5 - 0.5) / 50  # of codes, priors and samples
-    assert limits(again.recipe)[1:] == pytest.approx([20 * factor, 10 * factor], abs=0.06)
+    assert stages.done[0] == {"vqvae": None}  # complete
+    left = 200 - 60.5 - 60.0 - 10.0 - 0.5  # the stand-in does the complete stage again
+    assert stages.done[2]["prior-top"] == pytest.approx(20 * left / 40, abs=0.06)
 
 
-def test_killed_session_counts_by_the_time_of_its_stages(context, choices, arguments, clock):
-    first = RunBudget(arguments, 0.0)
-    prepared = first.prepare(context)
-    record = BudgetRecord.read
-    first.within(lambda run: None)(prepared)
-    replace(record(context.folder), sessions=[]).write(context.folder)  # killed: nothing was noted
-    trained(context, "vqvae", 100.0)
-    again = RunBudget(arguments, 0.0).prepare(context)
-    assert limits(again.recipe)[1] == pytest.approx(20 * (200 - 100 - 0.5) / 50, abs=0.06)
+def test_killed_session_counts_by_the_time_of_its_stages(context, choices, arguments, clock, stages, monkeypatch):
+    budget = RunBudget(arguments, 0.0)
+    prepared = budget.prepare(context)
+    budget._record.write(context.folder)  # killed: no time was noted
+    trained(prepared, "vqvae", 100.0)
+    started(arguments, context)
+    assert stages.done[1] == {"codes": None}
+    left = 200 - 100 - 20 - 0.5
+    assert stages.done[2]["prior-top"] == pytest.approx(20 * left / 40, abs=0.06)
+
+
+def test_run_has_to_be_prepared(context, arguments):
+    with pytest.raises(AssertionError, match="prepare comes first"):
+        RunBudget(arguments, 0.0).run(context)
 
 
 @pytest.mark.parametrize("change", ["budget", "recipe"])
-def test_other_request_in_the_same_folder_is_refused_with_the_difference(context, choices, arguments, clock, change):
-    budget = RunBudget(arguments, 0.0)
-    budget.within(lambda run: None)(budget.prepare(context))
+def test_other_request_in_the_same_folder_is_refused_with_the_difference(
+    context, choices, arguments, clock, stages, change
+):
+    started(arguments, context)
     before = (context.folder / FILE).read_bytes()
     if change == "budget":
         arguments.budget = 300.0
@@ -186,9 +236,8 @@ def test_other_request_in_the_same_folder_is_refused_with_the_difference(context
     assert (context.folder / FILE).read_bytes() == before
 
 
-def test_redo_chooses_anew(context, choices, arguments, clock):
-    budget = RunBudget(arguments, 0.0)
-    budget.within(lambda run: None)(budget.prepare(context))
+def test_redo_chooses_anew(context, choices, arguments, clock, stages):
+    started(arguments, context)
     context.redo = True
     RunBudget(arguments, 0.0).prepare(context)
     assert len(choices) == 1  # nothing changed
@@ -197,9 +246,8 @@ def test_redo_chooses_anew(context, choices, arguments, clock):
     assert len(choices) == 2
 
 
-def test_runtime_fields_of_the_second_start_are_taken(context, choices, arguments, clock):
-    budget = RunBudget(arguments, 0.0)
-    budget.within(lambda run: None)(budget.prepare(context))
+def test_runtime_fields_of_the_second_start_are_taken(context, choices, arguments, clock, stages):
+    started(arguments, context)
     arguments.overrides = ["--data.root", "moved"]
     assert RunBudget(arguments, 0.0).prepare(context).recipe.data.root == "moved"
 
@@ -302,9 +350,8 @@ def test_complete_stages_do_not_count(context, arguments, speed, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_record_is_a_document_that_anyone_can_read(context, choices, arguments, clock):
-    budget = RunBudget(arguments, 0.0)
-    budget.within(lambda run: None)(budget.prepare(context))
+def test_record_is_a_document_that_anyone_can_read(context, choices, arguments, clock, stages):
+    started(arguments, context)
     document = json.loads((context.folder / FILE).read_text())
     assert document["request"]["budget"] == 200
     assert document["recipe"]["vqvae"]["train"]["steps"] == 2

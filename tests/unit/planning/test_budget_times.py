@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from vqgen.data import ImageCounts
+from vqgen.planning import budget_times
 from vqgen.planning.budget_pictures import Pictures
 from vqgen.planning.budget_rates import Rates
 from vqgen.planning.budget_times import (
@@ -19,6 +20,12 @@ PICTURES = Pictures(ImageCounts(90, 10, 20, 5), 8, True, 0.01, ())
 RATES = Rates(
     {"vqvae": 1.0, "prior-top": 0.5, "prior-bottom": 2.0, "classifier": 0.25}, 0.1, 0.2, centre=0.001, random=0.003
 )
+
+
+@pytest.fixture(autouse=True)
+def free_steps(monkeypatch):
+    """Leaves out the time of a step beside its model."""
+    monkeypatch.setattr(budget_times, "_OF_STEP", 0.0)
 
 
 def times(recipe, cores=1, pictures=PICTURES, rates=RATES):
@@ -55,6 +62,11 @@ def test_prior_is_evaluated_on_its_training_images_which_no_limit_shortens(tiny_
     assert time.training_seconds == pytest.approx(4 * 0.5 + 2 * 10 * forward)
     overhead = times(tiny_recipe())["vqvae"].seconds - times(tiny_recipe())["vqvae"].training_seconds
     assert time.seconds - time.training_seconds - overhead == pytest.approx(90 * forward)
+
+
+def test_step_takes_time_beside_its_model(tiny_recipe, monkeypatch):
+    monkeypatch.setattr(budget_times, "_OF_STEP", 0.25)
+    assert times(tiny_recipe())["vqvae"].step_seconds == 1.25
 
 
 def test_label_contrast_doubles_its_share_of_the_steps(tiny_recipe):
