@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ def run_installed(
         command, cwd=cwd, env=ENVIRONMENT | variables, capture_output=True, text=True, timeout=timeout, check=False
     )
     return Finished(finished.returncode, finished.stdout, finished.stderr)
+
+
+def start(*words: object, launcher: tuple[str, ...] = (str(INSTALLED),)) -> subprocess.Popen[str]:
+    """Starts the installed command, or the command `launcher`, followed by the words."""
+    command = [*launcher, *map(str, words)]
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
+    """Waits until a file exists and is not empty, while the process lives."""
+    end = time.monotonic() + seconds
+    while not (path.is_file() and path.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def assert_refused(finished: Finished, *parts: str) -> None:

@@ -9,31 +9,17 @@ from pathlib import Path
 
 import pytest
 from small_runs import (
-    ENVIRONMENT,
-    INSTALLED,
     final_hashes,
     metrics,
     record,
     run_installed,
     small_document,
+    start,
+    wait_for,
     write_recipe,
 )
 
 KILLS = 5
-
-
-def start(*words: object, launcher: tuple[str, ...] = (str(INSTALLED),)) -> subprocess.Popen[str]:
-    command = [*launcher, *map(str, words)]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 60) -> None:
-    """Waits until a file exists and is not empty, while the process lives."""
-    end = time.monotonic() + seconds
-    while not (path.is_file() and path.stat().st_size):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def assert_same_run(run: Path, whole: Path) -> None:

@@ -14,6 +14,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -155,10 +156,16 @@ class _Child:
 
     def _talk(self, stdout: IO[bytes], inbox: "Queue[_Letter]") -> None:
         """Sends the job, and passes on all messages of the child, and at last its exit code."""
-        with suppress(OSError):  # a child that ended at once does not take its job: its exit code says why
+        try:
             pickle.dump(sys.path, self._stdin)
-            pickle.dump((self.job.function, self.job.arguments), self._stdin)
+            # This protocol writes large arrays without a copy of them.
+            pickle.dump((self.job.function, self.job.arguments), self._stdin, pickle.HIGHEST_PROTOCOL)
             self._stdin.flush()
+        except OSError:  # a child that ended at once does not take its job: its exit code says why
+            pass
+        except Exception:  # arguments that cannot be pickled
+            inbox.put((self, Failed(traceback.format_exc())))
+            self.kill()
         with stdout:
             while (message := load_message(stdout)) is not None:
                 inbox.put((self, message))

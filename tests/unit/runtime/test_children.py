@@ -182,6 +182,11 @@ def test_job_that_cannot_be_found_is_a_crash_with_its_traceback():
         run(Job("stage", print, (_Missing(),)))
 
 
+def test_job_that_cannot_be_sent_is_a_crash_with_its_traceback():
+    with pytest.raises(ProcessError, match=r"(?s)stage: failed in its process.*pickle"):
+        run(Job("stage", print, (lambda: None,)))
+
+
 def test_program_that_does_not_start_is_a_crash(monkeypatch):
     monkeypatch.setattr(children, "START", "raise SystemExit(7)")
     with pytest.raises(ProcessError, match="exit code 7"):
