@@ -115,6 +115,15 @@ class ProgressBar:
             self._reported_at = now
             self._send()
 
+    def clear(self) -> None:
+        """Clears the line of the bar on a terminal, until `draw_in`."""
+        self._bar.clear()
+
+    def draw_in(self, line: int) -> None:
+        """Draws the bar in a line below the cursor, counted from 0."""
+        self._bar.pos = line
+        self._bar.refresh()
+
     def follow(self, report: ProgressReport) -> None:
         """Shows the progress of another process's bar."""
         self.note(report.metrics)
@@ -155,7 +164,7 @@ class SharedDisplay:
             self._bars[key] = ProgressBar(report.total, report.description, report.unit, done=report.start)
         self._bars[key].follow(report)
         if report.is_over:
-            self._bars.pop(key).close()
+            self._close(key)
 
     def print(self, text: str) -> None:
         """Prints whole lines to stdout, above the bars."""
@@ -170,4 +179,12 @@ class SharedDisplay:
     def close(self, sender: str) -> None:
         """Ends the bars of a process that has ended."""
         for key in [key for key in self._bars if key[0] == sender]:
-            self._bars.pop(key).close()
+            self._close(key)
+
+    def _close(self, key: tuple[str, str]) -> None:
+        """Ends a bar. It stays in the first line, and the bars that go on move to the lines below it."""
+        for bar in self._bars.values():  # tqdm would leave their old lines as they are
+            bar.clear()
+        self._bars.pop(key).close()
+        for line, bar in enumerate(self._bars.values()):
+            bar.draw_in(line)

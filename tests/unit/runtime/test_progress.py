@@ -1,3 +1,4 @@
+import re
 import sys
 
 import pytest
@@ -127,6 +128,26 @@ def test_display_keeps_the_bars_of_different_senders_apart(clock, capsys):
     display.close("a")
     assert list(display._bars) == [("b", "b")]
     display.close("b")
+
+
+def test_bars_that_go_on_move_up_to_the_bar_that_ended(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    display = SharedDisplay()
+    for sender in "abc":
+        display.show(sender, ProgressReport(10, sender, "step", 0, 5))
+    capsys.readouterr()
+    display.close("b")
+    drawn = capsys.readouterr().err
+    assert [bar._bar.pos for bar in display._bars.values()] == [0, 1]
+    # The lines of all bars are cleared; "b" is drawn in the first line for good, "a" below it, "c" below "a".
+    parts = re.split(r"(?=\b[abc]: )", drawn)
+    assert [part[:8] for part in parts[1:]] == ["b:  50%|", "a:  50%|", "c:  50%|"]
+    assert parts[0].count("\r") >= 6
+    assert parts[1].endswith("\n\r")
+    assert parts[2].endswith("\n\r")
+    for sender in "ca":
+        display.close(sender)
+    assert capsys.readouterr().err.endswith("\n")
 
 
 def test_text_stands_above_the_bars_in_a_line_of_its_own(capsys, monkeypatch):
