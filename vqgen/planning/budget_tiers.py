@@ -84,10 +84,10 @@ class Tier:
 # fmt: off
 TIERS = (
     #    name      image grid  VQ-VAE: width, layers, codes, dim   prior: layers, width, rate, images   steps
-    Tier("least",   32,   8,   32, 1,  32, 16,    2,  32, 2e-3,      0,     400,    400),
-    Tier("tiny",    64,   8,   32, 1,  64, 16,    3,  32, 2e-3,      0,   1_000,  1_200),
-    Tier("small",   64,   8,   64, 1, 128, 32,    4,  64, 2e-3,      0,   2_000,  2_500),
-    Tier("medium",  64,  16,   64, 2, 256, 32,    6,  96, 2e-3,    300,   4_000,  5_000),
+    Tier("least",   32,   8,   32, 1,  32, 16,    2,  32, 2e-3,      0,     500,    400),
+    Tier("tiny",    64,   8,   32, 1,  64, 16,    3,  32, 2e-3,      0,   1_500,  1_200),
+    Tier("small",   64,   8,   64, 1, 128, 32,    4,  64, 2e-3,      0,   3_000,  2_000),
+    Tier("medium",  64,  16,   64, 2, 256, 32,    6,  96, 2e-3,    300,   6_000,  4_000),
     Tier("large",   64,  16,   64, 2, 256, 32,    6, 128, 2e-3,  2_000,   8_000,  8_000),
     Tier("larger", 128,  16,   96, 2, 256, 32,    8, 192, 2e-3, 10_000,  16_000, 16_000),
     Tier("huge",   128,  32,  128, 2, 512, 64,   12, 256, 5e-4, 20_000,  40_000, 40_000),
@@ -218,7 +218,8 @@ def _vqvae(tier: Tier, side: int) -> dict[str, Any]:
         "channels": tier.channels,
         "residual_channels": tier.channels // 2,
         "residual_layers": tier.residual_layers,
-        "quantize_after": tier.steps // 20,
+        # In short trainings a twentieth, as in longer recipes, left the top level without information.
+        "quantize_after": tier.steps // 6,
         "train": _training(tier.steps, batch_size, 1e-3 if tier.channels < 128 else 5e-4),
     }
 

@@ -27,6 +27,9 @@ _OVERHEAD_OF_TRAINING = 2.0
 _OF_STEP = 0.003
 """Seconds of a training step beside its model: its batch, its seeds, its line of the log."""
 
+_OF_CODES = 1e-4
+"""Seconds to collect the codes of an image for a batch."""
+
 _OF_PROCESS = 3.0
 """Seconds to start a process for a stage that runs beside others."""
 
@@ -144,6 +147,8 @@ def _training(recipe: AnyRecipe, stage: str, pictures: Pictures, rates: Rates, c
     if stage.startswith("prior-"):
         assert isinstance(recipe, Recipe)
         section = recipe.priors[[f"prior-{level}" for level in recipe.levels].index(stage)]
+        collecting = _OF_CODES * train.batch_size
+        step_seconds = overlapped(step_seconds, collecting, cores - rates.threads.get(stage, 1))
         step_seconds *= 1 + contrasted_steps(section, steps) / steps  # such a step has two passes
         evaluation = pictures.counts.train * forward  # the nats of the training images, at the end
     else:

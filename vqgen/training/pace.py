@@ -16,12 +16,15 @@ from vqgen.training.objective import Batches, PacedBatches, Session
 
 _logger = logging.getLogger("vqgen.training")
 
-LEAST_SHARE = 1 / 8
-"""Smallest share of its steps that a training does, however slow the machine is. A VQ-VAE that ended much sooner would
-not have begun to quantize, and nothing could be made from it."""
+LEAST_SHARE = 0.3
+"""Smallest share of its steps that a training does, however slow the machine is. A VQ-VAE may pass its latents
+unquantized in the first quarter of its steps: if it ended sooner, nothing could be made from it."""
 
-_LEAST_CHANGE = 0.02
+_LEAST_CHANGE = 0.04
 """Smallest change of the length, as a share of the steps that are left: smaller ones are noise of the clock."""
+
+_BEGINNING = 0.03
+"""Share of the time in which nothing is decided: the first steps are slow."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,13 @@ class TimeLimit:
         """
         assert self._mark is not None, "start comes first"
         since, before = self._mark
-        if step > since:
+        if step > since and elapsed > _BEGINNING * self.seconds:
             latest = max(0.0, elapsed - before - self._validating) / (step - since)
             # The mean of the old speed and the new one: a hiccup moves the end by half, and a new speed counts soon.
             self._step_seconds = latest if self._step_seconds is None else (self._step_seconds + latest) / 2
+        if step > since:
             self.start(step, elapsed)
-        if not self._step_seconds:  # a clock without a tick
+        if not self._step_seconds:  # the beginning, or a clock without a tick
             return pace.end
         # The last step is always validated, so one validation is set aside.
         left = self.seconds - elapsed - self._validation_seconds

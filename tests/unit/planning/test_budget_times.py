@@ -26,6 +26,7 @@ RATES = Rates(
 def free_steps(monkeypatch):
     """Leaves out the time of a step beside its model."""
     monkeypatch.setattr(budget_times, "_OF_STEP", 0.0)
+    monkeypatch.setattr(budget_times, "_OF_CODES", 0.0)
 
 
 def times(recipe, cores=1, pictures=PICTURES, rates=RATES):
@@ -66,7 +67,10 @@ def test_prior_is_evaluated_on_its_training_images_which_no_limit_shortens(tiny_
 
 def test_step_takes_time_beside_its_model(tiny_recipe, monkeypatch):
     monkeypatch.setattr(budget_times, "_OF_STEP", 0.25)
+    monkeypatch.setattr(budget_times, "_OF_CODES", 0.125)
     assert times(tiny_recipe())["vqvae"].step_seconds == 1.25
+    assert times(tiny_recipe())["prior-top"].step_seconds == 0.5 + 0.25 + 8 * 0.125
+    assert times(tiny_recipe(), cores=2)["prior-top"].step_seconds < 0.5 + 0.25 + 8 * 0.125
 
 
 def test_label_contrast_doubles_its_share_of_the_steps(tiny_recipe):

@@ -78,14 +78,17 @@ def test_training_is_lengthened_again_after_a_slow_while():
 
 
 def test_hiccup_shortens_less_than_a_slow_machine():
-    hiccup = TimeLimit(100.0, 10)
-    slow = TimeLimit(100.0, 10)
-    for limit, second in ((hiccup, 2.0), (slow, 4.0)):
+    ends = []
+    for latest in ([4.0], [4.0, 4.0, 4.0]):
+        limit = TimeLimit(100.0, 10)
         limit.start(0, 0.0)
-        limit.choose_end(Pace(100, 100), 1, 1.0)
-        limit.start(1, 1.0)
-        limit.seen = limit.choose_end(Pace(100, 100), 2, 1.0 + second)
-    assert slow.seen < hiccup.seen < 100
+        elapsed = 5.0
+        end = limit.choose_end(Pace(100, 100), 5, elapsed)
+        for step, seconds in enumerate(latest, start=6):
+            elapsed += seconds
+            end = limit.choose_end(Pace(100, end), step, elapsed)
+        ends.append(end)
+    assert ends[1] < ends[0] < 100
 
 
 def test_training_does_a_least_share_of_its_steps():
@@ -97,6 +100,11 @@ def test_training_whose_time_is_over_ends_with_the_present_step():
     limit = TimeLimit(10.0, 10)
     limit.start(50, 30.0)
     assert limit.choose_end(Pace(100, 100), 51, 31.0) == 51
+
+
+def test_slow_first_steps_decide_nothing():
+    pace, _, ends = run(TimeLimit(1000.0, 100), 900, lambda step: 5.0 if step < 5 else 1.0)
+    assert (pace.end, ends) == (900, [])
 
 
 def test_clock_without_a_tick_changes_nothing():
