@@ -31,6 +31,9 @@ NOT_RUN = {
 }
 """Beginning of the commands that are not run -> the reason. The files and extras that they name have to exist."""
 
+VARIABLES = re.compile(r"^(?:[A-Z_]+=\S+ )+")
+"""Variables of the environment before a command."""
+
 LAUNCHERS = re.compile(r"(torchrun|accelerate launch)( --?\w+ \S+)* -m vqgen ")
 """Launchers are left out: test_launching starts several processes."""
 
@@ -146,6 +149,7 @@ class Folder:
 
     def follow(self, command: str) -> None:
         """Runs a command of a page in small."""
+        command = VARIABLES.sub("", command)
         check_names(command)
         command = LAUNCHERS.sub("vqgen ", command)
         if any(f"{command} ".startswith(f"{beginning} ") for beginning in NOT_RUN):
