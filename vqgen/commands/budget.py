@@ -1,9 +1,8 @@
-"""`--budget`: a run that ends within a time. And the time that a run without a budget takes, told before it begins."""
+"""`--budget`: a run that ends within a time."""
 
 import argparse
 import math
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,15 +27,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _START = 0.5
 """Seconds of a process before its command begins: Python itself."""
 
-_TOLD_FROM = 3600.0
-"""Estimated seconds from which a run without a budget is told to take long."""
-
-_ASKED_FROM = 24 * 3600.0
-"""Estimated seconds from which a run without a budget asks for --yes on a terminal."""
-
-_SLOW_FLOPS = 5e9
-"""FLOP/s that any core of the last ten years has. A run that is short at this speed needs no measurement."""
-
 
 def add_budget_argument(parser: argparse.ArgumentParser) -> None:
     """Adds --budget."""
@@ -46,11 +36,6 @@ def add_budget_argument(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="choose model sizes and steps so that the run ends within this time on this machine: 45m, 2h, 1h30m, 90s",
     )
-
-
-def add_yes_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds --yes."""
-    parser.add_argument("--yes", action="store_true", help="begin a run that takes more than 24 hours without asking")
 
 
 def budget_seconds(text: str) -> float:
@@ -276,50 +261,3 @@ def stage_seconds(context: "RunContext", recipe: "AnyRecipe") -> tuple[dict[str,
         if record.complete:
             complete.append(stage)
     return used, complete
-
-
-def tell_time(context: "RunContext", arguments: argparse.Namespace) -> "RunContext":
-    """Tells the time of a long run on a CPU before it begins, and returns the run.
-
-    Args:
-        context: The run.
-        arguments: The parsed words, with `yes` and `dry_run`.
-
-    Raises:
-        ConfigError: The run takes more than a day, and the user at the terminal has not agreed to that.
-    """
-    if context.device.type == "cpu":
-        seconds = context.on_main(lambda: _seconds_to_do(context))
-        if seconds >= _TOLD_FROM:
-            text = f"about {_hours(seconds)} on this machine; `--budget {_fitting(seconds)}` fits it"
-            context.say(f"time: {text}")
-            if seconds >= _ASKED_FROM and sys.stdin.isatty() and not (arguments.yes or arguments.dry_run):
-                raise ConfigError(f"--yes: is needed to begin a run of {text}")
-    return context
-
-
-def _seconds_to_do(context: "RunContext") -> float:
-    """Estimates the time of the stages that are not complete. A run that is short on any machine is not measured."""
-    from vqgen.planning.build import build_planner
-    from vqgen.runtime.machine import Machine, measure_machine
-    from vqgen.stages.run import stage_states
-
-    planner = build_planner(context.recipe, context.compute, {}, measure=False)
-    to_do = [stage for stage, state in stage_states(context).items() if state != "skip, complete"]
-
-    def seconds(machine: Machine) -> float:
-        stages = replace(planner, machine=machine).stages()
-        return sum(stage.seconds or 0.0 for stage in stages if stage.stage in to_do)
-
-    at_most = seconds(Machine(_SLOW_FLOPS, _SLOW_FLOPS, _SLOW_FLOPS))
-    return at_most if at_most < _TOLD_FROM else seconds(measure_machine(context.device))
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:,.0f} hours" if hours >= 9.95 else f"{hours:.1f} hours"
-
-
-def _fitting(seconds: float) -> str:
-    """Returns a budget to propose for a run that takes some seconds."""
-    return "2h" if seconds > 3 * 3600 else "30m"

@@ -5,7 +5,8 @@ import time
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_parallel_stages_argument, add_run_arguments
-from vqgen.commands.budget import RunBudget, add_budget_argument, add_yes_argument, tell_time
+from vqgen.commands.budget import RunBudget, add_budget_argument
+from vqgen.commands.long_runs import add_yes_argument, tell_time
 from vqgen.commands.staging import work_on_run
 
 if TYPE_CHECKING:

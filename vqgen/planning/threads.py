@@ -1,6 +1,7 @@
 """The threads of each stage on a CPU, from its recipe alone: see `vqgen.runtime.threads`."""
 
 from collections.abc import Callable
+from typing import cast
 
 from torch import nn
 
@@ -60,7 +61,7 @@ def _pass_of(recipe: AnyRecipe, stage: str) -> tuple[float, int]:
         return _batch(recipe.vqvae.train) * costs.total.flops, layers
     if stage == "samples":
         return max((_sampling_step(recipe, level) for level in recipe.levels), key=lambda each: each[0] / each[1])
-    level = next(level for level in recipe.levels if stage == f"prior-{level}")
+    level = cast(Level, stage.removeprefix("prior-"))
     config = recipe.prior_config(level, _LABELS)
     return _batch(recipe.prior(level).train) * prior_costs(config).total.flops, _layers(lambda: PixelCNN(config))
 
