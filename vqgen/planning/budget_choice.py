@@ -211,6 +211,8 @@ def time_limits(
     """
     to_do = [time for time in times if time.stage not in complete]
     shortened = [_without(time, used.get(time.stage, 0.0)) for time in to_do]
+    if not shortened:
+        return {}
     factor = max(0.0, left) / wall_seconds(shortened, places)
     return {
         time.stage: max(_LEAST_LIMIT, used.get(time.stage, 0.0) + factor * time.training_seconds)

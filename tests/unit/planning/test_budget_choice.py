@@ -206,6 +206,10 @@ def test_limits_share_the_time_in_proportion():
     assert time_limits(PARTS, 220.0, {}, []) == pytest.approx({"vqvae": 110.0, "prior-top": 55.0})
 
 
+def test_complete_run_has_no_limits():
+    assert time_limits(PARTS, 90.0, {}, [part.stage for part in PARTS]) == {}
+
+
 def test_complete_stage_has_no_limit_and_leaves_its_time():
     found = time_limits(PARTS, 90.0, {"vqvae": 130.0}, ["vqvae"])
     assert found == pytest.approx({"prior-top": 50.0})
