@@ -19,6 +19,10 @@ Section = TypeVar("Section", VQVAESection, PriorSection, ClassifierSection, Auto
 LEAST_STEPS = 60
 """Fewest steps of a training: with fewer, codebooks have hardly begun and the samples are noise."""
 
+UNQUANTIZED_STEPS = 100
+"""First steps of a VQ-VAE that pass latents unquantized. After 35 of 700 steps, and after 300 of 1,800, the top level
+of 450 photographs had no information; after 70 to 230 steps it had, whatever the length of the training."""
+
 _LEAST_EPOCH_SHARE = 0.02
 """Smallest share of the epochs of a training: nobody knows the number of its steps here."""
 
@@ -88,7 +92,8 @@ def _with_steps(section: Section, share: float) -> Section:
         share = max(share, _LEAST_EPOCH_SHARE)
     changes: dict[str, Any] = {"train": _stretched(train, share)}
     if isinstance(section, VQVAESection):
-        changes["quantize_after"] = round(share * section.quantize_after)
+        wanted = max(UNQUANTIZED_STEPS, round(share * section.quantize_after))
+        changes["quantize_after"] = min(wanted, section.quantize_after) if share < 1 else section.quantize_after
     return section.model_copy(update=changes)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from vqgen.config import AnyRecipe, Recipe
 from vqgen.config.loading import validate_recipe
 from vqgen.planning.budget_pictures import Pictures
-from vqgen.planning.budget_scaling import narrowed, with_share, with_useful_copies
+from vqgen.planning.budget_scaling import UNQUANTIZED_STEPS, narrowed, with_share, with_useful_copies
 
 Keep = Callable[[AnyRecipe], AnyRecipe]
 """Returns a recipe with the fields that the user gave in place of its own."""
@@ -218,8 +218,7 @@ def _vqvae(tier: Tier, side: int) -> dict[str, Any]:
         "channels": tier.channels,
         "residual_channels": tier.channels // 2,
         "residual_layers": tier.residual_layers,
-        # In short trainings a twentieth, as in longer recipes, left the top level without information.
-        "quantize_after": tier.steps // 6,
+        "quantize_after": UNQUANTIZED_STEPS,
         "train": _training(tier.steps, batch_size, 1e-3 if tier.channels < 128 else 5e-4),
     }
 

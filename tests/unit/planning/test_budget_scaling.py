@@ -38,14 +38,22 @@ def test_all_steps_are_the_recipe_itself():
 
 def test_schedule_of_a_share_is_the_schedule_of_the_recipe(tiny_recipe):
     train = {"steps": 1000, "warmup_steps": 100, "validate_every": 50, "ema_decay": 0.99}
-    recipe = tiny_recipe(vqvae={"train": train, "quantize_after": 80})
+    recipe = tiny_recipe(vqvae={"train": train, "quantize_after": 300})
     half = with_share(recipe, 0.5)
     short = half.vqvae.train
     assert (short.steps, short.warmup_steps, short.validate_every) == (500, 50, 25)
     assert short.ema_decay == pytest.approx(0.98)
-    assert half.vqvae.quantize_after == 40
+    assert half.vqvae.quantize_after == 150
     rates = [learning_rate_at(2 * step, 1000, recipe.vqvae.train) for step in range(60, 500)]
     assert [learning_rate_at(step, 500, short) for step in range(60, 500)] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ("before", "share", "after"), [(500, 0.1, 100), (500, 0.5, 250), (80, 0.1, 80), (0, 0.1, 0), (100, 3.0, 100)]
+)
+def test_unquantized_steps_stay_enough_for_the_top_level(tiny_recipe, before, share, after):
+    recipe = tiny_recipe(vqvae={"train": {"steps": 4000}, "quantize_after": before})
+    assert with_share(recipe, share).vqvae.quantize_after == after
 
 
 def test_training_with_few_steps_keeps_them(tiny_recipe):
