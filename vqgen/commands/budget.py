@@ -247,7 +247,11 @@ def choose_for(
 
 
 def stage_seconds(context: "RunContext", recipe: "AnyRecipe") -> tuple[dict[str, float], list[str]]:
-    """Returns the time that each stage of a run has taken so far, and the stages that are complete."""
+    """Returns the time that each stage of a run has taken so far, and the stages that are complete.
+
+    A stage of another recipe, and the stages after it, are left out: they are made again.
+    """
+    from vqgen.config import differences, stage_fields
     from vqgen.stages.records import read_record
     from vqgen.training.state import seconds_of_training
 
@@ -257,6 +261,8 @@ def stage_seconds(context: "RunContext", recipe: "AnyRecipe") -> tuple[dict[str,
         record = read_record(context.folder / stage)
         if record is None:
             continue
+        if differences(record.fields, stage_fields(recipe, stage)):
+            break
         used[stage] = (seconds_of_training(context.folder / stage) if not record.complete else record.seconds) or 0.0
         if record.complete:
             complete.append(stage)

@@ -30,6 +30,9 @@ FILE = "budget.json"
 _MEASURING_SHARE = 0.002
 """Share of the time that one measurement takes, at most. A candidate has about seven."""
 
+_SHORTEST = 0.05
+"""Seconds of a measurement, at least."""
+
 
 @dataclass(frozen=True)
 class BudgetRecord:
@@ -119,7 +122,7 @@ def choose_recipe(
     kept = keep(recipe)
     pictures = sample_pictures(kept.data)
     machine = measure_machine(compute.device)
-    meter = Meter(compute, min(LONGEST, _MEASURING_SHARE * left()), processes)
+    meter = Meter(compute, min(LONGEST, max(_SHORTEST, _MEASURING_SHARE * left())), processes)
     chooser = Chooser(
         candidates(recipe, pictures, keep, is_free=is_free),
         pictures,

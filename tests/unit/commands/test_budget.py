@@ -7,6 +7,7 @@ import tomli_w
 
 from vqgen.commands import budget as command
 from vqgen.commands.budget import RunBudget, budget_seconds, choose_for, places_of, stage_seconds, time_left
+from vqgen.config import stage_fields
 from vqgen.data import ImageCounts
 from vqgen.errors import CheckpointError, ConfigError
 from vqgen.planning.budget import FILE, BudgetRecord
@@ -86,7 +87,8 @@ def arguments(tiny_document, tmp_path):
 
 
 def trained(context, stage, seconds, *, complete=True):
-    record = StageRecord(stage, {}, {}, {}, complete=complete, seconds=seconds)
+    fields = stage_fields(context.recipe, stage)
+    record = StageRecord(stage, fields, {}, {}, complete=complete, seconds=seconds)
     record.write(context.folder / stage)
 
 
@@ -284,6 +286,16 @@ def test_places_are_cores_a_given_number_or_one_for_a_launcher(context, monkeypa
     assert places_of(CPU, context) == Places(6, 2)
     monkeypatch.setenv("RANK", "0")
     assert places_of(CPU, context) == ONE_BY_ONE
+
+
+def test_stages_of_another_recipe_do_not_count(context):
+    for stage in ("vqvae", "codes", "prior-top"):
+        trained(context, stage, 12.0)
+    other = context.recipe.model_copy(update={"seed": 5})
+    assert stage_seconds(context, other) == ({}, [])
+    priors = tuple(prior.model_copy(update={"layers": 3}) for prior in context.recipe.priors)
+    other = context.recipe.model_copy(update={"priors": priors})
+    assert stage_seconds(context, other) == ({"vqvae": 12.0, "codes": 12.0}, ["vqvae", "codes"])
 
 
 def test_time_of_stages_is_that_of_their_records(context):
