@@ -266,4 +266,4 @@ def _classifier(tier: Tier) -> dict[str, Any]:
 
 def _generate(pictures: Pictures) -> dict[str, Any]:
     classes = pictures.counts.classes
-    return {"images_per_label": 64 if not classes else max(2, min(10, 100 // classes))}
+    return {"images_per_label": 16 if not classes else max(2, min(10, 100 // classes))}

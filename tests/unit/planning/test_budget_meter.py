@@ -43,8 +43,13 @@ def test_first_call_does_not_count():
     assert clock.calls == 4
 
 
-def test_median_of_the_calls_counts():
-    clock = Clock(0.2, 0.2, 0.9, 0.2, 0.2)
+def test_calls_that_another_program_slows_down_do_not_count():
+    clock = Clock(0.2, 0.6, 0.2, 0.9, 0.2, 0.9)
+    assert clock.seconds(2.0) == pytest.approx(0.2)
+
+
+def test_single_fast_call_does_not_count():
+    clock = Clock(0.2, 0.01, *[0.2] * 10)
     assert clock.seconds(1.0) == pytest.approx(0.2)
 
 

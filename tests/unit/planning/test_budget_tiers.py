@@ -101,7 +101,7 @@ def test_classifier_belongs_to_labels():
 
 def test_number_of_samples_follows_the_labels():
     samples = [named(free(pictures(classes=classes)))["tiny"].generate.images_per_label for classes in (0, 5, 20, 300)]
-    assert samples == [64, 10, 5, 2]
+    assert samples == [16, 10, 5, 2]
 
 
 def test_fields_of_the_user_are_kept_at_every_size():
