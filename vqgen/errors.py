@@ -51,3 +51,7 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")
         self.signal_number = signal_number
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int]]:
+        """Returns the parts of a copy: an exception would be copied with its text as the number."""
+        return Interrupted, (self.signal_number,)

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from vqgen import errors
@@ -18,3 +20,7 @@ def test_interruption_passes_a_broad_except_and_knows_its_signal():
         except Exception:
             pytest.fail("an interruption should not be swallowed")
     assert caught.value.signal_number == 15
+
+
+def test_interruption_keeps_its_signal_on_the_way_to_another_process():
+    assert pickle.loads(pickle.dumps(Interrupted(15))).signal_number == 15
