@@ -2,6 +2,7 @@ import io
 import pickle
 import subprocess
 import sys
+import time
 
 from stand_in_jobs import refuse, talk, train
 
@@ -20,14 +21,17 @@ from vqgen.runtime.child import (
 from vqgen.runtime.progress import ProgressReport
 
 
-def answers(function, *arguments, end=True):
-    """Runs a child, and returns all its messages and its exit code."""
+def answers(function, *arguments, end=True, after=None):
+    """Runs a child, and returns its messages and its exit code. Its stdin ends once the file `after` exists."""
     process = subprocess.Popen([sys.executable, "-P", "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None
     pickle.dump(sys.path, process.stdin)
     if function is not None:
         pickle.dump((function, arguments), process.stdin)
     process.stdin.flush()
+    while after is not None and not after.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
     if end:
         process.stdin.close()
     messages = list(iter(lambda: load_message(process.stdout), None))
@@ -48,7 +52,7 @@ def test_messages_tell_the_begin_the_progress_the_texts_and_the_outcome(capfd):
 
 
 def test_end_of_stdin_stops_the_job(tmp_path):
-    messages, code = answers(train, tmp_path)
+    messages, code = answers(train, tmp_path, after=tmp_path / "steps")
     assert (messages, code) == ([Began(), Stopped()], 0)
     assert (tmp_path / "saved").read_text() == (tmp_path / "steps").read_text()
 
