@@ -49,6 +49,9 @@ _ENCODED = 64
 _SAMPLED = 16
 """Images of the measured sample, at most. A larger batch takes less time for each image."""
 
+_WITHOUT_EXCHANGE = {"initialization": "random", "restart_after": 0}
+"""Settings of a VQ-VAE that one of several processes can train: the others wait, so they cannot exchange anything."""
+
 _kept: dict[tuple[Any, ...], float] = {}
 """Description of a measurement -> its seconds."""
 
@@ -95,9 +98,13 @@ class Meter:
 
     def _step(self, recipe: AnyRecipe, stage: str, train: TrainConfig, classes: int) -> float:
         config = _config_of(recipe, stage, classes)
+        if isinstance(config, VQVAEConfig) and self.processes > 1:
+            config = config.model_copy(update=_WITHOUT_EXCHANGE)
         images = -(-train.batch_size // (self.processes * train.micro_batches))
         key = ("step", str(config), images, train.micro_batches, bool(train.ema_decay))
-        return self._seconds(recipe, stage, key, lambda: training_step(config, train, images, self.compute))
+        return self._seconds(
+            recipe, stage, key, lambda: training_step(config, train, images, self.compute, alone=self.processes == 1)
+        )
 
     def _encode(self, recipe: Recipe) -> float:
         config = _vqvae_config(recipe)
@@ -239,7 +246,9 @@ def _vqvae_config(recipe: Recipe) -> VQVAEConfig:
     return recipe.vqvae_config().model_copy(update={"quantize_after": 0})
 
 
-def training_step(config: AnyConfig, train: TrainConfig, images: int, compute: Compute) -> Callable[[], None]:
+def training_step(
+    config: AnyConfig, train: TrainConfig, images: int, compute: Compute, *, alone: bool = True
+) -> Callable[[], None]:
     """Builds a model and returns a step of its training on random data, as `Trainer` does it.
 
     Args:
@@ -247,6 +256,7 @@ def training_step(config: AnyConfig, train: TrainConfig, images: int, compute: C
         train: Optimizer, clipping, average and micro-batches.
         images: Images of a micro-batch.
         compute: Device and dtype.
+        alone: False leaves out the exchange of codebooks between processes.
     """
     model, loss = _model_and_loss(config, images, compute)
     optimizer = make_optimizer(model, train)
@@ -260,7 +270,7 @@ def training_step(config: AnyConfig, train: TrainConfig, images: int, compute: C
             nn.utils.clip_grad_norm_(parameters, train.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if isinstance(model, VQVAE):
+        if isinstance(model, VQVAE) and alone:
             model.update_codebooks()
         if average is not None:
             average.update(0)
