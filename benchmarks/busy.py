@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.busy_programs import Clock, OutOfTime, Program, ProgramFailed, Sample, measure, prepare, programs
 from benchmarks.report import RESULTS, Rows, exit_code, print_table, write_json
 from vqgen.errors import ConfigError
-from vqgen.runtime.side_by_side import available_cores
+from vqgen.runtime.cores import available_cores
 
 MOST_EXCESS = 1.3
 """Largest ratio of a program's time to the time that its share of the cores explains."""

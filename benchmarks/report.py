@@ -16,7 +16,7 @@ import torch
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError
-from vqgen.runtime.side_by_side import available_cores
+from vqgen.runtime.cores import available_cores
 from vqgen.runtime.signals import raising_signals, restored_handlers
 from vqgen.storage import files
 

@@ -35,8 +35,8 @@ from benchmarks.train import make_trainer
 from benchmarks.training_step_cases import ON_A_CPU, SOURCES, Shape, StepCase, make_step_case
 from vqgen.errors import ConfigError
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.cores import available_cores
 from vqgen.runtime.machine import measure_machine
-from vqgen.runtime.side_by_side import available_cores
 
 _WARM_UPS = 2
 

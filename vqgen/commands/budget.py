@@ -186,7 +186,7 @@ def places_of(compute: "Compute", context: "RunContext | None" = None) -> "Place
         context: The run; None for a run that begins as `vqgen run` does.
     """
     from vqgen.planning.budget_times import ONE_BY_ONE, Places
-    from vqgen.runtime.side_by_side import available_cores
+    from vqgen.runtime.cores import available_cores
 
     if compute.device.type != "cpu" or (context is not None and context.is_launched):
         return ONE_BY_ONE  # several GPUs end sooner than this says
@@ -222,7 +222,7 @@ def choose_for(
     from vqgen.planning.budget import choose_recipe
     from vqgen.planning.budget_choice import MARGIN, TooShortError
     from vqgen.planning.budget_text import exact_duration
-    from vqgen.runtime.side_by_side import available_cores
+    from vqgen.runtime.cores import available_cores
 
     path = find_recipe(arguments.recipe)
     try:

@@ -19,9 +19,10 @@ from vqgen.evaluation.distribution import spread
 from vqgen.evaluation.features import halves
 from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
 from vqgen.evaluation.score_training import LabelledImages, ScoreConfig, StoredTraining, predict, predict_stored
+from vqgen.runtime.cores import available_cores
 from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
-from vqgen.runtime.side_by_side import available_cores, side_by_side
+from vqgen.runtime.side_by_side import side_by_side
 
 _LEAST_PIXELS = 1_000_000
 """Pixels of all steps of a training from which it is worth a process of its own, which takes seconds to start."""

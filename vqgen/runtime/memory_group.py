@@ -4,9 +4,10 @@ Sources: kernel documentation, "Control Group v2" (memory.max, memory.current, m
 Controller" (version 1: memory.limit_in_bytes, memory.usage_in_bytes).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from vqgen.runtime.control_groups import MEMBERSHIP, MOUNTS, Version, groups_of
 
 
 @dataclass(frozen=True)
@@ -21,50 +22,27 @@ class _Files:
 _NO_LIMIT = 2**62
 """Version 1 writes the largest number of whole pages in a signed 64-bit integer for a group without a limit."""
 
-_V2 = _Files("memory.max", "memory.current", "inactive_file")
-_V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_FILES: dict[Version, _Files] = {
+    2: _Files("memory.max", "memory.current", "inactive_file"),
+    1: _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Version of the control groups -> their files."""
 
 
-def free_in_group(mounts: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int | None:
+def free_in_group(mounts: Path = MOUNTS, membership: Path = MEMBERSHIP) -> int | None:
     """Computes the free memory in the control groups of this process: the minimum over the groups around it.
 
     Cached file pages that the kernel gives up on demand count as free. The free memory of the machine counts them, too.
 
     Args:
         mounts: The folder that control groups are mounted in.
-        membership: The groups of the process, one line per hierarchy: `number:controllers:path`.
+        membership: The file of the groups of the process.
 
     Returns:
         Bytes, at least 0, or None if no group limits the memory.
     """
-    free = [room for folder, files in _memory_folders(mounts, membership) if (room := _free(folder, files)) is not None]
-    return min(free, default=None)
-
-
-def _memory_folders(mounts: Path, membership: Path) -> Iterator[tuple[Path, _Files]]:
-    """Yields the folder of every group around this process, innermost first, in both versions."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        # Version 2 has one hierarchy, whose line names no controller. Version 1 has a hierarchy per controller.
-        if controllers == "":
-            mount = mounts
-            files = _V2
-        elif "memory" in controllers.split(","):
-            mount = mounts / "memory"
-            files = _V1
-        else:
-            continue
-        # In a container, the path is often a path of the host, and the container's own group is the mounted folder.
-        # So folders that do not exist are tried, too, and the mounted folder comes last.
-        group = mount / path.lstrip("/")
-        while group != mount:
-            yield group, files
-            group = group.parent
-        yield mount, files
+    rooms = [_free(folder, _FILES[version]) for folder, version in groups_of("memory", mounts, membership)]
+    return min((room for room in rooms if room is not None), default=None)
 
 
 def _free(folder: Path, files: _Files) -> int | None:

@@ -19,7 +19,6 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from vqgen.errors import ProcessError
@@ -188,39 +187,3 @@ def _portable(error: Exception) -> bytes:
         return outcome
     except Exception:
         return pickle.dumps((None, RuntimeError(text)))
-
-
-def available_cores(groups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
-    """Counts the cores that this process may use: its affinity, and the limits of its Linux control groups.
-
-    Args:
-        groups: The folder that control groups of version 2 are mounted in.
-        membership: The groups of the process, one line per hierarchy: `number:controllers:path`.
-
-    Returns:
-        At least 1.
-
-    Source: kernel documentation, "Control Group v2": cpu.max holds microseconds of work per period, and the period.
-    """
-    # Not every system has sched_getaffinity, the count that respects a limit on this process.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:  # not Linux
-        return cores
-    paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-    # In a container the path may be one of the host; the container's own group is then the mounted folder.
-    folders = [folder for path in paths for folder in ((groups / path), *(groups / path).parents)]
-    for folder in folders:
-        if folder.is_relative_to(groups):
-            cores = min(cores, _quota(folder / "cpu.max", cores))
-    return max(1, cores)
-
-
-def _quota(file: Path, cores: int) -> int:
-    """Returns the whole number of cores of a group's limit, or `cores` if it has none."""
-    try:
-        work, period = file.read_text().split()
-        return cores if work == "max" else int(work) // int(period)
-    except (OSError, ValueError):  # there is no such group here
-        return cores

@@ -21,8 +21,8 @@ from vqgen.planning.plans import StagePlan
 from vqgen.planning.threads import stage_threads
 from vqgen.runtime.children import Needs, Room
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.cores import available_cores
 from vqgen.runtime.machine import Machine
-from vqgen.runtime.side_by_side import available_cores
 from vqgen.stages.context import RunContext
 
 _PROCESS_BYTES = 760_000_000

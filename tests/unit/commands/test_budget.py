@@ -282,7 +282,7 @@ def test_only_the_recipe_for_any_folder_is_free(arguments, monkeypatch, recipe, 
 
 
 def test_places_are_cores_a_given_number_or_one_for_a_launcher(context, monkeypatch):
-    monkeypatch.setattr("vqgen.runtime.side_by_side.available_cores", lambda: 3)
+    monkeypatch.setattr("vqgen.runtime.cores.available_cores", lambda: 3)
     assert places_of(CPU) == places_of(CPU, context) == Places(3, 3)
     context.parallel_stages = 2
     assert places_of(CPU, context) == Places(6, 2)

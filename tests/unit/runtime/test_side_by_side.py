@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from vqgen.errors import ConfigError, Interrupted, ProcessError
-from vqgen.runtime.side_by_side import available_cores, side_by_side
+from vqgen.runtime.side_by_side import side_by_side
 from vqgen.runtime.signals import raising_signals, restored_handlers
 
 PROCESS = "__import__('os').getpid()"
@@ -172,25 +172,3 @@ def test_program_without_a_main_guard_runs_once(tmp_path, source):
     words = {"script": [str(tmp_path / "script.py")], "-c": ["-c", text], "stdin": ["-"]}[source]
     finished = subprocess.run([sys.executable, *words], input=text, capture_output=True, text=True, check=True)
     assert finished.stdout == "once\n42\ntwo\n"
-
-
-def test_cores_are_those_of_the_affinity_without_a_limit(tmp_path):
-    own = len(os.sched_getaffinity(0))
-    assert available_cores(tmp_path, tmp_path / "none") == own
-    (tmp_path / "membership").write_text("0::/\n")
-    assert available_cores(tmp_path, tmp_path / "membership") == own
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert available_cores(tmp_path, tmp_path / "membership") == own
-
-
-def test_cores_are_the_least_of_the_groups_around_the_process(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    (tmp_path / "membership").write_text("3:cpu:/old\n0::/job/step\n")
-    (tmp_path / "job" / "step").mkdir(parents=True)
-    (tmp_path / "cpu.max").write_text("750000 100000\n")
-    assert available_cores(tmp_path, tmp_path / "membership") == 7
-    (tmp_path / "job" / "cpu.max").write_text("250000 100000\n")
-    (tmp_path / "job" / "step" / "cpu.max").write_text("max 100000\n")
-    assert available_cores(tmp_path, tmp_path / "membership") == 2
-    (tmp_path / "job" / "step" / "cpu.max").write_text("50000 100000\n")
-    assert available_cores(tmp_path, tmp_path / "membership") == 1
