@@ -24,6 +24,20 @@ def seeded() -> None:
 
 
 @pytest.fixture
+def set_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Gives the rule of threads a number of cores, with a thread of torch for each."""
+    before = torch.get_num_threads()
+
+    def set_cores(count: int) -> None:
+        torch.set_num_threads(count)
+        monkeypatch.setattr("vqgen.runtime.threads.available_cores", lambda: count)
+        monkeypatch.setattr("vqgen.runtime.threads._fixed", False)
+
+    yield set_cores
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def unchecked_annotations() -> Iterator[None]:
     """Switches the check of annotations off, for tests of the errors that wrong types raise without it."""
     jaxtyping.config.update("jaxtyping_disable", True)

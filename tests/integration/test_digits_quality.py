@@ -12,12 +12,10 @@ SHIPPED = Path(__file__).parents[2] / "checkpoints" / "pretrained" / "digits"
 
 
 def assert_good(checkpoint: Path) -> None:
-    """Asserts less than was measured: each limit lies three deviations below the mean of nine judgements, which the
-    page of the digits lists. Another processor rounds otherwise, and so trains another model."""
     metrics = digits(VQGenPipeline.from_pretrained(checkpoint))
     print(metrics)
     assert metrics["sample_accuracy"] >= 0.95
-    assert metrics["classification_accuracy_score"] >= 0.93
+    assert metrics["classification_accuracy_score"] >= 0.945
     assert metrics["near_copies"] <= 0.01
 
 

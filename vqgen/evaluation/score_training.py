@@ -4,12 +4,9 @@ Legend: `n` images to train on, `m` test images, `c` channels, `H W` image.
 """
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
@@ -20,7 +17,11 @@ from vqgen.evaluation.features import ClassifierSpace
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
+from vqgen.runtime.threads import exact_threads
 from vqgen.storage.tensors import load_tensors, save_tensors
+
+_THREADS = 1
+"""Threads of a training. Rounding depends on them, so a training is the same in this process and in another one."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def predict(
 ) -> Int64[Tensor, " m"]:
     """Trains a classifier and returns the labels that it gives to the test images; as `train_classifier`."""
     classifier = train_classifier(config, train, test, seed, scratch)
-    with _one_thread():
+    with exact_threads(_THREADS):
         return ClassifierSpace(classifier, "", config.compute)(test.images).log_probabilities.argmax(dim=1)
 
 
@@ -148,7 +149,7 @@ def train_classifier(
         len(train), section.train.batch_size, derive_seed(seed, "score"), steps * section.train.batch_size
     )
     # The trainer writes checkpoints, which nobody needs after the score.
-    with _one_thread(), tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with exact_threads(_THREADS), tempfile.TemporaryDirectory(dir=scratch) as folder:
         session = Session(
             stage="score",
             seed=seed,
@@ -161,17 +162,3 @@ def train_classifier(
         of_test = as_image_set(test.images, test.labels)
         model, _ = train_on(images, of_test, config.classifier, section, config.data, order, session, config.compute)
     return config.compute.place(model).eval()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Uses one core for torch's operations on the CPU during a block.
-
-    Their rounding depends on the number of threads. So a training is the same in this process and in another one.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -6,6 +6,8 @@ Legend: `b` batch, `c` channels, `h w` grid.
 from typing import Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 Axes = Literal["b h w c", "h w b c"]
 """Axes of features. All layers that act on each position alone work with both."""
@@ -15,6 +17,11 @@ BATCH_FIRST: Axes = "b h w c"
 
 POSITIONS_FIRST: Axes = "h w b c"
 """The layout of the tap products of a CPU: rows of the grid lie side by side in memory, for all images."""
+
+
+def at_every_position(features: Float[Tensor, "b c"], axes: Axes) -> Float[Tensor, "..."]:
+    """Gives features of whole images the axes of features of a grid, so that they are added at every position."""
+    return features[:, None, None] if axes == BATCH_FIRST else features
 
 
 def axes_on(device: torch.device) -> Axes:

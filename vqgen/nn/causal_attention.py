@@ -47,6 +47,7 @@ class CausalAttention(nn.Module):
         if channels % heads:
             raise ValueError(f"heads should divide channels = {channels}, found {heads}")
         self.heads = heads
+        self.height = order.height
         self.norm = nn.LayerNorm(channels)
         self.queries_keys_values = nn.Linear(channels, 3 * channels, bias=False)
         self.project = nn.Linear(channels, channels)
@@ -62,19 +63,19 @@ class CausalAttention(nn.Module):
             features: The features, with these axes.
             axes: The axes of the features.
         """
-        flat = axes.replace("h w", "n")
-        projected = self.queries_keys_values(
-            self.norm(rearrange(features, f"{axes} -> {axes.replace('h w', '(h w)')}"))
-        )
+        positions = axes.removesuffix("c")
         queries, keys, values = rearrange(
-            projected, f"{flat.replace('c', '(three heads d)')} -> three b heads n d", three=3, heads=self.heads
+            self.queries_keys_values(self.norm(features)),
+            f"{positions} (three heads d) -> three b heads (h w) d",
+            three=3,
+            heads=self.heads,
         )
         is_slow_fused = queries.requires_grad and queries.device.type == "cpu" and queries.dtype == torch.bfloat16
         if is_slow_fused and queries.shape[-2] <= _FEW_POSITIONS:
             attended = _attend_by_products(queries, keys, values, self.mask)
         else:
             attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.mask)
-        return self.project(rearrange(attended, f"b heads n d -> {flat.replace('c', '(heads d)')}")).view_as(features)
+        return self.project(rearrange(attended, f"b heads (h w) d -> {positions} (heads d)", h=self.height))
 
 
 def _attend_by_products(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:

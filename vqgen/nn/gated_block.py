@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqgen.nn.axes import BATCH_FIRST, Axes
+from vqgen.nn.axes import BATCH_FIRST, Axes, at_every_position
 from vqgen.nn.dropout import Dropout
 from vqgen.nn.fused_block import BlockWeights, FusedBlock, can_fuse
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -72,8 +72,7 @@ class GatedBlock(nn.Module):
         if can_fuse(features, axes):
             return self._fused(features, label, condition)
         convolved = convolve(self.convolution, self.norm(features), axes)
-        # The label is the same at every position.
-        conditioning = rearrange(self.label(label), f"b o -> {axes}".replace("h w", "1 1").replace(" c", " o"))
+        conditioning = at_every_position(self.label(label), axes)
         if self.condition is not None:
             conditioning = conditioning + self.condition(condition)
         values, gates = (convolved + conditioning).chunk(2, dim=-1)

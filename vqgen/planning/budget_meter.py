@@ -5,8 +5,7 @@ codes: their content takes no time. Measurements are kept for the rest of the pr
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from vqgen.planning.budget_pictures import Pictures
 from vqgen.planning.budget_rates import Rates, sampled_images, training_sections
 from vqgen.planning.threads import stage_threads
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.threads import exact_threads
 from vqgen.sampling import LevelParams, fastest_sampler, sample_codes
 from vqgen.training.losses import nats_per_code, vqvae_loss
 from vqgen.training.moving_average import MovingAverage
@@ -177,7 +177,7 @@ class Meter:
         key = (*key, str(self.compute), threads)
         if key not in _kept:
             # The run draws from generators of its own; those of torch are left as they were all the same.
-            with _threads_of_torch(threads), torch.random.fork_rng(devices=[]), self.compute.autocast():
+            with exact_threads(threads), torch.random.fork_rng(devices=[]), self.compute.autocast():
                 _kept[key] = seconds_of(build(), self.compute.device, self.seconds)
         return _kept[key]
 
@@ -215,16 +215,6 @@ def seconds_of(
         if sum(times) > most:
             break
     return sorted(times)[len(times) // 4]
-
-
-@contextmanager
-def _threads_of_torch(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # training steps

@@ -33,8 +33,8 @@ _OF_CODES = 1e-4
 _OF_PROCESS = 3.0
 """Seconds to start a process for a stage that runs beside others."""
 
-_LEAST_GAIN = 10.0
-"""Seconds that running side by side has to save: the run itself has the same rule."""
+LEAST_GAIN = 10.0
+"""Seconds that running side by side has to save: each process of a stage takes about two to start."""
 
 _OVERLAP = 0.9
 """Share of the shorter of two works that a second core takes over, when it reads pictures beside the training."""
@@ -109,7 +109,7 @@ def wall_seconds(times: Sequence[StageTime], places: Places = ONE_BY_ONE) -> flo
     beside = [time for time in times if time.stage.startswith("prior-") or time.stage == "classifier"]
     alone = sum(time.seconds for time in times if time not in beside)
     in_turn = sum(time.seconds for time in beside)
-    if places.most == 1 or in_turn - max((time.seconds for time in beside), default=0.0) < _LEAST_GAIN:
+    if places.most == 1 or in_turn - max((time.seconds for time in beside), default=0.0) < LEAST_GAIN:
         return alone + in_turn
     return alone + _side_by_side_seconds(beside, places)
 

@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import nn
 
+from vqgen.runtime.cores import available_cores
+
 MULTIPLICATIONS_PER_THREAD = 40_000_000
 """Multiplications of an average layer, in the forward pass of a batch, that make a thread worth while.
 
@@ -29,7 +31,7 @@ def fix_threads(count: int) -> None:
 
 
 def threads_for(rows: float, *models: nn.Module) -> int:
-    """Returns the threads for a computation, at most those that torch has now.
+    """Returns the threads for a computation, at most those that torch has now, and one for each core.
 
     Args:
         rows: Rows of the matrix that an average layer multiplies: positions of all images of a batch.
@@ -46,13 +48,16 @@ def threads_of_model(rows: float, *models: nn.Module) -> AbstractContextManager[
 
 
 def threads_for_work(multiplications: float) -> int:
-    """Returns the threads for a computation, at most those that torch has now.
+    """Returns the threads for a computation, at most those that torch has now, and one for each core.
 
     Args:
         multiplications: Multiplications of an average layer, for a whole batch.
     """
     most = torch.get_num_threads()
-    return most if _fixed else min(most, max(1, int(multiplications / MULTIPLICATIONS_PER_THREAD)))
+    if _fixed:
+        return most
+    # In a container torch starts a thread for each core of the machine, however few the container may use.
+    return min(most, available_cores(), max(1, int(multiplications / MULTIPLICATIONS_PER_THREAD)))
 
 
 def layers_of(model: nn.Module) -> int:
@@ -66,13 +71,15 @@ def _weights_of_a_layer(model: nn.Module) -> float:
     return weights / max(1, layers_of(model))
 
 
-@contextmanager
-def computing_threads(count: int) -> Iterator[None]:
+def computing_threads(count: int) -> AbstractContextManager[None]:
     """Computes in `count` threads in the block, unless `fix_threads` has fixed another number."""
+    return nullcontext() if _fixed else exact_threads(count)
+
+
+@contextmanager
+def exact_threads(count: int) -> Iterator[None]:
+    """Computes in `count` threads in the block, for results or times that belong to this number."""
     before = torch.get_num_threads()
-    if _fixed or count == before:
-        yield
-        return
     torch.set_num_threads(count)
     try:
         yield

@@ -16,6 +16,7 @@ import torch
 from vqgen.config import AnyRecipe, Recipe
 from vqgen.data import ImageCounts
 from vqgen.errors import ConfigError
+from vqgen.planning.budget_times import LEAST_GAIN
 from vqgen.planning.build import build_planner
 from vqgen.planning.plans import StagePlan
 from vqgen.planning.threads import stage_threads
@@ -38,9 +39,6 @@ _NAME_BYTES = 120
 _USUAL_CORE = Machine(matmul_flops=5e10, convolution_flops=5e10, bandwidth=1e10)
 """Speeds of one core of a usual processor. Only the order of the stages and the use of short ones depend on them, so
 measuring the machine would not be worth a second."""
-
-_LEAST_GAIN = 10.0
-"""Seconds that processes of their own have to save at least. Each of them takes about two to start."""
 
 _NEEDS = {"vqvae": (), "autoencoder": (), "classifier": (), "codes": ("vqvae",)}
 """Stage -> the stages that it is made from. The priors and the samples are not listed."""
@@ -187,7 +185,7 @@ def _is_worth_it(stages: Sequence[PlannedStage]) -> bool:
     """Returns True if processes of their own save enough time: at best, that of all stages but the longest."""
     seconds = [stage.seconds for stage in stages if stage.seconds is not None]
     is_unknown = len(seconds) < len(stages)
-    return is_unknown or sum(seconds) - max(seconds, default=0.0) >= _LEAST_GAIN
+    return is_unknown or sum(seconds) - max(seconds, default=0.0) >= LEAST_GAIN
 
 
 def _plan(context: RunContext, stages: Sequence[str], cores: int) -> tuple[PlannedStage, ...]:

@@ -1,19 +1,12 @@
 import pytest
-import torch
 
 from vqgen.config import find_recipe, read_recipe
 from vqgen.planning.threads import stage_threads
-from vqgen.runtime import threads
 
 
 @pytest.fixture(autouse=True)
-def eight_threads(monkeypatch):
-    """Gives torch eight threads, and restores its own number afterwards."""
-    before = torch.get_num_threads()
-    monkeypatch.setattr(threads, "_fixed", False)
-    torch.set_num_threads(8)
-    yield
-    torch.set_num_threads(before)
+def eight_cores(set_cores):
+    set_cores(8)
 
 
 @pytest.mark.parametrize("name", ["digits", "digits-vae", "digits-autoencoder"])

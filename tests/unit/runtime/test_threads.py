@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from vqgen.runtime import threads
 from vqgen.runtime.threads import (
     MULTIPLICATIONS_PER_THREAD,
     computing_threads,
+    exact_threads,
     fix_threads,
     layers_of,
     threads_for,
@@ -15,18 +15,20 @@ from vqgen.runtime.threads import (
 
 
 @pytest.fixture(autouse=True)
-def four_threads(monkeypatch):
-    """Gives torch four threads, and restores its own number afterwards."""
-    before = torch.get_num_threads()
-    monkeypatch.setattr(threads, "_fixed", False)
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+def four_cores(set_cores):
+    set_cores(4)
 
 
 @pytest.mark.parametrize(("shares", "expected"), [(0, 1), (0.5, 1), (1.9, 1), (2, 2), (3.5, 3), (4, 4), (1000, 4)])
 def test_threads_grow_with_the_work_up_to_those_of_torch(shares, expected):
     assert threads_for_work(shares * MULTIPLICATIONS_PER_THREAD) == expected
+
+
+def test_container_has_a_thread_for_each_of_its_cores(monkeypatch):
+    monkeypatch.setattr("vqgen.runtime.threads.available_cores", lambda: 2)
+    assert threads_for_work(1e18) == 2
+    torch.set_num_threads(1)  # fewer, as the user may choose by OMP_NUM_THREADS
+    assert threads_for_work(1e18) == 1
 
 
 def test_work_is_rows_times_the_weights_of_an_average_layer():
@@ -52,6 +54,13 @@ def test_fixed_threads_overrule_the_work():
     assert threads_for_work(0) == 3
     with computing_threads(1):
         assert torch.get_num_threads() == 3
+
+
+def test_exact_threads_overrule_fixed_ones():
+    fix_threads(3)
+    with exact_threads(2):
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 3
 
 
 def test_model_computes_in_the_threads_of_its_work():
