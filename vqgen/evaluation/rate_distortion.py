@@ -16,7 +16,7 @@ from vqgen.codec.codec import Codec
 from vqgen.data import normalize_mode
 from vqgen.errors import DataError
 from vqgen.evaluation.codec_totals import psnr
-from vqgen.evaluation.pixel_errors import similarity_per_image
+from vqgen.evaluation.pixel_errors import ms_ssim_per_image
 
 # At most 95: beyond it JPEG files grow and hardly gain quality (documentation of Pillow).
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
@@ -165,11 +165,11 @@ def means(measured: Sequence[Measured]) -> dict[str, float | None]:
 def ms_ssim(original: Image.Image, restored: Image.Image) -> float | None:
     """Computes the multi-scale structural similarity; None if the image is smaller than the window.
 
-    See `similarity_per_image`.
+    See `ms_ssim_per_image`.
     """
     pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
-    found = similarity_per_image(*(each.permute(2, 0, 1)[None] / 255 for each in pair))
-    return None if found is None else float(found.ms_ssim)
+    found = ms_ssim_per_image(*(each.permute(2, 0, 1)[None] / 255 for each in pair))
+    return None if found is None else float(found)
 
 
 def table_rows(compared: Sequence[Mapping[str, Measured]]) -> list[list[str]]:

@@ -12,8 +12,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vqgen.data import to_float
-from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image, similarity_per_image
+from vqgen.evaluation.pixel_errors import WINDOW, ms_ssim_per_image, mse_per_image, psnr_per_image
 from vqgen.evaluation.published import read_published_weights
+from vqgen.runtime.threads import computing_threads, threads_for_work
 
 _BATCH_SIZE = 100
 
@@ -56,12 +57,23 @@ def _errors_per_image(
     # In float64: SSIM subtracts squared means from means of squares, which are nearly equal in flat regions.
     one = (reconstructions.double() + 1) / 2
     other = (images.double() + 1) / 2
-    similarity = similarity_per_image(one, other)
-    if similarity is not None:
-        errors |= {"ssim": similarity.ssim, "ms_ssim": similarity.ms_ssim}
+    # Weighted means of five maps around every pixel.
+    with computing_threads(threads_for_work(5 * one.numel() * WINDOW**2)):
+        errors |= _similarities(one, other)
     if lpips is not None:
         errors["lpips"] = lpips(_to_rgb(reconstructions), _to_rgb(images))
-    return errors
+    return {name: values.reshape(len(images)) for name, values in errors.items()}
+
+
+def _similarities(one: Float[Tensor, "b c H W"], other: Float[Tensor, "b c H W"]) -> dict[str, Tensor]:
+    """Computes SSIM and MS-SSIM of intensities in [0, 1]; nothing if the images are smaller than their window."""
+    ms_ssim = ms_ssim_per_image(one, other)
+    if ms_ssim is None:
+        return {}
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    ssim = structural_similarity_index_measure(one, other, reduction="none", data_range=1.0)
+    return {"ssim": ssim if isinstance(ssim, Tensor) else ssim[0], "ms_ssim": ms_ssim}
 
 
 def _to_rgb(images: Tensor) -> Tensor:
