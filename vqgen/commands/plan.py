@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_device_arguments, add_recipe_arguments
-from vqgen.commands.budget import add_budget_argument, choose_for, places_of, time_left
+from vqgen.commands.budget import add_budget_argument, budget_request
 from vqgen.errors import ConfigError, VQGenWarning
 
 if TYPE_CHECKING:
@@ -66,10 +66,11 @@ def _within_budget(arguments: argparse.Namespace, compute: "Compute", begin: flo
         ConfigError: --no-measure is given too, or the budget is too short.
     """
     from vqgen.planning.budget_text import choice_lines
+    from vqgen.stages.budgeted_run import choose_for, places_of
 
     if arguments.no_measure:
         raise ConfigError("--no-measure: should be left out with --budget, which chooses by the speed of the device")
-    choice, pictures = choose_for(arguments, compute, time_left(arguments.budget, begin), places=places_of(compute))
+    choice, pictures = choose_for(budget_request(arguments, begin), compute, places=places_of(compute))
     print("\n".join(choice_lines(arguments.budget, choice, pictures)), flush=True)
     return choice.recipe
 

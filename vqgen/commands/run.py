@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_parallel_stages_argument, add_run_arguments
-from vqgen.commands.budget import RunBudget, add_budget_argument
+from vqgen.commands.budget import add_budget_argument, budget_request
 from vqgen.commands.long_runs import add_yes_argument, tell_time
 from vqgen.commands.staging import work_on_run
 
@@ -27,7 +27,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     if arguments.budget is None:
         return work_on_run(arguments, _act, lambda context: tell_time(context, arguments))
-    budget = RunBudget(arguments, time.perf_counter())
+    begin = time.perf_counter()
+
+    from vqgen.stages.budgeted_run import RunBudget
+
+    budget = RunBudget(budget_request(arguments, begin))
     return work_on_run(arguments, budget.run, budget.prepare)
 
 

@@ -119,7 +119,7 @@ def chosen(monkeypatch, tiny_recipe):
     recipe = tiny_recipe(seed=11)
     pictures = Pictures(ImageCounts(9, 1, 0, 2), 8, True, 0.0, ())
     choice = BudgetChoice("tiny", 0.5, recipe, (StageTime("vqvae", 5.0),), 5.0, (Tried("tiny", 3.0, True),))
-    monkeypatch.setattr(plan, "choose_for", lambda *arguments, **options: (choice, pictures))
+    monkeypatch.setattr("vqgen.stages.budgeted_run.choose_for", lambda *arguments, **options: (choice, pictures))
     return recipe
 
 

@@ -95,8 +95,8 @@ def test_budget_chooses_the_recipe_and_runs_it(run, stages, monkeypatch):
     seen = []
 
     class Budget:
-        def __init__(self, arguments, begin):
-            seen.append(arguments.budget)
+        def __init__(self, request):
+            seen.append(request.seconds)
 
         def prepare(self, context):
             return replace(context, recipe=context.recipe.model_copy(update={"seed": 11}))
@@ -104,7 +104,7 @@ def test_budget_chooses_the_recipe_and_runs_it(run, stages, monkeypatch):
         def run(self, context):
             seen.append(context.recipe.seed)
 
-    monkeypatch.setattr(command, "RunBudget", Budget)
+    monkeypatch.setattr("vqgen.stages.budgeted_run.RunBudget", Budget)
     assert run("--budget", "45m") == 0
     assert seen == [2700.0, 11]
     assert stages == []
