@@ -29,8 +29,8 @@ SECONDS_PER_SAMPLED_TENSOR = 1e-5
 """Time of a sampling step for each weight tensor, however small the layer."""
 
 SECONDS_PER_IMAGE = 1.5e-5
-"""Time to read and augment an image for the extraction of codes, by `python -m benchmarks.extraction digits`. Files take
-longer."""
+"""Time to read and augment an image for the extraction of codes, by `python -m benchmarks.extraction digits`. Files
+take longer."""
 
 
 @dataclass(frozen=True)
