@@ -1,6 +1,6 @@
 """A process that does one long job for another process, tells how it goes on, and stops when it is asked to.
 
-    parent --- stdin:  where to look for modules, the job; then nothing, until its end asks the job to stop
+    parent --- stdin:  the job; then nothing, until its end asks the job to stop
     child  --- stdout: messages: it began, progress, printed text, warnings; the last one is the outcome
 
 Both pipes carry pickles. The end of stdin is also the end of the parent, however it came, so no child outlives it for
@@ -27,9 +27,6 @@ from vqgen.errors import Interrupted, VQGenError, VQGenWarning
 from vqgen.runtime.process_start import prepare_process
 from vqgen.runtime.progress import ProgressReport, reported_progress
 from vqgen.runtime.signals import raising_signals
-
-START = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from vqgen.runtime.child import main; main()"
-"""The program of a child. It looks for modules where its parent does."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +77,18 @@ Outcome = Finished | Stopped | Refused | Failed
 Message = Began | Printed | Warned | ProgressReport | Outcome
 
 
-def main() -> None:
-    """Does the job that comes through stdin, and sends its messages through stdout."""
+def main(pipe: BinaryIO) -> None:
+    """Does the job that comes through a pipe, a copy of stdin, and sends its messages through stdout."""
     prepare_process()
     send = _sender()
-    send(_outcome(send))
+    send(_outcome(pipe, send))
 
 
-def _outcome(send: Callable[[Message], None]) -> Outcome:
+def _outcome(pipe: BinaryIO, send: Callable[[Message], None]) -> Outcome:
     try:
         with raising_signals(), _told(send):
-            function, arguments = pickle.load(sys.stdin.buffer)
+            with pipe:
+                function, arguments = pickle.load(pipe)
             send(Began())
             Thread(target=_stop_at_the_end_of_stdin, daemon=True).start()
             function(*arguments)

@@ -4,27 +4,22 @@
       progress, printed text, warnings of all children ---> one display
       a signal, or the error of one child ---> all others save and stop ---> the signal or the error is raised here
 
-A child is a fresh Python that imports the modules of its job and nothing else, and its result lies in files. See
-`child` for the other end of the pipes. `multiprocessing` would run the main module of the program again, which a
-script without a `__main__` guard does not survive.
+A child is a fresh Python (see `fresh_python`) that imports the modules of its job, and its result lies in files. See
+`child` for the other end of the pipes.
 """
 
-import os
 import pickle
 import signal
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Thread
-from typing import IO, Any
+from typing import Any
 
 from vqgen.errors import Interrupted, ProcessError
 from vqgen.runtime.child import (
-    START,
     Began,
     Failed,
     Finished,
@@ -34,7 +29,9 @@ from vqgen.runtime.child import (
     Refused,
     Warned,
     load_message,
+    main,
 )
+from vqgen.runtime.fresh_python import FreshPython, ending
 from vqgen.runtime.progress import ProgressReport, SharedDisplay
 from vqgen.runtime.signals import PendingSignal
 
@@ -144,40 +141,32 @@ class _Child:
         self.has_begun = False
         self.outcome: Outcome | None = None
         with _blocked_signals():
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ | place,
-            )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._stdin: IO[bytes] = self._process.stdin
-        Thread(target=self._talk, args=(self._process.stdout, inbox), daemon=True).start()
+            self._process = FreshPython(main, place)
+        Thread(target=self._talk, args=(inbox,), daemon=True).start()
 
-    def _talk(self, stdout: IO[bytes], inbox: "Queue[_Letter]") -> None:
+    def _talk(self, inbox: "Queue[_Letter]") -> None:
         """Sends the job, and passes on all messages of the child, and at last its exit code."""
         try:
-            pickle.dump(sys.path, self._stdin)
             # This protocol writes large arrays without a copy of them.
-            pickle.dump((self.job.function, self.job.arguments), self._stdin, pickle.HIGHEST_PROTOCOL)
-            self._stdin.flush()
+            pickle.dump((self.job.function, self.job.arguments), self._process.stdin, pickle.HIGHEST_PROTOCOL)
+            self._process.stdin.flush()
         except OSError:  # a child that ended at once does not take its job: its exit code says why
             pass
         except Exception:  # arguments that cannot be pickled
             inbox.put((self, Failed(traceback.format_exc())))
             self.kill()
-        with stdout:
+        with self._process.stdout as stdout:
             while (message := load_message(stdout)) is not None:
                 inbox.put((self, message))
         inbox.put((self, self._process.wait()))
         with suppress(OSError):
-            self._stdin.close()
+            self._process.stdin.close()
 
     def stop(self) -> None:
         """Asks the job to save its work and to stop."""
         if self.has_begun:
             with suppress(OSError):
-                self._stdin.close()
+                self._process.stdin.close()
         else:  # it has nothing to save
             self.kill()
 
@@ -286,12 +275,4 @@ class _Crew:
             raise ProcessError(
                 f"{child.job.name}: failed in its process; {self._remedy}\n\n{outcome.traceback.strip()}"
             )
-        raise ProcessError(f"{child.job.name}: its process {_ending(code)}; {self._remedy}")
-
-
-def _ending(code: int) -> str:
-    """Describes the end of a process in words, from its exit code or minus the number of a signal."""
-    if code >= 0:
-        return f"ended early with exit code {code}"
-    cause = f"was ended by signal {-code} ({signal.strsignal(-code)})"
-    return f"{cause}, probably because the memory did not suffice" if code == -signal.SIGKILL else cause
+        raise ProcessError(f"{child.job.name}: its process {ending(code)}; {self._remedy}")

@@ -3,37 +3,28 @@
     tasks ---> threads of the parent, one for each worker ---> pickles through pipes ---> workers
                               results, in the order of the tasks <---+
 
-A worker is a fresh Python that imports the module of the function, and nothing else. `multiprocessing` would either run
-the main module of the parent again, which a script without a `__main__` guard does not survive, or copy the process
-with the locks that its threads hold. The pipe of a worker ends when the parent ends, even if the parent is killed;
-then the worker ends, too.
+A worker is a fresh Python (see `fresh_python`) that imports the module of the function. The pipe of a worker ends when
+the parent ends, even if the parent is killed; then the worker ends, too.
 """
 
 import os
 import pickle
 import queue
 import signal
-import subprocess
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 from vqgen.errors import ProcessError
+from vqgen.runtime.fresh_python import FreshPython, ending
 from vqgen.runtime.process_start import prepare_process
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_START = (
-    "import os, pickle, sys; calls = os.fdopen(os.dup(0), 'rb'); sys.path[:] = pickle.load(calls); "
-    "from vqgen.runtime.side_by_side import serve; serve(calls)"
-)
-"""The program of a worker. It searches for modules where the parent does."""
-
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 def side_by_side(
@@ -90,23 +81,20 @@ class _Worker:
     def __init__(self) -> None:
         # A group of its own: Ctrl-C reaches the parent alone, and the parent ends its workers. A session of its own
         # would do as well, but some kernels schedule sessions against each other, and not threads.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | _ONE_THREAD,
-            process_group=0,
-        )
-        self._send(sys.path)
+        self._process = FreshPython(serve, _ONE_THREAD, process_group=0)
 
     def call(self, function: Callable[[Task], Result], task: Task) -> Result:
         """Calls a function with a task and returns its result; errors as in `side_by_side`."""
         try:
             # A pickle within a pickle: the worker can take it from the pipe before it imports what is inside.
-            self._send(pickle.dumps((function, task)))
-            result, error = pickle.load(self._stream(self._process.stdout))
+            pickle.dump(pickle.dumps((function, task)), self._process.stdin)
+            self._process.stdin.flush()
+            result, error = pickle.load(self._process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as lost:
-            raise ProcessError(_ending(self._process.wait())) from lost
+            end = ending(self._process.wait())
+            raise ProcessError(
+                f"a process that works side by side with others: should return a result, found that it {end}"
+            ) from lost
         if error is not None:
             raise error
         return result
@@ -117,25 +105,9 @@ class _Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             try:
-                self._stream(stream).close()
+                stream.close()
             except BrokenPipeError:  # a task was in the buffer that the worker did not take
                 continue
-
-    def _send(self, message: object) -> None:
-        stream = self._stream(self._process.stdin)
-        pickle.dump(message, stream)
-        stream.flush()
-
-    @staticmethod
-    def _stream(stream: Any) -> BinaryIO:
-        assert stream is not None  # both are pipes
-        return stream
-
-
-def _ending(code: int) -> str:
-    cause = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-    hint = "; the memory may not suffice for so many processes: end other programs" if code == -signal.SIGKILL else ""
-    return f"a process that works side by side with others: should return a result, found it ended, {cause}{hint}"
 
 
 def serve(calls: BinaryIO) -> None:

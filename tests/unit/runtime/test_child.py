@@ -1,14 +1,11 @@
 import io
 import pickle
-import subprocess
-import sys
 import time
 
 from stand_in_jobs import refuse, talk, train
 
 from vqgen.errors import DataError
 from vqgen.runtime.child import (
-    START,
     Began,
     Failed,
     Finished,
@@ -17,20 +14,21 @@ from vqgen.runtime.child import (
     Stopped,
     Warned,
     load_message,
+    main,
 )
+from vqgen.runtime.fresh_python import FreshPython
 from vqgen.runtime.progress import ProgressReport
 
 
 def answers(function, *arguments, end=True, after=None):
     """Runs a child, and returns its messages and its exit code. Its stdin ends once the file `after` exists."""
-    process = subprocess.Popen([sys.executable, "-P", "-c", START], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None and process.stdout is not None
-    pickle.dump(sys.path, process.stdin)
+    process = FreshPython(main, {})
     if function is not None:
         pickle.dump((function, arguments), process.stdin)
     process.stdin.flush()
+    latest = time.monotonic() + 60
     while after is not None and not after.exists():
-        assert process.poll() is None
+        assert time.monotonic() < latest
         time.sleep(0.01)
     if end:
         process.stdin.close()

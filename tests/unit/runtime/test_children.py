@@ -22,7 +22,7 @@ from stand_in_jobs import (
 )
 
 from vqgen.errors import DataError, Interrupted, ProcessError, VQGenWarning
-from vqgen.runtime import children
+from vqgen.runtime import fresh_python
 from vqgen.runtime.children import Job, Needs, Room, run_jobs
 
 SECONDS = 60
@@ -162,7 +162,7 @@ def test_waiting_jobs_do_not_start_after_an_error(tmp_path):
     [
         (fail, (), r"^stage: failed in its process; run it again\n\nTraceback .*KeyError: 'a fault'$"),
         (refuse_unportably, (), r"^stage: failed in its process; .*DataError: has no pickle$"),
-        (end_by, (signal.SIGKILL,), r"^stage: its process was ended by signal 9 .*memory did not suffice; run it"),
+        (end_by, (signal.SIGKILL,), r"^stage: its process was ended by signal 9 \(Killed\), .*memory.*; run it"),
         (end_by, (signal.SIGSEGV,), r"^stage: its process was ended by signal 11 \(Segmentation fault\); run it"),
         (end_with, (3,), r"^stage: its process ended early with exit code 3; run it again$"),
         (end_with, (0,), r"^stage: its process ended early with exit code 0; run it again$"),
@@ -189,7 +189,7 @@ def test_job_that_cannot_be_sent_is_a_crash_with_its_traceback():
 
 
 def test_program_that_does_not_start_is_a_crash(monkeypatch):
-    monkeypatch.setattr(children, "START", "raise SystemExit(7)")
+    monkeypatch.setattr(fresh_python, "_PROGRAM", "raise SystemExit(7)")
     with pytest.raises(ProcessError, match="exit code 7"):
         run(Job("stage", fail))
 
@@ -240,7 +240,7 @@ def test_killed_parent_leaves_no_child(tmp_path):
 
 
 def test_child_that_has_not_begun_is_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(children, "START", "import time; time.sleep(60)")
+    monkeypatch.setattr(fresh_python, "_PROGRAM", "import time; time.sleep(60)")
     begin = time.monotonic()
 
     class SignalledRoom(Room):
