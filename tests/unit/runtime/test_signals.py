@@ -57,11 +57,27 @@ def test_signal_after_a_failure_is_ignored_until_the_handlers_are_restored(handl
     assert {n: signal.getsignal(n) for n in handlers} == handlers
 
 
+def test_second_signal_does_not_cut_off_the_end_that_the_first_one_began(handlers):
+    with restored_handlers():
+        with pytest.raises(Interrupted), raising_signals():
+            send(signal.SIGINT)
+        send(signal.SIGTERM)
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+
+
+def test_handlers_are_restored_after_an_error(handlers):
+    with pytest.raises(KeyError), restored_handlers():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyError
+    assert {n: signal.getsignal(n) for n in handlers} == handlers
+
+
 def test_block_in_another_thread_handles_no_signals():
     found = []
 
     def work():
-        with PendingSignal() as pending:
+        with restored_handlers(), raising_signals(), PendingSignal() as pending:
             found.append(pending.number)
 
     thread = threading.Thread(target=work)

@@ -37,6 +37,7 @@ def test_work_is_rows_times_the_weights_of_an_average_layer():
     rows = 3 * MULTIPLICATIONS_PER_THREAD / 1e6
     assert threads_for(rows, model, nn.Linear(2, 2)) == 3  # the largest model counts
     assert threads_for(rows) == 1
+    assert threads_for(rows, nn.LayerNorm(1000)) == 1  # no matrix: the weights count as those of one layer
 
 
 def test_block_computes_in_its_threads_and_restores_the_number():
