@@ -35,7 +35,8 @@ def keep_freed_memory() -> None:
     By default a large tensor goes back to the system when it is freed, and the next one costs a page fault for every
     4 KiB: thousands in a training step.
     """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+    is_set = any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.getenv("GLIBC_TUNABLES", "")
+    if is_set or sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt

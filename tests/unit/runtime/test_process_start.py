@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from vqgen.runtime.process_start import wait_without_spinning
+from vqgen.runtime import process_start
+from vqgen.runtime.process_start import keep_freed_memory, wait_without_spinning
 
 
 def test_waiting_threads_sleep_unless_the_user_chose_otherwise(monkeypatch):
@@ -24,6 +25,15 @@ def test_settings_need_no_torch():
     code = "from vqgen.runtime.process_start import prepare_process; prepare_process(); import sys; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in found.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MALLOC_TRIM_THRESHOLD_", "65536"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536")]
+)
+def test_allocator_that_the_user_set_is_left_alone(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(process_start.ctypes, "CDLL", lambda library: pytest.fail("sets the allocator"))
+    keep_freed_memory()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
@@ -48,7 +58,8 @@ for _ in range(20):
     use()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    set_by_user = ("MALLOC_", "GLIBC_TUNABLES")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(set_by_user)}
     run = lambda act: int(  # noqa: E731
         subprocess.run(
             [sys.executable, "-c", code.format(act=act)], capture_output=True, text=True, check=True, env=environment

@@ -1,8 +1,13 @@
+import logging
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from vqgen.training.pace import LEAST_SHARE, Pace, TimeLimit
+from vqgen.config import TrainConfig
+from vqgen.training import pace as module
+from vqgen.training.pace import LEAST_SHARE, Pace, Pacer, TimeLimit
 
 
 def run(limit, total, step_seconds, validation_seconds=0.0, validate_every=10, check_every=1, pace=None):
@@ -44,6 +49,15 @@ def test_shortened_training_passes_through_the_whole_schedule_without_a_jump():
     assert places[-1] == 1000
 
 
+def test_training_that_is_lengthened_to_all_its_steps_goes_on_from_its_place():
+    pace = Pace(100, 100).ending_at(50, 10).ending_at(100, 30)
+    assert pace.is_shortened
+    places = [pace.at(step) for step in range(30, 101)]
+    assert places[0] == 10 + 20 * 90 / 40
+    assert all(0 < after - before < 1 for before, after in pairwise(places))
+    assert places[-1] == 100
+
+
 def test_place_after_the_end_is_the_end_of_the_schedule():
     pace = Pace(100, 100).ending_at(40, 40)
     assert pace.at(40) == pace.at(41) == 100
@@ -62,6 +76,14 @@ def test_slow_training_ends_within_its_time_and_uses_it(check_every, validation_
     pace, elapsed, _ = run(limit, 100, 2.0, validation_seconds, check_every=check_every)
     assert 12 < pace.end < 100
     assert 100 - 2 * 10 < elapsed <= 100 + 2 * check_every
+
+
+def test_end_leaves_time_for_the_validations_between_and_the_last_one():
+    limit = TimeLimit(101.0, 10)
+    limit.start(0, 0.0)
+    limit.add_validation(5.0)
+    # Left are 101 - 25 - 5 seconds. A step takes (25 - 5) / 10, and a tenth of a validation.
+    assert limit.choose_end(Pace(100, 100), 10, 25.0) == 10 + int(71 / 2.5)
 
 
 def test_training_that_becomes_slow_ends_within_its_time():
@@ -114,6 +136,55 @@ def test_clock_without_a_tick_changes_nothing():
     assert limit.choose_end(Pace(100, 100), 1, 0.0) == 100
 
 
+def test_validation_that_took_all_the_time_says_nothing_about_the_steps():
+    limit = TimeLimit(10.0, 10)
+    limit.start(0, 0.0)
+    limit.add_validation(3.0)  # by a clock that rounds up
+    assert limit.choose_end(Pace(100, 100), 1, 2.9) == 100
+
+
 def test_limit_has_to_be_started():
     with pytest.raises(AssertionError, match="start comes first"):
         TimeLimit(10.0, 10).choose_end(Pace(100, 100), 1, 1.0)
+
+
+# several processes
+
+
+def make_pacer(monkeypatch, *, is_main, end_of_main):
+    """A pacer of one of two processes, with a second for each step; all checks of the end are ten steps apart."""
+
+    def all_reduce_max(own):
+        return torch.maximum(own, torch.tensor(end_of_main)) if not is_main else own
+
+    monkeypatch.setattr(module, "all_reduce_max", all_reduce_max)
+    accelerator = SimpleNamespace(num_processes=2, is_main_process=is_main, device=torch.device("cpu"))
+    session = SimpleNamespace(accelerator=accelerator, stage="vqvae")
+    pacer = Pacer(100, TrainConfig(max_seconds=100.0, log_every=10), session, SimpleNamespace())
+    pacer.start(0, 0.0, None)
+    return pacer
+
+
+@pytest.mark.parametrize("end_of_main", [40, 100])
+def test_main_process_decides_the_end_of_all(unchecked_annotations, monkeypatch, end_of_main):
+    pacer = make_pacer(monkeypatch, is_main=False, end_of_main=end_of_main)
+    pacer.keep(10, 20.0)
+    assert pacer.pace.end == end_of_main  # this process would end after 50 steps
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_shorter_training_is_told_once_by_the_main_process(unchecked_annotations, monkeypatch, caplog, is_main):
+    pacer = make_pacer(monkeypatch, is_main=is_main, end_of_main=50)
+    with caplog.at_level(logging.WARNING, logger="vqgen.training"):
+        pacer.keep(10, 20.0)
+        pacer.keep(20, 50.0)
+    told = ["vqvae: is slower than planned; it will end after about 50 of 100 steps, within its 100 s"]
+    assert caplog.messages == (told if is_main else [])
+
+
+def test_end_is_decided_every_few_steps(unchecked_annotations, monkeypatch):
+    pacer = make_pacer(monkeypatch, is_main=True, end_of_main=0)
+    assert pacer.keep(9, 18.0) is None
+    assert pacer.keep(10, 20.0) == (50, 10, 10)
+    assert pacer.keep(19, 90.0) == (50, 10, 10)
+    assert pacer.keep(20, 90.0) != (50, 10, 10)
