@@ -156,7 +156,8 @@ def _samples(recipe: Recipe, level: Level, device: torch.device, machine: Machin
         config = recipe.prior_config(level, _CLASSES).model_copy(update={"slope": slope})
         request = Request(PixelCNN(config).to(device).eval(), batch, Compute(device))
         sampler = fastest_sampler(device)
-        times = interleaved_medians({"sample": partial(request.sample, sampler)}, repeats=3, warm_ups=1)
+        # On a GPU the second map is recorded.
+        times = interleaved_medians({"sample": partial(request.sample, sampler)}, repeats=3, warm_ups=2)
         estimate = sampling_seconds(machine, SampleRequest(config, batch, batch))
         rows.append(
             {

@@ -1,9 +1,7 @@
 """The cached sampler: each step computes only the step's own positions, in every layer.
 
-Legend: `b` images, `k` codebook entries, `h w` grid, `m` positions of a step, `n` all positions.
+Legend: `b` images, `k` codebook entries, `h w` grid.
 """
-
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -12,9 +10,9 @@ from torch import Tensor
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.guidance import Guide, forward_passes
 from vqgen.sampling.level_params import LevelParams
+from vqgen.sampling.level_steps import LevelSteps
 from vqgen.sampling.noise import ImageNoise
-from vqgen.sampling.sampler import LevelSample, autocast_dtype, choose, evaluation, to_grid
-from vqgen.sampling.step_evaluator import StepEvaluator
+from vqgen.sampling.sampler import LevelSample, autocast_dtype, evaluation, to_grid
 
 
 class CachedSampler:
@@ -36,7 +34,7 @@ class CachedSampler:
         device = prior.embedding.weight.device
         # Made outside inference mode: a model can then be trained on the codes.
         in_order_time = torch.empty(len(noise), order.num_positions, dtype=torch.int64, device=device)
-        log_likelihood = torch.zeros(len(noise), dtype=torch.float64, device=device)
+        log_likelihood = torch.empty(len(noise), dtype=torch.float64, device=device)
         # The evaluators convert their weights once. Autocast would convert them at every step.
         dtype = autocast_dtype(device)
         passes = forward_passes(prior, labels, condition, params, guide)
@@ -46,19 +44,6 @@ class CachedSampler:
             torch.inference_mode(),
             torch.autocast(device.type, enabled=False),
         ):
-            evaluators = [StepEvaluator(each.prior, each.labels, each.condition, dtype) for each in passes]
-            for step, (begin, end) in enumerate(pairwise(order.offsets.tolist())):
-                # One tensor (b, m, k) for each copy of the images, in the order that `guided_logits` takes.
-                logits = [
-                    part
-                    for evaluator, each in zip(evaluators, passes, strict=True)
-                    for part in evaluator.logits(step).transpose(0, 1).chunk(each.copies)
-                ]
-                gumbel = level_noise.gumbel(end - begin)
-                codes, log_probabilities = choose(logits, gumbel, params)
-                # All networks continue from the chosen codes, with and without the label.
-                for evaluator, each in zip(evaluators, passes, strict=True):
-                    evaluator.append(step, codes.T.repeat(1, each.copies))
-                in_order_time[:, begin:end] = codes
-                log_likelihood += log_probabilities.sum(dim=1)
+            steps = LevelSteps(passes, params, dtype)
+            steps.run(lambda begin, end: level_noise.gumbel(end - begin), in_order_time, log_likelihood)
         return LevelSample(to_grid(prior, in_order_time), log_likelihood)

@@ -5,7 +5,7 @@ Legend: `b` images, `m` positions of a step, `r = m * b` rows (all images of the
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -128,25 +128,6 @@ class CachedAttention:
         self.keys[:, :, begin:end] = keys
         self.values[:, :, begin:end] = values
         attended = F.scaled_dot_product_attention(queries, self.keys[:, :, :end], self.values[:, :, :end])
-        return features.add_(self._merge(attended))
-
-    def add_visible(
-        self, features: Float[Tensor, "r c"], places: Int[Tensor, " m"], visible: Bool[Tensor, " n"]
-    ) -> Float[Tensor, "r c"]:
-        """Adds the same attention, in place, with places and visible positions that are tensors on the device.
-
-        All shapes are independent of the step, so a CUDA graph can replay this method.
-
-        Args:
-            features: The features of the step.
-            places: The positions of the step in order time.
-            visible: True for each position that the step may attend to.
-        """
-        queries, keys, values = self._split(features)
-        self.keys.index_copy_(2, places, keys)
-        self.values.index_copy_(2, places, values)
-        # The mask hides later places, which may hold keys of an earlier batch.
-        attended = F.scaled_dot_product_attention(queries, self.keys, self.values, attn_mask=visible[None])
         return features.add_(self._merge(attended))
 
     def _split(self, features: Float[Tensor, "r c"]) -> tuple[Tensor, Tensor, Tensor]:

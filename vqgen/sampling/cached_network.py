@@ -107,17 +107,16 @@ class Conditioning:
         positions = (prior.rows + prior.columns).flatten(0, 1) + prior.first.bias
         self._positions = _in_order_time(prior, positions).to(dtype)
 
-    def of_first(self, where: slice | Int[Tensor, " m"]) -> Float[Tensor, "r c"]:
-        """Returns the contribution to the first convolution at some positions in order time."""
-        return self._positions[where].repeat_interleave(self._batch_size, dim=0)
+    def of_first(self, begin: int, end: int) -> Float[Tensor, "r c"]:
+        """Returns the contribution to the first convolution at positions `begin` to `end` in order time."""
+        return self._positions[begin:end, None].expand(-1, self._batch_size, -1).flatten(0, 1)
 
-    def of_blocks(self, where: slice | Int[Tensor, " m"]) -> Float[Tensor, "layers r inner"]:
+    def of_blocks(self, begin: int, end: int) -> Float[Tensor, "layers r inner"]:
         """Returns the contribution to the convolution of each block at these positions."""
-        num_positions = where.stop - where.start if isinstance(where, slice) else len(where)
-        labels = self._labels[:, : num_positions * self._batch_size]
+        labels = self._labels[:, : (end - begin) * self._batch_size]
         if self._matrices is None:
             return labels
-        condition = self._condition[where].flatten(0, 1)
+        condition = self._condition[begin:end].flatten(0, 1)
         return torch.baddbmm(labels, condition.expand(len(labels), -1, -1), self._matrices)
 
     def copy_(self, other: "Conditioning") -> None:

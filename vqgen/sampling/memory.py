@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import torch
+
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
@@ -11,6 +13,9 @@ from vqgen.sampling.step_tables import padded_cells, span_of, split_taps, widest
 
 _SHARE = 0.8
 """Share of the memory that sampling may take. The rest is for the allocator and for other tensors of the program."""
+
+MOST_GRAPH_BYTES = 2**31
+"""Largest memory of one recorded map, by `graph_bytes`. A map of more kernels is sampled without a graph."""
 
 
 def images_that_fit(
@@ -33,24 +38,27 @@ def images_that_fit(
     Raises:
         ConfigError: Not even one image fits.
     """
-    # The largest level counts if each level frees its memory before the next one starts.
-    of_levels = [copies * bytes_per_image(config, element_size) for config in configs]
-    needed = sum(of_levels) if holds_memory else max(of_levels)
-    images = int(_SHARE * max_memory) // needed
+    of_levels = [copies * bytes_per_image(config, element_size, records=holds_memory) for config in configs]
+    # The largest level counts if each level frees its memory before the next one starts. Recorded maps of all levels
+    # stay, and beside them a batch of another size passes through one level at a time.
+    needed = max(of_levels) + (sum(of_levels) if holds_memory else 0)
+    held = sum(min(copies * graph_bytes(config), MOST_GRAPH_BYTES) for config in configs) if holds_memory else 0
+    images = (int(_SHARE * max_memory) - held) // needed
     if images < 1:
         raise ConfigError(
-            f"max_memory: should be at least {needed / _SHARE / 1e6:.3g} MB, which one image takes, "
+            f"max_memory: should be at least {(needed + held) / _SHARE / 1e6:.3g} MB, which one image takes, "
             f"found {max_memory / 1e6:.3g} MB"
         )
     return images
 
 
-def bytes_per_image(config: PixelCNNConfig, element_size: int = 4) -> int:
+def bytes_per_image(config: PixelCNNConfig, element_size: int = 4, *, records: bool = False) -> int:
     """Estimates the bytes that cached sampling of a level takes for each image: caches, tables, noise and one step.
 
     Args:
         config: The prior.
         element_size: Bytes of a cached number: 4 for float32.
+        records: True if the map is recorded as a CUDA graph. Its noise is then drawn as a whole.
     """
     order = CausalOrder(config.height, config.width, config.slope)
     c = config.channels
@@ -72,8 +80,32 @@ def bytes_per_image(config: PixelCNNConfig, element_size: int = 4) -> int:
     # int32 rows for two kinds of convolutions, and int64 rows to write to.
     tables = n * (4 * 2 * (near + far) + 8)
     # In float64: a chunk of noise beside the copy that joins it to the rest of the last chunk; logits and their copies.
-    noise_and_logits = (2 * min(n, POSITIONS_AT_ONCE) + 5 * step) * config.codebook_size * 8
+    drawn = 2 * min(n, POSITIONS_AT_ONCE) + (n if records else 0)
+    noise_and_logits = (drawn + 5 * step) * config.codebook_size * 8
     return element_size * (cached + known + computed) + tables + noise_and_logits
+
+
+def graph_bytes(config: PixelCNNConfig) -> int:
+    """Estimates the bytes that a CUDA graph of all steps takes for its kernels, whatever the number of images.
+
+    Args:
+        config: The prior.
+    """
+    attentions = config.layers // config.attention_every if config.attention_every else 0
+    # Each layer is a few kernels. The last number: the first convolution, and the choice of codes with top-k and top-p.
+    each_step = 10 * config.layers + 14 * attentions + 7 * config.output_layers + 50
+    return CausalOrder(config.height, config.width, config.slope).num_steps * each_step * _kernel_bytes()
+
+
+def _kernel_bytes() -> int:
+    """Returns the device memory of a recorded kernel.
+
+    Source: the page "CUDAGraph Trees" of PyTorch's documentation: 64 KB, up to CUDA 12.4 and driver 550. With newer
+    drivers we assume a few KB: the arguments of the kernel and its place in the graph.
+    """
+    # Not public, but it has been there for years. 12040 is the driver of CUDA 12.4.
+    is_old = torch.cuda.is_available() and torch._C._cuda_getDriverVersion() < 12040  # pyright: ignore[reportAttributeAccessIssue]
+    return 2**16 if is_old else 2**12
 
 
 def weights_read(config: PixelCNNConfig) -> int:

@@ -54,13 +54,27 @@ class StepEvaluator:
         self._span_begin = 0
         self._known: list[Tensor] = []
 
+    def renew(self, prior: PixelCNN, labels: Int[Tensor, " b"], condition: Float[Tensor, "b c h w"] | None) -> None:
+        """Takes the labels and coarser codes of another batch of the same size. The steps begin again.
+
+        In place: a recorded CUDA graph reads these addresses. The caches keep the features of the last batch, and each
+        feature is written again before any step reads it.
+
+        Args:
+            prior: The same model, with the same weights.
+            labels: As in `PixelCNN.forward`.
+            condition: As in `PixelCNN.forward`.
+        """
+        # It takes the model as an argument, so that an evaluator does not keep its model alive.
+        self._conditioning.copy_(Conditioning(prior, labels, condition, self._tables.widest_span, self._network.dtype))
+
     @property
     def num_steps(self) -> int:
         """Steps of the order."""
         return len(self._offsets) - 1
 
     def logits(self, step: int) -> Float[Tensor, "m b k"]:
-        """Computes the logits at the positions of a step. Steps follow each other, each once.
+        """Computes the logits at the positions of a step. Steps follow each other, each once in a batch.
 
         Args:
             step: In [0, num_steps). The codes of all earlier steps have been appended.
@@ -93,9 +107,8 @@ class StepEvaluator:
         begin = self._offsets[step]
         end = self._offsets[min(step + tables.span, self.num_steps)]
         strict, later = (tables.between(taps.far_rows, begin, end) for taps in (tables.strict, tables.open))
-        where = slice(begin, end)
         self._span_begin = begin
         # Far rows are complete now: every one of them is at least a span old at each step of the span.
-        self._known = [network.first.add_far(strict, self._conditioning.of_first(where))]
-        for block, conditioning in zip(network.blocks, self._conditioning.of_blocks(where), strict=True):
+        self._known = [network.first.add_far(strict, self._conditioning.of_first(begin, end))]
+        for block, conditioning in zip(network.blocks, self._conditioning.of_blocks(begin, end), strict=True):
             self._known.append(block.convolution.add_far(later, conditioning))

@@ -55,8 +55,8 @@ class StepTables:
 
     Attributes:
         batch_size: Images `b`.
-        num_positions: Positions of the grid, `n`. One more if the tables are padded.
-        num_cells: Cells of the padded grid. One more if the tables are padded.
+        num_positions: Positions of the grid, `n`.
+        num_cells: Cells of the padded grid.
         span: Steps for which far taps are read together.
         widest: The largest number of positions in a step.
         widest_span: The largest number of positions in a span.
@@ -81,9 +81,7 @@ class StepTables:
         return rows[begin * each : end * each]
 
     @staticmethod
-    def build(
-        order: CausalOrder, kernel_size: int, batch_size: int, device: torch.device, *, padded: bool = False
-    ) -> "StepTables":
+    def build(order: CausalOrder, kernel_size: int, batch_size: int, device: torch.device) -> "StepTables":
         """Builds the tables for `batch_size` images.
 
         Args:
@@ -91,19 +89,11 @@ class StepTables:
             kernel_size: Odd width of every masked convolution.
             batch_size: Images that are sampled together.
             device: The device on which the tables are used.
-            padded: True to fill every step up to the widest one. A spare position follows all others. It lies in a
-                spare cell that it alone writes and reads. All taps are near.
         """
-        # Steps of one width have no spans: each replay of a graph does the same work.
-        span = 1 if padded else span_of(order, kernel_size)
-        num_cells = padded_cells(order, kernel_size)
-        spare = int(padded)
+        span = span_of(order, kernel_size)
 
         def rows_of(taps: Sequence[tuple[int, int]]) -> Tensor:
-            cells = _cells(order, kernel_size, taps)
-            # All taps of the spare position read its own cell: what it computes reaches no other position.
-            cells = np.concatenate([cells, np.full((spare, len(taps)), num_cells)])
-            return _rows(cells, batch_size, device)
+            return _rows(_cells(order, kernel_size, taps), batch_size, device)
 
         def tap_table(strict: bool) -> TapTable:
             taps = open_taps(order, kernel_size, strict)
@@ -112,8 +102,8 @@ class StepTables:
 
         return StepTables(
             batch_size=batch_size,
-            num_positions=order.num_positions + spare,
-            num_cells=num_cells + spare,
+            num_positions=order.num_positions,
+            num_cells=padded_cells(order, kernel_size),
             span=span,
             widest=widest(order, 1),
             widest_span=widest(order, span),

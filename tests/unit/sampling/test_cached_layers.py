@@ -63,21 +63,19 @@ def test_convolution_equals_its_layer_on_the_grid(prior, features, strict):
 
 @torch.no_grad()
 @pytest.mark.parametrize("prior", SLOPES, indirect=True)
-def test_attention_equals_its_layer_on_the_grid_with_slices_and_with_a_mask(prior, features):
+def test_attention_equals_its_layer_on_the_grid(prior, features):
     layer = next(iter(prior.attentions.values()))
     n = prior.order.num_positions
-    sliced, masked = (CachedAttention(layer, B, n, torch.float64) for _ in range(2))
+    cached = CachedAttention(layer, B, n, torch.float64)
     expected = features + layer(features)
     for begin, end, positions in steps_of(prior):
         rows = rows_of_step(features, positions)
-        found = sliced.add_to(rows.clone(), begin, end)
+        found = cached.add_to(rows.clone(), begin, end)
         assert torch.allclose(found, rows_of_step(expected, positions), atol=1e-12)
-        visible = torch.arange(n) < end
-        assert torch.allclose(masked.add_visible(rows.clone(), torch.arange(begin, end), visible), found, atol=1e-12)
 
 
 @torch.no_grad()
-def test_keys_of_an_earlier_batch_do_not_change_a_masked_attention(prior, features):
+def test_keys_of_an_earlier_batch_do_not_change_an_attention(prior, features):
     layer = next(iter(prior.attentions.values()))
     n = prior.order.num_positions
     fresh, used = (CachedAttention(layer, B, n, torch.float64) for _ in range(2))
@@ -85,11 +83,7 @@ def test_keys_of_an_earlier_batch_do_not_change_a_masked_attention(prior, featur
     used.values.fill_(-100.0)
     for begin, end, positions in steps_of(prior):
         rows = rows_of_step(features, positions)
-        places = torch.arange(begin, end)
-        visible = torch.arange(n) < end
-        assert torch.equal(
-            fresh.add_visible(rows.clone(), places, visible), used.add_visible(rows.clone(), places, visible)
-        )
+        assert torch.equal(fresh.add_to(rows.clone(), begin, end), used.add_to(rows.clone(), begin, end))
 
 
 @torch.no_grad()

@@ -111,14 +111,19 @@ def test_autoguidance_without_a_guide_is_refused(make_prior, sampler):
         sampler.sample(make_prior(), LABELS, None, ImageNoise(0, range(3)), LevelParams(autoguidance_scale=1.5))
 
 
-def test_recorded_step_follows_another_guide_other_labels_and_other_weights_of_the_guide(make_prior, make_guide):
+def test_recorded_map_follows_another_guide_other_labels_and_other_weights_of_the_guide(make_prior, make_guide):
     prior = make_prior()
     sampler = CudaGraphSampler()
     guide = make_guide(prior, 3)
     params = LevelParams(guidance_scale=2.0, autoguidance_scale=3.0)
 
     def codes(its_guide, its_sampler=sampler, labels=LABELS):
-        return its_sampler.sample(prior, labels, None, ImageNoise(1, range(3)), params, its_guide).codes
+        # The second of two equal batches is recorded.
+        first, second = (
+            its_sampler.sample(prior, labels, None, ImageNoise(1, range(3)), params, its_guide).codes for _ in range(2)
+        )
+        assert torch.equal(first, second)
+        return second
 
     first = codes(guide)
     assert torch.equal(codes(Guide(prior, None)), codes(Guide(prior, None), PlainSampler()))

@@ -5,6 +5,9 @@ from vqgen.errors import ConfigError
 from vqgen.sampling import CachedSampler, ImageNoise, LevelParams, bytes_per_image, images_that_fit, weights_read
 from vqgen.sampling.cached_layers import Linear
 from vqgen.sampling.cached_network import Conditioning
+from vqgen.sampling.cuda_graph import _RecordedMap
+from vqgen.sampling.guidance import forward_passes
+from vqgen.sampling.memory import graph_bytes
 from vqgen.sampling.row_product import RowProduct
 from vqgen.sampling.step_evaluator import StepEvaluator
 
@@ -23,12 +26,37 @@ def test_memory_grows_with_the_grid_and_the_layers(make_prior):
     assert bytes_per_image(make_prior().config, 8) > bytes_per_image(make_prior().config, 4)
 
 
-def test_memory_of_all_levels_counts_if_the_sampler_holds_it(make_prior):
+def test_memory_of_all_recorded_levels_and_of_another_batch_counts(make_prior):
     configs = [make_prior(height=side, width=side).config for side in (3, 9)]
-    memory = 10**6
-    needed = [bytes_per_image(config) for config in configs]
-    assert images_that_fit(configs, memory) == int(0.8 * memory) // max(needed)
-    assert images_that_fit(configs, memory, holds_memory=True) == int(0.8 * memory) // sum(needed)
+    memory = 10**8
+    assert images_that_fit(configs, memory) == int(0.8 * memory) // max(map(bytes_per_image, configs))
+    needed = [bytes_per_image(config, records=True) for config in configs]
+    graphs = sum(map(graph_bytes, configs))
+    expected = (int(0.8 * memory) - graphs) // (sum(needed) + max(needed))
+    assert images_that_fit(configs, memory, holds_memory=True) == expected
+    for config, recorded in zip(configs, needed, strict=True):
+        noise = config.height * config.width * config.codebook_size * 8
+        assert recorded == bytes_per_image(config) + noise
+
+
+def test_graph_has_at_most_the_memory_of_the_largest_one(make_prior, monkeypatch):
+    config = make_prior().config
+    memory = 10**8
+    fitting = images_that_fit([config], memory, holds_memory=True)
+    monkeypatch.setattr("vqgen.sampling.memory.MOST_GRAPH_BYTES", graph_bytes(config) // 2)
+    more = images_that_fit([config], memory, holds_memory=True)
+    spared = (graph_bytes(config) - graph_bytes(config) // 2) // (2 * bytes_per_image(config, records=True))
+    assert abs(more - fitting - spared) <= 1
+
+
+def test_kernels_of_a_graph_need_more_memory_with_an_old_driver(make_prior, monkeypatch):
+    config = make_prior().config
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    sizes = []
+    for driver in (12030, 12040):
+        monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: driver, raising=False)  # noqa: B023
+        sizes.append(graph_bytes(config))
+    assert sizes[0] == 16 * sizes[1]
 
 
 def test_memory_below_one_image_is_refused(make_prior):
@@ -68,6 +96,21 @@ def test_stated_memory_covers_the_caches_and_is_at_most_twice_as_much(
     assert cached <= bytes_per_image(prior.config, 8) <= 2 * cached
 
 
+def test_stated_memory_covers_the_buffers_of_a_recorded_map_and_is_at_most_twice_as_much(make_prior, bytes_of):
+    prior = make_prior(height=12, width=12, channels=32, codebook_size=64).eval()
+    b = 8
+    sizes = []
+    with torch.no_grad():
+        for count in (b, 2 * b):
+            passes = forward_passes(prior, torch.zeros(count, dtype=torch.int64), None, LevelParams(), None)
+            recorded = _RecordedMap(passes, LevelParams(), None)
+            recorded.run(ImageNoise(0, range(count)).of_level(144, 64))
+            sizes.append(bytes_of(recorded))
+    held = (sizes[1] - sizes[0]) / b
+    assert held > 144 * 64 * 8
+    assert held <= bytes_per_image(prior.config, 8, records=True) <= 2 * held
+
+
 @pytest.mark.parametrize("slope", [1, 2, "raster"])
 @pytest.mark.parametrize("changes", [{}, {"attention_every": 0, "kernel_size": 3, "output_layers": 2}])
 @pytest.mark.parametrize("conditioned", [False, True])
@@ -89,9 +132,9 @@ def test_weights_read_are_those_of_all_products_of_a_sample(make_prior, slope, c
     count(Linear, lambda linear: linear.weight.numel())
     of_blocks = Conditioning.of_blocks
 
-    def count_condition(self, where):
+    def count_condition(self, begin, end):
         read.append(0 if self._matrices is None else self._matrices.numel())
-        return of_blocks(self, where)
+        return of_blocks(self, begin, end)
 
     monkeypatch.setattr(Conditioning, "of_blocks", count_condition)
     condition = prior.encode_condition(torch.zeros(2, 3, 4, dtype=torch.int64)) if conditioned else None

@@ -35,6 +35,8 @@ def test_rows_equal_a_loop_over_positions_images_and_taps(slope, kernel_size):
         taps = open_taps(order, kernel_size, strict)
         assert table.near_rows.tolist() == naive_rows(order, kernel_size, b, [taps[place] for place in table.near])
         assert table.far_rows.tolist() == naive_rows(order, kernel_size, b, [taps[place] for place in table.far])
+    assert tables.num_positions == order.num_positions
+    assert tables.num_cells == padded_cells(order, kernel_size) == (4 + kernel_size - 1) * (6 + kernel_size - 1)
     assert max(tables.strict.near_rows.max(), tables.open.near_rows.max()) < tables.num_cells * b
 
 
@@ -46,28 +48,6 @@ def test_rows_of_the_steps_are_slices_that_fill_the_table(slope):
     parts = [tables.between(tables.open.near_rows, *pair) for pair in pairwise(bounds)]
     assert torch.equal(torch.cat(parts), tables.open.near_rows)
     assert max(len(part) for part in parts) == tables.widest * 2 * len(tables.open.near)
-
-
-@pytest.mark.parametrize("slope", SLOPES)
-def test_spare_position_alone_reads_and_writes_the_spare_cell(slope):
-    order = CausalOrder(4, 6, slope)
-    b = 2
-    plain, padded = (StepTables.build(order, 5, b, CPU, padded=padded) for padded in (False, True))
-    assert padded.num_positions == order.num_positions + 1
-    assert padded.num_cells == plain.num_cells + 1 == padded_cells(order, 5) + 1
-    spare_rows = {plain.num_cells * b + image for image in range(b)}
-    for rows in (padded.write, padded.strict.near_rows, padded.open.near_rows):
-        others = padded.between(rows, 0, order.num_positions)
-        assert set(rows[len(others) :].tolist()) == spare_rows
-        assert not set(others.tolist()) & spare_rows
-    assert torch.equal(padded.write[: len(plain.write)], plain.write)
-
-
-@pytest.mark.parametrize("slope", SLOPES)
-def test_padded_tables_have_no_far_taps(slope):
-    tables = StepTables.build(CausalOrder(4, 6, slope), 5, 1, CPU, padded=True)
-    assert tables.span == 1
-    assert tables.strict.far == tables.open.far == []
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7])
