@@ -57,6 +57,18 @@ def test_training_is_steps_validations_and_one_reading_of_the_pictures(tiny_reci
     assert time.seconds > time.training_seconds
 
 
+def test_last_step_is_validated_too(tiny_recipe):
+    four, five = (times(tiny_recipe(vqvae={"train": {"steps": steps}}))["vqvae"] for steps in (4, 5))
+    forward = FORWARD_SHARE * 1.0 / 8 + 0.01 + 0.001
+    assert five.training_seconds - four.training_seconds == pytest.approx(1.0 + 10 * forward)  # every two steps
+
+
+def test_stage_has_its_threads(tiny_recipe):
+    found = times(tiny_recipe(classifier={}), rates=replace(RATES, threads={"vqvae": 2, "prior-top": 3}))
+    threads = {stage: time.threads for stage, time in found.items()}
+    assert threads == dict.fromkeys(found, 1) | {"vqvae": 2, "prior-top": 3}
+
+
 def test_prior_is_evaluated_on_its_training_images_which_no_limit_shortens(tiny_recipe):
     time = times(tiny_recipe())["prior-top"]
     forward = FORWARD_SHARE * 0.5 / 8
@@ -74,9 +86,11 @@ def test_step_takes_time_beside_its_model(tiny_recipe, monkeypatch):
 
 
 def test_label_contrast_doubles_its_share_of_the_steps(tiny_recipe):
-    prior = {"layers": 1, "channels": 8, "label_contrast": 1.0, "label_contrast_share": 0.5}
-    recipe = tiny_recipe(priors=[prior | {"train": {"steps": 4, "batch_size": 8}}] * 2)
-    assert times(recipe)["prior-top"].step_seconds == pytest.approx(1.5 * 0.5)
+    prior = {"label_contrast": 1.0, "label_contrast_share": 0.5}
+    plain = {"layers": 1, "channels": 8, "train": {"steps": 4, "batch_size": 8}}
+    found = times(tiny_recipe(priors=[plain, prior | plain]))
+    assert found["prior-top"].step_seconds == 0.5
+    assert found["prior-bottom"].step_seconds == pytest.approx(1.5 * 2.0)
 
 
 def test_random_crops_read_the_picture_in_every_step(tiny_recipe):
@@ -97,8 +111,12 @@ def test_second_core_hides_most_of_the_reading(tiny_recipe):
 
 
 def test_set_that_fits_in_no_cache_is_read_in_every_step(tiny_recipe, monkeypatch):
+    read = pytest.approx(1.0 + 8 * (0.01 + 0.001))
+    monkeypatch.setattr("vqgen.planning.budget_times.CACHE_LIMIT", 90 * 64)
+    assert times(tiny_recipe())["vqvae"].step_seconds == 1.0
+    assert times(tiny_recipe(data={"channels": 3}))["vqvae"].step_seconds == read
     monkeypatch.setattr("vqgen.planning.budget_times.CACHE_LIMIT", 90 * 64 - 1)
-    assert times(tiny_recipe())["vqvae"].step_seconds == pytest.approx(1.0 + 8 * (0.01 + 0.001))
+    assert times(tiny_recipe())["vqvae"].step_seconds == read
 
 
 def test_extraction_encodes_every_copy(tiny_recipe):

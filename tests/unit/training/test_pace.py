@@ -84,6 +84,17 @@ def test_end_leaves_time_for_the_validations_between_and_the_last_one():
     limit.add_validation(5.0)
     # Left are 101 - 25 - 5 seconds. A step takes (25 - 5) / 10, and a tenth of a validation.
     assert limit.choose_end(Pace(100, 100), 10, 25.0) == 10 + int(71 / 2.5)
+    assert limit.choose_end(Pace(100, 38), 10, 25.0) == 38  # asked again: nothing is new
+    # Ten more steps without a validation: the one before does not count as theirs.
+    assert limit.choose_end(Pace(100, 38), 20, 45.0) == 20 + int((101 - 45 - 5) / 2.5)
+
+
+@pytest.mark.parametrize(("elapsed", "end"), [(50.5, 100), (50.9, 100), (53.0, 94), (60.0, 83)])
+def test_small_change_of_the_end_is_noise(elapsed, end):
+    """A change of at most 2 of the 50 steps that are left, 4 %, changes nothing."""
+    limit = TimeLimit(100.0, 10)
+    limit.start(0, 0.0)
+    assert limit.choose_end(Pace(100, 100), 50, elapsed) == end
 
 
 def test_training_that_becomes_slow_ends_within_its_time():
@@ -148,7 +159,16 @@ def test_limit_has_to_be_started():
         TimeLimit(10.0, 10).choose_end(Pace(100, 100), 1, 1.0)
 
 
-# several processes
+# the pacer
+
+
+def test_pacer_tells_its_limit_of_validations(unchecked_annotations):
+    session = SimpleNamespace(accelerator=SimpleNamespace(num_processes=1, is_main_process=True), stage="vqvae")
+    config = TrainConfig(max_seconds=101.0, validate_every=10, log_every=10)
+    pacer = Pacer(100, config, session, SimpleNamespace())
+    pacer.start(0, 0.0, None)
+    pacer.add_validation(5.0)
+    assert pacer.keep(10, 25.0) == (38, 10, 10)
 
 
 def make_pacer(monkeypatch, *, is_main, end_of_main):
