@@ -84,7 +84,16 @@ def test_backward_pass_can_run_twice():
     assert torch.equal(one, other)
 
 
-def test_block_is_fused_on_a_cpu_in_full_precision_only():
+def test_second_derivative_is_an_error_and_not_a_wrong_number():
+    block = make((2, 2)).eval()
+    features, label, condition = draw((2, 2))
+    result = block(features, label, condition, POSITIONS_FIRST)
+    (gradient,) = torch.autograd.grad(result.square().sum(), features, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
+
+
+def test_block_is_fused_on_a_cpu_in_full_precision_only(monkeypatch):
     features = torch.zeros(2, 2, 1, 4)
     assert can_fuse(features, POSITIONS_FIRST)
     assert can_fuse(features.double(), POSITIONS_FIRST)
@@ -93,6 +102,8 @@ def test_block_is_fused_on_a_cpu_in_full_precision_only():
     assert not can_fuse(features.to("meta"), POSITIONS_FIRST)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not can_fuse(features, POSITIONS_FIRST)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not can_fuse(features, POSITIONS_FIRST)
 
 
 def test_block_under_autocast_equals_the_other_layout_to_rounding():

@@ -95,3 +95,22 @@ def test_scattering_is_the_transpose_of_gathering(monkeypatch, grid, most):
         back = torch.zeros_like(features)
         chunk.scatter_add(other, back)
         assert torch.allclose((gathered * other).sum(), (features * back).sum(), atol=1e-12)  # <Ax, y> = <x, A'y>
+
+
+@pytest.mark.parametrize("most", [1, 100, 250, 10**6])
+def test_chunks_gather_no_more_than_they_may_or_a_single_row(monkeypatch, most):
+    monkeypatch.setattr("vqgen.nn.tap_product.GATHERED_ELEMENTS", most)
+    bands = row_bands(OFFSETS, 5, 4)
+    found = list(chunks(bands, 3, 2))
+    padded = with_zeros(torch.zeros(5, 4, 3, 2))
+    assert all(chunk.gather(padded).numel() <= most or chunk.rows.stop - chunk.rows.start == 1 for chunk in found)
+    assert [row for chunk in found for row in range(5)[chunk.rows]] == list(range(5))
+    assert all(chunk.rows.stop <= chunk.band.rows.stop for chunk in found)
+
+
+def test_second_derivative_is_an_error_and_not_a_wrong_number():
+    features = torch.randn(2, 3, 2, 2, requires_grad=True)
+    result = TapProduct.apply(features, torch.randn(5, 2, 4), row_bands(OFFSETS, 2, 3))
+    (gradient,) = torch.autograd.grad(result.square().sum(), features, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()
