@@ -82,15 +82,21 @@ def test_stages_begin_in_the_order_of_their_times_and_those_of_an_unknown_time_f
     assert unknown.at_once == 3
 
 
-def test_stage_needs_its_threads_its_planned_memory_and_its_data(context):
+@pytest.mark.parametrize(("codebook_size", "bytes_of_code"), [(256, 1), (257, 2)])
+@pytest.mark.parametrize("copies", [0, 3])
+def test_stage_needs_its_threads_its_planned_memory_and_its_data(context, codebook_size, bytes_of_code, copies):
     run = context()
-    plans = {plan.stage: plan for plan in build_planner(run.recipe, run.compute, {}, measure=False).stages()}
+    vqvae = run.recipe.vqvae.model_copy(update={"codebook_size": codebook_size})
+    data = run.recipe.data.model_copy(update={"augmented_copies": copies, "random_rotation": 5.0})
+    run.recipe = run.recipe.model_copy(update={"vqvae": vqvae, "data": data})
+    planner = build_planner(run.recipe, run.compute, {}, measure=False)
+    plans = {plan.stage: plan for plan in planner.stages()}
     for stage in make_schedule(run, GROUP).stages:
         assert stage.needs.cores == stage_threads(run.recipe, stage.stage)
         own = stage.needs.memory - 1.3 * plans[stage.stage].training_bytes - 760e6
         images = 1797
-        codes = images * (2 * 2 + 4 * 4 + 120)  # a byte for each code, and the names
         pixels = images * (2 * 8 * 8 + 120)
+        codes = (images + copies * planner.counts.train) * ((2 * 2 + 4 * 4) * bytes_of_code + 120)  # with the names
         assert own == pytest.approx(pixels if stage.stage == "classifier" else codes, abs=200)
 
 
@@ -119,6 +125,19 @@ def test_short_stages_are_not_worth_processes_unless_a_number_is_given(make_cont
     recipe = tiny_recipe(classifier={"train": {"steps": 4}})
     assert make_schedule(make_context(recipe), GROUP).at_once == 1
     assert make_schedule(make_context(recipe, parallel_stages=3), GROUP).at_once == 3
+
+
+def test_processes_are_worth_it_by_the_time_of_all_stages_but_the_longest(context, monkeypatch):
+    run = context()
+    long, other = run.recipe.priors
+    short = other.model_copy(update={"train": other.train.model_copy(update={"steps": 4})})
+    classifier = run.recipe.classifier.model_copy(update={"train": short.train})
+    run.recipe = run.recipe.model_copy(update={"priors": (long, short), "classifier": classifier})
+    assert make_schedule(run, GROUP).at_once == 1
+    monkeypatch.setattr("vqgen.planning.build.count_images", lambda data: None)
+    epochs = short.model_copy(update={"train": short.train.model_copy(update={"steps": None, "epochs": 1})})
+    run.recipe = run.recipe.model_copy(update={"priors": (epochs, short)})
+    assert make_schedule(run, GROUP).at_once == 3  # one may take very long
 
 
 @pytest.mark.parametrize(("wanted", "at_once"), [(None, 3), (1, 1), (2, 2), (3, 3), (40, 3)])
@@ -198,6 +217,17 @@ def test_number_that_the_memory_does_not_allow_is_refused_with_the_number_that_f
     refused(context(parallel_stages=2), "1 with 0.0 GB of free memory, found 2")
     for harmless in (context(), context(parallel_stages=1)):
         check_parallel_stages(harmless, GROUP)
+
+
+def test_largest_stages_may_come_together(context, monkeypatch):
+    sizes = {"prior-top": 1, "prior-bottom": 3, "classifier": 2}
+    monkeypatch.setattr(schedule_module, "_memory_of", lambda run, plan, counts: sizes[plan.stage] * 10**9)
+    monkeypatch.setattr(schedule_module, "free_host_memory", lambda: 5 * 10**9)
+    check_parallel_stages(context(parallel_stages=2), GROUP)
+    monkeypatch.setattr(schedule_module, "free_host_memory", lambda: 5 * 10**9 - 1)
+    refused(context(parallel_stages=2), "1 with 5.0 GB of free memory, found 2: 2 of these stages may take 5.0 GB")
+    monkeypatch.setattr(schedule_module, "free_host_memory", lambda: 4 * 10**9)
+    refused(context(parallel_stages=2), "1 with 4.0 GB of free memory, found 2: 2 of these stages may take 5.0 GB")
 
 
 def test_only_the_stages_to_do_count(context, monkeypatch):
