@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from vqgen.errors import ConfigError
@@ -78,21 +78,24 @@ class LevelParams:
             float64, so that a small temperature does not overflow.
         """
         logits = logits.double()
-        rank = torch.arange(logits.shape[-1], device=logits.device)
         if self.temperature == 0:
-            return _keep_most_likely(logits, rank == 0)
+            return _keep_most_likely(logits, _ranks(logits) == 0)
         # The largest logit becomes 0: divided by a small temperature, it would be infinite.
         logits = (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            logits = _keep_most_likely(logits, rank < self.top_k)
+            logits = _keep_most_likely(logits, _ranks(logits) < self.top_k)
         # At 1 nothing is closed. The rounded sum could reach 1 before the last code, so it is not asked.
         if self.top_p is not None and self.top_p < 1:
             falling = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True).values
             # A code stays open if the codes before it do not reach top_p together. The first code stays open however
             # the sum is rounded.
             before = falling.cumsum(dim=-1) - falling
-            logits = _keep_most_likely(logits, (before < self.top_p) | (rank == 0))
+            logits = _keep_most_likely(logits, (before < self.top_p) | (_ranks(logits) == 0))
         return logits
+
+
+def _ranks(logits: Float64[Tensor, "*n k"]) -> Int64[Tensor, " k"]:
+    return torch.arange(logits.shape[-1], device=logits.device)
 
 
 def _keep_most_likely(logits: Float64[Tensor, "*n k"], keep: Bool[Tensor, "*#n k"]) -> Float64[Tensor, "*n k"]:

@@ -76,10 +76,12 @@ class LevelNoise:
             if self._left == 0:
                 raise ValueError(f"num_positions should be at most {self._drawn.shape[1]}, found {num_positions}")
             size = min(POSITIONS_AT_ONCE, self._left)
-            self._drawn = torch.cat([self._drawn, self._draw(size)], dim=1)
+            drawn = self._draw(size)
+            # Most often nothing is left of the last chunk, and nothing has to be copied.
+            self._drawn = torch.cat([self._drawn, drawn], dim=1) if self._drawn.shape[1] else drawn
             self._left -= size
-        drawn, self._drawn = self._drawn.split([num_positions, self._drawn.shape[1] - num_positions], dim=1)
-        return drawn
+        taken, self._drawn = self._drawn.split([num_positions, self._drawn.shape[1] - num_positions], dim=1)
+        return taken
 
     def _draw(self, size: int) -> Float64[Tensor, "b size k"]:
         uniform = self._drawn.new_empty(len(self._drawn), size, self._drawn.shape[2])
