@@ -10,6 +10,10 @@ peak) and (bytes of the weights x steps / measured bandwidth). A sampler that re
 exceed a share of 1. In raster order, ours reads most of them once for each row of the grid. A sample of a bottom prior
 includes its conditioning stack, and so does the limit.
 
+On a GPU that can run the Triton kernels, the same sampler with them is timed in the same rounds. "fused gain" is the
+time without the kernels over the time with them. They should be the default of `CudaGraphSampler` if it is at least 1.5
+in most rows; if it is in none, they should go.
+
 Rows are left out, and named, if a sample would take more than `--seconds` by the estimate of `vqgen plan`, or more
 memory than the machine has. The plain sampler and the peer run as a whole if all their rounds take less than
 `--seconds`. With `--alone`, only the fastest sampler in slope 2 is timed. The file is written after each batch.
@@ -35,7 +39,8 @@ from vqgen.order import Slope
 from vqgen.planning.estimates import SampleRequest, sampling_seconds
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine, measure_machine
-from vqgen.sampling import PlainSampler, fastest_sampler, images_that_fit
+from vqgen.sampling import CudaGraphSampler, PlainSampler, fastest_sampler, images_that_fit
+from vqgen.sampling.triton_block import can_use_triton
 
 ORDERS: tuple[Slope, ...] = (2, "raster")
 
@@ -48,6 +53,7 @@ _LEFT_OUT = (None, "left out")
 _COLUMNS = {
     "size": "size", "grid": "grid", "batch": "batch", "slope": "slope", "steps": "steps", "seconds": "seconds",
     "ms/step": "ms_per_step", "images/s": "images_per_second", "of limit": "share_of_limit",
+    "fused, s": "fused_seconds", "fused gain": "fused_gain",
     "plain, s": "plain_seconds", "plain is": "plain_is", "pythae, s": "pythae_seconds", "pythae is": "pythae_is",
     "x plain": "over_plain_same_order", "x plain raster": "over_plain_raster", "x pythae": "over_pythae",
 }  # fmt: skip
@@ -77,6 +83,12 @@ class Bench:
     def orders(self) -> tuple[Slope, ...]:
         """The orders to measure."""
         return ORDERS if self.has_peers else ORDERS[:1]
+
+    @property
+    def has_kernels(self) -> bool:
+        """True if the sampler with Triton kernels is measured too."""
+        device = self.compute.device
+        return device.type == "cuda" and can_use_triton(device, getattr(torch, self.compute.dtype), 1)
 
     @property
     def element_size(self) -> int:
@@ -133,6 +145,8 @@ def measure(size: str, side: int, batch: int, bench: Bench) -> list[dict[str, An
     for slope, request in requests.items():
         if bench.expected(request) < bench.seconds and _fits(request.prior.config, batch, bench):
             contestants[f"cached {slope}"] = partial(request.sample, fastest_sampler(bench.compute.device))
+            if bench.has_kernels:
+                contestants[f"fused {slope}"] = partial(request.sample, CudaGraphSampler(fused=True))
     peers = _peers(requests, batch, bench) if bench.has_peers else {}
     for peer in peers.values():
         contestants |= peer.contestant(bench)
@@ -140,7 +154,7 @@ def measure(size: str, side: int, batch: int, bench: Bench) -> list[dict[str, An
     warm_ups = 2 if bench.compute.device.type == "cuda" else 1
     times = interleaved_medians(contestants, repeats=bench.repeats, warm_ups=warm_ups) if contestants else {}
     results = {name: peer.result(times) for name, peer in peers.items()}
-    return [_row(size, request, times.get(f"cached {slope}"), results, bench) for slope, request in requests.items()]
+    return [_row(size, request, times, results, bench) for slope, request in requests.items()]
 
 
 def _peers(requests: dict[Slope, Request], batch: int, bench: Bench) -> dict[str, FullForwards]:
@@ -171,10 +185,12 @@ def _fits(config: PixelCNNConfig, batch: int, bench: Bench) -> bool:
 
 
 def _row(
-    size: str, request: Request, cached: float | None, peers: dict[str, tuple[float | None, str]], bench: Bench
+    size: str, request: Request, times: dict[str, float], peers: dict[str, tuple[float | None, str]], bench: Bench
 ) -> dict[str, Any]:
     prior = request.prior
     slope = request.prior.config.slope
+    cached = times.get(f"cached {slope}")
+    fused = times.get(f"fused {slope}")
     plain, plain_is = peers.get(f"plain {slope}", _LEFT_OUT)
     raster, _ = peers.get("plain raster", _LEFT_OUT)
     pythae, pythae_is = peers.get("pythae", _LEFT_OUT)
@@ -190,6 +206,8 @@ def _row(
         "images_per_second": request.batch / cached if cached else None,
         "limit_seconds": bench.limit(request),
         "share_of_limit": bench.limit(request) / cached if cached else None,
+        "fused_seconds": fused,
+        "fused_gain": cached / fused if cached and fused else None,
         "plain_seconds": plain,
         "plain_is": plain_is,
         "pythae_seconds": pythae,
@@ -201,14 +219,15 @@ def _row(
 
 
 def marks(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Picks the main results: speedups of the 6M prior at 32 x 32 with batch 1, and the shares of the limit."""
+    """Picks the main results: speedups of the 6M prior at 32 x 32, batch 1, shares of the limit, gains by kernels."""
     results: dict[str, Any] = {}
     for row in rows:
         if (row["size"], row["grid"], row["batch"]) == ("6M", 32, 1) and row["over_plain_raster"]:
             name = "cached_raster" if row["slope"] == "raster" else f"cached_slope{row['slope']}"
             results[f"{name}_over_plain_raster"] = row["over_plain_raster"]
     results["share_of_limit"] = {_name(row): row["share_of_limit"] for row in rows if row["share_of_limit"]}
-    return results
+    gains = {_name(row): row["fused_gain"] for row in rows if row.get("fused_gain")}
+    return results | ({"fused_gain": gains} if gains else {})
 
 
 def _name(row: dict[str, Any]) -> str:

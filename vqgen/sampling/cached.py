@@ -16,9 +16,17 @@ from vqgen.sampling.sampler import LevelSample, autocast_dtype, evaluation, to_g
 
 
 class CachedSampler:
-    """Samples a level with cached features of earlier steps. The codes are those of `PlainSampler`, up to rounding."""
+    """Samples a level with cached features of earlier steps. The codes are those of `PlainSampler`, up to rounding.
+
+    Args:
+        fused: True to compute each gated block of a network as two Triton kernels, where a GPU can run them. Elsewhere
+            it changes nothing. It is False until it has been measured on a GPU: see docs/speed.md.
+    """
 
     holds_memory = False
+
+    def __init__(self, *, fused: bool = False) -> None:
+        self.fused = fused
 
     def sample(
         self,
@@ -40,10 +48,12 @@ class CachedSampler:
         passes = forward_passes(prior, labels, condition, params, guide)
         level_noise = noise.of_level(order.num_positions, prior.config.codebook_size)
         with (
+            # Triton starts its kernels on the current device, which may be another one.
+            torch.cuda.device_of(prior.embedding.weight),
             evaluation(*(each.prior for each in passes)),
             torch.inference_mode(),
             torch.autocast(device.type, enabled=False),
         ):
-            steps = LevelSteps(passes, params, dtype)
+            steps = LevelSteps(passes, params, dtype, fused=self.fused)
             steps.run(lambda begin, end: level_noise.gumbel(end - begin), in_order_time, log_likelihood)
         return LevelSample(to_grid(prior, in_order_time), log_likelihood)

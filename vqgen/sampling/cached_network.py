@@ -18,6 +18,7 @@ from vqgen.nn.causal_attention import CausalAttention
 from vqgen.nn.gated_block import GatedBlock
 from vqgen.sampling.cached_layers import CachedAttention, CachedBlock, CachedConvolution, Output
 from vqgen.sampling.step_tables import StepTables
+from vqgen.sampling.triton_block import can_use_triton, triton_blocks
 
 
 class CachedNetwork:
@@ -27,20 +28,26 @@ class CachedNetwork:
         prior: The model, in evaluation mode. Its weights should not change afterwards: some are copied.
         tables: The rows of its order.
         dtype: The dtype of weights and caches. Sums over layers and logits have the dtype of the prior.
+        fused: As in `CachedSampler`.
     """
 
-    def __init__(self, prior: PixelCNN, tables: StepTables, dtype: torch.dtype) -> None:
+    def __init__(self, prior: PixelCNN, tables: StepTables, dtype: torch.dtype, *, fused: bool = False) -> None:
         self.dtype = dtype
         # As under autocast: the residual sum of many layers would lose its small terms in 16 bits.
         self._dtype_of_sums = prior.embedding.weight.dtype
         self.embedding = prior.embedding.weight.detach().to(dtype)
         self.first = CachedConvolution(prior.first, tables, tables.strict, dtype)
-        self.blocks = [CachedBlock(block, tables, dtype) for block in gated_blocks(prior)]
         self.attentions = {
             int(index): CachedAttention(attention, tables.batch_size, tables.num_positions, dtype)
             for index, attention in prior.attentions.items()
             if isinstance(attention, CausalAttention)
         }
+        blocks = gated_blocks(prior)
+        self.blocks: Sequence[CachedBlock] = (
+            triton_blocks(blocks, self.attentions, tables, dtype)
+            if fused and can_use_triton(self.embedding.device, dtype, prior.config.channels)
+            else [CachedBlock(block, tables, dtype) for block in blocks]
+        )
         self.output = Output(prior.output, dtype)
 
     def logits(

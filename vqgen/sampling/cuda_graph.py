@@ -38,13 +38,17 @@ class CudaGraphSampler:
 
     It is correct on every device, but records a graph on CUDA only. On other devices a replay runs the loop itself.
 
+    Args:
+        fused: As in `CachedSampler`.
+
     Source: CUDA graphs, as in `torch.cuda.CUDAGraph`.
     """
 
     holds_memory = True
 
-    def __init__(self) -> None:
-        self._unrecorded = CachedSampler()
+    def __init__(self, *, fused: bool = False) -> None:
+        self.fused = fused
+        self._unrecorded = CachedSampler(fused=fused)
         # Weak keys: a recorded map does not keep its model alive.
         self._recorded: WeakKeyDictionary[PixelCNN, tuple[object, _RecordedMap]] = WeakKeyDictionary()
         self._last: WeakKeyDictionary[PixelCNN, object] = WeakKeyDictionary()
@@ -100,7 +104,7 @@ class CudaGraphSampler:
         if last != wanted or sum(graph_bytes(each.prior.config) for each in passes) > MOST_GRAPH_BYTES:
             return None
         self._recorded.pop(prior, None)  # before the new map needs its memory
-        recorded = _RecordedMap(passes, params, dtype)
+        recorded = _RecordedMap(passes, params, dtype, fused=self.fused)
         self._recorded[prior] = (wanted, recorded)
         return recorded
 
@@ -113,12 +117,14 @@ def fastest_sampler(device: torch.device) -> Sampler:
 class _RecordedMap:
     """All steps of one level for one batch size, with their buffers and the graph."""
 
-    def __init__(self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None, *, fused: bool = False
+    ) -> None:
         prior = passes[0].prior
         device = prior.embedding.weight.device
         images = len(passes[0].labels) // passes[0].copies
         n = prior.order.num_positions
-        self._steps = LevelSteps(passes, params, dtype)
+        self._steps = LevelSteps(passes, params, dtype, fused=fused)
         shape = (images, n, prior.config.codebook_size)
         self._gumbel = torch.zeros(shape, dtype=torch.float64, device=device)
         self._codes = torch.zeros(images, n, dtype=torch.int64, device=device)

@@ -26,12 +26,22 @@ class LevelSteps:
         passes: The networks of each step, in evaluation mode. Their weights should not change afterwards.
         params: The parameters of the level.
         dtype: As in `StepEvaluator`.
+        fused: As in `CachedSampler`.
     """
 
-    def __init__(self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        passes: Sequence[ForwardPass],
+        params: LevelParams,
+        dtype: torch.dtype | None,
+        *,
+        fused: bool = False,
+    ) -> None:
         self._params = params
         self._copies = [each.copies for each in passes]
-        self._evaluators = [StepEvaluator(each.prior, each.labels, each.condition, dtype) for each in passes]
+        self._evaluators = [
+            StepEvaluator(each.prior, each.labels, each.condition, dtype, fused=fused) for each in passes
+        ]
         self._bounds = list(pairwise(passes[0].prior.order.offsets.tolist()))
 
     def renew(self, passes: Sequence[ForwardPass]) -> None:

@@ -33,6 +33,7 @@ class StepEvaluator:
         condition: As in `PixelCNN.forward`.
         dtype: The dtype of weights and caches; None for the dtype of the prior. Sums over layers and logits have the
             dtype of the prior.
+        fused: As in `CachedSampler`.
 
     Source: caching of convolutions as in Fast PixelCNN++ (Ramachandran et al. 2017, arXiv 1704.06001), for any causal
     order; caching of keys and values as in Transformers. Spans are ours.
@@ -44,12 +45,14 @@ class StepEvaluator:
         labels: Int[Tensor, " b"],
         condition: Float[Tensor, "b c h w"] | None,
         dtype: torch.dtype | None = None,
+        *,
+        fused: bool = False,
     ) -> None:
         weight = prior.embedding.weight
         self.batch_size = len(labels)
         self._offsets = prior.order.offsets.tolist()
         self._tables = StepTables.build(prior.order, prior.config.kernel_size, len(labels), weight.device)
-        self._network = CachedNetwork(prior, self._tables, dtype or weight.dtype)
+        self._network = CachedNetwork(prior, self._tables, dtype or weight.dtype, fused=fused)
         self._conditioning = Conditioning(prior, labels, condition, self._tables.widest_span, self._network.dtype)
         self._span_begin = 0
         self._known: list[Tensor] = []

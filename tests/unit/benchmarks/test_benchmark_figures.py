@@ -172,6 +172,18 @@ def test_sample_beyond_the_time_is_left_out_and_other_samplers_are_compared():
         assert (row["seconds"], row["plain_is"], row["plain_seconds"]) == (None, "left out", None)
 
 
+def test_kernels_are_compared_where_they_can_run(monkeypatch):
+    bench = Bench(Compute(CPU), FAST, seconds=1e9, repeats=1, has_pythae=False, has_peers=False)
+    assert not bench.has_kernels
+    (row,) = measure("tiny", 4, 2, bench)
+    assert (row["fused_seconds"], row["fused_gain"]) == (None, None)
+    assert "fused_gain" not in marks([row])
+    monkeypatch.setattr(Bench, "has_kernels", True)
+    (row,) = measure("tiny", 4, 2, bench)
+    assert row["fused_gain"] == row["seconds"] / row["fused_seconds"]
+    assert marks([row])["fused_gain"] == {"tiny 4 slope 2 batch 2": row["fused_gain"]}
+
+
 def test_marks_are_those_of_the_named_size():
     row = {"size": "6M", "grid": 32, "batch": 1, "share_of_limit": 0.5, "over_plain_raster": 70.0}
     rows = [row | {"slope": "raster"}, row | {"slope": 2, "over_plain_raster": 300.0}, row | {"slope": 2, "grid": 8}]

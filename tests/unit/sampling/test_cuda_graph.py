@@ -32,9 +32,9 @@ def recorded(monkeypatch):
     images = []
     record = cuda_graph._RecordedMap.__init__
 
-    def count(self, passes, *arguments):
+    def count(self, passes, *arguments, **options):
         images.append(len(passes[0].labels) // passes[0].copies)
-        record(self, passes, *arguments)
+        record(self, passes, *arguments, **options)
 
     monkeypatch.setattr(cuda_graph._RecordedMap, "__init__", count)
     return images
