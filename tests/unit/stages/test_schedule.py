@@ -83,11 +83,14 @@ def test_stages_begin_in_the_order_of_their_times_and_those_of_an_unknown_time_f
 
 
 @pytest.mark.parametrize(("codebook_size", "bytes_of_code"), [(256, 1), (257, 2)])
-@pytest.mark.parametrize("copies", [0, 3])
-def test_stage_needs_its_threads_its_planned_memory_and_its_data(context, codebook_size, bytes_of_code, copies):
+@pytest.mark.parametrize(("copies", "channels"), [(0, 1), (3, 3)])
+def test_stage_needs_its_threads_its_planned_memory_and_its_data(
+    context, codebook_size, bytes_of_code, copies, channels
+):
     run = context()
     vqvae = run.recipe.vqvae.model_copy(update={"codebook_size": codebook_size})
-    data = run.recipe.data.model_copy(update={"augmented_copies": copies, "random_rotation": 5.0})
+    data = {"augmented_copies": copies, "random_rotation": 5.0, "channels": channels}
+    data = run.recipe.data.model_copy(update=data)
     run.recipe = run.recipe.model_copy(update={"vqvae": vqvae, "data": data})
     planner = build_planner(run.recipe, run.compute, {}, measure=False)
     plans = {plan.stage: plan for plan in planner.stages()}
@@ -95,7 +98,7 @@ def test_stage_needs_its_threads_its_planned_memory_and_its_data(context, codebo
         assert stage.needs.cores == stage_threads(run.recipe, stage.stage)
         own = stage.needs.memory - 1.3 * plans[stage.stage].training_bytes - 760e6
         images = 1797
-        pixels = images * (2 * 8 * 8 + 120)
+        pixels = images * (2 * channels * 8 * 8 + 120)
         codes = (images + copies * planner.counts.train) * ((2 * 2 + 4 * 4) * bytes_of_code + 120)  # with the names
         assert own == pytest.approx(pixels if stage.stage == "classifier" else codes, abs=200)
 
@@ -196,6 +199,7 @@ def test_each_stage_has_a_gpu_for_itself(context, monkeypatch):
     assert schedule.room.cores is None
     assert schedule.at_once == 2
     assert {stage.needs.cores for stage in schedule.stages} == {1}
+    assert all(760e6 < stage.needs.memory < 761e6 for stage in schedule.stages)  # a training takes that of its GPU
     on_gpus(monkeypatch, 1)
     assert make_schedule(context(), GROUP).at_once == 1
 
@@ -234,6 +238,7 @@ def test_only_the_stages_to_do_count(context, monkeypatch):
     monkeypatch.setattr(schedule_module, "free_host_memory", lambda: 1_700_000_000)
     check_parallel_stages(context(parallel_stages=3), GROUP[:2])
     check_parallel_stages(context(parallel_stages=3), [])
+    check_parallel_stages(context(parallel_stages=40), GROUP[:2])
 
 
 def test_number_that_the_launch_or_the_devices_do_not_allow_is_refused(context, monkeypatch):
