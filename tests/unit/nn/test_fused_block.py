@@ -62,6 +62,28 @@ def test_gradient_passes_the_check_by_differences_with_dropout():
     assert torch.autograd.gradcheck(with_same_mask, (features, label, condition))
 
 
+def test_gradients_of_the_weights_pass_the_check_by_differences_with_dropout():
+    block = make((2, 3))
+    inputs = [each.detach() for each in draw((2, 3), b=2)]
+    names, weights = zip(*block.named_parameters(), strict=True)
+
+    def with_same_mask(*weights):
+        torch.manual_seed(0)
+        return torch.func.functional_call(block, dict(zip(names, weights, strict=True)), (*inputs, POSITIONS_FIRST))
+
+    assert torch.autograd.gradcheck(with_same_mask, weights, fast_mode=True)
+
+
+def test_constant_of_the_norm_is_that_of_the_block():
+    block = make((2, 3)).eval()
+    block.norm.eps = 0.5
+    features, label, condition = draw((2, 3))
+    results = block(features, label, condition, POSITIONS_FIRST), unfused(block, features, label, condition)
+    assert torch.allclose(*results, atol=1e-12)
+    found, expected = (torch.autograd.grad(each.square().sum(), features)[0] for each in results)
+    assert torch.allclose(found, expected, atol=1e-10)
+
+
 def test_dropped_features_contribute_nothing():
     """The projection sees only kept features, scaled: with half of them dropped the mean stays the same."""
     block = make((1, 1), dropout=0.5)

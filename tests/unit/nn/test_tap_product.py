@@ -70,6 +70,22 @@ def test_gradients_in_bfloat16_are_summed_in_float32(monkeypatch):
         assert (one - other).norm() < 0.005 * other.norm()  # one rounding to 8 bits
 
 
+def test_small_parts_of_a_bfloat16_gradient_are_not_lost(monkeypatch):
+    """256 + 1 + 1 + 1 + 1 is 260, but 256 if each sum is rounded to 8 bits."""
+    monkeypatch.setattr("vqgen.nn.tap_product.GATHERED_ELEMENTS", 1)
+    parts = torch.tensor([256.0, 1, 1, 1, 1]).bfloat16()
+    ones = torch.ones(5).bfloat16()
+    features = parts.view(5, 1, 1, 1).clone().requires_grad_()  # rows: one part of the weight's gradient from each
+    weight = ones[:1].view(1, 1, 1).clone().requires_grad_()
+    TapProduct.apply(features, weight, row_bands([(0, 0)], 5, 1)).backward(ones.view(5, 1, 1, 1))
+    assert weight.grad.item() == 260
+    features = ones.view(1, 5, 1, 1).clone().requires_grad_()  # columns: each reads the first one by another tap
+    weight = parts.view(5, 1, 1).clone().requires_grad_()
+    bands = row_bands([(0, -column) for column in range(5)], 1, 5)
+    TapProduct.apply(features, weight, bands).backward(ones.view(1, 5, 1, 1))
+    assert features.grad[0, 0].item() == 260
+
+
 def test_chunks_of_rows_change_nothing(monkeypatch):
     features = torch.randn(5, 4, 7, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
