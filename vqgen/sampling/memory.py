@@ -93,7 +93,7 @@ def graph_bytes(config: PixelCNNConfig) -> int:
     """
     attentions = config.layers // config.attention_every if config.attention_every else 0
     # Each layer is a few kernels. The last number: the first convolution, and the choice of codes with top-k and top-p.
-    each_step = 10 * config.layers + 14 * attentions + 7 * config.output_layers + 50
+    each_step = 10 * config.layers + 14 * attentions + 7 * config.output_layers + 54
     return CausalOrder(config.height, config.width, config.slope).num_steps * each_step * _kernel_bytes()
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from vqgen.sampling import (
     cuda_graph,
     fastest_sampler,
 )
+from vqgen.sampling.guidance import forward_passes
 
 LABELS = torch.tensor([0, 2, -1])
 MODELS = [
@@ -165,6 +167,40 @@ def test_codes_survive_the_next_batch_and_can_be_trained_on(make_prior):
     assert torch.equal(first.codes, before[0])
     assert torch.equal(first.log_likelihood, before[1])
     prior(first.codes, LABELS, None).sum().backward()
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_all_steps_are_recorded_once_on_one_stream_of_their_device(make_prior, monkeypatch):
+    """CUDA is a stand-in that lists its calls, because most machines have no GPU."""
+    prior = make_prior()
+    passes = forward_passes(prior, LABELS, None, LevelParams(), None)
+    calls = []
+
+    class Graph:
+        def replay(self):
+            calls.append("replay")
+
+    @contextmanager
+    def record(graph, stream):
+        calls.append(("begin", type(graph), stream))
+        yield
+        calls.append("end")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: (str(device), object()))
+    cuda_graph._recording_stream.cache_clear()
+    with torch.no_grad():
+        made = cuda_graph._RecordedMap(passes, LevelParams(), None)
+        monkeypatch.setattr(made._steps, "run", lambda *buffers: calls.append(buffers[1:]))
+        replay = made._record(torch.device("cuda", 1))
+        made._record(torch.device("cuda", 1))
+    cuda_graph._recording_stream.cache_clear()
+    assert calls[:3] == [("begin", Graph, calls[0][2]), (made._codes, made._log_likelihood), "end"]
+    assert calls[0][2][0] == "cuda:1"
+    assert calls[3][2] is calls[0][2]
+    replay()
+    assert calls[6:] == ["replay"]
 
 
 def test_fastest_sampler_replays_graphs_on_cuda_only():
