@@ -21,6 +21,9 @@ _MOST = 48
 _MOST_SECONDS = 3.0
 """Time after which the sample is large enough: very large pictures take long to read."""
 
+_CALLS = 3
+"""Calls of which the median counts: another program may hold one of them up."""
+
 _KNOWN = {"digits": (8, 1), "cifar10": (32, 3), "cifar100": (32, 3)}
 """Source -> side in pixels and channels of its pictures. The sources that are not listed are of the MNIST family."""
 
@@ -62,12 +65,15 @@ class Pictures:
         return Squares(images, training_transform(data), cache=cache)
 
     def _seconds(self, act: Callable[[Sequence[int]], object]) -> float:
-        """Returns the time of an act for one picture, from a call for all of the sample."""
+        """Returns the time of an act for one picture, from calls for all of the sample."""
         indices = range(len(self.sample))
         act(indices)  # the first call imports and builds tables
-        begin = time.perf_counter()
-        act(indices)
-        return (time.perf_counter() - begin) / len(indices)
+        seconds: list[float] = []
+        for _ in range(_CALLS):
+            begin = time.perf_counter()
+            act(indices)
+            seconds.append(time.perf_counter() - begin)
+        return median(seconds) / len(indices)
 
     @property
     def text(self) -> str:
@@ -122,27 +128,32 @@ def _noise(side: int, channels: int) -> tuple[Image.Image, ...]:
 
 
 def _read_some(paths: list[Path], root: str) -> tuple[list[Image.Image], float]:
-    """Reads some pictures, evenly spread, and returns them with the mean time to read one."""
+    """Reads some pictures, evenly spread, and returns them with the median time to read one.
+
+    The median, because another program that holds up one reading in fifty would double the mean.
+    """
     sample: list[Image.Image] = []
+    seconds: list[float] = []
     failure: DataError | None = None
     count = min(_MOST, len(paths))
     chosen = [paths[place * len(paths) // count] for place in range(count)]
     with suppress(DataError):
         read_image(chosen[0])  # the first reading loads the decoders
-    begin = time.perf_counter()
     for path in chosen:
+        begin = time.perf_counter()
         try:
             sample.append(read_image(path))
         except DataError as error:  # the run itself counts unreadable pictures, and refuses too many
             failure = error
-        if sample and time.perf_counter() - begin > _MOST_SECONDS:
+        seconds.append(time.perf_counter() - begin)
+        if sample and sum(seconds) > _MOST_SECONDS:
             break
     if not sample:
         raise DataError(
             f"data.root: should be a folder of images that can be read, found none among {count} of {root!r} "
             f"(the last: {failure})"
         )
-    return sample, (time.perf_counter() - begin) / len(sample)
+    return sample, median(seconds)
 
 
 def _is_grey(picture: Image.Image) -> bool:

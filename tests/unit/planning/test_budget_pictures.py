@@ -55,6 +55,22 @@ def test_sample_of_slow_pictures_is_small(tmp_path, monkeypatch):
     assert len(sample_pictures(folder_data(tmp_path)).sample) == 1
 
 
+def test_time_to_read_is_that_of_most_pictures(tmp_path, monkeypatch):
+    """One reading of seven is held up by another program."""
+    for number in range(7):
+        save(tmp_path / f"{number}.png")
+    clock = [0.0]
+    read_image = budget_pictures.read_image
+
+    def read(path):
+        clock[0] += 0.4 if path.stem == "3" else 0.01
+        return read_image(path)
+
+    monkeypatch.setattr(budget_pictures, "read_image", read)
+    monkeypatch.setattr(budget_pictures.time, "perf_counter", lambda: clock[0])
+    assert sample_pictures(folder_data(tmp_path)).read_seconds == pytest.approx(0.01)
+
+
 def test_unreadable_picture_is_left_out_of_the_sample(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     save(tmp_path / "b.png")
