@@ -50,24 +50,48 @@ class Norm:
         return F.layer_norm(features, self.shape, self.weight, self.bias, self.eps).to(self.dtype)
 
 
-class CachedConvolution:
+def tap_weights(convolution: MaskedConv2d, dtype: torch.dtype) -> Float[Tensor, "out taps c"]:
+    """Returns the weights in the order of a gathered row: all channels of the first tap, then of the second one."""
+    return convolution.weight.detach().to(dtype).transpose(1, 2)
+
+
+class FarTaps:
+    """The input of a masked convolution, cached, and the products of its far taps.
+
+    Args:
+        weight: From `tap_weights`. It should not change afterwards: it may be copied.
+        tables: The rows of the order.
+        taps: The rows that this layer reads: `tables.strict` or `tables.open`.
+    """
+
+    def __init__(self, weight: Float[Tensor, "out taps c"], tables: StepTables, taps: TapTable) -> None:
+        # Cells beyond the edge of the grid are never written. They stay zero: the padding of the convolution.
+        self.features = weight.new_zeros(tables.num_cells * tables.batch_size, weight.shape[2])
+        self.far = RowProduct(weight[:, taps.far].flatten(1), tables.widest_span * tables.batch_size)
+
+    def add_far(self, rows: Int[Tensor, " far_reads"], known: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
+        """Adds the products of the far taps, for all steps of a span."""
+        if len(rows) == 0:
+            return known
+        # `embedding` gathers whole rows, and it takes int32: the tables need half the memory.
+        return self.far(F.embedding(rows, self.features).view(-1, self.far.in_channels), known)
+
+
+class CachedConvolution(FarTaps):
     """A masked convolution without its bias, as matrix products of gathered rows, with a cache of its input.
 
     Args:
         convolution: The layer.
         tables: The rows of the order.
-        taps: The rows that this layer reads: `tables.strict` or `tables.open`.
+        taps: As in `FarTaps`.
         dtype: The dtype of the weights and of the cache.
     """
 
     def __init__(self, convolution: MaskedConv2d, tables: StepTables, taps: TapTable, dtype: torch.dtype) -> None:
-        # (out, taps, c): a gathered row holds all channels of the first tap, then all channels of the second one.
-        weight = convolution.weight.detach().to(dtype).transpose(1, 2)
-        # Cells beyond the edge of the grid are never written. They stay zero: the padding of the convolution.
-        self.features = weight.new_zeros(tables.num_cells * tables.batch_size, weight.shape[2])
+        weight = tap_weights(convolution, dtype)
+        super().__init__(weight, tables, taps)
         near = weight[:, taps.near] if taps.far else weight
         self.near = RowProduct(near.flatten(1), tables.widest * tables.batch_size)
-        self.far = RowProduct(weight[:, taps.far].flatten(1), tables.widest_span * tables.batch_size)
 
     def store(self, rows: Int[Tensor, " r"], features: Float[Tensor, "r c"]) -> None:
         """Caches the features of new positions."""
@@ -75,14 +99,7 @@ class CachedConvolution:
 
     def add_near(self, rows: Int[Tensor, " near_reads"], known: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
         """Completes the sums of a step: adds the products of the near taps to the part that is known ahead."""
-        # `embedding` gathers whole rows, and it takes int32: the tables need half the memory.
         return self.near(F.embedding(rows, self.features).view(-1, self.near.in_channels), known)
-
-    def add_far(self, rows: Int[Tensor, " far_reads"], known: Float[Tensor, "r out"]) -> Float[Tensor, "r out"]:
-        """Adds the products of the far taps, for all steps of a span."""
-        if len(rows) == 0:
-            return known
-        return self.far(F.embedding(rows, self.features).view(-1, self.far.in_channels), known)
 
 
 class CachedBlock:

@@ -1,0 +1,91 @@
+"""C functions of vqgen, compiled at first use with the C compiler of the machine, if it has one.
+
+    source, compiler, processor --> a name in the user's cache --> found there, or compiled into it --> ctypes
+
+A package cannot ship them: the fastest instructions differ from processor to processor. Every caller has a slower way
+in torch, so a machine without a compiler misses nothing but time.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SWITCH = "VQGEN_C"
+"""Environment variable: 0 leaves compiled functions out."""
+
+_OPTIONS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", "-lm")
+
+_TRIES = (("-fopenmp",), ())
+"""Options of each attempt: a compiler may lack OpenMP, and then the functions have one thread."""
+
+_SECONDS = 60
+"""Time that the compiler may take."""
+
+
+@lru_cache(maxsize=8)
+def load_library(source: Path) -> ctypes.CDLL | None:
+    """Loads the functions of a C file, compiled for this processor.
+
+    The library is stored in the cache of the user, `$XDG_CACHE_HOME/vqgen` or `~/.cache/vqgen`, under a name that
+    depends on the source, the compiler and the processor. So it is compiled once, in about a second.
+
+    Args:
+        source: The C file.
+
+    Returns:
+        None if the machine has no C compiler, if it fails, if the cache cannot be written, or if the environment
+        variable `VQGEN_C` is 0.
+    """
+    compiler = _compiler()
+    if compiler is None or os.environ.get(SWITCH) == "0":
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled(source, compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.debug("%s: not compiled: %s", source.name, error)
+        return None
+
+
+def _compiler() -> str | None:
+    names = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def _compiled(source: Path, compiler: str) -> Path:
+    """Returns the library of a source, and compiles it unless it is in the cache."""
+    # The macros name the version of the compiler and every instruction set of the processor: users share a home
+    # between machines.
+    macros = _run([compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
+    key = hashlib.sha256(source.read_bytes() + macros + repr((_OPTIONS, _TRIES)).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqgen"
+    library = folder / f"{source.stem}-{key}.so"
+    if not library.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _compile(source, compiler, library)
+    return library
+
+
+def _compile(source: Path, compiler: str, library: Path) -> None:
+    # Renamed when it is whole: other processes may compile the same file now, or load it.
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        made = Path(scratch) / library.name
+        for position, extra in enumerate(_TRIES):
+            try:
+                _run([compiler, *_OPTIONS[:-1], *extra, str(source), "-o", str(made), _OPTIONS[-1]])
+                break
+            except subprocess.CalledProcessError:
+                if position == len(_TRIES) - 1:
+                    raise
+        made.replace(library)
+
+
+def _run(words: list[str]) -> bytes:
+    return subprocess.run(words, check=True, capture_output=True, timeout=_SECONDS, stdin=subprocess.DEVNULL).stdout
