@@ -19,7 +19,7 @@ from vqgen.nn.gated_block import GatedBlock
 from vqgen.sampling.c_block import CBlock, can_use_c
 from vqgen.sampling.cached_layers import CachedAttention, CachedBlock, CachedConvolution, Output
 from vqgen.sampling.step_tables import StepTables
-from vqgen.sampling.triton_block import can_use_triton, triton_blocks
+from vqgen.sampling.triton_block import TritonBlock, can_use_triton, triton_blocks
 
 
 class CachedNetwork:
@@ -48,7 +48,7 @@ class CachedNetwork:
 
     def _make_blocks(
         self, prior: PixelCNN, tables: StepTables, *, fused: bool
-    ) -> Sequence[CachedBlock] | Sequence[CBlock]:
+    ) -> Sequence[CachedBlock] | Sequence[CBlock] | Sequence[TritonBlock]:
         """Makes the gated blocks, in the fastest way that this machine has."""
         blocks = gated_blocks(prior)
         if can_use_c(prior, tables, self.dtype):

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.nn.gated_block import GatedBlock
-from vqgen.sampling.cached_layers import CachedBlock
+from vqgen.sampling.cached_layers import FarTaps, Linear, Norm, tap_weights
 from vqgen.sampling.step_tables import StepTables
 
 _MOST_CHANNELS = 512
@@ -43,8 +43,8 @@ def _kernels() -> ModuleType | None:
     return triton_kernels
 
 
-class TritonBlock(CachedBlock):
-    """A `CachedBlock` of two kernels. Its results are the same, up to rounding.
+class TritonBlock:
+    """A `CachedBlock` whose `add_to` is two kernels. Its results are the same, up to rounding.
 
     Args:
         block: The layer. Its weights should not change afterwards: they are copied.
@@ -53,14 +53,15 @@ class TritonBlock(CachedBlock):
     """
 
     def __init__(self, block: GatedBlock, tables: StepTables, dtype: torch.dtype) -> None:
-        super().__init__(block, tables, dtype)
         kernels = _kernels()
         assert kernels is not None
         self._kernels = kernels
-        # (out, taps, c), as in `CachedConvolution`.
-        weight = block.convolution.weight.detach().to(dtype).transpose(1, 2)
-        self._near = weight[:, tables.open.near].flatten(1)
-        self._following: CachedBlock | None = None
+        weight = tap_weights(block.convolution, dtype)
+        self.norm = Norm(block.norm, dtype)
+        self.convolution = FarTaps(weight, tables, tables.open)
+        self._near = weight[:, tables.open.near].flatten(1).contiguous()
+        self._project = Linear(block.project, dtype)
+        self._following: TritonBlock | None = None
         self._is_stored = False
 
     def lead_to(self, following: "TritonBlock") -> None:
@@ -77,10 +78,10 @@ class TritonBlock(CachedBlock):
     ) -> Float[Tensor, "r c"]:
         """Adds the gated features to `features`, in place. See `CachedBlock.add_to`."""
         if not self._is_stored:
-            self.convolution.store(write, self.norm(features))
+            self.convolution.features.index_copy_(0, write, self.norm(features))
         gated = self._kernels.gate(self.convolution.features, near, self._near, known)
         following = None if self._following is None else (self._following.norm, self._following.convolution.features)
-        self._kernels.project(gated, self.project.weight, self.project.bias, features, write, following)
+        self._kernels.project(gated, self._project.weight, self._project.bias, features, write, following)
         return features
 
 
