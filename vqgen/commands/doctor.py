@@ -225,6 +225,7 @@ def _features(*, compiles: bool) -> dict[str, Any]:
         "shell completion": lambda: _package("shtab", "pip install shtab"),
         "WebP": lambda: _image_format("webp"),
         "AVIF": lambda: _image_format("avif"),
+        "C functions of the sampler": _c_functions,
         "torch.compile": _compiler if compiles else lambda: (None, "not tried; `vqgen doctor --compile` does"),
     }
     found = {}
@@ -248,6 +249,14 @@ def _image_format(name: str) -> tuple[bool, str]:
 
     available = bool(features.check(name))
     return available, f"Pillow {_version('pillow')}" if available else "this Pillow is built without it; upgrade pillow"
+
+
+def _c_functions() -> tuple[bool, str]:
+    from vqgen.sampling.c_block import has_c_functions
+
+    if has_c_functions():
+        return True, "compiled for this processor"
+    return False, "no C compiler, or VQGEN_C=0; torch computes the same, more slowly; install gcc or clang"
 
 
 def _lpips_weights() -> tuple[bool, str]:

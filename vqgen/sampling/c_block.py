@@ -107,6 +107,11 @@ def can_use_c(prior: PixelCNN, tables: StepTables, dtype: torch.dtype) -> bool:
     return library is not None and channels % (2 * library.lanes()) == 0
 
 
+def has_c_functions() -> bool:
+    """Returns True if the functions are compiled, or could be now."""
+    return _library() is not None
+
+
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL | None:
     """Loads the compiled functions and declares their arguments."""

@@ -124,6 +124,14 @@ def test_missing_feature_is_in_the_report(monkeypatch):
     assert "shipped model" in report.partition("without ")[2]
 
 
+def test_c_functions_are_a_feature_with_a_remedy(monkeypatch):
+    for exists, remedy in ((True, "compiled"), (False, "install gcc or clang")):
+        monkeypatch.setattr("vqgen.sampling.c_block.has_c_functions", lambda exists=exists: exists)
+        feature = examine()["features"]["C functions of the sampler"]
+        assert feature["available"] is exists
+        assert remedy in feature["note"]
+
+
 # memory and devices
 
 

@@ -145,3 +145,8 @@ def test_function_is_for_large_blocks_in_float32_on_a_cpu(make_prior, monkeypatc
 def test_other_dtype_than_the_weights_is_computed_by_torch(prior, monkeypatch):
     monkeypatch.setattr(c_block, "_FEWEST_WEIGHTS", 0)
     assert not can_use_c(prior, tables_of(prior), torch.bfloat16)
+
+
+def test_machine_without_the_functions_says_so(monkeypatch):
+    monkeypatch.setattr(c_block, "_library", lambda: None)
+    assert not c_block.has_c_functions()
