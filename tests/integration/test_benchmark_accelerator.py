@@ -105,6 +105,7 @@ def test_part_that_fails_does_not_stop_the_next_one(copied):
     assert f"not reached: recipe: failed; {record['reason']}" in finished.out
 
 
+@pytest.mark.slow
 def test_parts_that_do_not_fit_into_the_time_are_named(tmp_path):
     finished = start(tmp_path / "new", "--device", "cpu", minutes=0.1)
     assert finished.code == 0, finished.out + finished.err

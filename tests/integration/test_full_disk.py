@@ -33,7 +33,7 @@ def assert_disk_is_full(finished):
     assert finished.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("kilobytes", [40, 120, 200, 300])
+@pytest.mark.parametrize("kilobytes", [40, 120, *(pytest.param(size, marks=pytest.mark.slow) for size in (200, 300))])
 def test_run_on_a_full_disk_goes_on_when_there_is_room(vqgen, trained, tiny_toml, small_disk, kilobytes):
     disk = small_disk(kilobytes)
     assert_disk_is_full(vqgen("run", tiny_toml, "--checkpoints", disk))

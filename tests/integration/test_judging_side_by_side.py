@@ -39,6 +39,7 @@ print("accelerate" in sys.modules)
 """A script without a `__main__` guard."""
 
 
+@pytest.mark.slow
 def test_script_without_a_main_guard_gets_the_same_scores_from_two_processes(judged, tmp_path, monkeypatch, capsys):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
@@ -59,7 +60,9 @@ PROGRAM = "import os, sys, vqgen.cli; os.sched_getaffinity = lambda _: {0, 1}; s
 """The command line on a machine of two cores."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+)
 def test_signal_ends_an_evaluation_with_all_its_processes(tmp_path, number):
     pretrained = CHECKOUT / "checkpoints" / "pretrained" / "digits"
     words = ["evaluate", pretrained, "--only", "score", "--images-per-label", "3", "--device", "cpu", "--quiet"]

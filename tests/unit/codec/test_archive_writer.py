@@ -50,7 +50,7 @@ def test_many_images_take_little_more_than_their_ideal(codec, coder):
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_better_models_write_shorter_archives(codec):
     """The codes are drawn from the priors, and the frequencies are counted over these codes."""
-    images = [sampled_codes(codec, seed) for seed in range(200)]
+    images = [sampled_codes(codec, seed) for seed in range(80)]
     for level in codec.models.levels:
         counts = np.bincount(np.concatenate([image.grids[level].ravel() for image in images]), minlength=16)
         codec.parts.frequencies[level] = frequencies_of_counts(torch.from_numpy(counts))

@@ -12,7 +12,7 @@ def test_peak_is_the_speed_of_the_faster_operation():
     assert replace(machine, convolution_flops=4.0).peak_flops == 4.0
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_speeds_have_the_order_of_magnitude_of_real_machines(dtype):
     """From a tenth of a slow core to a hundred times the fastest accelerator. A wrong unit is off by 10^3 or more."""
     machine = measure_machine(torch.device("cpu"), dtype)

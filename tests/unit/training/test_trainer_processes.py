@@ -22,7 +22,7 @@ def interrupt_in_group(folder, step):
     return None, trainer.progress.step
 
 
-@pytest.mark.parametrize(("step", "stops"), [(3, 5), (10, 12), (11, 12)])
+@pytest.mark.parametrize(("step", "stops"), [(3, 5), pytest.param(10, 12, marks=pytest.mark.slow), (11, 12)])
 def test_signal_to_one_process_stops_all_processes(tmp_path, step, stops):
     found = run_processes(2, interrupt_in_group, tmp_path, step)
     assert found == [(signal.SIGTERM, stops)] * 2
@@ -43,7 +43,8 @@ def losses(run):
 
 
 @pytest.mark.parametrize(
-    ("double", "steps", "images_in_all", "tolerance"), [(True, 50, 397, 1e-8), (False, 20, 157, 1e-5)]
+    ("double", "steps", "images_in_all", "tolerance"),
+    [pytest.param(True, 50, 397, 1e-8, marks=pytest.mark.slow), (False, 20, 157, 1e-5)],
 )
 def test_one_two_and_three_processes_train_the_same_model(tmp_path, double, steps, images_in_all, tolerance):
     # 397 = 49 * 8 + 5 and 157 = 19 * 8 + 5 images: the last batch is partial, and 8 and 5 do not divide by 3.
