@@ -66,25 +66,26 @@ def end_with(code: int) -> None:
     os._exit(code)
 
 
-def train(folder: Path) -> None:
-    """Does steps of 10 ms, as a training does: a signal ends it after a step, and the number of steps is saved.
+def train(folder: Path, seconds: float = 0.01) -> None:
+    """Does steps of some seconds, as a training does: a signal ends it after a step, and their number is saved.
 
     `folder/steps` says that it has begun, and `folder/saved` that it has saved.
     """
     with PendingSignal() as pending:
-        for step in range(int(_LONG * 100)):
+        for step in range(int(_LONG / seconds)):
             (folder / "steps").write_text(str(step + 1))
-            time.sleep(0.01)
+            time.sleep(seconds)
             if pending.number:
                 (folder / "saved").write_text(str(step + 1))
                 raise Interrupted(pending.number)
 
 
 def hang(folder: Path) -> None:
-    """Waits, whatever signal comes."""
+    """Waits, whatever signal comes. `folder/over` says that nobody ended it."""
     with PendingSignal():
         (folder / "steps").write_text("1")
         time.sleep(_LONG)
+        (folder / "over").touch()
 
 
 def lead(folder: Path, names: list[str]) -> int:
@@ -92,7 +93,8 @@ def lead(folder: Path, names: list[str]) -> int:
     jobs = []
     for number, name in enumerate(names):
         (folder / str(number)).mkdir()
-        jobs.append(Job(str(number), {"train": train, "hang": hang}[name], (folder / str(number),)))
+        function, *arguments = {"train": (train,), "train slowly": (train, 0.5), "hang": (hang,)}[name]
+        jobs.append(Job(str(number), function, (folder / str(number), *arguments)))
     try:
         with raising_signals():
             run_jobs(jobs, Room(len(jobs)), remedy="run again")

@@ -230,7 +230,6 @@ class _Crew:
 
     def stop(self, impatient: PendingSignal) -> None:
         """Asks all running jobs to stop, and waits for their ends. A signal to `impatient` kills them."""
-        self._waiting.clear()
         for child in self._running:
             self._display.close(child.job.name)
             child.stop()

@@ -24,6 +24,7 @@ from stand_in_jobs import (
 from vqgen.errors import DataError, Interrupted, ProcessError, VQGenWarning
 from vqgen.runtime import fresh_python
 from vqgen.runtime.children import Job, Needs, Room, run_jobs
+from vqgen.runtime.progress import SharedDisplay
 
 SECONDS = 60
 
@@ -143,12 +144,15 @@ def test_terminal_shows_a_bar_for_each_child(capsys, monkeypatch):
 # errors
 
 
-def test_error_of_one_child_is_raised_after_the_others_have_saved(tmp_path):
+def test_error_of_one_child_is_raised_after_the_others_have_saved_and_their_bars_have_ended(tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(SharedDisplay, "close", lambda display, sender: closed.append(sender))
     late = Job("late", refuse, ("cannot read image 'x'", tmp_path / "steps"))
     with pytest.raises(DataError, match=r"^cannot read image 'x'$") as caught:
         run(Job("training", train, (tmp_path,)), late)
     assert not caught.value.alike  # its attributes arrive, too
     assert (tmp_path / "saved").exists()
+    assert sorted(closed) == ["late", "training"]
 
 
 def test_waiting_jobs_do_not_start_after_an_error(tmp_path):
@@ -208,8 +212,9 @@ def start(folder, *names):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("reaches_all", [True, False])
 def test_signal_saves_all_work_whether_it_reaches_the_parent_or_all(tmp_path, number, code, reaches_all):
-    process, started = start(tmp_path, "train", "train")
-    # A terminal and a cluster signal all processes. The parent passes a signal on, and that must not count as a second.
+    # A terminal and a cluster signal all processes. The parent passes a signal on, and that must not count as a second:
+    # it comes within the step that is slow.
+    process, started = start(tmp_path, "train", "train slowly")
     for child in started if reaches_all else []:
         child.send_signal(number)
     process.send_signal(number)
@@ -228,6 +233,7 @@ def test_second_signal_kills_what_does_not_stop(tmp_path):
     _, err = process.communicate(timeout=SECONDS)
     assert (process.returncode, err) == (130, "")
     assert not psutil.wait_procs(started, SECONDS)[1]
+    assert not (tmp_path / "0" / "over").exists()
 
 
 def test_killed_parent_leaves_no_child(tmp_path):
