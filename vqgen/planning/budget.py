@@ -3,8 +3,9 @@
 recipe, pictures --> candidates --> measured times --> BudgetChoice --> BudgetRecord (budget.json) --> limits of time
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from vqgen.errors import CheckpointError
 from vqgen.planning.budget_choice import BudgetChoice, Chooser
 from vqgen.planning.budget_meter import LONGEST, Meter
 from vqgen.planning.budget_pictures import Pictures, sample_pictures
-from vqgen.planning.budget_rates import Rates, estimate_rates
-from vqgen.planning.budget_tiers import Keep, candidates
+from vqgen.planning.budget_rates import estimate_rates
+from vqgen.planning.budget_tiers import Candidate, Keep, candidates
 from vqgen.planning.budget_times import ONE_BY_ONE, Places, StageTime
 from vqgen.planning.build import build_planner
+from vqgen.planning.plans import RecipePlanner
+from vqgen.planning.text import scaled
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine, measure_machine
 from vqgen.storage.documents import check_format, read_json
@@ -123,18 +126,54 @@ def choose_recipe(
     pictures = sample_pictures(kept.data)
     machine = measure_machine(compute.device)
     meter = Meter(compute, min(LONGEST, max(_SHORTEST, _MEASURING_SHARE * left())), processes)
-    chooser = Chooser(
+    planner = partial(_planner, meter=meter, machine=machine, pictures=pictures)
+    fitting, too_large = _within_memory(
         candidates(recipe, pictures, keep, is_free=is_free),
+        lambda candidate: _bytes_of(planner(candidate)),
+        compute.free_memory,
+    )
+    chooser = Chooser(
+        fitting,
         pictures,
         left,
-        estimate=lambda candidate: _estimate(candidate, meter, machine, pictures),
+        estimate=lambda candidate: estimate_rates(
+            planner(candidate).stages(), candidate, pictures, meter.threads(candidate)
+        ),
         measure=lambda candidate: meter.measure(candidate, pictures),
         cores=cores,
         places=places,
     )
-    return chooser.choose(), pictures
+    choice = chooser.choose()
+    # A size that is too large matters only where the next smaller one was chosen.
+    return replace(choice, too_large=too_large if choice.name == fitting[0].name else ""), pictures
 
 
-def _estimate(recipe: AnyRecipe, meter: Meter, machine: Machine, pictures: Pictures) -> Rates:
-    planner = replace(build_planner(recipe, meter.compute, {}, measure=False), machine=machine, counts=pictures.counts)
-    return estimate_rates(planner.stages(), recipe, pictures, meter.threads(recipe))
+def _planner(recipe: AnyRecipe, meter: Meter, machine: Machine, pictures: Pictures) -> RecipePlanner[Any]:
+    return replace(build_planner(recipe, meter.compute, {}, measure=False), machine=machine, counts=pictures.counts)
+
+
+def _bytes_of(planner: RecipePlanner[Any]) -> int:
+    """Returns the memory of the training that needs most."""
+    return max(stage.training_bytes or 0 for stage in planner.stages())
+
+
+def _within_memory(
+    found: Sequence[Candidate], bytes_of: Callable[[AnyRecipe], int], free: int
+) -> tuple[Sequence[Candidate], str]:
+    """Leaves out the candidates that need more memory than is free.
+
+    Args:
+        found: From large to small. The smallest one always stays: nothing else could be chosen.
+        bytes_of: Returns the memory of a recipe.
+        free: Bytes that are free.
+
+    Returns:
+        The other candidates, and a line about the smallest one that is left out; "" if none is.
+    """
+    reason = ""
+    for place, candidate in enumerate(found[:-1]):
+        needed = bytes_of(candidate.with_share(1.0))
+        if needed <= free:
+            return found[place:], reason
+        reason = f"{candidate.name}: not chosen; it needs {scaled(needed, 'B')} of memory, {scaled(free, 'B')} are free"
+    return found[-1:], reason

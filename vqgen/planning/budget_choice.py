@@ -53,6 +53,7 @@ class BudgetChoice:
         times: The times of the parts of its run.
         seconds: The time of its run.
         tried: The next larger candidate, the chosen one and all smaller ones, from large to small.
+        too_large: A line about the next larger candidate, if it needs more memory than is free; or "".
     """
 
     name: str
@@ -61,6 +62,7 @@ class BudgetChoice:
     times: tuple[StageTime, ...]
     seconds: float
     tried: tuple[Tried, ...]
+    too_large: str = ""
 
 
 @dataclass

@@ -45,7 +45,7 @@ def _reasons(choice: BudgetChoice) -> list[str]:
     """Tells the times of the candidates next to the chosen one."""
     names = [tried.name for tried in choice.tried]
     place = names.index(choice.name)
-    lines = []
+    lines = [choice.too_large] if choice.too_large else []
     if place > 0:
         larger = choice.tried[place - 1]
         how = "measured" if larger.is_measured else "estimated"

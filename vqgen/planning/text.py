@@ -26,11 +26,11 @@ def _row(stage: StagePlan) -> tuple[str, ...]:
     return (
         stage.stage,
         "-" if stage.parameters is None else f"{stage.parameters:,}",
-        _scaled(stage.image_flops),
-        _scaled(stage.step_flops),
-        _scaled(stage.total_flops),
-        _scaled(stage.training_bytes, "B"),
-        _scaled(stage.sampling_bytes, "B"),
+        scaled(stage.image_flops),
+        scaled(stage.step_flops),
+        scaled(stage.total_flops),
+        scaled(stage.training_bytes, "B"),
+        scaled(stage.sampling_bytes, "B"),
         "-" if stage.steps_per_sample is None else str(stage.steps_per_sample),
         _bpp(stage.raw_bpp),
         _bpp(stage.expected_bpp, bound=not stage.is_measured),
@@ -56,8 +56,8 @@ def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
     if machine is None:
         return notes
     notes.append(
-        f"device: {planner.compute.device}, {planner.compute.dtype}, {_scaled(machine.matmul_flops)}FLOP/s in a matrix "
-        f"product, {_scaled(machine.convolution_flops)}FLOP/s in a convolution, {_scaled(machine.bandwidth)}B/s"
+        f"device: {planner.compute.device}, {planner.compute.dtype}, {scaled(machine.matmul_flops)}FLOP/s in a matrix "
+        f"product, {scaled(machine.convolution_flops)}FLOP/s in a convolution, {scaled(machine.bandwidth)}B/s"
     )
     times = [stage.seconds for stage in stages if stage.seconds is not None]
     if len(times) == len(stages):  # a sum without some stages would mislead
@@ -65,7 +65,7 @@ def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
     return notes
 
 
-def _scaled(value: int | float | None, unit: str = "") -> str:
+def scaled(value: int | float | None, unit: str = "") -> str:
     """Writes a number with three digits, a prefix and a unit, for example 41.2 GB."""
     if value is None:
         return "-"

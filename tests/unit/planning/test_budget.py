@@ -9,6 +9,7 @@ from vqgen.planning import budget, budget_meter
 from vqgen.planning.budget import FILE, BudgetRecord, choose_recipe, request_of
 from vqgen.planning.budget_choice import TooShortError
 from vqgen.planning.budget_times import StageTime
+from vqgen.planning.build import build_planner
 from vqgen.runtime.compute import Compute
 
 COUNTS = ImageCounts(450, 50, 0, 5)
@@ -95,3 +96,23 @@ def test_time_for_nothing_is_refused(fast, tiny_recipe):
     with pytest.raises(TooShortError) as refused:
         choose_recipe(tiny_recipe(), lambda r: r, Compute.resolve("cpu"), lambda: 0.1, is_free=False, cores=1)
     assert refused.value.least_seconds > 0.1
+
+
+def test_size_that_exceeds_the_memory_is_left_out_and_named(fast, tiny_recipe, monkeypatch):
+    recipe = tiny_recipe(vqvae={"channels": 64}, priors=[{"channels": 64}] * 2)
+
+    def choose(free):
+        monkeypatch.setattr(Compute, "free_memory", property(lambda self: free))
+        choice, _ = choose_recipe(recipe, lambda r: r, Compute.resolve("cpu"), lambda: 1e5, is_free=False, cores=1)
+        return choice
+
+    assert choose(10**12).name == "the recipe itself"
+    assert choose(10**12).too_large == ""
+    planner = build_planner(recipe, Compute.resolve("cpu"), {}, measure=False)
+    needed = max(stage.training_bytes or 0 for stage in planner.stages())
+    assert choose(needed).name == "the recipe itself"
+    smaller = choose(needed - 1)
+    assert smaller.name == "the recipe with 75 % of its channels"
+    assert smaller.too_large.startswith("the recipe itself: not chosen; it needs ")
+    # The smallest size is chosen however little memory there is: an estimate does not forbid a run.
+    assert choose(0).name == choose(1).name

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from vqgen.data import ImageCounts
@@ -31,6 +33,11 @@ def test_largest_candidate_needs_no_reason(tiny_recipe):
     text = "\n".join(choice_lines(90.0, choice(tiny_recipe, share=1, tried=("tiny",)), PICTURES))
     assert "not chosen" not in text
     assert "tiny, with all of its steps" in text
+
+
+def test_size_that_needs_too_much_memory_is_named(tiny_recipe):
+    chosen = replace(choice(tiny_recipe, tried=("tiny",)), too_large="large: not chosen; it needs 9 GB of memory")
+    assert "  large: not chosen; it needs 9 GB of memory" in choice_lines(90.0, chosen, PICTURES)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from vqgen.planning.plans import StagePlan
-from vqgen.planning.text import _bpp, _scaled, duration, plan_text
+from vqgen.planning.text import _bpp, duration, plan_text, scaled
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from vqgen.planning.text import _bpp, _scaled, duration, plan_text
      (999e6, "", "999 M"), (999_499, "", "999 k"), (999_600, "", "1.00 M"), (999.6, "B", "1.00 kB")],
 )  # fmt: skip
 def test_numbers_have_three_digits_and_a_prefix(value, unit, text):
-    assert _scaled(value, unit) == text
+    assert scaled(value, unit) == text
 
 
 @pytest.mark.parametrize(
