@@ -14,6 +14,7 @@ from vqgen.planning.costs import prior_costs
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
 from vqgen.sampling import ImageNoise, LevelParams, LevelSample, Sampler
+from vqgen.sampling.sampler import step_threads
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"channels": 8, "layers": 1, "attention_every": 1, "attention_heads": 2},
@@ -57,8 +58,8 @@ class Request:
     compute: Compute
 
     def sample(self, sampler: Sampler) -> LevelSample:
-        """Samples the level. The encoding of its coarser codes is included."""
-        with torch.no_grad(), self.compute.autocast():
+        """Samples the level, in as many threads as a pipeline would. The encoding of its coarser codes is included."""
+        with torch.no_grad(), self.compute.autocast(), step_threads(self.prior, self.batch):
             noise = ImageNoise(0, range(self.batch), self.compute.device)
             return sampler.sample(self.prior, self._labels(), self._condition(), noise, LevelParams())
 

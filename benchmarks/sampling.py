@@ -1,6 +1,6 @@
 """Times the sampling of a map of codes, beside the limit of the machine.
 
-    python -m benchmarks.sampling [--sizes 6M] [--grids 8 16 32 64] [--batches 1 8 64] [--seconds 20] [--json FILE]
+    python -m benchmarks.sampling [--sizes 6M] [--grids 8 16 32 64] [--batches 1 8 64] [--threads N] [--json FILE]
 
 The fastest sampler for the device (the cached one; on a GPU its recorded map) runs in slope 2 and in raster order.
 Beside it run the plain sampler in both orders, and pythae's sampler in raster order with about as many parameters.
@@ -39,6 +39,7 @@ from vqgen.order import Slope
 from vqgen.planning.estimates import SampleRequest, sampling_seconds
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine, measure_machine
+from vqgen.runtime.threads import fix_threads
 from vqgen.sampling import CudaGraphSampler, PlainSampler, fastest_sampler, images_that_fit
 from vqgen.sampling.triton_block import can_use_triton
 
@@ -247,6 +248,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="time only the fastest sampler, in slope 2")
+    parser.add_argument("--threads", type=int, help="threads on a CPU (default: as many as the work can use)")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
         "--dtype",
@@ -255,6 +257,8 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, default=RESULTS / "sampling.json")
     arguments = parser.parse_args()
+    if arguments.threads is not None:
+        fix_threads(arguments.threads)
     bench = _bench(arguments)
     cases = product(arguments.sizes, arguments.grids, arguments.batches)
     measured = measure_each(
