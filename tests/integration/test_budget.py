@@ -49,6 +49,7 @@ def test_second_start_skips_every_stage_with_the_recipe_that_was_chosen(vqgen, t
     assert len(budget_of(run)["sessions"]) == 2
 
 
+@pytest.mark.slow
 def test_other_budget_in_the_same_folder_is_refused_and_changes_nothing(vqgen, tiny_toml, tmp_path):
     words = ("run", tiny_toml, "--checkpoints", tmp_path / "runs")
     assert vqgen(*words, "--budget", "1h").code == 0
@@ -57,6 +58,7 @@ def test_other_budget_in_the_same_folder_is_refused_and_changes_nothing(vqgen, t
     assert all_files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_plan_shows_the_choice_and_writes_nothing(vqgen, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = all_files(tmp_path)

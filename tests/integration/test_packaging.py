@@ -29,6 +29,7 @@ def test_wheel_contains_recipes_and_types(wheel):
     assert not [name for name in names if name.startswith(("tests/", "pipelines/", "checkpoints/"))]
 
 
+@pytest.mark.slow
 def test_wheel_works_away_from_the_checkout(wheel, tmp_path):
     unpacked = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:

@@ -69,6 +69,7 @@ def test_second_run_skips_everything(trained, tiny_toml):
     assert all_files(trained) == before
 
 
+@pytest.mark.slow
 def test_torchrun_starts_the_same_program(trained, tmp_path):
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "vqgen")
     words = ("generate", trained, "--images-per-label", "1", "--labels", "1", "2", "3", "--dtype", "float64")

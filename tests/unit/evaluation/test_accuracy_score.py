@@ -71,6 +71,7 @@ def test_set_without_images_is_refused(worth_processes, called):
         next(scorer.scores([of_any_seed("cas", stripes(0))]))
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_bits_side_by_side_and_one_after_the_other(monkeypatch, worth_processes):
     """In real processes. Images and labels are noise, so that the labels given to other noise are mixed."""
 

@@ -38,7 +38,9 @@ def run(words, **variables):
     )
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
 def test_kernels_equal_torch(device):
     pytest.importorskip("triton")
     interpreted = "1" if device == "cpu" else "0"
@@ -51,6 +53,7 @@ def test_kernels_equal_torch(device):
     assert " passed" in done.stdout and "skipped" not in done.stdout
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_a_gpu_that_is_not_here(tmp_path):
     # Before 3.3, sources had other arguments.
     pytest.importorskip("triton", minversion="3.3")

@@ -16,7 +16,7 @@ FOREIGN = "published.py"
 """The module that reads published weights, which torch wrote. It reads them as tensors only."""
 
 
-OF_PIPES = {"runtime/child.py", "runtime/children.py", "runtime/side_by_side.py"}
+OF_PIPES = {"runtime/child.py", "runtime/children.py", "runtime/fresh_python.py", "runtime/side_by_side.py"}
 """The modules that send pickles through pipes to processes of their own, and read none that came from elsewhere."""
 
 
