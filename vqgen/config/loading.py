@@ -16,6 +16,7 @@ from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
 from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError, VQGenWarning
 from vqgen.storage.files import write_text
+from vqgen.storage.names import for_toml, from_toml
 
 
 def recipe_folder() -> Path:
@@ -84,7 +85,7 @@ def validate_recipe(document: dict[str, Any], *, origin: str, warn: bool = True)
             f"recipe {origin}: {path} is now called {renamed}; the old name will go", VQGenWarning, stacklevel=2
         )
     try:
-        return kind.model_validate(document)
+        return kind.model_validate(from_toml(document))
     except ValidationError as error:
         lines = [_describe(problem, kind) for problem in error.errors()]
         title = f"recipe {origin}: found {len(lines)} wrong field{'s' if len(lines) > 1 else ''}:"
@@ -94,7 +95,7 @@ def validate_recipe(document: dict[str, Any], *, origin: str, warn: bool = True)
 def save_recipe(recipe: AnyRecipe, path: Path) -> None:
     """Writes the resolved recipe, with every field, as TOML. An equal file stays untouched, with its time of change."""
     # TOML has no null. A field that is absent gets its default, which is None for every field that can be None.
-    text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    text = tomli_w.dumps(for_toml(recipe.model_dump(mode="json", exclude_none=True)))
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 

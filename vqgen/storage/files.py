@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vqgen.storage.names import json_text
+
 # The mask can only be read by setting it.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
@@ -79,7 +81,7 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value: Any) -> None:
     """Writes an indented JSON file atomically."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(target, json_text(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def sha256_of_json(value: Any) -> str:
