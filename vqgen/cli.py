@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
+from vqgen.runtime.launch import group_left_at_end
 from vqgen.runtime.process_start import prepare_process
 from vqgen.runtime.signals import raising_signals, restored_handlers
 
@@ -97,7 +98,8 @@ def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
         from vqgen.runtime.threads import fix_threads
 
         fix_threads(arguments.threads)
-    return module.run(arguments)
+    with group_left_at_end():
+        return module.run(arguments)
 
 
 def _exit_code(act: Callable[[], int]) -> int:

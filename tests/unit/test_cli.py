@@ -246,6 +246,7 @@ def test_command_line_only_parses_and_prints():
         "vqgen.cli",
         "vqgen.errors",
         "vqgen.runtime",
+        "vqgen.runtime.launch",
         "vqgen.runtime.process_start",
         "vqgen.runtime.signals",
     ]

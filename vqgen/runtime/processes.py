@@ -36,6 +36,11 @@ def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: s
     if tracker == "tensorboard":
         _require_tensorboard()
     promised = _promised_processes()
+    if promised > 1:
+        # This module keeps the group that exists at its import as a default argument. Imported later, by torchmetrics
+        # or torch._dynamo, it would hold the group, and the group its threads, beyond `destroy_process_group`. Such a
+        # thread aborts the process if it frees a tensor while Python ends.
+        import torch.distributed.nn.functional  # noqa: F401
     # torchrun joins its processes itself. Processes started by hand may wait for one that never comes, so their wait
     # has to be short.
     is_by_hand = "TORCHELASTIC_RUN_ID" not in os.environ and not distributed.is_initialized()

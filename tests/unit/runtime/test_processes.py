@@ -76,3 +76,19 @@ def join():
 @pytest.mark.parametrize("count", [1, 2])
 def test_joined_processes_have_their_ranks_and_the_precision(count):
     assert run_processes(count, join) == [(rank, count, "bf16") for rank in range(count)]
+
+
+def test_module_that_keeps_the_group_is_loaded_before_the_group_exists(launched, monkeypatch):
+    module = "torch.distributed.nn.functional"
+    loaded = []
+    launched(**LAUNCHER, WORLD_SIZE="2", TORCHELASTIC_RUN_ID="run")
+    monkeypatch.delitem(sys.modules, module, raising=False)
+
+    def join(**_):
+        loaded.append(module in sys.modules)
+        return SimpleNamespace(num_processes=1)
+
+    monkeypatch.setattr("vqgen.runtime.processes.Accelerator", join)
+    with pytest.raises(ConfigError, match="found 1 joined"):
+        make_accelerator(Compute.resolve("cpu"))
+    assert loaded == [True]
