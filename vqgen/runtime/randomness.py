@@ -5,17 +5,25 @@ No generator lives from one step to the next. The seed of a draw names its purpo
 """
 
 import hashlib
+import operator
+from typing import SupportsIndex
 
 
-def derive_seed(*purpose: int | str) -> int:
+def derive_seed(*purpose: SupportsIndex | str) -> int:
     """Hashes a purpose to a seed in [0, 2**63).
 
     Args:
-        purpose: Numbers and words that name the draw, for example `(seed, "vqvae", step, rank)`.
+        purpose: Whole numbers and words that name the draw, for example `(seed, "vqvae", step, rank)`. Equal integers
+            of Python, NumPy and torch are one number.
 
     Returns:
         A seed that is the same on every machine. Seeds of different purposes are as good as independent.
+
+    Raises:
+        TypeError: A part is a float, or another object.
     """
+    # The type is hashed below: an integer of another library would silently be another purpose.
+    plain = [str(part) if isinstance(part, str) else int(operator.index(part)) for part in purpose]
     # Types and a separator are hashed, too, so that (1, 23) differs from (12, 3), and 1 differs from "1".
-    digest = hashlib.sha256("\x1f".join(f"{type(part).__name__}:{part}" for part in purpose).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(f"{type(part).__name__}:{part}" for part in plain).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
