@@ -7,11 +7,10 @@ from difflib import get_close_matches
 from typing import SupportsIndex
 
 from vqgen.errors import DataError
+from vqgen.storage.names import comparable, listed
 
 Label = str | SupportsIndex
 """A label: a name, or an index as an integer (of Python, NumPy or torch) or in digits."""
-
-_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,9 @@ class LabelMap:
         """Looks up one label.
 
         Args:
-            label: A name, or an index as a number or in digits. A name goes first: with the names "0", "10" and "20",
-                the string "10" is the label of that name, and the number 10 is out of range.
+            label: A name, in any Unicode form, or an index as a number or in digits. A name goes first. If all names
+                are whole numbers, digits are always a name: with the names "0", "10" and "20", the string "10" is the
+                label of that name, the number 10 is out of range, and the string "2" is unknown.
 
         Returns:
             The index, in [0, len(self)).
@@ -46,12 +46,13 @@ class LabelMap:
             DataError: There is no such name or index.
         """
         if isinstance(label, str):
-            if label in self.names:
-                return self.names.index(label)
-            try:
-                index = int(label)
-            except ValueError:
-                raise DataError(self._unknown(label)) from None
+            found = self.find(label)
+            if found is not None:
+                return found
+            # The labels 10, 20 and 30 of ages: "2" is a slip of the pen, and not the third of them.
+            if not label.isdecimal() or self._are_numbers:
+                raise DataError(self._unknown(label))
+            index = int(label)
         else:
             try:
                 index = operator.index(label)  # refuses a float, which `int` would cut
@@ -60,6 +61,22 @@ class LabelMap:
         if not 0 <= index < len(self):
             raise DataError(self._unknown(label))
         return index
+
+    def find(self, name: str) -> int | None:
+        """Returns the index of a name; None if no label has it.
+
+        The same letters in another Unicode form are the same name: macOS takes an accent apart, and a keyboard does
+        not. A name that is equal sign by sign goes first.
+        """
+        if name in self.names:
+            return self.names.index(name)
+        wanted = comparable(name)
+        alike = [index for index, known in enumerate(self.names) if comparable(known) == wanted]
+        return alike[0] if len(alike) == 1 else None
+
+    def is_like(self, other: "LabelMap") -> bool:
+        """Returns True if both maps have the same names, each in any Unicode form."""
+        return [*map(comparable, self.names)] == [*map(comparable, other.names)]
 
     def resolve(self, labels: Label | Iterable[Label]) -> list[int]:
         """Looks up several labels.
@@ -86,6 +103,11 @@ class LabelMap:
         if found:
             hint = "did you mean " + " or ".join(repr(name) for name in found) + "?"
         else:
-            hint = "names are " + ", ".join(repr(name) for name in self.names[:_NAMES_SHOWN])
-            hint += f" and {len(self) - _NAMES_SHOWN} more" if len(self) > _NAMES_SHOWN else ""
-        return f"label should be a name or an index from 0 to {len(self) - 1}, found {label!r}; {hint}"
+            hint = f"names are {listed(self.names)}"
+        only_names = isinstance(label, str) and self._are_numbers
+        wanted = "one of the names" if only_names else f"a name or an index from 0 to {len(self) - 1}"
+        return f"label should be {wanted}, found {label!r}; {hint}"
+
+    @property
+    def _are_numbers(self) -> bool:
+        return all(name.isdecimal() for name in self.names)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from vqgen.errors import DataError
 from vqgen.runtime.randomness import derive_seed
+from vqgen.storage.names import listed
 
 
 def stratified_split(
@@ -13,7 +14,8 @@ def stratified_split(
     """Draws a share of each label's images for validation.
 
     A label with n images gives round(n * fraction) of them, but keeps at least one for training. If no label gives any,
-    the largest gives one. The draw of a label depends on its name and size only, not on the rest of the labels.
+    the largest gives one. A label with one image gives none, so it is not validated. The draw of a label depends on its
+    name and size only, not on the rest of the labels.
 
     Args:
         labels: `(n,)`, indices into `names`; ignored without names.
@@ -25,11 +27,17 @@ def stratified_split(
         Indices for training and for validation, both ascending.
 
     Raises:
-        DataError: There are fewer than two images.
+        DataError: There are fewer than two images, or no label has two.
     """
     if len(labels) < 2:
         raise DataError(f"images to train on should be at least 2, one of them for validation; found {len(labels)}")
     groups = _groups(labels, names)
+    if max(len(members) for _, members in groups) < 2:
+        raise DataError(
+            f"one label should have 2 images at least, one of them for validation; found {len(labels)} labels with one "
+            f"image each ({listed([name for name, _ in groups])}). Add images, or a folder of validation images "
+            "(train/<label>, val/<label>), or put all images into one folder to train without labels"
+        )
     # int(x + 0.5) rounds every half up, where Python's round would send 2.5 down and 3.5 up.
     counts = [max(0, min(len(members) - 1, int(len(members) * fraction + 0.5))) for _, members in groups]
     # Small groups may all round to none, but the choice of the best weights needs an image to validate on.

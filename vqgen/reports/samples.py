@@ -1,6 +1,5 @@
 """The samples of a request on disk: one picture each, a grid of all, and samples.json."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,13 @@ from vqgen.data import LabelMap
 from vqgen.pipeline.request import GeneratedImages
 from vqgen.reports.grids import image_grid, save_image
 from vqgen.storage.files import write_json
+from vqgen.storage.names import folder_names
+
+_UNLABELLED = "unlabelled"
+"""The folder of images without a label."""
+
+_TAKEN = (_UNLABELLED, "grid.png", "samples.json", "stage.json")
+"""Names beside the folders of the labels; the last one is the record of the stage of a run."""
 
 _MOST_COLUMNS = 100
 """Pictures in a row of a grid of samples, at most; further ones go on in the next row."""
@@ -29,10 +35,11 @@ def save_generation(
     Returns:
         The pictures' paths, in the order of the request.
     """
+    folders = label_folders(label_map)
     paths: list[Path] = []
     counts: Counter[str] = Counter()
     for image, label in zip(output.images, output.labels, strict=True):
-        name = "unlabelled" if label is None else _folder_name(label, label_map)
+        name = _UNLABELLED if label is None else folders[label]
         path = folder / name / f"{counts[name]:05d}.png"
         counts[name] += 1
         save_image(image, path)
@@ -54,12 +61,9 @@ def save_generation(
     return paths
 
 
-def _folder_name(label: int, label_map: LabelMap) -> str:
-    """Returns a label's name as the name of a folder; characters that file systems refuse become underscores."""
-    safe = re.sub(r"[^\w. -]", "_", label_map.names[label]).strip(". ") or "_"
-    # Two labels may become one name, or the name of the folder for images without a label: the index tells them apart.
-    clashes = [re.sub(r"[^\w. -]", "_", name).strip(". ") for name in label_map.names].count(safe) > 1
-    return f"{safe}_{label}" if clashes or safe in ("_", "unlabelled") else safe
+def label_folders(label_map: LabelMap) -> list[str]:
+    """Returns the name of the folder of each label's samples; samples.json names the label of each picture."""
+    return folder_names(label_map.names, _TAKEN)
 
 
 def _runs(labels: Sequence[int | None]) -> list[int | None]:

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,38 @@ def test_name_index_and_digits_find_the_label() -> None:
 def test_name_goes_before_an_index() -> None:
     numbers = LabelMap(("0", "10", "20"))
     assert numbers.index("10") == 1
-    assert numbers.index("2") == 2
+    assert numbers.index(2) == 2
     with pytest.raises(DataError, match="from 0 to 2, found 10"):
         numbers.index(10)
+
+
+def test_digits_are_no_index_among_names_that_are_numbers() -> None:
+    ages = LabelMap(("10", "20", "30", "40"))
+    for digits in ("2", "010", "1_0", "5"):
+        with pytest.raises(DataError, match=f"label should be one of the names, found '{digits}'"):
+            ages.index(digits)
+    with pytest.raises(DataError, match=r"found '2'; did you mean '20'\?"):
+        ages.index("2")
+    assert LabelMap(("10", "20", "x")).index("2") == 2
+
+
+@pytest.mark.parametrize("name", ["élève", "한국", "Å", "ñ\udce9"])
+def test_name_is_found_in_any_unicode_form(name: str) -> None:
+    composed = unicodedata.normalize("NFC", name)
+    taken_apart = unicodedata.normalize("NFD", name)
+    for stored, given in ((composed, taken_apart), (taken_apart, composed), (taken_apart, taken_apart)):
+        label_map = LabelMap(("plain", stored))
+        assert label_map.index(given) == label_map.find(given) == 1
+        assert label_map.is_like(LabelMap(("plain", given)))
+    assert LabelMap(("eleve",)).find(composed) is None
+    assert not LabelMap(("eleve",)).is_like(LabelMap((composed,)))
+
+
+def test_equal_name_goes_before_another_form_of_it() -> None:
+    both = LabelMap(("e\u0301", "\u00e9"))  # a model of an earlier version may have both
+    assert (both.find("e\u0301"), both.find("\u00e9")) == (0, 1)
+    # U+212B, the sign of a unit, looks like both, so it means neither.
+    assert LabelMap(("A\u030a", "\u00c5")).find("\u212b") is None
 
 
 def test_one_string_is_one_label() -> None:

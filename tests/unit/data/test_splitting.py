@@ -43,9 +43,11 @@ def test_every_label_trains_and_an_image_is_held_out(counts: dict[int, int], fra
     assert len(validation) >= 1
 
 
-def test_two_images_of_two_labels_are_split_into_one_and_one() -> None:
-    _, train, validation = split({0: 1, 1: 1})
-    assert (len(train), len(validation)) == (1, 1)
+@pytest.mark.parametrize("counts", [{0: 1, 1: 1}, {0: 1, 1: 1, 2: 1}])
+def test_labels_with_one_image_each_are_refused(counts: dict[int, int]) -> None:
+    # To hold one image out would leave its label without any: it could be sampled, and was never trained.
+    with pytest.raises(DataError, match=rf"found {len(counts)} labels with one image each \('a', 'b'.*val/<label>"):
+        stratified_split(np.arange(len(counts)), NAMES[: len(counts)], 0.2, 0)
 
 
 def test_images_without_names_are_one_group() -> None:

@@ -8,7 +8,7 @@ from vqgen.codes import Codes
 from vqgen.data import LabelMap
 from vqgen.pipeline import BaselineOutput, GenerationOutput
 from vqgen.reports.grids import image_grid
-from vqgen.reports.samples import save_generation
+from vqgen.reports.samples import label_folders, save_generation
 
 
 def pictures(b):
@@ -69,3 +69,19 @@ def test_labels_with_one_name_on_disk_have_folders_of_their_own(tmp_path):
     paths = save_generation(output([0, 1, 2]), LabelMap(("a/b", "a:b", "a_b")), tmp_path, {})
     assert len({path.parent for path in paths}) == 3
     assert all(path.parent.parent == tmp_path for path in paths)
+
+
+def test_labels_named_like_files_of_vqgen_mix_with_nothing(tmp_path):
+    label_map = LabelMap(("grid.png", "samples.json", "stage.json", "A", "a", "\udcff", "e\u0301", "con", "x" * 255))
+    out = output(list(range(len(label_map))))
+    for _ in range(2):  # a second request finds the files of the first
+        paths = save_generation(out, label_map, tmp_path, {})
+    assert [path.parent.name for path in paths] == label_folders(label_map)
+    assert label_folders(label_map)[:7] == ["grid.png_0", "samples.json_1", "stage.json_2", "A_3", "a_4", "__5", "é"]
+    assert all(path.is_file() for path in paths)
+    document = json.loads((tmp_path / "samples.json").read_text(encoding="utf-8"))
+    # The list is the way back from a folder to its label.
+    assert document["labels"] == list(label_map.names)
+    assert {entry["file"].split("/")[0]: document["labels"][entry["label"]] for entry in document["images"]} == dict(
+        zip(label_folders(label_map), label_map.names, strict=True)
+    )
