@@ -1,16 +1,24 @@
 """Labels and their names, in the order of their indices."""
 
-import operator
+import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import SupportsIndex
 
-from vqgen.errors import DataError
+from vqgen.arguments import as_index, found_text
+from vqgen.errors import DataError, VQGenWarning
 from vqgen.storage.names import comparable, listed
 
 Label = str | SupportsIndex
-"""A label: a name, or an index as an integer (of Python, NumPy or torch) or in digits."""
+"""A label: a name, or an index as an integer (of Python, NumPy or torch), in digits, or as `index:N`."""
+
+_INDEX = re.compile(r"index:([0-9]+)", re.ASCII)
+"""An index that cannot be mistaken for a name. A `#` would begin a comment in a shell."""
+
+_NUMBER = re.compile(r"[+-]?[0-9]*[.,]?[0-9]+", re.ASCII)
+"""A name that reads as a number: an age, an angle, a year."""
 
 
 @dataclass(frozen=True)
@@ -34,33 +42,64 @@ class LabelMap:
     def index(self, label: Label) -> int:
         """Looks up one label.
 
+        A name goes first. An integer is an index. Digits in a string are an index too, unless all names are numbers:
+        with the names "0", "10" and "20", the string "10" is the label of that name, the number 10 is out of range,
+        and the string "2" is unknown. `index:2` is the label of index 2 among any names.
+
         Args:
-            label: A name, in any Unicode form, or an index as a number or in digits. A name goes first. If all names
-                are whole numbers, digits are always a name: with the names "0", "10" and "20", the string "10" is the
-                label of that name, the number 10 is out of range, and the string "2" is unknown.
+            label: A name, in any Unicode form, or an index.
 
         Returns:
             The index, in [0, len(self)).
 
         Raises:
-            DataError: There is no such name or index.
+            DataError: There is no such name or index, or the value is a boolean, a float or another object.
+
+        Warns:
+            VQGenWarning: A number is taken as the index of a label whose name is another number.
         """
         if isinstance(label, str):
-            found = self.find(label)
-            if found is not None:
-                return found
-            # The labels 10, 20 and 30 of ages: "2" is a slip of the pen, and not the third of them.
-            if not label.isdecimal() or self._are_numbers:
-                raise DataError(self._unknown(label))
-            index = int(label)
-        else:
-            try:
-                index = operator.index(label)  # refuses a float, which `int` would cut
-            except TypeError:
-                raise DataError(f"a label should be a name or an index, found {label!r}") from None
+            found = self.find(str(label))
+            return self._index_in(str(label)) if found is None else found
+        index = as_index("label", label, error=DataError, what="a name or an index")
+        self._check_range(index, index)
+        self._warn_of_another_number(index)
+        return index
+
+    def _index_in(self, text: str) -> int:
+        """Returns the index that a string names which is no name."""
+        explicit = _INDEX.fullmatch(text)
+        # The labels 10, 20 and 30 of ages: "2" is a slip of the pen, and not the third of them.
+        if explicit is None and (not (text.isascii() and text.isdecimal()) or self._are_numbers):
+            raise DataError(self._unknown(text))
+        index = int((explicit[1] if explicit else text)[:20])  # Python refuses to read thousands of digits
+        self._check_range(index, text)
+        if explicit is None:
+            self._warn_of_another_number(index, any(_NUMBER.fullmatch(name) for name in self.names))
+        return index
+
+    def _check_range(self, index: int, label: Label) -> None:
         if not 0 <= index < len(self):
             raise DataError(self._unknown(label))
-        return index
+
+    def _warn_of_another_number(self, index: int, is_doubtful: bool = False) -> None:
+        """Warns of an index that may have been meant as a name.
+
+        Args:
+            index: The index.
+            is_doubtful: True to warn even if the name of its label is not a number.
+        """
+        name = self.names[index]
+        is_number = _NUMBER.fullmatch(name) is not None
+        if is_number and float(name.replace(",", ".")) == index:
+            return
+        if is_number or is_doubtful or str(index) in self.names:
+            warnings.warn(
+                f"label: {index} is taken as an index, that of the label {name!r}; give a name as a string, or "
+                f"'index:{index}' for this label",
+                VQGenWarning,
+                stacklevel=3,
+            )
 
     def find(self, name: str) -> int | None:
         """Returns the index of a name; None if no label has it.
@@ -95,19 +134,24 @@ class LabelMap:
         return [self.index(label) for label in labels]
 
     def _unknown(self, label: Label) -> str:
+        shown = repr(label) if isinstance(label, str) and len(label) <= 60 else found_text(label)
         if not self.names:
-            return f"label {label!r} cannot be looked up: these images have no labels; leave it out"
+            return f"label {shown} cannot be looked up: these images have no labels; leave it out"
+        only_names = isinstance(label, str) and self._are_numbers and not label.startswith("index:")
+        wanted = "one of the names" if only_names else f"a name or an index from 0 to {len(self) - 1}"
+        return f"label should be {wanted}, found {shown}; {self._hint(label)}"
+
+    def _hint(self, label: Label) -> str:
+        """Returns the names that a user probably meant."""
         # Case is ignored here only: as a label, "horse" is not "Horse", but it was probably meant.
         near = get_close_matches(str(label).casefold(), [name.casefold() for name in self.names], n=3)
         found = [name for name in self.names if name.casefold() in near] if isinstance(label, str) else []
         if found:
-            hint = "did you mean " + " or ".join(repr(name) for name in found) + "?"
-        else:
-            hint = f"names are {listed(self.names)}"
-        only_names = isinstance(label, str) and self._are_numbers
-        wanted = "one of the names" if only_names else f"a name or an index from 0 to {len(self) - 1}"
-        return f"label should be {wanted}, found {label!r}; {hint}"
+            return "did you mean " + " or ".join(repr(name) for name in found) + "?"
+        if self._are_numbers:
+            return f"names are {listed(self.names)}; 'index:0' is the label {self.names[0]!r}"
+        return f"names are {listed(self.names)}"
 
     @property
     def _are_numbers(self) -> bool:
-        return all(name.isdecimal() for name in self.names)
+        return all(_NUMBER.fullmatch(name) is not None for name in self.names)

@@ -1,11 +1,12 @@
 import unicodedata
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
 from vqgen.data import LabelMap
-from vqgen.errors import DataError
+from vqgen.errors import DataError, VQGenWarning
 
 ANIMALS = LabelMap(("cat", "dog", "Horse"))
 
@@ -21,7 +22,9 @@ def test_name_index_and_digits_find_the_label() -> None:
 def test_name_goes_before_an_index() -> None:
     numbers = LabelMap(("0", "10", "20"))
     assert numbers.index("10") == 1
-    assert numbers.index(2) == 2
+    assert numbers.index(0) == 0
+    with pytest.warns(VQGenWarning, match="2 is taken as an index, that of the label '20'; give a name as a string"):
+        assert numbers.index(2) == 2
     with pytest.raises(DataError, match="from 0 to 2, found 10"):
         numbers.index(10)
 
@@ -33,7 +36,48 @@ def test_digits_are_no_index_among_names_that_are_numbers() -> None:
             ages.index(digits)
     with pytest.raises(DataError, match=r"found '2'; did you mean '20'\?"):
         ages.index("2")
-    assert LabelMap(("10", "20", "x")).index("2") == 2
+    with pytest.raises(DataError, match=r"found '5'; names are '10', .*; 'index:0' is the label '10'"):
+        ages.index("5")
+    with pytest.warns(VQGenWarning, match="2 is taken as an index, that of the label 'x'"):
+        assert LabelMap(("10", "20", "x")).index("2") == 2
+
+
+@pytest.mark.parametrize("names", [("-10", "0", "10"), ("0.25", "0.5", "1.0"), ("1,5", "2", "3"), ("+1", "007", ".5")])
+def test_signs_and_fractions_are_numbers_too(names: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="should be one of the names"):
+        LabelMap(names).index("1")
+    assert [LabelMap(names).index(name) for name in names] == [0, 1, 2]
+
+
+def test_index_can_be_given_explicitly_among_any_names() -> None:
+    ages = LabelMap(("10", "20", "30", "40"))
+    assert ages.index("index:2") == 2
+    assert ANIMALS.index("index:0") == 0
+    assert LabelMap(("a", "index:0")).index("index:0") == 1  # a name goes first
+    for wrong in ("index:4", "index:-1", "index:", "index:1.0", "index:" + 5000 * "9"):
+        with pytest.raises(DataError, match="found '?index:"):
+            ages.index(wrong)
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "warns"),
+    [
+        (("0", "1", "2"), 2, False),
+        (("0", "1", "2"), "2", False),
+        (("10", "20", "30"), 2, True),
+        (("1", "2", "3"), 0, True),
+        (("b", "1", "c"), 1, False),
+        (("1", "b", "c"), 1, True),  # 1 is the name of another label
+        (("10", "20", "x"), "1", True),
+        (("10", "20", "x"), "2", True),
+        (("10", "20", "x"), 2, False),
+        (("02.0", "1", "02"), 2, False),
+        (("cat", "dog", "cow"), 2, False),
+    ],
+)
+def test_number_that_may_be_meant_as_a_name_is_warned_of(names, label, warns: bool) -> None:
+    with pytest.warns(VQGenWarning, match="is taken as an index") if warns else nullcontext():
+        assert LabelMap(names).index(label) == int(label)
 
 
 @pytest.mark.parametrize("name", ["élève", "한국", "Å", "ñ\udce9"])
@@ -82,8 +126,10 @@ def test_error_of_an_unknown_name_lists_the_first_names() -> None:
 
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_value_that_is_neither_name_nor_index_is_refused() -> None:
-    with pytest.raises(DataError, match=r"name or an index, found 1\.5"):
-        ANIMALS.index(1.5)  # pyright: ignore[reportArgumentType]
+    for value in (1.5, 1.0, np.float64(1), True, np.True_, torch.tensor(True), None, [1], np.array([1]), b"cat", "１"):
+        with pytest.raises(DataError, match=r"label:? should be a name or an index"):
+            ANIMALS.index(value)  # pyright: ignore[reportArgumentType]
+    assert [ANIMALS.index(one) for one in (np.uint8(1), torch.tensor(1), np.array(1), np.str_("dog"))] == [1, 1, 1, 1]
 
 
 def test_lookup_without_labels_is_refused() -> None:
