@@ -22,6 +22,7 @@ from vqgen.stages.context import RunContext
 from vqgen.stages.model_card import write_card
 from vqgen.stages.records import StageRecord, read_record
 from vqgen.storage.files import atomic_path
+from vqgen.storage.refusals import copy_folder
 from vqgen.storage.tensors import load_tensors, save_tensors
 
 HISTOGRAMS = "histograms.safetensors"
@@ -121,7 +122,7 @@ def _copy_model(source: Path, target: Path, old: Path) -> None:
             with atomic_path(Path(to_path)) as temporary:  # flushes the copy to the disk
                 shutil.copyfile(from_path, temporary)
 
-    shutil.copytree(source, target, copy_function=copy)
+    copy_folder(source, target, copy)
 
 
 def _try_link(known: Path, target: str) -> bool:

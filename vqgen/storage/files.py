@@ -1,25 +1,50 @@
 """Atomic writes: to a temporary path beside the target, flushed to the disk, then renamed.
 
-A write is all or nothing: a reader, or a run after a kill, sees the old file or the new file and never half of it.
+A write is all or nothing: a reader, or a run after a kill, sees the old file or the new file and never half of it. It
+goes through a symbolic link to the file or folder that the link points to. A pipe or a device is written to.
+
+    .<12 hex digits>.tmp<suffix>     the new file or folder, until it is whole
+    .<12 hex digits>.old/<name>      a folder that is being replaced
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
+import stat
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vqgen.storage.names import json_text
-
-# The mask can only be read by setting it.
-_UMASK = os.umask(0o077)
-os.umask(_UMASK)
+from vqgen.storage.refusals import flush_file, move, remove, share_file
 
 _FILES_AT_A_TIME = 16
+
+_LONGEST_SUFFIX = 16
+"""Bytes of a suffix that a temporary name keeps. A longer one names no format, and a name may have 255 bytes."""
+
+_NEW_STYLE = re.compile(r"\.[0-9a-f]{12}\.(old|tmp(\..*)?)")
+"""The names of temporary files and folders."""
+
+_OLD_STYLE_FOLDER = re.compile(r"\.(?P<name>.+)\.\d+\.old")
+"""The name that vqgen 0.1 gave to a folder that was being replaced."""
+
+_NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a write, which the system reports without the path."""
+
+_SECONDS_OF_A_WRITE = 86_400
+"""Age at which a temporary file is surely not being written."""
+
+_STREAMS = ("/dev/fd/", "/dev/std", "/proc/")
+"""Beginnings of paths that stand for open files. A file that was renamed to them would not be the open one."""
 
 
 @contextmanager
@@ -30,47 +55,133 @@ def atomic_path(target: Path) -> Iterator[Path]:
     raises, the temporary is removed and `target` stays as it was.
 
     Args:
-        target: File or folder to write. An existing folder is replaced as a whole.
+        target: File or folder to write. An existing folder is replaced as a whole. A link stays, and the file or
+            folder that it points to is written.
 
     Yields:
         The temporary path, which does not exist yet. Its parent folder exists.
     """
+    if _is_stream(target):
+        with _through_stream(target) as temporary:
+            yield temporary
+        return
+    target = linked_path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
-    _remove(temporary)
+    temporary = _temporary_beside(target, f"tmp{_short_suffix(target)}")
     try:
         yield temporary
         # A rename cannot replace a folder that has files, so the old folder is moved aside first. After a kill between
         # the two renames, `remove_leftovers` moves it back.
         if temporary.is_dir() and target.is_dir():
-            replaced = target.with_name(f".{target.name}.{os.getpid()}.old")
-            _remove(replaced)
-            target.rename(replaced)
-            temporary.rename(target)
-            _remove(replaced)
+            _replace_folder(temporary, target)
         else:
-            _flush(temporary)
-            temporary.replace(target)
+            if temporary.is_file():
+                share_file(temporary)
+                flush_file(temporary)
+            move(temporary, target)
+    except OSError as error:
+        _name_target(error, temporary, target)
+        raise
     finally:
-        _remove(temporary)
+        with suppress(OSError):  # the reason of the failure matters more
+            remove(temporary)
 
 
-def write_each(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+def linked_path(path: Path) -> Path:
+    """Returns the path that a symbolic link points to, at the end of all links; any other path as it is.
+
+    Raises:
+        OSError: Links point to each other.
+    """
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder with its parents, unless it exists; of a link, the folder that it points to."""
+    linked_path(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _temporary_beside(target: Path, kind: str) -> Path:
+    # Random, so that two processes and two threads differ; and short, so that a long name has room for it.
+    return target.with_name(f".{secrets.token_hex(6)}.{kind}")
+
+
+def _short_suffix(target: Path) -> str:
+    return target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
+
+
+def _replace_folder(temporary: Path, target: Path) -> None:
+    replaced = _temporary_beside(target, "old")
+    replaced.mkdir()
+    # Into a folder, and not under a name that contains the old one: that may have 255 bytes already.
+    move(target, replaced / target.name)
+    try:
+        move(temporary, target)
+    except BaseException:
+        move(replaced / target.name, target)
+        raise
+    finally:
+        remove(replaced)
+
+
+def _is_stream(target: Path) -> bool:
+    """Returns True for a pipe, a device or an open file, which a rename would replace instead of writing to it."""
+    if str(target).startswith(_STREAMS):
+        return True
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def _through_stream(target: Path) -> Iterator[Path]:
+    """Yields a temporary path, and copies its file to a pipe or a device."""
+    with tempfile.TemporaryDirectory(prefix="vqgen-") as folder:
+        temporary = Path(folder) / f"file{_short_suffix(target)}"
+        yield temporary
+        with temporary.open("rb") as file, target.open("wb") as stream:
+            shutil.copyfileobj(file, stream)
+
+
+def _name_target(error: OSError, temporary: Path, target: Path) -> None:
+    """Puts the path that the user knows into an error that names the temporary path, or none."""
+    if error.filename == str(temporary) or (error.filename is None and error.errno in _NAMELESS):
+        error.filename = str(target)
+        error.filename2 = None
+
+
+def write_each(writers: Mapping[Path, Callable[[Path], object]]) -> dict[Path, OSError]:
     """Writes many files, each atomically and some at a time, so that they wait for the disk together.
 
+    A file that cannot be written (its name is too long, a folder has its name) leaves the other files as they are.
+
     Args:
-        writers: Target -> the function that writes its content to a given path. After a failure no further file is
-            begun.
+        writers: Target -> the function that writes its content to a given path. After an error that is not of the file
+            system, no further file is begun.
+
+    Returns:
+        Target -> the error, for each file that could not be written.
     """
 
-    def write(target: Path) -> None:
-        with atomic_path(target) as temporary:
-            writers[target](temporary)
+    def write(target: Path) -> OSError | None:
+        try:
+            with atomic_path(target) as temporary:
+                writers[target](temporary)
+        except OSError as error:
+            return error
+        return None
 
     with ThreadPoolExecutor(_FILES_AT_A_TIME) as pool:
-        # The results are taken one by one: the first error ends the loop, and `map` cancels what has not begun.
-        for _ in pool.map(write, writers):
-            pass
+        # The results are taken one by one: a raised error ends the loop, and `map` cancels what has not begun.
+        errors = zip(writers, pool.map(write, writers), strict=True)
+        return {target: error for target, error in errors if error is not None}
 
 
 def write_text(target: Path, text: str) -> None:
@@ -100,41 +211,49 @@ def move_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
         number += 1
-    path.rename(aside)
+    move(path, aside)
     return aside
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files that killed processes left in `folder`.
+    """Removes the temporary files that killed processes left in `folder`, also below links to other folders.
 
     A folder that was moved aside for a replacement that never came goes back to its place.
 
     Args:
         folder: The folder. The caller holds its lock, so that no other process is writing to it.
     """
+    links = [path for path in folder.rglob("*") if path.is_symlink()]
+    for path in links:
+        _put_back_linked(linked_path(path))
     for replaced in list(folder.rglob(".*.old")):
-        # ".<name>.<process>.old" -> "<name>"
-        target = replaced.with_name(replaced.name[1:].rsplit(".", 2)[0])
-        if target.exists():
-            _remove(replaced)
-        else:
-            replaced.rename(target)
+        _put_back(replaced)
     for pattern in (".*.tmp*", ".tmp*"):  # our own, and the ones that safetensors makes beside its files
         for temporary in list(folder.rglob(pattern)):
-            _remove(temporary)
+            remove(temporary)
+    # Another run may write to a folder that is linked here, so only what is old goes, by names that nobody else gives.
+    for path in links:
+        for temporary in [each for each in path.rglob(".*") if _NEW_STYLE.fullmatch(each.name)]:
+            if time.time() - temporary.lstat().st_mtime > _SECONDS_OF_A_WRITE:
+                remove(temporary)
 
 
-def _flush(path: Path) -> None:
-    """Flushes a file to the disk, and gives it the usual permissions."""
-    if path.is_file():
-        # Some writers create private files, which a group that shares the folder could not read.
-        path.chmod(0o666 & ~_UMASK)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+def _put_back_linked(target: Path) -> None:
+    """Puts a folder back to which a link points, if it was being replaced."""
+    for replaced in target.parent.glob(".*.old"):
+        if _NEW_STYLE.fullmatch(replaced.name) and (replaced / target.name).exists():
+            _put_back(replaced)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+def _put_back(replaced: Path) -> None:
+    """Moves a folder that was being replaced to its place, or removes it if the new one is there."""
+    if old := _OLD_STYLE_FOLDER.fullmatch(replaced.name):
+        kept = [(replaced, replaced.with_name(old["name"]))]
+    elif _NEW_STYLE.fullmatch(replaced.name) and replaced.is_dir():
+        kept = [(path, replaced.with_name(path.name)) for path in replaced.iterdir()]
     else:
-        path.unlink(missing_ok=True)
+        return
+    for path, target in kept:
+        if not target.exists():
+            move(path, target)
+    remove(replaced)
