@@ -259,7 +259,7 @@ def _is_single(value: object) -> bool:
     """Returns True for a value that is not a row of values: it cannot be iterated, or has no order, or is a text."""
     # torch and NumPy refuse to iterate over an array without dimensions, which is a single number.
     is_scalar = getattr(value, "shape", None) == ()
-    return is_scalar or isinstance(value, str | Mapping | Set | _BUFFERS) or not isinstance(value, Iterable)
+    return is_scalar or isinstance(value, (str, Mapping, Set, *_BUFFERS)) or not isinstance(value, Iterable)
 
 
 def _plain(value: object) -> object:

@@ -4,7 +4,8 @@ Legend: `b` images, `c` channels, `d` dimensions of a latent vector, `H W` image
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from vqgen.arguments import as_items, found_text
+from vqgen.data.label_map import Label
 from vqgen.errors import DataError
+
+Labels = Iterable[Label | None] | Label | None
+"""Labels of a request: names or indices in a list, tuple, range, array or generator, or one of them."""
+
+Pictures = Iterable[Any] | Image.Image
+"""Pictures in a list, tuple, generator or array, or one of them; see `as_pictures`."""
+
+Result = TypeVar("Result")
 
 _PICTURES = "pictures (PIL images, or uint8 arrays of h x w, h x w x 1, h x w x 3 or h x w x 4)"
 
@@ -109,7 +119,8 @@ def _is_one(value: object) -> bool:
 
 def _has_remedy(value: object) -> bool:
     """Returns True for a single value that is not a picture and has an error of its own."""
-    return isinstance(value, str | os.PathLike | Tensor)
+    # An array of three dimensions is never a batch: one with its channels first would be three grey pictures.
+    return isinstance(value, str | os.PathLike | Tensor) or (isinstance(value, np.ndarray) and value.ndim < 4)
 
 
 def _picture(name: str, value: object, place: int = 0, count: int = 1) -> Image.Image:
@@ -127,9 +138,25 @@ def _picture(name: str, value: object, place: int = 0, count: int = 1) -> Image.
         remedy = "; the methods that end in _tensor take tensors"
     elif isinstance(value, np.ndarray) and value.dtype != np.uint8:
         remedy = "; scale the values to 0 to 255 and convert them"
+    elif isinstance(value, np.ndarray) and value.ndim == 3 and value.size:
+        remedy = "; the channels come last"
     raise DataError(f"{name}: should be {_PICTURES}, found {found_text(value)}{which}{remedy}")
 
 
-def named_errors(pictures: Sequence[Image.Image], place: int, error: DataError) -> DataError:
-    """Returns the error of one picture of several, with its place."""
-    return error if len(pictures) == 1 else DataError(f"picture {place + 1} of {len(pictures)}: {error}")
+def each_picture(pictures: Sequence[Image.Image], act: Callable[[Image.Image], Result]) -> list[Result]:
+    """Applies a function to each picture; an error names the picture if there are several.
+
+    Args:
+        pictures: The pictures. The file of one that has not been read yet is read now.
+        act: A function of a picture.
+
+    Raises:
+        DataError: A picture is empty, was closed, or cannot be decoded.
+    """
+    results = []
+    for place, picture in enumerate(pictures):
+        try:
+            results.append(act(picture))
+        except DataError as error:
+            raise DataError(f"images: item {place}: {error}" if len(pictures) > 1 else f"images: {error}") from error
+    return results

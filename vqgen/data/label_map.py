@@ -63,7 +63,7 @@ class LabelMap:
             return self._index_in(str(label)) if found is None else found
         index = as_index("label", label, error=DataError, what="a name or an index")
         self._check_range(index, index)
-        self._warn_of_another_number(index)
+        self._warn_of_another_number(index, self._are_numbers)
         return index
 
     def _index_in(self, text: str) -> int:
@@ -82,18 +82,17 @@ class LabelMap:
         if not 0 <= index < len(self):
             raise DataError(self._unknown(label))
 
-    def _warn_of_another_number(self, index: int, is_doubtful: bool = False) -> None:
+    def _warn_of_another_number(self, index: int, is_doubtful: bool) -> None:
         """Warns of an index that may have been meant as a name.
 
         Args:
             index: The index.
-            is_doubtful: True to warn even if the name of its label is not a number.
+            is_doubtful: True to warn unless the name of its label is this number; False to warn only if another label
+                has this number as its name.
         """
         name = self.names[index]
-        is_number = _NUMBER.fullmatch(name) is not None
-        if is_number and float(name.replace(",", ".")) == index:
-            return
-        if is_number or is_doubtful or str(index) in self.names:
+        is_this_number = _NUMBER.fullmatch(name) is not None and float(name.replace(",", ".")) == index
+        if not is_this_number and (is_doubtful or str(index) in self.names):
             warnings.warn(
                 f"label: {index} is taken as an index, that of the label {name!r}; give a name as a string, or "
                 f"'index:{index}' for this label",

@@ -5,18 +5,17 @@ Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, SupportsIndex, TypeVar
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from PIL import Image
 from torch import Tensor, nn
 
-from vqgen.data import Label, LabelMap, evaluation_transform, normalize_mode
-from vqgen.errors import ConfigError, DataError
+from vqgen.arguments import as_function, as_instance, as_path
+from vqgen.data import LabelMap, evaluation_transform
+from vqgen.data.checking import Labels, Pictures, as_pictures, each_picture
 from vqgen.pipeline.folder import CommonParts, check_replaceable, locate_pipeline
 from vqgen.pipeline.gathering import gather_images
 from vqgen.pipeline.hub import upload
@@ -42,14 +41,16 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
     Attributes:
         has_codes: True if the model encodes images to codes.
         has_bound: True if the model bounds the likelihood of an image.
+        parts_class: The class of the parts.
     """
 
+    parts_class: type[CommonParts] = CommonParts
     has_codes: bool = False
     has_bound: bool = False
 
     def __init__(self, parts: Parts, compute: Compute | None = None) -> None:
-        self.parts = parts
-        self.compute = compute or Compute.resolve()
+        self.parts = as_instance("parts", parts, self.parts_class)
+        self.compute = Compute.resolve() if compute is None else as_instance("compute", compute, Compute)
         self._place()
 
     @classmethod
@@ -73,18 +74,18 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
 
     def __call__(
         self,
-        labels: Sequence[Label | None] | Label | None = None,
-        images_per_label: int = 1,
+        labels: Labels = None,
+        images_per_label: SupportsIndex = 1,
         *,
-        seed: int | None = 0,
+        seed: SupportsIndex | None = 0,
         temperature: PerLevel = 1.0,
-        top_k: int | None = None,
+        top_k: SupportsIndex | None = None,
         top_p: float | None = None,
         guidance_scale: PerLevel = 1.0,
         autoguidance_scale: PerLevel = 1.0,
         keep: float = 1.0,
-        batch_size: int = 100,
-        max_memory: int | None = None,
+        batch_size: SupportsIndex = 100,
+        max_memory: SupportsIndex | None = None,
         progress: Progress | None = None,
     ) -> Output:
         """Generates `images_per_label` images of each label, all images of the first label first.
@@ -93,7 +94,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             labels: Names or indices, or one of them. None alone stands for every label of the label map, or for no
                 label if the model has none. None in a list stands for an image without a label.
             images_per_label: Images of each label, at least 1.
-            seed: Image i of the request draws from (seed, i); None takes a new seed.
+            seed: Image i of the request draws from (seed, i); at least 0. None takes a new seed.
             temperature: At least 0, one number or one per level, coarse to fine; 0 takes the most likely codes. A
                 baseline multiplies the deviation of its latents by it.
             top_k: Sample among this number of most likely codes.
@@ -110,7 +111,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
 
         Raises:
             DataError: A label is unknown.
-            ConfigError: A number is out of its range, or does not apply to the model.
+            ConfigError: A number is out of its range or of a wrong type, or does not apply to the model.
             CheckpointError: A prior is missing, or the classifier for `keep` is missing.
         """
         params = SamplingParams(temperature, top_k, top_p, guidance_scale, autoguidance_scale)
@@ -132,6 +133,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             DataError, ConfigError, CheckpointError: As `__call__`.
         """
         candidates = self.check_request(request)
+        progress = None if progress is None else as_function("progress", progress)
         # All candidates of a label stand in a row: `keep_surest` chooses among each row.
         labels = [label for label in self.resolve_labels(request.labels) for _ in range(candidates)]
         # A new seed is returned with the images. It has 48 bits, because JSON readers may be exact up to 2^53 only.
@@ -160,9 +162,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         Raises:
             ConfigError, CheckpointError: As `generate`.
         """
-        self.check_sampling(request.params)
-        if request.batch_size < 1:
-            raise ConfigError(f"batch_size: should be at least 1, found {request.batch_size}")
+        self.check_sampling(as_instance("request", request, GenerationRequest).params)
         return count_candidates(request, has_classifier=self.parts.classifier is not None, name=self.parts.name)
 
     def count(self, request: GenerationRequest) -> int:
@@ -260,8 +260,9 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         Raises:
             CheckpointError: The folder contains something else, which would be lost.
         """
-        check_replaceable(Path(folder))
-        self.write(Path(folder))
+        path = as_path("folder", folder)
+        check_replaceable(path)
+        self.write(path)
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Uploads the pipeline to the Hub and returns its address.
@@ -279,7 +280,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         self._place()
         return self
 
-    def resolve_labels(self, labels: Sequence[Label | None] | Label | None) -> list[int | None]:
+    def resolve_labels(self, labels: Labels) -> list[int | None]:
         """Returns the indices of labels.
 
         Args:
@@ -290,17 +291,17 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         """
         return resolve_labels(labels, self.label_map, takes_labels=self.takes_labels, name=self.parts.name)
 
-    def preprocess(self, images: Sequence[Image.Image] | Image.Image) -> UInt8[Tensor, "b c H W"]:
+    def preprocess(self, images: Pictures) -> UInt8[Tensor, "b c H W"]:
         """Applies the evaluation transform to pictures: grey or RGB, resized, cropped at the centre.
 
+        Args:
+            images: One or several of any size and mode: PIL images, or uint8 arrays `(h, w)` or `(h, w, 1 | 3 | 4)`.
+
         Raises:
-            DataError: There is no picture.
+            DataError: There is no picture, or one is of a wrong type or cannot be decoded.
         """
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        if not pictures:
-            raise DataError("images: should be at least one, found none")
-        transform = evaluation_transform(self.parts.data)
-        return torch.stack([transform(normalize_mode(picture)) for picture in pictures])
+        pictures = as_pictures("images", images)
+        return torch.stack(each_picture(pictures, evaluation_transform(self.parts.data)))
 
     def _place(self) -> None:
         """Moves all models to the device and the dtype, in evaluation mode."""

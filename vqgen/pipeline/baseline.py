@@ -44,6 +44,8 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
     images --> encoder --> latents
     """
 
+    parts_class = BaselineParts
+
     @staticmethod
     def load(folder: Path) -> BaselineParts:
         """Reads the pipeline folder."""

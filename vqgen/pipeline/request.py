@@ -13,9 +13,11 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from vqgen.arguments import as_count, as_instance, as_items, as_number, as_seed
 from vqgen.codes import Codes
 from vqgen.data import Label, LabelMap, to_pil
-from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.data.checking import Labels
+from vqgen.errors import CheckpointError, DataError
 from vqgen.sampling import SamplingParams
 from vqgen.sampling.rejection import candidates_for
 
@@ -30,6 +32,9 @@ Images = TypeVar("Images", bound="GeneratedImages")
 class GenerationRequest:
     """A request for images. A call of a pipeline, a command or a recipe makes it once, and every layer passes it on.
 
+    Integers of NumPy and torch become those of Python, and labels become a tuple: a request goes into JSON, and its
+    labels can be read more than once.
+
     Attributes:
         labels: Names or indices, or one of them. None alone stands for every label of the model, or for no label if it
             has none. None in a list stands for an image without a label.
@@ -39,15 +44,32 @@ class GenerationRequest:
         keep: Share of the samples to keep, in (0, 1]: the ones of each label that the classifier is surest of.
         batch_size: Images sampled at a time, at most.
         max_memory: Bytes that sampling may take; None for the free memory of the device.
+
+    Raises:
+        ConfigError: A number is out of its range, or a value is of a wrong type.
+        DataError: The labels are in no order, as those of a set.
     """
 
-    labels: Sequence[Label | None] | Label | None = None
+    labels: Labels = None
     images_per_label: int = 1
     seed: int | None = 0
     params: SamplingParams = field(default_factory=SamplingParams)
     keep: float = 1.0
     batch_size: int = 100
     max_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        as_instance("params", self.params, SamplingParams)
+        plain = {
+            "labels": None if self.labels is None else tuple(listed_labels(self.labels)),
+            "images_per_label": as_count("images_per_label", self.images_per_label),
+            "seed": None if self.seed is None else as_seed("seed", self.seed),
+            "keep": as_number("keep", self.keep),
+            "batch_size": as_count("batch_size", self.batch_size),
+            "max_memory": None if self.max_memory is None else as_count("max_memory", self.max_memory, least=0),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def describe(self) -> dict[str, Any]:
         """Returns the parameters for samples.json, by which its images can be drawn again."""
@@ -112,11 +134,9 @@ def count_candidates(request: GenerationRequest, *, has_classifier: bool, name: 
         name: Name of the pipeline, for messages.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: The share is out of its range.
         CheckpointError: There is no classifier to choose images.
     """
-    if request.images_per_label < 1:
-        raise ConfigError(f"images_per_label: should be at least 1, found {request.images_per_label}")
     count = candidates_for(request.images_per_label, request.keep)
     if count > request.images_per_label and not has_classifier:
         raise CheckpointError(
@@ -126,9 +146,19 @@ def count_candidates(request: GenerationRequest, *, has_classifier: bool, name: 
     return count
 
 
-def resolve_labels(
-    labels: Sequence[Label | None] | Label | None, label_map: LabelMap, *, takes_labels: bool, name: str
-) -> list[int | None]:
+def listed_labels(labels: Labels) -> list[Label | None]:
+    """Returns the labels of a request one by one. They are not looked up yet.
+
+    Raises:
+        DataError: The labels are in no order, as those of a set, or are bytes.
+    """
+    # A name can be iterated, but is one label. An array without dimensions is one label too, and has no items.
+    if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "shape", None) == ():
+        return [labels]  # type: ignore[list-item]
+    return as_items("labels", labels, "names or indices, in an order")
+
+
+def resolve_labels(labels: Labels, label_map: LabelMap, *, takes_labels: bool, name: str) -> list[int | None]:
     """Returns the indices of the labels of a request.
 
     Args:
@@ -142,9 +172,7 @@ def resolve_labels(
     """
     if labels is None:
         return list(range(len(label_map))) if takes_labels else [None]
-    # Arrays and tensors of indices are accepted too. A name is iterable, but is one label.
-    is_single = isinstance(labels, str) or not isinstance(labels, Iterable)
-    chosen: list[Label | None] = [labels] if is_single else list(labels)  # type: ignore[list-item]
+    chosen = listed_labels(labels)
     if not chosen:
         raise DataError("labels: should be at least one, found none")
     if not takes_labels and any(label is not None for label in chosen):

@@ -1,9 +1,10 @@
 """The parameters of a request for samples. They are made once, when the request arrives, and passed on unchanged."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from vqgen.arguments import as_index, as_number, as_numbers
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.sampling.level_params import LevelParams
@@ -24,6 +25,9 @@ class SamplingParams:
             are less varied.
         autoguidance_scale: Scale of autoguidance, at least 0. Above 1 samples move away from the samples of the prior
             early in its training.
+
+    Raises:
+        ConfigError: A value is not a number, or not finite. Their ranges are checked by `of_levels`.
     """
 
     temperature: PerLevel = 1.0
@@ -33,11 +37,16 @@ class SamplingParams:
     autoguidance_scale: PerLevel = 1.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Sequence):
-                # A list would be unhashable, and unequal to a tuple of the same numbers.
-                object.__setattr__(self, field.name, tuple(value))
+        plain: dict[str, Any] = {
+            # A list becomes a tuple: it would be unhashable, and unequal to a tuple of the same numbers.
+            "temperature": as_numbers("temperature", self.temperature),
+            "top_k": None if self.top_k is None else as_index("top_k", self.top_k),
+            "top_p": None if self.top_p is None else as_number("top_p", self.top_p),
+            "guidance_scale": as_numbers("guidance_scale", self.guidance_scale),
+            "autoguidance_scale": as_numbers("autoguidance_scale", self.autoguidance_scale),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def as_document(self) -> dict[str, Any]:
         """Returns name -> value, in types that JSON has."""

@@ -1,5 +1,8 @@
 """Requests, rejection, pictures and folders: all that pipelines of every kind do alike, with a pipeline of codes."""
 
+import json
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -157,7 +160,7 @@ def test_parameter_out_of_range_is_refused(pipe, options, error, match):
         (["cat", 3], "found 3"),
         (-1, "found -1"),
         ([], "labels: should be at least one, found none"),
-        (1.5, "a label should be a name or an index, found 1.5"),
+        (1.5, r"label: should be a name or an index, found 1\.5 \(float\)"),
     ],
 )
 def test_wrong_labels_are_refused(pipe, labels, match):
@@ -232,6 +235,23 @@ def test_single_picture_and_list_of_it_are_the_same(pipe):
     assert pipe.preprocess(picture).shape == (1, 1, 8, 8)
 
 
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize("make", [np.int64, np.uint8, torch.tensor, np.array], ids=lambda make: make.__name__)
+def test_equal_integers_of_all_libraries_make_the_same_images(pipe, make):
+    plain = pipe([1, 0], 2, seed=5, top_k=3, batch_size=3)
+    other = pipe(make([1, 0]) if make in (torch.tensor, np.array) else [make(1), make(0)], make(2), seed=make(5),
+                 top_k=make(3), batch_size=make(3))  # fmt: skip
+    assert equal(plain.codes, other.codes)
+    assert plain.labels == other.labels == [1, 1, 0, 0]
+    assert json.dumps({"seed": other.seed, "labels": other.labels}) == '{"seed": 5, "labels": [1, 1, 0, 0]}'
+
+
+def test_large_seeds_are_different_seeds(pipe):
+    drawn = [pipe(images_per_label=3, seed=seed).codes for seed in (2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**64 + 1)]
+    # Two of them agree by chance only if 180 codes do.
+    assert not any(equal(one, other) for one, other in combinations(drawn, 2))
+
+
 # checks before anything is sampled
 
 
@@ -243,7 +263,7 @@ def test_check_counts_the_candidates_of_each_label(choosing):
 
 def test_check_refuses_without_sampling(pipe, monkeypatch):
     monkeypatch.setattr("vqgen.pipeline.vqgen.sample_codes", lambda *a, **k: pytest.fail("sampled"))
-    for wrong in (GenerationRequest(batch_size=0), GenerationRequest(params=SamplingParams(top_p=2.0))):
+    for wrong in (GenerationRequest(keep=0.0), GenerationRequest(params=SamplingParams(top_p=2.0))):
         with pytest.raises(ConfigError):
             pipe.generate(wrong)
 

@@ -46,7 +46,12 @@ def places(images):
         ("10", [2]),  # a name goes before an index
         (1, [1]),
         (np.int64(2), [2]),
-        (["dog", 0, "2", None], [1, 0, 2, None]),
+        (["dog", 0, 2, None], [1, 0, 2, None]),
+        (range(2), [0, 1]),
+        ((label for label in ("dog", None)), [1, None]),
+        (np.array(["dog", "cat"]), [1, 0]),
+        (np.str_("dog"), [1]),
+        (["index:2", np.uint8(1)], [2, 1]),
         (("dog", "dog"), [1, 1]),
         (np.array([2, 0]), [2, 0]),
         (torch.tensor([1]), [1]),
@@ -71,6 +76,71 @@ def test_label_for_an_unconditional_model_is_refused():
 def test_request_for_no_image_is_refused():
     with pytest.raises(DataError, match="labels: should be at least one, found none"):
         resolve_labels([], LABELS, takes_labels=True, name="tiny")
+
+
+@pytest.mark.usefixtures("unchecked_annotations")  # beartype asks an array without dimensions for its length
+@pytest.mark.parametrize("label", [torch.tensor(1), np.array(1), np.uint32(1)])
+def test_single_label_may_be_an_array_without_dimensions(label):
+    assert resolve_labels(label, LABELS, takes_labels=True, name="tiny") == [1]
+    assert GenerationRequest(label).labels == (label,)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize("labels", [{"cat"}, frozenset({0}), {"cat": 1}, b"cat", bytearray(b"cat"), memoryview(b"ab")])
+def test_labels_without_an_order_are_refused(labels):
+    with pytest.raises(DataError, match="labels: should be names or indices, in an order, found a"):
+        resolve_labels(labels, LABELS, takes_labels=True, name="tiny")
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize(
+    "label", [1.0, True, np.float64(1), torch.tensor(1.0), np.array([1.0]), [[0]], object(), "", 1j]
+)
+def test_labels_of_wrong_types_are_refused(label):
+    with pytest.raises(DataError, match=r"label:? should be a name or an index"):
+        resolve_labels([label], LABELS, takes_labels=True, name="tiny")
+
+
+def test_request_has_plain_numbers_and_its_labels_can_be_read_twice(unchecked_annotations):
+    labels = (label for label in ("cat", 1))
+    request = GenerationRequest(labels, np.int64(2), torch.tensor(5), batch_size=np.uint8(7), keep=np.float32(0.5))
+    assert request == GenerationRequest(("cat", 1), 2, 5, batch_size=7, keep=0.5)
+    assert [type(value) for value in (request.images_per_label, request.seed, request.batch_size)] == [int] * 3
+    assert type(request.keep) is float
+    assert GenerationRequest("cat").labels == ("cat",)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seed": -1}, "seed: should be at least 0, found -1"),
+        ({"seed": np.int64(-1)}, "seed: should be at least 0, found -1"),
+        ({"seed": 5.0}, r"seed: should be a whole number of at least 0, found 5\.0 \(float\)"),
+        ({"seed": "5"}, r"seed: should be a whole number of at least 0, found '5' \(str\)"),
+        ({"seed": True}, r"seed: .*found True \(bool\)"),
+        ({"seed": np.True_}, r"seed: .*found True \(bool\)"),
+        ({"seed": float("nan")}, "seed: .*found nan"),
+        ({"seed": 2**2000}, r"seed: should be below 2\*\*1024, found a whole number of 2001 bits"),
+        ({"images_per_label": 0}, "images_per_label: should be at least 1, found 0"),
+        ({"images_per_label": 2.0}, "images_per_label: should be a whole number of at least 1, found 2.0"),
+        ({"images_per_label": None}, "images_per_label: .*found None"),
+        ({"batch_size": 0}, "batch_size: should be at least 1, found 0"),
+        ({"batch_size": "8"}, "batch_size: should be a whole number"),
+        ({"keep": "1"}, "keep: should be a finite number"),
+        ({"keep": float("nan")}, "keep: should be a finite number"),
+        ({"max_memory": 1e9}, r"max_memory: should be a whole number of at least 0, found 1000000000\.0"),
+        ({"params": {"temperature": 1}}, "params: should be a SamplingParams, found a dict"),
+    ],
+)
+def test_wrong_value_of_a_request_is_named(changes, match):
+    with pytest.raises(ConfigError, match=match):
+        GenerationRequest(**changes)
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**40])
+def test_large_seeds_are_seeds(seed):
+    assert GenerationRequest(seed=seed).seed == seed
 
 
 def test_image_without_a_label_has_minus_1_in_a_tensor():

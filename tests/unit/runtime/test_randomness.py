@@ -1,6 +1,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 import torch
 
 from vqgen.runtime.randomness import derive_seed
@@ -26,3 +27,15 @@ def test_every_part_of_the_purpose_counts():
     assert len({derive_seed(*purpose) for purpose in purposes}) == len(purposes)
     assert derive_seed(12, 3) != derive_seed(1, 23)
     assert derive_seed("ab", "c") != derive_seed("a", "bc")
+
+
+def test_equal_integers_of_all_libraries_are_one_purpose():
+    plain = derive_seed(5, "image", 2)
+    for make in (np.int64, np.uint8, torch.tensor, np.array):
+        assert derive_seed(make(5), np.str_("image"), make(2)) == plain
+    with pytest.raises(TypeError):
+        derive_seed(5.0)
+
+
+def test_large_numbers_are_different_purposes():
+    assert len({derive_seed(seed) for seed in (2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**64 + 1, 10**40)}) == 6
