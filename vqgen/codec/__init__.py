@@ -7,6 +7,7 @@ from vqgen.codec.codec import Codec
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.frequencies import frequencies_of_counts
 from vqgen.codec.header import Coder, Header, read_file, read_header
+from vqgen.codec.image_coder import ImageCoder
 from vqgen.codec.image_codes import ImageCodes, ImageShape
 from vqgen.codec.labels import ideal_bits
 from vqgen.codec.pictures import check_size
@@ -16,6 +17,7 @@ __all__ = [
     "Coder",
     "EntropyModels",
     "Header",
+    "ImageCoder",
     "ImageCodes",
     "ImageShape",
     "check_size",

@@ -1,9 +1,7 @@
 """Compresses images to `.vqg` files and back.
 
-    pictures -> padded -> VQ-VAE -> codes of each image -> segments -> files
-    files -> segments -> codes, checked -> VQ-VAE -> pictures, cropped
-
-Legend: `b` images, `c` channels, `H W` padded image.
+pictures -> padded -> VQ-VAE -> codes of each image -> segments -> files
+files -> segments -> codes, checked -> VQ-VAE -> pictures, cropped
 """
 
 import warnings
@@ -11,22 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 import torch
-from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from vqgen.codec.entropy_models import CodecParts, EntropyModels
 from vqgen.codec.header import Coder
+from vqgen.codec.image_coder import ImageCoder
 from vqgen.codec.image_codes import ImageCodes, ImageShape
 from vqgen.codec.image_file import OpenedFile, open_image_file, write_image_file
 from vqgen.codec.labels import choose_labels
-from vqgen.codec.pictures import prepare_pictures, restore_picture
+from vqgen.codec.pictures import PictureCanvas, PreparedPicture, prepare_pictures, restore_picture
 from vqgen.codec.segments import Stream, decode_streams, encode_streams
 from vqgen.codes import Codes
-from vqgen.data import Label, image_pixels, model_pixels
+from vqgen.data import Label
 from vqgen.errors import BitstreamError, VQGenWarning
 from vqgen.runtime.compute import Compute
-from vqgen.runtime.threads import threads_of_model
+from vqgen.runtime.plain_torch import plain_methods
 
 _PIXELS_AT_A_TIME = 1 << 18
 """Pixels that the VQ-VAE processes at a time; a larger image goes alone."""
@@ -35,6 +32,7 @@ FALL_BACK = frozenset({Coder.PACKED, Coder.STATIC})
 """Coders without floating point: they decode on every machine."""
 
 
+@plain_methods
 class Codec:
     """Writes and reads compressed images with the models of a pipeline.
 
@@ -46,12 +44,15 @@ class Codec:
         parts: The pipeline.
         compute: Device and dtype of the VQ-VAE.
         models: The models that predict the codes.
+        image_coder: The VQ-VAE on its device.
     """
 
     def __init__(self, parts: CodecParts, compute: Compute) -> None:
         self.parts = parts
         self.compute = compute
         self.models = EntropyModels(parts, compute)
+        self.image_coder = ImageCoder(parts.vqvae, compute)
+        self._pixels_at_a_time = min(_PIXELS_AT_A_TIME, self.image_coder.windows.most_pixels)
         self._has_warned = False
 
     def compress(
@@ -101,10 +102,9 @@ class Codec:
         prepared = prepare_pictures(images, config.image_channels, config.downsample[0], alpha)
         self._warn_of_colours(any(picture.loses_colours for picture in prepared))
         codes: list[ImageCodes] = []
-        for part in _batches((picture.pixels.shape[1], picture.pixels.shape[2]) for picture in prepared):
+        for part in _batches(((each.padded_height, each.padded_width) for each in prepared), self._pixels_at_a_time):
             batch = prepared[part]
-            encoded = self._encode(torch.stack([picture.pixels for picture in batch]))
-            for picture, grids in zip(batch, encoded, strict=True):
+            for picture, grids in zip(batch, self._encode(batch), strict=True):
                 shape = ImageShape(picture.width, picture.height, picture.rgb, has_alpha=picture.alpha is not None)
                 arrays = {level: grid[0].numpy() for level, grid in grids.grids.items()}
                 codes.append(ImageCodes(shape, arrays, picture.alpha))
@@ -114,15 +114,8 @@ class Codec:
         """Decodes codes to pictures."""
         images: list[Image.Image] = []
         downsample = self.parts.vqvae.config.downsample
-        for part in _batches(_padded_size(each, downsample) for each in codes):
-            batch = codes[part]
-            grids = {
-                level: torch.stack([torch.from_numpy(each.grids[level]) for each in batch])
-                for level in self.models.levels
-            }
-            for pixels, each in zip(self._decode(Codes(grids)), batch, strict=True):
-                shape = each.shape
-                images.append(restore_picture(pixels, shape.width, shape.height, shape.rgb, each.alpha))
+        for part in _batches((_padded_size(each, downsample) for each in codes), self._pixels_at_a_time):
+            images += self._decode(codes[part])
         return images
 
     def pack(self, codes: Sequence[ImageCodes], offered: frozenset[Coder], *, verify: bool = True) -> list[bytes]:
@@ -184,18 +177,28 @@ class Codec:
         decoded = self.unpack([data])[0]
         return isinstance(decoded, ImageCodes) and decoded.equals(codes)
 
-    @torch.no_grad()
-    def _encode(self, pixels: UInt8[Tensor, "b c H W"]) -> Iterator[Codes]:
-        vqvae = self.parts.vqvae
-        with self.compute.autocast(), threads_of_model(vqvae.finest_positions(pixels), vqvae):
-            images = model_pixels(pixels, self.compute.device, self.compute.float_dtype)
-            return iter(vqvae.encode(images).to("cpu"))
+    def _encode(self, batch: Sequence[PreparedPicture]) -> Iterator[Codes]:
+        first = batch[0]
+        height, width = first.padded_height, first.padded_width
+        if self.image_coder.fits(height, width):
+            return iter(self.image_coder.encode(torch.stack([picture.pixels for picture in batch])))
+        return iter([self.image_coder.encode_windows(height, width, lambda part: first.part(*part)[None])])
 
-    @torch.no_grad()
-    def _decode(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:
-        vqvae = self.parts.vqvae
-        with self.compute.autocast(), threads_of_model(codes.grids[vqvae.levels[-1]].numel(), vqvae):
-            return image_pixels(vqvae.decode(codes.to(self.compute.device)))
+    def _decode(self, batch: Sequence[ImageCodes]) -> Iterator[Image.Image]:
+        shape = batch[0].shape
+        if self.image_coder.fits(*_padded_size(batch[0], self.parts.vqvae.config.downsample)):
+            grids = {
+                level: torch.stack([torch.from_numpy(each.grids[level]) for each in batch])
+                for level in self.models.levels
+            }
+            for pixels, each in zip(self.image_coder.decode(Codes(grids)), batch, strict=True):
+                yield restore_picture(pixels, each.shape.width, each.shape.height, each.shape.rgb, each.alpha)
+            return
+        canvas = PictureCanvas(shape.width, shape.height, shape.rgb)
+        grids = {level: torch.from_numpy(batch[0].grids[level])[None] for level in self.models.levels}
+        for part, pixels in self.image_coder.decode_windows(Codes(grids)):
+            canvas.paste(*part, pixels)
+        yield canvas.finish(batch[0].alpha)
 
 
 def warn_of_fall_back(wrong: int, total: int, items: str) -> None:
@@ -219,12 +222,12 @@ def _padded_size(codes: ImageCodes, downsample: tuple[int, ...]) -> tuple[int, i
     return height * downsample[-1], width * downsample[-1]
 
 
-def _batches(sizes: Iterable[tuple[int, int]]) -> Iterator[slice]:
-    """Groups neighbours of the same size in pixels; a batch has at most `_PIXELS_AT_A_TIME` pixels or one image."""
+def _batches(sizes: Iterable[tuple[int, int]], most_pixels: int) -> Iterator[slice]:
+    """Groups neighbours of the same size in pixels; a batch has at most `most_pixels` or one image."""
     begin = 0
     # Only neighbours, so that results stay in order and memory holds one batch.
     for (height, width), group in groupby(sizes):
-        most = max(1, _PIXELS_AT_A_TIME // (height * width))
+        most = max(1, most_pixels // (height * width))
         end = begin + len(list(group))
         yield from (slice(first, min(first + most, end)) for first in range(begin, end, most))
         begin = end

@@ -1,6 +1,8 @@
 """Pictures of any size to the VQ-VAE's input, and back.
 
-Legend: `c` channels, `H W` padded image.
+A part of a picture can be converted alone, so that a large picture is never in memory in several forms at a time.
+
+Legend: `c` channels, `H W` padded image, `h w` a part of it.
 """
 
 from collections.abc import Sequence
@@ -26,20 +28,52 @@ class PreparedPicture:
     """A picture as input of the VQ-VAE.
 
     Attributes:
-        pixels: The pixels, padded to a multiple of the stride by repeating the edge.
-        width: Columns without padding.
-        height: Rows without padding.
+        picture: The picture, upright and in 8 bits.
+        channels: Channels of the model.
+        padded_height: Rows with padding, a multiple of the stride.
+        padded_width: Columns with padding, a multiple of the stride.
         rgb: True if it is decoded to RGB.
         loses_colours: True if it had colours and the model supports grey only.
         alpha: The alpha plane, a byte a pixel; None without an alpha plane.
     """
 
-    pixels: UInt8[Tensor, "c H W"]
-    width: int
-    height: int
+    picture: Image.Image
+    channels: int
+    padded_height: int
+    padded_width: int
     rgb: bool
     loses_colours: bool
     alpha: bytes | None
+
+    @property
+    def width(self) -> int:
+        """Columns without padding."""
+        return self.picture.width
+
+    @property
+    def height(self) -> int:
+        """Rows without padding."""
+        return self.picture.height
+
+    @property
+    def pixels(self) -> UInt8[Tensor, "c H W"]:
+        """All pixels, padded by repeating the edge."""
+        return self.part(slice(0, self.padded_height), slice(0, self.padded_width))
+
+    def part(self, rows: slice, columns: slice) -> UInt8[Tensor, "c h w"]:
+        """Returns a part of the pixels; it begins inside the picture, and may reach into the padding."""
+        bottom = min(rows.stop, self.height)
+        right = min(columns.stop, self.width)
+        box = (columns.start, rows.start, right, bottom)
+        cropped = self.picture if box == (0, 0, *self.picture.size) else self.picture.crop(box)
+        mode = "L" if self.channels == 1 else "RGB"
+        colours = np.asarray(cropped if cropped.mode == mode else cropped.convert(mode))
+        # Repeating the edge costs fewer bits than black would: it adds no contour that the codes have to draw.
+        padding = ((0, rows.stop - bottom), (0, columns.stop - right), (0, 0))
+        padded = np.pad(
+            colours.reshape(bottom - rows.start, right - columns.start, self.channels), padding, mode="edge"
+        )
+        return torch.from_numpy(padded).permute(2, 0, 1)
 
 
 def prepare_pictures(
@@ -76,12 +110,36 @@ def restore_picture(
         rgb: True for RGB, False for grey.
         alpha: The alpha plane, a byte a pixel; None without an alpha plane.
     """
-    cropped = pixels[:, :height, :width].permute(1, 2, 0).contiguous().numpy()
-    # A model of RGB images also codes grey pictures. They come back grey, as they were.
-    picture = Image.fromarray(cropped[..., 0] if cropped.shape[-1] == 1 else cropped).convert("RGB" if rgb else "L")
-    if alpha is not None:
-        picture.putalpha(Image.frombytes("L", (width, height), alpha))
-    return picture
+    canvas = PictureCanvas(width, height, rgb)
+    canvas.paste(slice(0, pixels.shape[1]), slice(0, pixels.shape[2]), pixels)
+    return canvas.finish(alpha)
+
+
+class PictureCanvas:
+    """A picture that is restored part by part.
+
+    Args:
+        width: As in `restore_picture`.
+        height: As in `restore_picture`.
+        rgb: As in `restore_picture`.
+    """
+
+    def __init__(self, width: int, height: int, rgb: bool) -> None:
+        self._picture = Image.new("RGB" if rgb else "L", (width, height))
+
+    def paste(self, rows: slice, columns: slice, pixels: UInt8[Tensor, "c h w"]) -> None:
+        """Sets the pixels of some rows and columns; those of the padding are dropped."""
+        colours = pixels.permute(1, 2, 0).contiguous().numpy()
+        part = Image.fromarray(colours[..., 0] if colours.shape[-1] == 1 else colours)
+        # A model of RGB images also codes grey pictures. They come back grey, as they were.
+        mode = self._picture.mode
+        self._picture.paste(part if part.mode == mode else part.convert(mode), (columns.start, rows.start))
+
+    def finish(self, alpha: bytes | None) -> Image.Image:
+        """Returns the picture, with its alpha plane if there is one."""
+        if alpha is not None:
+            self._picture.putalpha(Image.frombytes("L", self._picture.size, alpha))
+        return self._picture
 
 
 def check_size(width: int, height: int) -> None:
@@ -101,14 +159,12 @@ def _prepare(picture: Image.Image, channels: int, stride: int) -> PreparedPictur
     width, height = picture.size
     check_size(width, height)
     plane = picture.getchannel("A").tobytes() if picture.mode in ("LA", "RGBA") else None
-    colours = np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(height, width, channels)
-    # Repeating the edge costs fewer bits than black would: it adds no contour that the codes have to draw.
-    padded = np.pad(colours, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
     has_colours = picture.mode in ("RGB", "RGBA")
     return PreparedPicture(
-        pixels=torch.from_numpy(padded).permute(2, 0, 1),
-        width=width,
-        height=height,
+        picture=picture,
+        channels=channels,
+        padded_height=-(-height // stride) * stride,
+        padded_width=-(-width // stride) * stride,
         rgb=has_colours and channels == 3,
         loses_colours=has_colours and channels == 1,
         alpha=plane,

@@ -4,7 +4,7 @@ Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vqgen.codec import Codec
 from vqgen.codes import Codes
-from vqgen.data import Label, image_pixels, model_pixels, to_pil
+from vqgen.data import Label, image_pixels, to_pil
 from vqgen.errors import CheckpointError, ConfigError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE, check_codes
@@ -24,11 +24,8 @@ from vqgen.pipeline.parts import PipelineParts, load_pipeline, save_pipeline
 from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, labels_as_tensor
 from vqgen.pipeline.summary import count_parameters, describe_levels
 from vqgen.runtime.compute import Compute
-from vqgen.runtime.threads import threads_of_model
+from vqgen.runtime.plain_torch import plain_methods
 from vqgen.sampling import LevelParams, Sampler, SamplingParams, fastest_sampler, images_that_fit, sample_codes
-
-_IMAGES_AT_A_TIME = 64
-"""Images that the VQ-VAE encodes or decodes at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +41,7 @@ class GenerationOutput(GeneratedImages):
     log_likelihood: Float64[Tensor, " b"]
 
 
+@plain_methods
 class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     """Generates class-conditional images, encodes images to codes, and decodes codes to images.
 
@@ -235,15 +233,9 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         """
         return self.encode_tensor(self.preprocess(images))
 
-    @torch.no_grad()
     def encode_tensor(self, images: UInt8[Tensor, "b c H W"]) -> Codes:
         """Encodes preprocessed images to codes, on the CPU."""
-        parts = []
-        for batch in images.split(_IMAGES_AT_A_TIME):
-            with self.compute.autocast(), threads_of_model(self.vqvae.finest_positions(batch), self.vqvae):
-                pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
-                parts.append(self.vqvae.encode(pixels).to("cpu"))
-        return Codes.cat(parts)
+        return self.codec.image_coder.encode_all(images)
 
     def decode(self, codes: Codes) -> list[Image.Image]:
         """Decodes codes to pictures.
@@ -251,9 +243,18 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         Raises:
             DataError: The codes do not fit the VQ-VAE.
         """
-        return to_pil(self.decode_tensor(codes))
+        return list(self.decode_each(codes))
 
-    @torch.no_grad()
+    def decode_each(self, codes: Codes) -> Iterator[Image.Image]:
+        """Decodes codes to pictures; memory holds the pictures of one batch.
+
+        Raises:
+            DataError: The codes do not fit the VQ-VAE.
+        """
+        check_codes(codes, self.vqvae.config)
+        for pixels in self.codec.image_coder.decode_all(codes):
+            yield from to_pil(pixels)
+
     def decode_tensor(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:
         """Decodes codes to uint8 images, on the CPU.
 
@@ -261,12 +262,8 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
             DataError: The codes do not fit the VQ-VAE.
         """
         check_codes(codes, self.vqvae.config)
-        parts = []
-        for begin in range(0, len(codes), _IMAGES_AT_A_TIME):
-            batch = codes[begin : begin + _IMAGES_AT_A_TIME].to(self.compute.device)
-            with self.compute.autocast(), threads_of_model(batch.grids[self.levels[-1]].numel(), self.vqvae):
-                parts.append(image_pixels(self.vqvae.decode(batch)))
-        return torch.cat(parts)
+        parts = list(self.codec.image_coder.decode_all(codes))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)  # a copy of a large image would double its memory
 
     def reconstruct_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
         """Encodes and decodes preprocessed images, on the CPU. The labels have no effect."""
@@ -285,7 +282,8 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         # Mixtures are not codebook entries, so they pass the decoder as they are, without the quantizer.
         shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
         parts = []
-        for batch in latents.to(self.compute.float_dtype).split(_IMAGES_AT_A_TIME):
+        at_a_time = self.codec.image_coder.images_at_a_time(config.image_size, config.image_size)
+        for batch in latents.to(self.compute.float_dtype).split(at_a_time):
             pieces = batch.to(self.compute.device).split([math.prod(shape) for shape in shapes], dim=1)
             with self.compute.autocast():
                 decoded = self.vqvae.decode_maps([p.unflatten(1, s) for p, s in zip(pieces, shapes, strict=True)])

@@ -82,7 +82,7 @@ def test_edge_is_repeated_up_to_a_multiple_of_the_stride(codec):
 def test_batches_are_neighbours_of_one_size_within_the_limit():
     side = 1 << 8
     sizes = [(side, side)] * 9 + [(8, 8)] * 3 + [(side, side)] + [(2048, 2048)] * 2
-    batches = list(_batches(sizes))
+    batches = list(_batches(sizes, _PIXELS_AT_A_TIME))
     assert [index for part in batches for index in range(len(sizes))[part]] == list(range(len(sizes)))
     for part in batches:
         assert len(set(sizes[part])) == 1

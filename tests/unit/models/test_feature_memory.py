@@ -1,0 +1,52 @@
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from vqgen.models.feature_memory import bytes_per_pixel
+from vqgen.models.vqvae import VQVAE
+
+MODELS = [
+    {"downsample": (2,), "channels": 32},
+    {"downsample": (8, 4), "channels": 32, "residual_channels": 16, "residual_layers": 2},
+    {"downsample": (16, 4), "channels": 64, "image_channels": 3, "embedding_dim": 16},
+    {"downsample": (8, 4, 2), "channels": 16, "embedding_dim": 32},
+]
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, and remembers the most."""
+
+    def __init__(self):
+        super().__init__()
+        self.peak = 0
+        self._sizes = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_flatten(result)[0]:
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                key = storage.data_ptr()
+                if key not in self._sizes:
+                    self._sizes[key] = storage.nbytes()
+                    weakref.finalize(storage, self._sizes.pop, key, None)
+        self.peak = max(self.peak, sum(self._sizes.values()))
+        return result
+
+
+@pytest.mark.parametrize("changes", MODELS, ids=str)
+def test_estimate_is_above_the_memory_of_a_pass_and_below_four_times_of_it(tiny_vqvae_config, changes):
+    model = VQVAE(tiny_vqvae_config(**({"image_size": 16, "initialization": "random"} | changes))).eval()
+    side = 128
+    images = torch.rand(1, model.config.image_channels, side, side)
+    peaks = []
+    with torch.no_grad():
+        codes = model.encode(images)
+        for run in (lambda: model.encode(images), lambda: model.decode(codes)):
+            with Alive() as alive:
+                run()
+            peaks.append(alive.peak / side**2)
+    assert max(peaks) < bytes_per_pixel(model) < 4 * max(peaks)

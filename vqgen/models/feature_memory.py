@@ -1,0 +1,63 @@
+"""The memory of a VQ-VAE's features in a pass without gradients, estimated from its layers.
+
+The estimate is for float32 and counts tensors that are alive at a time, with room for the copies that a library of
+convolutions makes. It is a number for each pixel, because every layer is a convolution.
+"""
+
+from fractions import Fraction
+
+from vqgen.models.vqvae import VQVAE
+from vqgen.nn.receptive_field import alive_features
+
+_BYTES = 4
+
+_COPIES_OF_LATENTS = 6
+"""Latents, the same in rows, their entries twice, and their int64 codes and distances."""
+
+_COPIES_OF_PIXELS = 4
+"""Steps between uint8 and [-1, 1], each of which makes a new tensor."""
+
+
+def bytes_per_pixel(vqvae: VQVAE) -> int:
+    """Estimates the bytes that encoding or decoding takes for each pixel of an image, whichever takes more."""
+    return int(_BYTES * max(_encoding(vqvae), _decoding(vqvae))) + 1
+
+
+def _encoding(vqvae: VQVAE) -> Fraction:
+    """Returns the numbers for each pixel that encoding holds at a time."""
+    config = vqvae.config
+    channels, density = config.image_channels, Fraction(1)
+    held = Fraction(channels)
+    peak = held * _COPIES_OF_PIXELS
+    for encoder in reversed(vqvae.encoders):
+        passed = alive_features(encoder, channels, density)
+        peak = max(peak, held + passed.peak)
+        # The features of every level stay: they wait for the codes of the coarser ones.
+        held += passed.output
+        channels, density = passed.channels, passed.density
+    for index, factor in enumerate(config.downsample):
+        density = Fraction(1, factor**2)
+        peak = max(peak, held + _COPIES_OF_LATENTS * config.embedding_dim * density)
+        if index > 0:
+            before = Fraction(1, config.downsample[index - 1] ** 2)
+            passed = alive_features(vqvae.expanders[index - 1], config.embedding_dim * index, before)
+            # The features of the level are joined to those of the expander.
+            peak = max(peak, held + passed.peak, held + 4 * passed.output)
+    return peak + _maps(vqvae)
+
+
+def _decoding(vqvae: VQVAE) -> Fraction:
+    """Returns the numbers for each pixel that decoding holds at a time."""
+    config = vqvae.config
+    density = Fraction(1, config.downsample[-1] ** 2)
+    passed = alive_features(vqvae.decoder, config.embedding_dim * len(config.downsample), density)
+    return _maps(vqvae) + max(passed.peak, Fraction(_COPIES_OF_PIXELS * config.image_channels))
+
+
+def _maps(vqvae: VQVAE) -> Fraction:
+    """Returns the numbers for each pixel of the quantized maps of all levels, and of the decoder inputs from them."""
+    config = vqvae.config
+    return sum(
+        (Fraction(config.embedding_dim * (2 * index + 3), factor**2) for index, factor in enumerate(config.downsample)),
+        start=Fraction(0),
+    )

@@ -1,0 +1,179 @@
+"""Images in windows: a VQ-VAE's codes and pixels in memory that does not grow with the picture.
+
+A window is a core and the margin around it that the codes or pixels of the core depend on. So the results are those of
+the whole picture, up to rounding. A picture that takes little memory is one window, without a margin.
+
+Legend: `b` batch, `c` channels, `h w` window. A cell is a position of the coarsest level: `downsample[0]` pixels.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import isqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vqgen.codes import Codes
+from vqgen.models.feature_memory import bytes_per_pixel
+from vqgen.models.margins import decoding_margin, encoding_margin
+from vqgen.models.vqvae import VQVAE
+
+WORKING_SET = 1 << 28
+"""Bytes of the features of a window in float32, or of a batch of smaller pictures: 256 MiB."""
+
+Slices = tuple[slice, slice]
+"""Rows and columns."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The rows or the columns of a window, in cells.
+
+    Attributes:
+        core: The cells that the window is for.
+        outer: The same with the margin, cut at the edges of the picture.
+    """
+
+    core: range
+    outer: range
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a picture.
+
+    Attributes:
+        rows: Its rows.
+        columns: Its columns.
+    """
+
+    rows: Side
+    columns: Side
+
+    def core(self, factor: int) -> Slices:
+        """Returns the core in the whole grid.
+
+        Args:
+            factor: Positions of the grid in a cell, along one side.
+        """
+        return _scaled(self.rows.core, factor), _scaled(self.columns.core, factor)
+
+    def outer(self, factor: int) -> Slices:
+        """Returns the core with its margin in the whole grid."""
+        return _scaled(self.rows.outer, factor), _scaled(self.columns.outer, factor)
+
+    def inner(self, factor: int) -> Slices:
+        """Returns the core in the grid of the window alone."""
+        rows, columns = self.rows, self.columns
+        return _scaled(rows.core, factor, rows.outer.start), _scaled(columns.core, factor, columns.outer.start)
+
+
+class Windows:
+    """Encodes and decodes pictures of any size with a VQ-VAE, window by window.
+
+    Args:
+        vqvae: The VQ-VAE, in evaluation mode.
+        working_set: Bytes that the features of a window may take, in float32. A window is larger if its margin is.
+    """
+
+    def __init__(self, vqvae: VQVAE, working_set: int = WORKING_SET) -> None:
+        self.vqvae = vqvae
+        self.working_set = working_set
+        self._stride = vqvae.config.downsample[0]
+        self._factors = [self._stride // factor for factor in vqvae.config.downsample]
+
+    @cached_property
+    def most_pixels(self) -> int:
+        """Pixels of the largest picture, or batch of pictures, that is processed as a whole."""
+        return max(1, self.working_set // bytes_per_pixel(self.vqvae))
+
+    @cached_property
+    def window_bytes(self) -> int:
+        """Bytes that the largest window takes: the working set, or the least window of a model with a wide margin."""
+        least = (3 * max(self._encoding_margin, self._decoding_margin, 1) * self._stride) ** 2
+        return max(self.working_set, least * bytes_per_pixel(self.vqvae))
+
+    @cached_property
+    def _encoding_margin(self) -> int:
+        return encoding_margin(self.vqvae)
+
+    @cached_property
+    def _decoding_margin(self) -> int:
+        return decoding_margin(self.vqvae)
+
+    def encode(self, height: int, width: int, read: Callable[[Slices], Float[Tensor, "1 c h w"]]) -> Codes:
+        """Encodes one picture.
+
+        Args:
+            height: Rows in pixels, a multiple of the coarsest level's downsampling.
+            width: Columns in pixels, a multiple as well.
+            read: Rows and columns -> these pixels in [-1, 1], on the device of the model.
+
+        Returns:
+            The codes, on the CPU.
+        """
+        grids = {
+            level: torch.empty(1, height // factor, width // factor, dtype=torch.int64)
+            for level, factor in zip(self.vqvae.levels, self.vqvae.config.downsample, strict=True)
+        }
+        for window in self._cut(height, width, self._encoding_margin):
+            found = self.vqvae.encode(read(window.outer(self._stride)))
+            for level, factor in zip(self.vqvae.levels, self._factors, strict=True):
+                rows, columns = window.core(factor)
+                inner_rows, inner_columns = window.inner(factor)
+                grids[level][:, rows, columns] = found.grids[level][:, inner_rows, inner_columns].cpu()
+        return Codes(grids)
+
+    def decode(self, codes: Codes) -> Iterator[tuple[Slices, Float[Tensor, "1 c h w"]]]:
+        """Decodes one picture.
+
+        Args:
+            codes: Its codes, on any device.
+
+        Yields:
+            Rows and columns in the picture, and their pixels in [-1, 1], on the device of the model.
+        """
+        device = next(self.vqvae.parameters()).device
+        _, rows, columns = codes.grids[self.vqvae.levels[0]].shape
+        for window in self._cut(rows * self._stride, columns * self._stride, self._decoding_margin):
+            part = {}
+            for level, factor in zip(self.vqvae.levels, self._factors, strict=True):
+                outer_rows, outer_columns = window.outer(factor)
+                part[level] = codes.grids[level][:, outer_rows, outer_columns].to(device)
+            inner_rows, inner_columns = window.inner(self._stride)
+            yield window.core(self._stride), self.vqvae.decode(Codes(part))[:, :, inner_rows, inner_columns]
+
+    def _cut(self, height: int, width: int, margin: int) -> Iterator[Window]:
+        """Cuts a picture into windows, row by row."""
+        rows = height // self._stride
+        columns = width // self._stride
+        area = self.most_pixels // self._stride**2  # in cells
+        # About square, because a square has the smallest margin; longer in one direction if the picture is narrow.
+        tall = min(rows, isqrt(area))
+        wide = min(columns, area // max(1, tall))
+        tall = min(rows, area // max(1, wide))
+        sides = product(_sides(rows, tall, margin), _sides(columns, wide, margin))
+        yield from (Window(*pair) for pair in sides)
+
+
+def _sides(total: int, longest: int, margin: int) -> list[Side]:
+    """Cuts a side of a picture.
+
+    Args:
+        total: Cells of the side.
+        longest: Cells of a window with its margin.
+        margin: Cells of the margin.
+    """
+    if total <= longest:
+        return [Side(range(total), range(total))]
+    # A core that is smaller than its margin would cost more than nine times the work of the whole picture.
+    step = max(longest - 2 * margin, margin, 1)
+    cores = [range(begin, min(begin + step, total)) for begin in range(0, total, step)]
+    return [Side(core, range(max(0, core.start - margin), min(total, core.stop + margin))) for core in cores]
+
+
+def _scaled(cells: range, factor: int, origin: int = 0) -> slice:
+    return slice((cells.start - origin) * factor, (cells.stop - origin) * factor)
