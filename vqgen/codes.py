@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vqgen.arguments import as_instance, as_items, found_text
+from vqgen.errors import DataError
+
 
 @dataclass(frozen=True)
 class Codes:
@@ -22,12 +25,18 @@ class Codes:
         grids: Level name -> int64 `(b, h, w)`, coarse to fine. A level is also an attribute: `codes.top`.
 
     Raises:
+        DataError: The grids are no map from names to tensors.
         ValueError: There is no level, a grid is not `(b, h, w)`, or the grids differ in `b`.
     """
 
     grids: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
+        as_instance("grids", self.grids, Mapping, "a map from names of levels to tensors", DataError)
+        for level, grid in self.grids.items():
+            if not isinstance(level, str):
+                raise DataError(f"grids: names of levels should be strings, found {found_text(level)}")
+            as_instance(f"grids: {level}", grid, Tensor, "a tensor (b, h, w)", DataError)
         if not self.grids:
             raise ValueError("codes should have at least one level, found none")
         sizes = {grid.shape[0] for grid in self.grids.values()}
@@ -54,6 +63,8 @@ class Codes:
         return (self[index : index + 1] for index in range(len(self)))
 
     def __getitem__(self, index: slice | Tensor) -> Codes:
+        if not isinstance(index, slice | Tensor):
+            raise DataError(f"codes: an index should be a slice or a tensor of images, found {found_text(index)}")
         return Codes({name: grid[index] for name, grid in self.grids.items()})
 
     def to(self, device: torch.device | str) -> Codes:
@@ -62,5 +73,13 @@ class Codes:
 
     @staticmethod
     def cat(parts: Sequence[Codes]) -> Codes:
-        """Joins batches of codes that have the same levels and grids."""
+        """Joins batches of codes that have the same levels and grids.
+
+        Raises:
+            DataError: There is no batch, or their levels differ.
+        """
+        parts = [as_instance("parts", part, Codes, error=DataError) for part in as_items("parts", parts, "some Codes")]
+        if len({part.levels for part in parts}) != 1:
+            found = ", ".join("/".join(part.levels) for part in parts) or "none"
+            raise DataError(f"parts: should be at least one batch, all with the same levels, found {found}")
         return Codes({name: torch.cat([part.grids[name] for part in parts]) for name in parts[0].levels})

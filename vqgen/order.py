@@ -18,6 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vqgen.arguments import as_count, as_index
+
 Slope = int | Literal["raster"]
 
 
@@ -31,6 +33,7 @@ class CausalOrder:
         slope: Steps by which a row lags behind the row above it, at least 1, or `"raster"`.
 
     Raises:
+        ConfigError: A side or the slope is no whole number.
         ValueError: A side or the slope is less than 1, or the slope is an unknown word.
     """
 
@@ -39,6 +42,8 @@ class CausalOrder:
     slope: Slope = 2
 
     def __post_init__(self) -> None:
+        for name in ("height", "width") if isinstance(self.slope, str) else ("height", "width", "slope"):
+            object.__setattr__(self, name, as_index(name, getattr(self, name)))
         if self.height < 1 or self.width < 1:
             raise ValueError(f"height and width should be at least 1, found {self.height} x {self.width}")
         if self.slope != "raster" and (isinstance(self.slope, str) or self.slope < 1):
@@ -98,6 +103,7 @@ class CausalOrder:
         Raises:
             ValueError: The kernel has no centre.
         """
+        kernel_size = as_index("kernel_size", kernel_size)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size should be odd and at least 1, found {kernel_size}")
         half = kernel_size // 2
@@ -121,6 +127,7 @@ class CausalOrder:
         Returns:
             A fraction in [0, 1]. 0 means that there is no blind spot.
         """
+        layers = as_count("layers", layers, least=0)
         times = self.times.ravel()
         # One bit per pair: at 64 x 64 bits are some ten times faster than booleans, and every run checks its recipe.
         earlier = np.packbits(times[None, :] < times[:, None], axis=1)

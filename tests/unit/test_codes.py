@@ -1,10 +1,12 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
 from vqgen import Codes
+from vqgen.errors import DataError
 
 
 def make(b=3):
@@ -55,3 +57,30 @@ def test_copies_keep_all_levels():
 def test_grids_that_are_not_one_batch_are_refused(grids, match):
     with pytest.raises(ValueError, match=match):
         Codes(grids)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_other_objects_are_no_codes():
+    for wrong in (None, 3, "top", [torch.zeros(1, 2, 2)], torch.zeros(1, 2, 2), object()):
+        with pytest.raises(DataError, match="grids: should be a map from names of levels to tensors, found "):
+            Codes(wrong)
+    for wrong in (None, 3, "x", np.zeros((1, 2, 2)), [[0]]):
+        with pytest.raises(DataError, match=r"grids: top: should be a tensor \(b, h, w\), found "):
+            Codes({"top": wrong})
+    with pytest.raises(DataError, match="names of levels should be strings, found 0"):
+        Codes({0: torch.zeros(1, 2, 2)})
+    for wrong in (0, "top", None, 1.5, (0, 1)):
+        with pytest.raises(DataError, match="an index should be a slice or a tensor of images, found "):
+            make()[wrong]
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_only_batches_of_the_same_levels_can_be_joined():
+    for wrong in (None, 3, make().grids, "ab"):
+        with pytest.raises(DataError, match="parts: should be some Codes, found "):
+            Codes.cat(wrong)
+    with pytest.raises(DataError, match="parts: should be a Codes, found None"):
+        Codes.cat([make(), None])
+    for parts, found in ([], "none"), ([make(), Codes({"top": make().top})], "top/bottom, top"):
+        with pytest.raises(DataError, match=f"all with the same levels, found {found}"):
+            Codes.cat(parts)

@@ -5,6 +5,7 @@ import pytest
 
 from vqgen.config import PriorSection, Recipe, VQVAESection, check_recipe
 from vqgen.config.data import DataConfig
+from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
 
 GRIDS = [(1, 1), (1, 5), (5, 1), (4, 4), (3, 6), (6, 3), (8, 8)]
@@ -162,3 +163,19 @@ def test_wrong_sides_slopes_and_kernels_are_refused():
     for kernel_size in (4, 0, -1):
         with pytest.raises(ValueError, match=f"kernel_size should be odd and at least 1, found {kernel_size}"):
             CausalOrder(3, 3).kernel_mask(kernel_size, strict=True)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_sides_and_slopes_are_whole_numbers_of_any_library():
+    assert CausalOrder(np.int64(3), np.uint8(4), np.int32(2)) == CausalOrder(3, 4, 2)
+    assert type(CausalOrder(np.int64(3), 4).num_steps) is int
+    for wrong in (3.0, "3", None, True, [3], object()):
+        with pytest.raises(ConfigError, match="height: should be a whole number, found "):
+            CausalOrder(wrong, 3)
+        with pytest.raises(ConfigError, match="kernel_size: should be a whole number, found "):
+            CausalOrder(3, 3).kernel_mask(wrong, strict=True)
+        with pytest.raises(ConfigError, match="layers: should be a whole number of at least 0, found "):
+            CausalOrder(3, 3).blind_fraction(3, wrong)
+    for wrong in (2.0, None, True, [2], np.array([1, 2])):
+        with pytest.raises(ConfigError, match="slope: should be a whole number, found "):
+            CausalOrder(3, 3, wrong)

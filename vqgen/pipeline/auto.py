@@ -19,7 +19,7 @@ def open_pipeline(name_or_path: str | Path, *, device: str = "auto", dtype: str 
 
     Raises:
         CheckpointError: There is no pipeline, it is damaged, or its parts do not belong together.
-        ConfigError: The device or the dtype is unknown, or is not available here.
+        ConfigError: The device or the dtype is unknown, or is not available here, or a value is of a wrong type.
     """
     folder = locate_pipeline(name_or_path)
     is_baseline = read_json(folder / "pipeline.json").get("class") == BASELINE_CLASS

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from vqgen.arguments import as_flag, as_text
 from vqgen.errors import CheckpointError
 
 _PATTERNS = ["*.json", "*.safetensors", "*.md", "*.toml"]
@@ -47,7 +48,14 @@ def upload(save: Callable[[Path], object], repository: str, *, private: bool, to
         repository: Name of the repository, `user/name`. A missing repository is created.
         private: True if a new repository should be private.
         token: Access token; None for the stored one.
+
+    Raises:
+        ConfigError: A value is of a wrong type.
     """
+    as_text("repository", repository, "the name of a repository, user/name")
+    as_flag("private", private)
+    if token is not None:
+        as_text("token", token, "an access token")
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
