@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from vqgen.data import to_pil
 from vqgen.storage.files import atomic_path
+from vqgen.storage.names import shown
 
 _LEAST_SIDE = 48
 """Pixels below which a picture in a grid is enlarged by a whole factor, so that a person can see it."""
@@ -29,6 +30,9 @@ _MOST_ROWS = 20
 """Labels in a picture of several sets, at most, taken evenly from all."""
 
 _FONT_SIZE = 16
+
+_FEWEST_LETTERS = 20
+"""Letters of a label that are written before its row, at least; a longer one is shortened if it is too wide."""
 
 
 def save_image(image: Image.Image, path: Path) -> None:
@@ -98,15 +102,18 @@ def save_side_by_side(
     """
     columns = min(_BLOCK_COLUMNS, images_per_label)
     rows = max(1, len(labels))
-    shown = torch.linspace(0, rows - 1, min(rows, _MOST_ROWS)).long()
+    chosen = torch.linspace(0, rows - 1, min(rows, _MOST_ROWS)).long()
     grids = [
-        image_grid(images.unflatten(0, (rows, images_per_label))[shown, :columns].flatten(0, 1), columns).convert("RGB")
+        image_grid(images.unflatten(0, (rows, images_per_label))[chosen, :columns].flatten(0, 1), columns).convert(
+            "RGB"
+        )
         for images in blocks.values()
     ]
     font = ImageFont.load_default(_FONT_SIZE)
     gap = _FONT_SIZE
-    names = [_shortened(name, font, grids[0].width) for name in blocks]
-    row_names = [labels[int(index)] for index in shown] if labels else []
+    names = [_shortened(shown(name), font, grids[0].width) for name in blocks]
+    widest = max(grids[0].width, _FEWEST_LETTERS * _FONT_SIZE)
+    row_names = [_shortened(shown(labels[int(index)]), font, widest) for index in chosen] if labels else []
     # All blocks have the same size, so block i begins at left + i * step. The widest label decides where the first one
     # begins, and two gaps above leave room for one line of names.
     left = gap + round(max((font.getlength(name) for name in row_names), default=0))

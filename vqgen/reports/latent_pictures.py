@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vqgen.reports.grids import image_grid, save_image
 from vqgen.storage.files import atomic_path
+from vqgen.storage.names import shown
 
 
 def manifold_points(side: int) -> Float[Tensor, "b 2"]:
@@ -58,11 +59,14 @@ def plot_latents(latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"], nam
         own = latents[labels == label]
         if len(own):
             colour = "grey" if label < 0 else colours(label if few else label / len(names))
-            axes.scatter(own[:, 0].tolist(), own[:, 1].tolist(), s=8, color=colour, label=name)
+            # A name that begins with an underscore would be left out of the legend.
+            axes.scatter(own[:, 0].tolist(), own[:, 1].tolist(), s=8, color=colour, label=f" {shown(name)}")
     axes.set(xlabel="first latent", ylabel="second latent", aspect="equal")
     axes.grid(visible=True, alpha=0.25)
     if len(names) <= 20:
-        axes.legend(markerscale=2, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        legend = axes.legend(markerscale=2, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a name with two dollar signs is no formula
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
 

@@ -128,3 +128,13 @@ def test_images_without_labels_fill_a_row(tmp_path):
     save_side_by_side({"one": batch(2), "two": batch(2)}, [], 2, tmp_path / "a.png")
     picture = np.asarray(Image.open(tmp_path / "a.png"))[..., 0]
     assert any(runs_of(line) == [255, 10, 255, 20, 255, 10, 255, 20, 255] for line in picture)
+
+
+ODD = ("caf\udce9", "a\nb", "$x$ and $", "_", "한국", "\x1b[31m", "x" * 255)
+
+
+def test_odd_names_are_written_beside_a_picture(tmp_path):
+    images = torch.zeros(len(ODD), 1, 4, 4, dtype=torch.uint8)
+    save_side_by_side({name: images for name in ODD[:2]}, ODD, 1, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width < 900  # the longest name has not made it as wide as itself

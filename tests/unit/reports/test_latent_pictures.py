@@ -29,3 +29,15 @@ def test_pictures_are_written(tmp_path):
     for name in ("m.png", "s.png"):
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 90
+
+
+def test_odd_names_of_labels_are_in_the_legend(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    legends = []
+    legend = Axes.legend
+    monkeypatch.setattr(Axes, "legend", lambda self, *a, **k: legends.append(legend(self, *a, **k)) or legends[-1])
+    names = ("caf\udce9", "a\nb", "$x$ and $\\frac$", "_hidden")
+    plot_latents(torch.rand(4, 2), torch.arange(4), names, tmp_path / "a.png")
+    texts = [text.get_text().strip() for text in legends[0].get_texts()]
+    assert texts == ["caf\\udce9", "a\\nb", "$x$ and $\\frac$", "_hidden"]
