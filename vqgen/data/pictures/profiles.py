@@ -1,0 +1,70 @@
+"""Embedded colour profiles: colours as they look, in sRGB.
+
+The transforms are those of LittleCMS, with the perceptual intent, which every profile has.
+"""
+
+from functools import lru_cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+MAX_PROFILE_BYTES = 1 << 24
+"""Larger profiles are ignored. A printer's profile has about two million bytes."""
+
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+"""Colour space of a profile -> the mode of the pictures that it describes."""
+
+_SAME = 2
+"""Profiles that differ from sRGB by at most this, of 255, are sRGB: the many copies of it are rounded differently."""
+
+_PROBED = 9
+"""Values of each channel with which a profile is compared with sRGB."""
+
+
+def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Converts colours to sRGB; grey stays grey.
+
+    Args:
+        picture: Mode `L`, `RGB` or `CMYK`. It is not changed.
+        profile: The embedded profile (ICC). A broken one, or one of another colour space, says nothing.
+
+    Returns:
+        A picture of mode `L` or `RGB`: the same object, if the profile is that of sRGB.
+    """
+    transform = _transform(profile, picture.mode) if profile and len(profile) <= MAX_PROFILE_BYTES else None
+    if transform is not None:
+        # A transform of greys ends in RGB, because sRGB has no grey form. Its three channels are equal.
+        picture, is_grey = ImageCms.applyTransform(picture, transform), picture.mode == "L"
+        return picture.getchannel("G") if is_grey else picture
+    # Without a profile: red is what neither cyan nor black ink takes away, (1 - c) * (1 - k).
+    return picture.convert("RGB") if picture.mode == "CMYK" else picture
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Returns the transform to sRGB; None for a profile that is not one of this mode, and for sRGB itself."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if _MODES.get(source.profile.xcolor_space.strip()) != mode:
+            return None
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        probe = _probe(mode)
+        found = ImageCms.applyTransform(probe, transform)
+    except Exception:  # LittleCMS refuses broken profiles with errors of several kinds
+        return None
+    same = mode != "CMYK" and _largest_difference(found, probe.convert("RGB")) <= _SAME
+    return None if found is None or same else transform
+
+
+def _probe(mode: str) -> Image.Image:
+    """Returns a picture with an even choice of all colours of a mode."""
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    values = np.linspace(0, 255, _PROBED).astype(np.uint8)
+    grid = np.stack(np.meshgrid(*[values] * len(mode), indexing="ij"), axis=-1).reshape(1, -1, len(mode))
+    return Image.frombytes(mode, (grid.shape[1], 1), grid.tobytes())
+
+
+def _largest_difference(one: Image.Image, other: Image.Image) -> int:
+    return int(np.abs(np.asarray(one, dtype=np.int16) - np.asarray(other, dtype=np.int16)).max())
