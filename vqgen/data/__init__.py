@@ -3,16 +3,18 @@
 from vqgen.data.code_shards import ShardContent, write_shard
 from vqgen.data.code_store import SHARD_SIZE, CodeStore, StoreInfo, finish_store, write_store
 from vqgen.data.counting import ImageCounts, count_images
-from vqgen.data.finding import IMAGE_SUFFIXES, find_files, find_images
+from vqgen.data.finding import find_files, find_images, search_files, search_images
 from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import Label, LabelMap
 from vqgen.data.loading import ImageBatch, ImageBatches, evaluation_batches, training_batches
+from vqgen.data.pictures import Reading
 from vqgen.data.pixels import image_pixels, model_pixels, to_float, to_pil, to_tensor, to_uint8
 from vqgen.data.readable import check_readable
 from vqgen.data.reading import normalize_mode, read_image
 from vqgen.data.sources import open_images
 from vqgen.data.training_order import TrainingOrder
 from vqgen.data.transforms import evaluation_transform, training_transform
+from vqgen.data.unread import IMAGE_SUFFIXES, image_suffixes
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -27,6 +29,7 @@ __all__ = [
     "ImageSplits",
     "Label",
     "LabelMap",
+    "Reading",
     "ShardContent",
     "StoreInfo",
     "TrainingOrder",
@@ -38,10 +41,13 @@ __all__ = [
     "find_images",
     "finish_store",
     "image_pixels",
+    "image_suffixes",
     "model_pixels",
     "normalize_mode",
     "open_images",
     "read_image",
+    "search_files",
+    "search_images",
     "to_float",
     "to_pil",
     "to_tensor",

@@ -2,24 +2,29 @@
 
 A folder named `train` makes `root` a folder of splits. Without a validation split, a part of train is held out. Files
 outside label folders, or in a single label folder, are images without labels. An ambiguous folder is refused, so that
-nothing is guessed.
+nothing is guessed. Names of labels that differ only in their Unicode form are one label.
 """
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vqgen.config import DataConfig
-from vqgen.data.finding import find_images
+from vqgen.data.content import content_hashes
+from vqgen.data.finding import Found, find_images, search_images, subfolders
 from vqgen.data.image_set import FileReader, ImageSet, ImageSplits, fingerprint
 from vqgen.data.label_map import LabelMap
-from vqgen.data.readable import check_readable
+from vqgen.data.pictures import Reading
+from vqgen.data.readable import Checked, check_readable, settled_reading
 from vqgen.data.splitting import stratified_split
 from vqgen.errors import DataError
 from vqgen.runtime.turns import is_first
+from vqgen.storage.home import expanded
+from vqgen.storage.names import comparable, listed
 
 _logger = logging.getLogger("vqgen.data")
 _SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -29,9 +34,17 @@ _SPLITS = {"train": "train", "val": "validation", "valid": "validation", "valida
 class _Listing:
     """The images of one split: files in order, and the name of each file's label folder (None outside of any)."""
 
-    folder: Path
-    paths: list[Path]
+    found: Found
     labels: list[str | None]
+    empty: list[str]
+
+    @property
+    def folder(self) -> Path:
+        return self.found.root
+
+    @property
+    def paths(self) -> list[Path]:
+        return self.found.paths
 
 
 def open_folder(config: DataConfig, seed: int) -> ImageSplits:
@@ -52,23 +65,37 @@ def open_folder(config: DataConfig, seed: int) -> ImageSplits:
     root = _checked_root(config.root)
     listings = {split: _list(folder) for split, folder in _split_folders(root).items()}
     label_map = LabelMap(_label_names(listings))
+    _tell_of_the_rest(listings.values())
     sets = {split: _image_set(root, listing, label_map) for split, listing in listings.items()}
-    unreadable = _unreadable(sets, listings, config.max_unreadable)
+    checked = _checked_files(sets, listings, config)
+    unreadable = checked.unreadable
+    reading = settled_reading(config, checked.extents_of(range(len(sets["train"]))))
+    sets = {split: replace(s, read=FileReader(listings[split].paths, reading=reading)) for split, s in sets.items()}
     left_out = set(unreadable)
     indices = {split: [i for i, name in enumerate(s.names) if name not in left_out] for split, s in sets.items()}
     _check_left(root, sets, indices, label_map)
     # Before the seeded split below: the fingerprint identifies the images, not the way they are split.
-    digest = _fingerprint(label_map, sets, listings, indices)
+    by_content, by_size = _fingerprints(label_map, sets, listings, indices)
     if "validation" not in indices:
         readable = np.array(indices["train"])
-        parts = stratified_split(sets["train"].labels[readable], label_map.names, config.validation_fraction, seed)
+        labels = sets["train"].labels[readable]
+        _tell_of_single_images(labels, label_map)
+        parts = stratified_split(labels, label_map.names, config.validation_fraction, seed)
         indices["train"], indices["validation"] = (readable[part].tolist() for part in parts)
         sets["validation"] = sets["train"]
     # Every source has its splits in this order, which code stores and records keep.
     indices = {split: indices[split] for split in ("train", "validation", "test") if split in indices}
     picked = {split: sets[split].subset(positions) for split, positions in indices.items()}
     return ImageSplits(
-        picked["train"], picked["validation"], picked.get("test"), label_map, indices, digest, unreadable
+        picked["train"],
+        picked["validation"],
+        picked.get("test"),
+        label_map,
+        indices,
+        by_content,
+        unreadable,
+        measured_range=reading.measured_range,
+        earlier_fingerprints=(by_size,),
     )
 
 
@@ -88,7 +115,7 @@ def count_folder(config: DataConfig) -> tuple[dict[str, int], int]:
 def _checked_root(root: str | None) -> Path:
     if root is None:
         raise DataError("data.root should name the folder of the images, found none. Give --data.root FOLDER")
-    path = Path(root).expanduser()
+    path = expanded(root)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
         raise DataError(f"data.root should be a folder of images, found {found} at {root!r}. Correct --data.root")
@@ -97,7 +124,7 @@ def _checked_root(root: str | None) -> Path:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Maps each split to its folder; `{"train": root}` if the root contains labels or images."""
-    folders = _subfolders(root)
+    folders = subfolders(root)
     by_split: dict[str, list[Path]] = {}
     for folder in folders:
         if folder.name.lower() in _SPLITS:
@@ -121,42 +148,76 @@ def _split_folders(root: Path) -> dict[str, Path]:
     if stray:
         raise DataError(
             f"{str(root)!r} has a folder 'train', so its folders should be splits (train, val, test), "
-            f"found also {_some(stray)}. Move them away, or rename 'train' if it is a label"
+            f"found also {listed(stray)}. Move them away, or rename 'train' if it is a label"
         )
     return chosen
 
 
 def _list(folder: Path) -> _Listing:
-    paths = find_images(folder)
-    relative = [path.relative_to(folder).parts for path in paths]
+    found = search_images(folder)
+    relative = [path.relative_to(folder).parts for path in found.paths]
     labels = [parts[0] if len(parts) > 1 else None for parts in relative]
-    if not paths:
+    if not found.paths:
+        notes = "".join(f"; {note}" for note in found.notes)
         raise DataError(
-            f"{str(folder)!r} should contain images, found none. Set --data.root to a folder with "
+            f"{str(folder)!r} should contain images, found none{notes}. Set --data.root to a folder with "
             "<label>/<image>, <split>/<label>/<image> or <image>"
         )
     if None in labels and len(set(labels)) > 1:
         loose = [parts[0] for parts in relative if len(parts) == 1]
         raise DataError(
-            f"{str(folder)!r} should contain either images or label folders, found both: images {_some(loose)} "
-            f"beside folders {_some(_ordered(labels))}. Move the images into folders, or away"
+            f"{str(folder)!r} should contain either images or label folders, found both: images {listed(loose)} "
+            f"beside folders {listed(_ordered(labels))}. Move the images into folders, or away"
         )
-    empty = [sub.name for sub in _subfolders(folder) if sub.name not in labels]
-    if empty and is_first():
-        _logger.warning("folders without images in '%s' are ignored: %s", folder, _some(empty))
-    return _Listing(folder, paths, labels)
+    _check_forms(folder, _ordered(labels))
+    # A folder that holds nothing but outputs of vqgen, such as checkpoints/, is no label without images.
+    passed_over = {name.split("/")[0] for name in (*found.outputs, *found.system)}
+    empty = [sub.name for sub in subfolders(folder) if sub.name not in labels and sub.name not in passed_over]
+    return _Listing(found, labels, empty)
+
+
+def _check_forms(folder: Path, names: list[str]) -> None:
+    """Refuses two labels whose names look alike: one was copied from a Mac, and the images belong together."""
+    forms: dict[str, str] = {}
+    for name in names:
+        other = forms.setdefault(comparable(name), name)
+        if other != name:
+            raise DataError(
+                f"{str(folder)!r} has two folders of the name {name!r} in different Unicode forms, {other!a} and "
+                f"{name!a}. Move the images into one of them"
+            )
+
+
+def _tell_of_the_rest(listings: Iterable[_Listing]) -> None:
+    """Warns of all files and folders that lie among the images and are passed over."""
+    if not is_first():
+        return
+    for listing in listings:
+        if listing.empty:
+            _logger.warning("folders without images in '%s' are ignored: %s", listing.folder, listed(listing.empty))
+        for note in listing.found.notes:
+            _logger.warning("%s", note)
+
+
+def _tell_of_single_images(labels: NDArray[np.int64], label_map: LabelMap) -> None:
+    """Warns of labels with one image: it is trained on, so that nothing is left to validate the label."""
+    counts = np.bincount(labels[labels >= 0], minlength=len(label_map))
+    single = [name for name, count in zip(label_map.names, counts, strict=True) if count == 1]
+    if single and is_first():
+        _logger.warning("labels with a single image are trained on, but cannot be validated: %s", listed(single))
 
 
 def _label_names(listings: dict[str, _Listing]) -> tuple[str, ...]:
     """Returns the names of the labels in train, after a check that the rest of the splits has no other labels."""
     known = _ordered(listings["train"].labels)
+    forms = set(map(comparable, known))
     for listing in listings.values():
         found = _ordered(listing.labels)
-        unknown = [name for name in found if name not in known]
+        unknown = [name for name in found if comparable(name) not in forms]
         if unknown:
             raise DataError(
                 f"labels of {str(listing.folder)!r} should all be in {str(listings['train'].folder)!r} too, "
-                f"found {_some(unknown)} only in the first. Add them to train, or remove them"
+                f"found {listed(unknown)} only in the first. Add them to train, or remove them"
             )
         if len(known) > 1 and not found:
             raise DataError(
@@ -168,20 +229,21 @@ def _label_names(listings: dict[str, _Listing]) -> tuple[str, ...]:
 
 
 def _image_set(root: Path, listing: _Listing, label_map: LabelMap) -> ImageSet:
-    position = {name: index for index, name in enumerate(label_map.names)}
-    labels = np.array([position.get(name or "", -1) for name in listing.labels], dtype=np.int64)
+    position = {comparable(name): index for index, name in enumerate(label_map.names)}
+    labels = np.array([position.get(comparable(name or ""), -1) for name in listing.labels], dtype=np.int64)
     names = tuple(path.relative_to(root).as_posix() for path in listing.paths)
     return ImageSet(names, labels, FileReader(listing.paths))
 
 
-def _unreadable(sets: dict[str, ImageSet], listings: dict[str, _Listing], max_unreadable: float) -> list[str]:
-    """Lists the unreadable images, checked in one pass: `max_unreadable` is a share of the whole folder."""
+def _checked_files(sets: dict[str, ImageSet], listings: dict[str, _Listing], config: DataConfig) -> Checked:
+    """Decodes all images, train first, in one pass: `max_unreadable` is a share of the whole folder."""
+    order = sorted(sets, key=lambda split: split != "train")
     every = ImageSet(
-        tuple(name for images in sets.values() for name in images.names),
-        np.concatenate([images.labels for images in sets.values()]),
-        FileReader([path for listing in listings.values() for path in listing.paths]),
+        tuple(name for split in order for name in sets[split].names),
+        np.concatenate([sets[split].labels for split in order]),
+        FileReader([path for split in order for path in listings[split].paths], reading=Reading.of(config)),
     )
-    return check_readable(every, max_unreadable)[1]
+    return check_readable(every, config.max_unreadable)
 
 
 def _check_left(root: Path, sets: dict[str, ImageSet], indices: dict[str, list[int]], label_map: LabelMap) -> None:
@@ -195,35 +257,26 @@ def _check_left(root: Path, sets: dict[str, ImageSet], indices: dict[str, list[i
     missing = [name for index, name in enumerate(label_map.names) if index not in present]
     if missing:
         raise DataError(
-            f"every label should have images to train on, found none that can be read of {_some(missing)}. "
+            f"every label should have images to train on, found none that can be read of {listed(missing)}. "
             "Repair them, or remove the label"
         )
 
 
-def _fingerprint(
+def _fingerprints(
     label_map: LabelMap, sets: dict[str, ImageSet], listings: dict[str, _Listing], indices: dict[str, list[int]]
-) -> str:
+) -> tuple[str, str]:
+    """Computes the fingerprint of the images by the bytes of their files, and the one of earlier versions, by sizes."""
     parts = []
     for split in sorted(sets):
-        # Sizes stand for contents: to hash those would mean to read a large folder once more.
         paths = [listings[split].paths[position] for position in indices[split]]
-        sizes = np.array([path.stat().st_size for path in paths], dtype=np.int64)
-        parts.append((sets[split].subset(indices[split]), sizes))
-    return fingerprint(label_map, parts)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot list the folder {str(folder)!r}: {error.strerror}") from error
+        parts.append((sets[split].subset(indices[split]), paths))
+    every = content_hashes([path for _, paths in parts for path in paths])
+    ends = np.cumsum([len(paths) for _, paths in parts])[:-1]
+    by_content = [(images, hashes) for (images, _), hashes in zip(parts, np.split(every, ends), strict=True)]
+    by_size = [(images, np.array([path.stat().st_size for path in paths], dtype=np.int64)) for images, paths in parts]
+    return fingerprint(label_map, by_content), fingerprint(label_map, by_size)
 
 
 def _ordered(labels: Iterable[str | None]) -> list[str]:
     names = sorted({name for name in labels if name is not None})
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    rest = len(names) - most
-    return ", ".join(repr(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vqgen.config.data import ValueRange
 from vqgen.data.label_map import LabelMap
-from vqgen.data.reading import read_image
+from vqgen.data.pictures import Reading
+from vqgen.data.pictures.extents import Extent
+from vqgen.data.reading import mark_read, measure_image, read_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +59,13 @@ class ImageSplits:
         label_map: Names of the labels; empty if training is without labels.
         indices: Split -> indices of its images in the source's own order. They count torchvision's train or test set,
             the sorted files of the split's folder, or the whole source if it has no splits.
-        fingerprint: SHA-256, in hex, of the images: names, labels and pixels, or file sizes for folders. Neither the
-            place of the folder nor the seed of the split changes it.
+        fingerprint: SHA-256, in hex, of the images: names, labels and pixels, or the bytes of the files for folders.
+            Neither the place of the folder nor the seed of the split changes it.
         unreadable: Names of files that are left out because they cannot be read.
+        measured_range: Values of black and white of the training images whose samples have no range of their own; None
+            without such images.
+        earlier_fingerprints: Fingerprints of the same images in records of earlier versions: sizes of files stood for
+            their bytes.
     """
 
     train: ImageSet
@@ -68,6 +75,8 @@ class ImageSplits:
     indices: dict[str, list[int]]
     fingerprint: str
     unreadable: list[str] = field(default_factory=list)
+    measured_range: ValueRange | None = None
+    earlier_fingerprints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +90,8 @@ class ArrayReader:
     pixels: NDArray[np.uint8]
 
     def __call__(self, index: int) -> Image.Image:
-        """Returns one picture, a copy of its pixels."""
-        return Image.fromarray(self.pixels[index])
+        """Returns one picture, a copy of its pixels. No reading rule applies to it."""
+        return mark_read(Image.fromarray(self.pixels[index]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +101,23 @@ class FileReader:
     Attributes:
         paths: One file per image.
         keep_alpha: As in `normalize_mode`.
+        reading: The reading rules.
     """
 
     paths: Sequence[Path]
     keep_alpha: bool = False
+    reading: Reading = Reading()
 
     def __call__(self, index: int) -> Image.Image:
         """Reads one file."""
-        return read_image(self.paths[index], keep_alpha=self.keep_alpha)
+        return read_image(self.paths[index], keep_alpha=self.keep_alpha, reading=self.reading)
+
+    def measure(self, index: int) -> Extent | None:
+        """Decodes one file and measures its samples; None under the first reading rules, which know no ranges."""
+        if self.reading.rules == 1:
+            self(index)
+            return None
+        return measure_image(self.paths[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +142,7 @@ def fingerprint(label_map: LabelMap, parts: Sequence[tuple[ImageSet, NDArray]]) 
 
     Args:
         label_map: Names of the labels.
-        parts: Sets of images, each with an array that stands for their contents: pixels, or sizes of files.
+        parts: Sets of images, each with an array that stands for their contents: pixels, or hashes of files.
 
     Returns:
         A SHA-256, in hex.

@@ -25,5 +25,7 @@ def derive_seed(*purpose: SupportsIndex | str) -> int:
     # The type is hashed below: an integer of another library would silently be another purpose.
     plain = [str(part) if isinstance(part, str) else int(operator.index(part)) for part in purpose]
     # Types and a separator are hashed, too, so that (1, 23) differs from (12, 3), and 1 differs from "1".
-    digest = hashlib.sha256("\x1f".join(f"{type(part).__name__}:{part}" for part in plain).encode()).digest()
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in plain)
+    # The name of a label may have bytes that are no text, which Python keeps as surrogates.
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -39,3 +39,7 @@ def test_equal_integers_of_all_libraries_are_one_purpose():
 
 def test_large_numbers_are_different_purposes():
     assert len({derive_seed(seed) for seed in (2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**64 + 1, 10**40)}) == 6
+
+
+def test_name_with_bytes_that_are_no_text_has_a_seed() -> None:
+    assert derive_seed(0, "split", "ni\udcf1o") != derive_seed(0, "split", "ni\udcf2o")
