@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import generation_request
 from vqgen.errors import ConfigError, DataError
+from vqgen.storage.names import comparable, shown
 
 if TYPE_CHECKING:
     from vqgen.evaluation.judge.build import JudgeOptions
@@ -136,8 +137,8 @@ def _check_alike(first: ComparedRun, other: ComparedRun) -> None:
             )
     names = first.pipe.label_map.names
     other_names = other.pipe.label_map.names
-    if names != other_names:  # the text above shows the first labels only
-        place = next(place for place, name in enumerate(names) if other_names[place] != name)
+    if not first.pipe.label_map.is_like(other.pipe.label_map):  # the text above shows the first labels only
+        place = next(place for place, name in enumerate(names) if comparable(other_names[place]) != comparable(name))
         raise DataError(
             f"run {other.checkpoint}: should be of the same images as {first.checkpoint}, found label {place} "
             f"{other_names[place]!r} instead of {names[place]!r}; compare runs of one kind of images at a time"
@@ -166,7 +167,7 @@ def _images_of(pipe: "AnyPipeline") -> dict[str, str]:
 
 def _shown(labels: Sequence[str]) -> str:
     more = f", ... ({len(labels)})" if len(labels) > 4 else ""
-    return ", ".join(labels[:4]) + more if labels else "none"
+    return ", ".join(map(shown, map(comparable, labels[:4]))) + more if labels else "none"
 
 
 def _check_held_out(expected: "RealImages", found: "RealImages | None", run: ComparedRun) -> None:

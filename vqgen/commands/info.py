@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from vqgen.commands.arguments import add_checkpoint_argument
+from vqgen.storage.names import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     labels = pipe.label_map.names
     colour = "grey" if data.channels == 1 else "RGB"
     print(f"{pipe.parts.name}: {data.image_size} x {data.image_size} {colour}")
-    print(f"  data     {data.source}; labels: {', '.join(labels) or 'none'}")
+    print(f"  data     {data.source}; labels: {', '.join(map(shown, labels)) or 'none'}")
     print("\n".join(pipe.summary()))
     classifier = pipe.parts.classifier
     if classifier is not None:

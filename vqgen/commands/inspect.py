@@ -7,6 +7,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from vqgen.errors import BitstreamError, DataError
+from vqgen.storage.names import shown
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec, Header
@@ -78,7 +79,7 @@ def _describe(header: "Header", codec: "Codec | None") -> str:
     colours = "RGB" if header.rgb else "grey"
     label = "no label" if header.label is None else f"label {header.label}"
     if codec and header.label is not None and header.label < len(codec.parts.label_map):
-        label += f" ({codec.parts.label_map.names[header.label]})"
+        label += f" ({shown(codec.parts.label_map.names[header.label])})"
     return f"{header.width} x {header.height} {colours}{' with alpha' * (header.alpha_length is not None)}, {label}"
 
 

@@ -65,7 +65,8 @@ def run_stage(
     with _threads_of(context, stage):
         action, record = begin_stage(context, stage, inputs, check)
         if action == "skip":
-            context.say(f"{stage}: complete")
+            kept = f" and unchanged, so --redo keeps it; move {context.folder / stage} away to make it again"
+            context.say(f"{stage}: complete{kept if context.redo else ''}")
             return record.output
         result = work(record)
         complete_stage(context, record, result.output, result.metrics, finish, result.seconds)

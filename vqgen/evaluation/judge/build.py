@@ -191,8 +191,8 @@ def _other_classifier(pipe: AnyPipeline, judging: AnyPipeline, name: str) -> Fea
     own = pipe.parts.data
     found = parts.classifier.config
     # Names and not only their number: the metrics compare labels by index.
-    wanted = (own.image_size, own.channels, pipe.label_map.names)
-    if (found.image_size, found.image_channels, parts.label_map.names) != wanted:
+    sizes_differ = (found.image_size, found.image_channels) != (own.image_size, own.channels)
+    if sizes_differ or not parts.label_map.is_like(pipe.label_map):
         raise CheckpointError(
             f"--classifier {name}: should judge images of {own.image_size} x {own.image_size} pixels with "
             f"{own.channels} channels and the same labels, found {found.image_size} x {found.image_size} pixels, "
