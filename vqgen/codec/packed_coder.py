@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from vqgen.errors import BitstreamError
 
+_CODES_AT_A_TIME = 1 << 16  # a multiple of 8, so that every part but the last one fills whole bytes
+"""Codes whose bits are spread out at a time: each of them then takes several bytes."""
+
 
 def pack(codes: NDArray[np.int64], codebook_size: int) -> bytes:
     """Writes each code in ceil(log2 k) bits, the highest bit first.
@@ -20,8 +23,9 @@ def pack(codes: NDArray[np.int64], codebook_size: int) -> bytes:
         The bytes; zero bits fill the last one.
     """
     # ceil(log2 k) in integers: a logarithm in floating point could round to the wrong side.
-    bits = (codebook_size - 1).bit_length()
-    return np.packbits((codes[:, None] >> np.arange(bits - 1, -1, -1)) & 1).tobytes()
+    shifts = np.arange((codebook_size - 1).bit_length() - 1, -1, -1)
+    parts = (codes[begin : begin + _CODES_AT_A_TIME, None] for begin in range(0, len(codes), _CODES_AT_A_TIME))
+    return b"".join(np.packbits((part >> shifts) & 1).tobytes() for part in parts)
 
 
 def unpack(data: bytes, count: int, codebook_size: int) -> NDArray[np.int64]:
@@ -39,9 +43,14 @@ def unpack(data: bytes, count: int, codebook_size: int) -> NDArray[np.int64]:
     size = -(-count * bits // 8)
     if len(data) != size:
         raise BitstreamError(f"{count} packed codes should take {size} bytes, found {len(data)}")
-    table = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * bits).reshape(count, bits)
-    # Row times powers of two: the table has a code per row, its highest bit first.
-    codes = table.astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1, dtype=np.int64))
+    powers = 1 << np.arange(bits - 1, -1, -1, dtype=np.int64)
+    codes = np.empty(count, dtype=np.int64)
+    for begin in range(0, count, _CODES_AT_A_TIME):
+        part = codes[begin : begin + _CODES_AT_A_TIME]
+        packed = np.frombuffer(data, dtype=np.uint8, offset=begin * bits // 8, count=-(-len(part) * bits // 8))
+        table = np.unpackbits(packed, count=len(part) * bits).reshape(len(part), bits)
+        # Row times powers of two: the table has a code per row, its highest bit first.
+        np.matmul(table.astype(np.int64), powers, out=part)
     # Unless k is a power of two, the bits can spell numbers that are not codes.
     if codes.max() >= codebook_size:
         raise BitstreamError(f"codes should be below {codebook_size}, found {codes.max()}; the file is damaged")

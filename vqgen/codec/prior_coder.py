@@ -45,7 +45,7 @@ class TileStream:
     """
 
     codes: NDArray[np.int64]
-    sources: NDArray[np.int64]
+    sources: NDArray[np.integer]
     coarser: NDArray[np.int64] | None
     labels: NDArray[np.int64]
     failure: BitstreamError | None = None

@@ -21,6 +21,9 @@ _FAMILY = stream.model.Categorical(perfect=False)
 _WORD = np.dtype(">u4")  # big-endian: low-order bytes come last, where zeros can be left out
 _STATE_BITS = 64
 
+_CODES_AT_A_TIME = 1 << 20
+"""Codes of one model that are converted at a time."""
+
 
 class RangeEncoder:
     """Writes codes as bytes, about -log2(frequency / 2^24) bits each."""
@@ -35,9 +38,13 @@ class RangeEncoder:
             codes: `(n,)`, in [0, k).
             frequencies: `(n, k)`, sum 2^24 and each at least 1; or `(k,)` for all codes.
         """
-        if len(codes):
+        if frequencies.ndim == 2:
+            parts = [codes] if len(codes) else []  # as many rows as codes: the caller has them in memory anyway
+        else:
+            parts = [codes[begin : begin + _CODES_AT_A_TIME] for begin in range(0, len(codes), _CODES_AT_A_TIME)]
+        for part in parts:
             # constriction takes symbols of 32 bits only.
-            self._encoder.encode(codes.astype(np.int32), *_model(frequencies))
+            self._encoder.encode(part.astype(np.int32), *_model(frequencies))
 
     def finish(self) -> bytes:
         """Ends the stream.
@@ -86,12 +93,19 @@ class RangeDecoder:
         """
         if count == 0:
             return np.zeros(0, dtype=np.int64)
-        model = _model(frequencies) if frequencies.ndim == 2 else (*_model(frequencies), count)
+        if frequencies.ndim == 2:
+            return np.asarray(self._decode(*_model(frequencies)), dtype=np.int64)
+        codes = np.empty(count, dtype=np.int64)
+        for begin in range(0, count, _CODES_AT_A_TIME):
+            part = codes[begin : begin + _CODES_AT_A_TIME]
+            part[:] = self._decode(*_model(frequencies), len(part))
+        return codes
+
+    def _decode(self, *model: Any) -> NDArray[np.int32]:
         try:
-            codes = self._decoder.decode(*model)
+            return self._decoder.decode(*model)
         except AssertionError as error:  # constriction raises it for a point outside the interval
             raise BitstreamError("the codes cannot be decoded: the file is damaged, or other models made it") from error
-        return np.asarray(codes, dtype=np.int64)
 
 
 def _model(frequencies: NDArray[np.int64]) -> tuple[Any, ...]:

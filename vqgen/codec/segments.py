@@ -8,6 +8,7 @@ Legend: `n` codes of a level of a stream, row by row, image after image; `t` til
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from vqgen.codec.prior_coder import PriorCoder, TileStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.codec.tiles import Tiling
 from vqgen.errors import BitstreamError
+
+Integer = TypeVar("Integer", bound=np.integer)
 
 Grids = Sequence[NDArray[np.int64]]
 """The grids of a level, one for each image of a stream."""
@@ -157,11 +160,11 @@ def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str 
     if coarser is not None:
         # Both levels pad to the same stride and their tiles cover the same pixels, so tile i belongs to tile i.
         size = (config.coarser_height, config.coarser_width)
-        tiles_of_coarser = np.concatenate([Tiling.of(grid, *size).cut(grid) for grid in stream.grids[coarser]])
+        tiles_of_coarser = _joined([Tiling.of(grid, *size).cut(grid) for grid in stream.grids[coarser]])
     labels = [-1 if shape.label is None else shape.label for shape in stream.shapes]
     return TileStream(
-        codes=np.concatenate([tiling.cut(g) for tiling, g in zip(tilings, stream.grids[level], strict=True)]),
-        sources=np.concatenate([tiling.sources for tiling in tilings]),
+        codes=_joined([tiling.cut(g) for tiling, g in zip(tilings, stream.grids[level], strict=True)]),
+        sources=_joined([tiling.sources for tiling in tilings]),
         coarser=tiles_of_coarser,
         labels=np.repeat(labels, [tiling.count for tiling in tilings]),
     )
@@ -213,4 +216,8 @@ def _write_static(codes: NDArray[np.int64], frequencies: NDArray[np.int64]) -> b
 
 
 def _flat(grids: Grids) -> NDArray[np.int64]:
-    return np.concatenate([grid.reshape(-1) for grid in grids])
+    return _joined([grid.reshape(-1) for grid in grids])
+
+
+def _joined(parts: Sequence[NDArray[Integer]]) -> NDArray[Integer]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)  # the codes of one large image are not copied

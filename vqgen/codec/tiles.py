@@ -13,6 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+_TILES_AT_A_TIME = 1 << 12
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -42,39 +44,37 @@ class Tiling:
         return -(-self.height // self.tile_height) * -(-self.width // self.tile_width)
 
     @cached_property
-    def positions(self) -> NDArray[np.int64]:
-        """The row-major index in the grid of the code at each place of each tile, `(t, n)`."""
-        tops = np.arange(0, self.height, self.tile_height)
-        lefts = np.arange(0, self.width, self.tile_width)
-        # Clamping to the last row and column selects the nearest code of the grid.
-        rows = np.minimum(tops[:, None] + np.arange(self.tile_height), self.height - 1)
-        columns = np.minimum(lefts[:, None] + np.arange(self.tile_width), self.width - 1)
-        # (tile row, row, tile column, column), of which broadcasting brings both tile axes to the front.
-        flat = rows[:, None, :, None] * self.width + columns[None, :, None, :]
-        return flat.reshape(self.count, self.tile_height * self.tile_width)
-
-    @cached_property
-    def sources(self) -> NDArray[np.int64]:
-        """The place in the same tile whose code stands at each place, `(t, n)`.
+    def sources(self) -> NDArray[np.unsignedinteger]:
+        """The place in the same tile whose code stands at each place, `(t, n)`, in the smallest unsigned type.
 
         It is the place itself inside the grid, and the nearest place inside the grid beyond the edge. A place is
         written if and only if it is its own source.
         """
-        rows, columns = np.divmod(np.arange(self.tile_height * self.tile_width), self.tile_width)
+        places = self.tile_height * self.tile_width
+        dtype = np.min_scalar_type(places - 1)
+        rows, columns = np.divmod(np.arange(places), self.tile_width)
         tops, lefts = np.divmod(np.arange(self.count), -(-self.width // self.tile_width))
         last_row = self.height - 1 - tops * self.tile_height
         last_column = self.width - 1 - lefts * self.tile_width
-        return (
-            np.minimum(rows, last_row[:, None]) * self.tile_width + np.minimum(columns, last_column[:, None])
-        )  # fmt: skip
+        sources = np.empty((self.count, places), dtype=dtype)
+        # A part at a time: as int64 the table of a large grid would take as much memory as its codes.
+        for begin in range(0, self.count, _TILES_AT_A_TIME):
+            part = slice(begin, begin + _TILES_AT_A_TIME)
+            nearest_rows = np.minimum(rows, last_row[part, None])
+            sources[part] = nearest_rows * self.tile_width + np.minimum(columns, last_column[part, None])
+        return sources
 
     def cut(self, grid: NDArray[np.int64]) -> NDArray[np.int64]:
         """Cuts a grid into tiles, `(t, h, w)`, and fills the places beyond its edge."""
-        return grid.reshape(-1)[self.positions].reshape(self.count, self.tile_height, self.tile_width)
+        padding = (0, -self.height % self.tile_height), (0, -self.width % self.tile_width)
+        padded = np.pad(grid, padding, mode="edge") if any(after for _, after in padding) else grid
+        # (tile row, row, tile column, column): both tile axes come to the front.
+        parts = padded.reshape(-1, self.tile_height, padded.shape[1] // self.tile_width, self.tile_width)
+        return parts.transpose(0, 2, 1, 3).reshape(self.count, self.tile_height, self.tile_width)
 
     def join(self, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
         """Joins tiles `(t, h, w)` to the grid `(height, width)`."""
-        grid = np.empty(self.height * self.width, dtype=np.int64)
-        # Places beyond the edge write the same index as the place inside that they repeat, and with the same code.
-        grid[self.positions] = tiles.reshape(self.count, -1)
-        return grid.reshape(self.height, self.width)
+        columns = -(-self.width // self.tile_width)
+        parts = tiles.reshape(-1, columns, self.tile_height, self.tile_width).transpose(0, 2, 1, 3)
+        grid = parts.reshape(-1, columns * self.tile_width)
+        return np.ascontiguousarray(grid[: self.height, : self.width])

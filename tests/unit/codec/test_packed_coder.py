@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vqgen.codec import packed_coder
 from vqgen.codec.packed_coder import pack, unpack
 from vqgen.errors import BitstreamError
 
@@ -20,6 +21,16 @@ def test_bits_are_those_of_a_string_of_binary_numbers():
     codes = np.array([5, 0, 9, 3])
     expected = int("".join(f"{code:04b}" for code in codes), 2)
     assert pack(codes, 10) == expected.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("count", [7, 8, 16, 21, 64])
+@pytest.mark.parametrize("codebook_size", [2, 10, 512, 65536])
+def test_bytes_do_not_depend_on_the_codes_at_a_time(monkeypatch, count, codebook_size):
+    codes = np.random.default_rng(0).integers(0, codebook_size, count)
+    whole = pack(codes, codebook_size)
+    monkeypatch.setattr(packed_coder, "_CODES_AT_A_TIME", 8)
+    assert pack(codes, codebook_size) == whole
+    assert (unpack(whole, count, codebook_size) == codes).all()
 
 
 def test_other_lengths_are_refused():

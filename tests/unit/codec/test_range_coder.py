@@ -6,6 +6,7 @@ from format_reader import naive_decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vqgen.codec import range_coder
 from vqgen.codec.frequencies import frequencies_of_weights
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.errors import BitstreamError
@@ -64,6 +65,19 @@ def test_last_byte_is_needed(seed, count):
     assert not data.endswith(b"\0")
     if data:
         assert naive_decode(data[:-1], tables.tolist()) != codes.tolist()
+
+
+def test_bytes_of_one_model_do_not_depend_on_the_codes_at_a_time(monkeypatch):
+    tables, _ = case(0, 1, 9, 3)
+    codes = np.random.default_rng(0).integers(0, 9, 100)
+    files = []
+    for at_a_time in (1000, 50, 7, 1):
+        monkeypatch.setattr(range_coder, "_CODES_AT_A_TIME", at_a_time)
+        encoder = RangeEncoder()
+        encoder.append(codes, tables[0])
+        files.append(encoder.finish())
+        assert (RangeDecoder(files[0]).take(100, tables[0]) == codes).all()
+    assert len(set(files)) == 1
 
 
 def test_no_codes_take_no_bytes():
