@@ -107,6 +107,7 @@ def make_trainer(
     double: bool = True,
     noise: float = 0.0,
     snapshot_step: int | None = None,
+    continued_from: int | None = None,
 ) -> Trainer:
     """Builds the trainer of this process of the group, with changes to the settings above."""
     # Without this argument DDP copies buffers from rank 0, and would hide codebooks that differ between processes.
@@ -118,7 +119,7 @@ def make_trainer(
     model = VQVAE(VQVAEConfig(**(VQVAE_SETTINGS | (vqvae or {}))))
     order = training_order(config, NUM_IMAGES, 3, world_size)
     batches = TinyBatches(order, torch.float64 if double else torch.float32, rank, world_size)
-    session = Session(stage="vqvae", seed=0, accelerator=accelerator, folder=folder, double=double, quiet=True)
+    session = Session("vqvae", 0, accelerator, folder, double=double, quiet=True, continued_from=continued_from)
     objective = TinyObjective(model, rank, world_size, noise)
     return Trainer(objective, batches, config, order.num_steps, session, snapshot_step=snapshot_step)
 

@@ -49,14 +49,14 @@ def _seconds_to_do(context: "RunContext") -> float:
     """Estimates the time of the stages that are not complete. A run that is short on any machine is not measured."""
     from vqgen.planning.build import build_planner
     from vqgen.runtime.machine import Machine, measure_machine
-    from vqgen.stages.run import stage_states
+    from vqgen.stages.states import shares_to_do
 
     planner = build_planner(context.recipe, context.compute, {}, measure=False)
-    to_do = [stage for stage, state in stage_states(context).items() if state != "skip, complete"]
+    shares = shares_to_do(context)
 
     def seconds(machine: Machine) -> float:
         stages = replace(planner, machine=machine).stages()
-        return sum(stage.seconds or 0.0 for stage in stages if stage.stage in to_do)
+        return sum(shares.get(stage.stage, 0.0) * (stage.seconds or 0.0) for stage in stages)
 
     at_most = seconds(Machine(_SLOW_FLOPS, _SLOW_FLOPS, _SLOW_FLOPS))
     return at_most if at_most < _TOLD_FROM else seconds(measure_machine(context.device))

@@ -99,18 +99,24 @@ def give_more_steps(
 
 def _told(run: "RunContext", notes: "Sequence[str]", stages: "Sequence[str] | None") -> list[str]:
     """Returns the lines that tell the stages that go on, and those that follow."""
-    from vqgen.stages.states import stage_states
+    from vqgen.config.lengths import length_of
+    from vqgen.stages.states import AGAIN, stage_states
 
     states = stage_states(run)
-    longer = [f"  {stage:<16} {states.get(stage, 'go on')}" for stage in run.continued]
+
+    def state(stage: str) -> str:
+        length = f", with {length_of(run.recipe, stage).text}" if states.get(stage) == AGAIN else ""
+        return f"  {stage:<16} {states.get(stage, 'go on')}{length}"
+
+    longer = [state(stage) for stage in run.continued]
     if not longer and not notes:
         return ["more steps: none, every stage has the steps of the recipe"]
     lines = ["more steps:", *longer, *notes]
-    again = [stage for stage, state in states.items() if state == "make again" and stage not in run.continued]
+    again = [stage for stage, state in states.items() if state == AGAIN and stage not in run.continued]
     mine = [stage for stage in again if stages is None or stage in stages]
     others = [stage for stage in again if stage not in mine]
     if mine:
-        lines.append(f"  {'then again':<16} {', '.join(mine)}; the old ones are kept as NAME.old-N")
+        lines.append(f"  {', '.join(mine)}: made again after that")
     if others:
-        lines.append(f"  {'then stale':<16} {', '.join(others)}; `vqgen run` makes them again")
-    return lines
+        lines.append(f"  {', '.join(others)}: stale after that; `vqgen run` makes them again")
+    return [*lines, "  a stage as it is now is kept as STAGE.old-N"]

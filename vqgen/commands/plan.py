@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_device_arguments, add_recipe_arguments
 from vqgen.commands.budget import add_budget_argument, budget_request
+from vqgen.commands.more_steps import NOT_WITH_BUDGET, add_more_steps_argument, give_more_steps
 from vqgen.errors import ConfigError, VQGenWarning
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the plan to this file too")
     add_budget_argument(parser)
+    add_more_steps_argument(parser)
     add_device_arguments(parser)
 
 
@@ -45,18 +47,37 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.runtime.compute import Compute
 
     compute = Compute.resolve(arguments.device, arguments.dtype)
+    if arguments.budget is not None and arguments.more_steps:
+        raise ConfigError(f"--more-steps: {NOT_WITH_BUDGET}")
     if arguments.budget is not None:
         recipe = _within_budget(arguments, compute, begin)
         recipe_warnings = check_recipe(recipe)
     for text in recipe_warnings:
         warnings.warn(text, VQGenWarning, stacklevel=2)
+    recipe, shares = _with_more_steps(arguments, recipe, compute, folder)
     print(describe(recipe, folder), flush=True)
     planner = build_planner(recipe, compute, measured_rates(recipe, folder), measure=not arguments.no_measure)
     stages = planner.stages()
-    print(plan_text(planner, stages))
+    print(plan_text(planner, stages, shares))
     if arguments.json:
         _write_json(Path(arguments.json), planner, stages)
     return 0
+
+
+def _with_more_steps(
+    arguments: argparse.Namespace, recipe: "AnyRecipe", compute: "Compute", folder: Path
+) -> "tuple[AnyRecipe, dict[str, float] | None]":
+    """Returns the recipe with the steps that the run has by now, and of a request for more the shares of work left."""
+    if not arguments.more_steps:
+        from vqgen.stages.more_steps import adopted_recipe
+
+        return adopted_recipe(recipe, folder, recipe.stage_names), None
+    from vqgen.runtime.processes import make_accelerator
+    from vqgen.stages.context import RunContext
+    from vqgen.stages.states import shares_to_do
+
+    run = give_more_steps(RunContext(recipe, folder, compute, make_accelerator(compute, folder)), arguments)
+    return run.recipe, shares_to_do(run)
 
 
 def _within_budget(arguments: argparse.Namespace, compute: "Compute", begin: float) -> "AnyRecipe":

@@ -2,11 +2,12 @@
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_run_arguments
+from vqgen.commands.more_steps import add_more_steps_argument, give_more_steps
 from vqgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ _AddArguments = Callable[[argparse.ArgumentParser], None]
 
 _Run = Callable[[argparse.Namespace], int]
 
+_TRAINED = ("vqvae", "autoencoder", "classifier")
+"""Stages of their own command that train a model."""
+
 
 def stage_command(stage: str) -> tuple[_AddArguments, _Run]:
     """Returns the `add_arguments` and `run` of a command that runs one stage.
@@ -25,17 +29,23 @@ def stage_command(stage: str) -> tuple[_AddArguments, _Run]:
         stage: Name of the stage, as in `vqgen.stages.run`.
     """
 
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """Declares the command's arguments."""
+        add_run_arguments(parser)
+        if stage in _TRAINED:
+            add_more_steps_argument(parser)
+
     def run(arguments: argparse.Namespace) -> int:
         """Runs the command."""
 
         def act(context: "RunContext") -> None:
-            from vqgen.stages.run import run_one
+            from vqgen.stages.run import run_stages
 
-            run_one(context, stage)
+            run_stages(context, [stage])
 
-        return work_on_run(arguments, act)
+        return work_on_run(arguments, act, stages=lambda recipe: [stage])
 
-    return add_run_arguments, run
+    return add_arguments, run
 
 
 def resolve_recipe(arguments: argparse.Namespace, *, needs_images: bool = True) -> "tuple[AnyRecipe, list[str]]":
@@ -77,6 +87,7 @@ def work_on_run(
     arguments: argparse.Namespace,
     act: "Callable[[RunContext], None]",
     prepare: "Callable[[RunContext], RunContext] | None" = None,
+    stages: "Callable[[AnyRecipe], Sequence[str]] | None" = None,
 ) -> int:
     """Prepares a run, and calls `act` while the run folder is locked.
 
@@ -85,6 +96,7 @@ def work_on_run(
             only prints the plan.
         act: The work on the run.
         prepare: Returns the run with another recipe, or refuses it, before anything is changed; None changes nothing.
+        stages: Recipe -> the stages that the command works on; None for all of the recipe.
 
     Returns:
         The exit code.
@@ -97,7 +109,8 @@ def work_on_run(
     from vqgen.config import check_recipe
 
     recipe, recipe_warnings = resolve_recipe(arguments)
-    context = _open_run(arguments, recipe)
+    own_stages = None if stages is None else stages(recipe)
+    context = give_more_steps(_open_run(arguments, recipe), arguments, own_stages)
     if prepare is not None:
         context = prepare(context)
         recipe_warnings = check_recipe(context.recipe)
@@ -166,7 +179,8 @@ def _print_plan(context: "RunContext") -> None:
     from vqgen.planning.build import build_planner
     from vqgen.planning.text import plan_text
     from vqgen.stages.records import measured_rates
-    from vqgen.stages.run import planned_schedules, stage_states
+    from vqgen.stages.run import planned_schedules
+    from vqgen.stages.states import shares_to_do, stage_states
 
     for stage, state in stage_states(context).items():
         context.say(f"  {stage:<16} {state}")
@@ -174,7 +188,7 @@ def _print_plan(context: "RunContext") -> None:
         context.say(f"  {'side by side':<16} {schedule.text}")
     if context.is_main:  # the planner measures the machine, which one process should do alone
         planner = build_planner(context.recipe, context.compute, measured_rates(context.recipe, context.folder))
-        context.say(plan_text(planner, planner.stages()))
+        context.say(plan_text(planner, planner.stages(), shares_to_do(context)))
 
 
 def _print_fields(arguments: argparse.Namespace) -> int:

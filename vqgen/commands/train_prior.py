@@ -4,9 +4,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_parallel_stages_argument, add_run_arguments
+from vqgen.commands.more_steps import add_more_steps_argument
 from vqgen.errors import ConfigError
 
 if TYPE_CHECKING:
+    from vqgen.config import AnyRecipe
     from vqgen.stages.context import RunContext
 
 TAKES_OVERRIDES = True
@@ -16,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_run_arguments(parser)
     add_parallel_stages_argument(parser)
+    add_more_steps_argument(parser)
     parser.add_argument("--level", help="level of the prior to train (default: all levels, coarse to fine)")
 
 
@@ -29,10 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.level not in levels:
             raise ConfigError(f"--level: should be one of {', '.join(levels)}, found {arguments.level!r}")
 
+    def stages(recipe: "AnyRecipe") -> list[str]:
+        return [f"prior-{level}" for level in require_codes(recipe).levels if arguments.level in (None, level)]
+
     def act(context: "RunContext") -> None:
         from vqgen.stages.run import run_stages
 
-        levels = [level for level in context.recipe_with_codes.levels if arguments.level in (None, level)]
-        run_stages(context, [f"prior-{level}" for level in levels])
+        run_stages(context, stages(context.recipe))
 
-    return work_on_run(arguments, act)
+    return work_on_run(arguments, act, stages=stages)

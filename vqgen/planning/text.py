@@ -1,18 +1,21 @@
 """The costs of a run, as text."""
 
+from collections.abc import Mapping
+
 from vqgen.planning.plans import RecipePlanner, StagePlan
 from vqgen.reports.tables import format_table
 
 
-def plan_text(planner: RecipePlanner, stages: list[StagePlan]) -> str:
+def plan_text(planner: RecipePlanner, stages: list[StagePlan], shares: Mapping[str, float] | None = None) -> str:
     """Writes a table with a line for each stage, and notes on its assumptions.
 
     Args:
         planner: The planner.
         stages: Its plans.
+        shares: Stage -> share of its work that is left, in [0, 1]; None for a plan without a run.
     """
     table = format_table([*_HEADINGS, *(_row(stage) for stage in stages)])
-    notes = _notes(planner, stages)
+    notes = [*_notes(planner, stages), *_left(stages, shares or {})]
     return "\n".join(["", *(f"  {line}" for line in table.splitlines()), "", *(f"  {note}" for note in notes)])
 
 
@@ -63,6 +66,15 @@ def _notes(planner: RecipePlanner, stages: list[StagePlan]) -> list[str]:
     if len(times) == len(stages):  # a sum without some stages would mislead
         notes.append(f"time: about {duration(sum(times))} in one process, without early stops")
     return notes
+
+
+def _left(stages: list[StagePlan], shares: Mapping[str, float]) -> list[str]:
+    """Returns the time of the work that is left, if some is done and the times are known."""
+    times = [(stage.seconds, shares.get(stage.stage, 1.0)) for stage in stages]
+    known = [seconds * share for seconds, share in times if seconds is not None]
+    if len(known) < len(times) or all(share == 1 for _, share in times):
+        return []
+    return [f"time: about {duration(sum(known))} of it is left"]
 
 
 def scaled(value: int | float | None, unit: str = "") -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vqgen.codec import frequencies_of_counts
+from vqgen.config import DataConfig
 from vqgen.data import LabelMap
 from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline.folder import BASELINE_CLASS, CODES_CLASS, write_description
@@ -21,6 +22,7 @@ from vqgen.pipeline.parts import FREQUENCIES
 from vqgen.stages.context import RunContext
 from vqgen.stages.model_card import write_card
 from vqgen.stages.records import StageRecord, read_record
+from vqgen.storage.documents import read_text
 from vqgen.storage.files import atomic_path
 from vqgen.storage.refusals import copy_folder
 from vqgen.storage.tensors import load_tensors, save_tensors
@@ -53,13 +55,20 @@ def write_pipeline(
             temporary,
             BASELINE_CLASS if context.is_baseline else CODES_CLASS,
             name=context.recipe.name,
-            data=context.recipe.data,
+            data=_data_as_read(context, records[context.first_stage]),
             label_map=label_map,
             hashes=hashes,
             levels=None if context.is_baseline else list(context.recipe_with_codes.levels),
             split=split,
-            texts={"README.md": card, "recipe.toml": (context.folder / "recipe.toml").read_text(encoding="utf-8")},
+            texts={"README.md": card, "recipe.toml": read_text(context.folder / "recipe.toml")},
         )
+
+
+def _data_as_read(context: RunContext, first: StageRecord) -> DataConfig:
+    """Returns the images of the run, with the range that was measured when they were read."""
+    data = context.recipe.data
+    measured = data.measured_range or first.measured_range
+    return data if measured is None else data.model_copy(update={"measured_range": measured})
 
 
 def records_that_belong(context: RunContext, finished: StageRecord) -> dict[str, StageRecord]:
@@ -78,13 +87,21 @@ def records_that_belong(context: RunContext, finished: StageRecord) -> dict[str,
     found: dict[str, StageRecord] = {}
     for stage in [*context.recipe.generator_stages, "classifier"]:
         record = finished if stage == finished.stage else read_record(context.folder / stage)
-        if record is None or not record.complete:
+        if record is None or not _has_model(context, record):
             continue
         first = found.get(context.first_stage, record)
         of_images = stage == "classifier" and record.inputs.get("images") == first.inputs.get("images")
         if record is first or of_images or record.inputs.get(context.first_stage) == first.output:
             found[stage] = record
     return found
+
+
+def _has_model(context: RunContext, record: StageRecord) -> bool:
+    """Returns True if a stage is complete, or was and gets more steps: its folder has the old model until then."""
+    if record.complete or not record.output:
+        return record.complete
+    model = context.folder / record.stage / "model"
+    return model.is_dir() and hash_model(model) == record.output
 
 
 def _write_models(context: RunContext, records: Mapping[str, StageRecord], target: Path) -> dict[str, str]:

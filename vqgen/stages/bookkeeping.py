@@ -3,18 +3,22 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 from vqgen.config import differences, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.stages.context import RunContext
+from vqgen.stages.continuing import continue_stage, follows_more_steps, gets_more_steps, lengths_before
+from vqgen.stages.more_steps import is_longer
 from vqgen.stages.records import StageRecord, environment_of, read_record
 from vqgen.storage.files import move_aside
 from vqgen.storage.folder_lock import locked_folder
 from vqgen.training.state import seconds_of_training
 
 Action = Literal["skip", "resume", "start"]
+
+_Way = Literal["skip", "resume", "start", "continue", "again"]
+"""The action of a stage, with two ways to resume or start: continue with more steps, and move aside to make again."""
 
 _MOST_SHOWN = 8
 """Changed fields that an error lists."""
@@ -69,30 +73,50 @@ def _begin_on_main(
     context: RunContext, stage: str, inputs: dict[str, str], check: Callable[[], object]
 ) -> tuple[Action, StageRecord]:
     folder = context.folder / stage
-    fields = stage_fields(context.recipe, stage)
     record = read_record(folder)
-    action, changed = decide(record, fields, inputs)
-    if changed:
-        _refuse_unless_redo(context, stage, changed)
-        action = "start"
-        record = None
-    if action == "start":
+    way = _way(context, stage, record, inputs)
+    if way in ("start", "again"):
         check()  # before the old result is moved aside, so that a refusal leaves it in its place
-    if changed:
+    if way == "again":
         context.say(f"{stage}: moved the old one to {move_aside(folder)}")
-    if action == "start" or record is None:
+    if way in ("start", "again") or record is None:
         # A training resumes from any state that it finds. Nobody knows the recipe of a state without a record.
         if (folder / "state").exists():
             raise CheckpointError(
                 f"{folder}: contains a training state but no stage.json; move the folder away and run again"
             )
         # Written before the work, so that a cut stage is resumed, or refused if the recipe has changed.
-        record = StageRecord(stage, fields, inputs, environment_of(context))
+        fields = stage_fields(context.recipe, stage)
+        lengths = lengths_before(context, stage, record)
+        record = StageRecord(stage, fields, inputs, environment_of(context), continuations=lengths)
         record.write(folder)
-    elif action == "resume":
+        way = "start"
+    elif way == "continue":
+        record = continue_stage(context, record)
+        way = "resume"
+    if way == "resume":
         _warn_of_environment(context, record)
     save_recipe(context.recipe, context.folder / "recipe.toml")
-    return action, record
+    return way, record
+
+
+def _way(context: RunContext, stage: str, record: StageRecord | None, inputs: dict[str, str]) -> _Way:
+    """Returns the action for a stage.
+
+    Raises:
+        CheckpointError: The recipe or the inputs changed, `context.redo` is not set, and no request for more steps is
+            the reason.
+    """
+    if record is None:
+        return "start"
+    action, changed = decide(record, stage_fields(context.recipe, stage), inputs)
+    if gets_more_steps(context, record) and record.inputs == inputs:
+        return "continue"
+    if not changed:
+        return action
+    if not follows_more_steps(context, record, inputs):
+        _refuse_unless_redo(context, record, changed)
+    return "again"
 
 
 def complete_stage(
@@ -153,7 +177,7 @@ def require_stage(context: RunContext, stage: str) -> StageRecord:
         )
     changed = differences(record.fields, stage_fields(context.recipe, stage))
     if changed:
-        raise CheckpointError(_refusal(context.folder / stage, stage, changed))
+        raise CheckpointError(_refusal(context, record, changed))
     return record
 
 
@@ -174,10 +198,7 @@ def is_up_to_date(context: RunContext, stage: str) -> bool:
         name: context.images.fingerprint if name == "images" else require_stage(context, name).output
         for name in record.inputs
     }
-    action, changed = decide(record, stage_fields(context.recipe, stage), inputs)
-    if changed:
-        _refuse_unless_redo(context, stage, changed)
-    return action == "skip" and not changed
+    return _way(context, stage, record, inputs) == "skip"
 
 
 def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:
@@ -188,10 +209,10 @@ def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:
     """
     for stage in stages:
         record = read_record(context.folder / stage)
-        if record is not None:
+        if record is not None and stage not in context.continued:
             changed = differences(record.fields, stage_fields(context.recipe, stage))
             if changed:
-                _refuse_unless_redo(context, stage, changed)
+                _refuse_unless_redo(context, record, changed)
 
 
 @contextmanager
@@ -207,19 +228,26 @@ def locked(context: RunContext) -> Iterator[None]:
         yield
 
 
-def _refuse_unless_redo(context: RunContext, stage: str, changed: list[str]) -> None:
+def _refuse_unless_redo(context: RunContext, record: StageRecord, changed: list[str]) -> None:
     if not context.redo:
-        raise CheckpointError(_refusal(context.folder / stage, stage, changed))
+        raise CheckpointError(_refusal(context, record, changed))
 
 
-def _refusal(folder: Path, stage: str, changed: list[str]) -> str:
+def _refusal(context: RunContext, record: StageRecord, changed: list[str]) -> str:
     more = len(changed) - _MOST_SHOWN
     shown = changed[:_MOST_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+    if is_longer(context.recipe, context.folder, record):
+        cause = "fewer steps"
+        remedies = ["--more-steps goes on from its last step"]
+    else:
+        cause = "another recipe or other inputs"
+        remedies = []
+    remedies += ["--redo moves it aside and makes it again", "--run-name begins another run"]
     return "\n".join(
         [
-            f"{folder}: stage {stage} was made with another recipe or other inputs:",
+            f"{context.folder / record.stage}: stage {record.stage} was made with {cause}:",
             *(f"  {line}" for line in shown),
-            "--redo moves it aside and makes it again; --run-name begins another run",
+            "; ".join(remedies),
         ]
     )
 

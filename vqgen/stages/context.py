@@ -1,10 +1,10 @@
 """The state that all stages of a run share: recipe, folder, processes and images."""
 
-import os
 import warnings
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from vqgen.data import ImageBatches, ImageSplits, open_images, training_batches
 from vqgen.errors import ConfigError, VQGenError, VQGenWarning
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
+from vqgen.stages.continuation import Continuation
 from vqgen.training.objective import Session
 from vqgen.training.schedule import training_order
 
@@ -37,6 +38,7 @@ class RunContext:
         redo: Moves stages aside whose recipe or inputs changed, and makes them again.
         quiet: Shows no progress bars.
         parallel_stages: Most stages at a time; None takes as many as the machine has room for.
+        continued: Stage -> its continuation, for the stages that get more steps now. The recipe has their new length.
         completing: Called around the completion of each stage. Stages that run side by side complete one by one.
     """
 
@@ -48,6 +50,7 @@ class RunContext:
     redo: bool = False
     quiet: bool = False
     parallel_stages: int | None = None
+    continued: Mapping[str, Continuation] = field(default_factory=dict)
     completing: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @cached_property
@@ -106,8 +109,13 @@ class RunContext:
             # Also after an error or a signal: the processes have to leave their group, and the tracker has to write.
             self.accelerator.end_training()
 
-    def session(self, stage: str) -> Session:
-        """Returns the processes, seed and folder of the training of `stage`."""
+    def session(self, stage: str, continued_from: int | None = None) -> Session:
+        """Returns the processes, seed and folder of the training of `stage`.
+
+        Args:
+            stage: Name of the stage.
+            continued_from: Finished steps of a training that had ended and goes on; None for any other training.
+        """
         return Session(
             stage=stage,
             seed=self.recipe.seed,
@@ -115,6 +123,7 @@ class RunContext:
             folder=self.folder / stage,
             double=self.compute.dtype == "float64",
             quiet=self.quiet,
+            continued_from=continued_from,
         )
 
     def image_batches(self, stage: str, train: TrainConfig, *, augment: bool) -> ImageBatches:

@@ -38,6 +38,7 @@ def write_card(recipe: AnyRecipe, label_map: LabelMap, records: Sequence[StageRe
         f"| {record.stage} | {name} | {value:.5g} |" for record in records for name, value in record.metrics.items()
     ]
     table = "\n".join(["| stage | metric | value |", "|---|---|---|", *rows])
+    continued = "".join(map(_continued, records))
     return f"""# {recipe.name}
 
 {texts.description}
@@ -45,7 +46,7 @@ def write_card(recipe: AnyRecipe, label_map: LabelMap, records: Sequence[StageRe
 - Data: `{recipe.data.source}`; `split.json` lists the images that were held out.
 - Labels: {texts.labels}
 - Recipe: `recipe.toml` beside this file.
-
+{continued}
 ## Measured in training
 
 By `vqgen run recipe.toml`; validation metrics are over the whole validation split.
@@ -61,6 +62,12 @@ By `vqgen run recipe.toml`; validation metrics are over the whole validation spl
 images = pipe(images_per_label=4, seed=0).images
 ```
 """
+
+
+def _continued(record: StageRecord) -> str:
+    """Returns a line for a training that got more steps: one with all of them from its start has other weights."""
+    steps = [f"{each.since:,} ({each.length.text} planned)" for each in record.continuations if each.since]
+    return f"- Continued: {record.stage}, with more steps after step {', '.join(steps)}.\n" if steps else ""
 
 
 def _texts_of_codes(recipe: AnyRecipe, label_map: LabelMap) -> _CardTexts:

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, differences, own_fields, stage_fields
+from vqgen.config.lengths import Length
 from vqgen.errors import CheckpointError
 from vqgen.stages.context import RunContext
+from vqgen.stages.continuation import Continuation
 from vqgen.storage.documents import read_json
 from vqgen.storage.files import write_json
 
@@ -25,9 +27,12 @@ class StageRecord:
         environment: Versions, device, dtype, threads and processes of the first session. Results are bit-identical only
             in the same environment.
         complete: True once the stage is finished.
-        output: SHA-256 of the result; empty before the stage is complete.
+        output: SHA-256 of the result; empty before the stage is complete. While a complete training is continued, it is
+            the hash of the model so far.
         metrics: The measurements, by name.
         seconds: Time of the stage over all sessions; None if it was not measured.
+        continuations: The times that the training got more steps, in order. stage.json has the key only if there are
+            any.
     """
 
     # The names of these fields are keys of stage.json.
@@ -39,10 +44,28 @@ class StageRecord:
     output: str = ""
     metrics: dict[str, int | float] = field(default_factory=dict)
     seconds: float | None = None
+    continuations: tuple[Continuation, ...] = ()
+
+    @property
+    def continued_from(self) -> int | None:
+        """Finished steps at which the latest continuation began; None without one."""
+        return self.continuations[-1].since if self.continuations else None
+
+    @property
+    def first_length(self) -> Length | None:
+        """The length with which the training began; None if it is the present one."""
+        return next((each.length for each in self.continuations if each.since), None)
+
+    def with_closed_requests(self) -> "StageRecord":
+        """Returns the record of a stage whose requests for more steps have been answered."""
+        return replace(self, continuations=tuple(replace(each, open=False) for each in self.continuations))
 
     def write(self, folder: Path) -> None:
         """Writes the record into the folder of its stage."""
-        write_json(folder / "stage.json", asdict(self))
+        document = asdict(self)
+        if not self.continuations:  # an earlier version can then read the record
+            del document["continuations"]
+        write_json(folder / "stage.json", document)
 
 
 def read_record(folder: Path) -> StageRecord | None:
@@ -58,10 +81,11 @@ def read_record(folder: Path) -> StageRecord | None:
     if "figures" in document:  # the name of the metrics in version 0.1
         document["metrics"] = document.pop("figures")
     try:
-        record = StageRecord(**document)
+        continuations = tuple(map(Continuation.read, document.pop("continuations", ())))
+        record = StageRecord(**document, continuations=continuations)
         # An earlier version may have recorded fields under other names, which would look like changes of the recipe.
         return replace(record, fields=own_fields(record.fields, record.stage))
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: is not the record of a stage ({error}); move {folder} away and run again"
         ) from error

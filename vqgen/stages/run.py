@@ -2,18 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from vqgen.config import stage_fields
-from vqgen.errors import CheckpointError
-from vqgen.stages.bookkeeping import check_unchanged, decide, is_up_to_date, locked
+from vqgen.stages.bookkeeping import check_unchanged, is_up_to_date, locked
 from vqgen.stages.context import RunContext
-from vqgen.stages.records import read_record
+from vqgen.stages.more_steps import close_requests
 from vqgen.stages.runners import run_one
 from vqgen.stages.schedule import Schedule, check_parallel_stages, make_schedule, stage_groups
 from vqgen.stages.side_by_side import run_side_by_side
+from vqgen.stages.states import COMPLETE, stage_states
 from vqgen.storage.files import remove_leftovers
 from vqgen.storage.folder_lock import clear_part_locks
-
-_COMPLETE = "skip, complete"
 
 
 def run_locked(context: RunContext, act: Callable[[RunContext], object]) -> None:
@@ -52,6 +49,7 @@ def run_stages(context: RunContext, stages: Sequence[str]) -> None:
     context.on_main(lambda: [check_parallel_stages(context, stages_to_do(context, group)) for group in groups])
     for group in groups:
         _run_group(context, group)
+    context.on_main(lambda: close_requests(context.folder, stages))
 
 
 def _run_group(context: RunContext, stages: Sequence[str]) -> None:
@@ -84,31 +82,7 @@ def planned_schedules(context: RunContext, stages: Sequence[str]) -> list[Schedu
 def stages_to_do(context: RunContext, stages: Sequence[str]) -> list[str]:
     """Selects the stages that `vqgen run` would not skip, as far as the recipe tells."""
     states = stage_states(context)
-    return [stage for stage in stages if states.get(stage) != _COMPLETE]
-
-
-def stage_states(context: RunContext) -> dict[str, str]:
-    """Returns, for each stage, the action of `vqgen run` in words. Nothing is changed."""
-    states = {}
-    is_remade = False
-    for stage in context.recipe.stage_names:
-        try:
-            record = read_record(context.folder / stage)
-        except CheckpointError:
-            states[stage] = "damaged"
-            continue
-        # The present hashes of the inputs are not computed here: that would read all images. Instead, every stage after
-        # a stage that is made again counts as changed.
-        inputs = record.inputs if record else {}
-        action, changed = decide(record, stage_fields(context.recipe, stage), inputs)
-        if is_remade or (changed and context.redo):
-            states[stage] = "make again" if record else "make"
-            is_remade = is_remade or record is not None
-        elif changed:
-            states[stage] = f"refuse without --redo: {'; '.join(changed)}"
-        else:
-            states[stage] = {"start": "make", "resume": "resume where it was cut", "skip": _COMPLETE}[action]
-    return states
+    return [stage for stage in stages if states.get(stage) != COMPLETE]
 
 
 def _prepare_folder(context: RunContext) -> None:

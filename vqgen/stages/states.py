@@ -16,7 +16,7 @@ COMPLETE = "skip, complete"
 
 _RESUME = "resume where it was cut"
 
-_AGAIN = "make again"
+AGAIN = "make again"
 
 
 def stage_states(context: RunContext) -> dict[str, str]:
@@ -41,7 +41,7 @@ def stage_states(context: RunContext) -> dict[str, str]:
         states[stage] = _state(context, record, inputs, is_remade=is_remade, follows=follows)
         # The present hash of the images is not computed here: that would read all of them. Instead, every stage after
         # a stage that is made again counts as changed.
-        is_remade = is_remade or (states[stage] == _AGAIN and not follows)
+        is_remade = is_remade or (states[stage] == AGAIN and not follows)
         goes_on = states[stage] == _RESUME and bool(record.continuations)
         if follows or goes_on or gets_more_steps(context, record):
             longer.add(stage)
@@ -60,13 +60,13 @@ def _state(context: RunContext, record: StageRecord, inputs: dict[str, str], *, 
     """
     action, changed = decide(record, stage_fields(context.recipe, record.stage), inputs)
     if is_remade or follows:
-        return _AGAIN
+        return AGAIN  # with the new length, if it gets more steps, too
     if gets_more_steps(context, record) and record.inputs == inputs:
         return _going_on(context, record.stage)
     if not changed:
         return {"start": "make", "resume": _RESUME, "skip": COMPLETE}[action]
     if context.redo:
-        return _AGAIN
+        return AGAIN
     options = "--more-steps or --redo" if is_longer(context.recipe, context.folder, record) else "--redo"
     return f"refuse without {options}: {'; '.join(changed)}"
 

@@ -44,7 +44,7 @@ def train_classifier(context: RunContext) -> str:
             section,
             recipe.data,
             training_order(section.train, len(images.train), derive_seed(recipe.seed, STAGE), context.world_size),
-            context.session(STAGE),
+            context.session(STAGE, record.continued_from),
             context.compute,
         )
         output = save_stage_model(context, STAGE, model, inputs)

@@ -44,7 +44,7 @@ def train_prior(context: RunContext, level: Level) -> str:
 
     def work(record: StageRecord) -> StageResult:
         config = recipe.prior_config(level, len(store.info.label_map))
-        session = context.session(stage)
+        session = context.session(stage, record.continued_from)
         fitted = fit_prior(config, section.train, store, session, context.compute, guide_share=section.guide_share)
         _save_guide(context, stage, fitted, section.guide_share, inputs)
         output = save_stage_model(context, stage, fitted.model, inputs)

@@ -26,6 +26,7 @@ from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.training.image_objective import ImageObjective
 from vqgen.training.losses import vqvae_loss
 from vqgen.training.metrics_log import read_metrics
+from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 
 STAGE = "vqvae"
@@ -113,11 +114,12 @@ def train_vqvae(context: RunContext) -> str:
         batches = context.image_batches(STAGE, recipe.vqvae.train, augment=recipe.vqvae.augment)
         num_steps = batches.order.num_steps
         torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))  # the same weights in every process
-        model = VQVAE(recipe.vqvae_config(num_steps))
+        model = VQVAE(recipe.vqvae_config(_first_steps(context, record) or num_steps))
         objective = VQVAEObjective(
             model, images.validation, recipe.data, context.compute, context.rank, context.world_size
         )
-        metrics = Trainer(objective, batches, recipe.vqvae.train, num_steps, context.session(STAGE)).train()
+        session = context.session(STAGE, record.continued_from)
+        metrics = Trainer(objective, batches, recipe.vqvae.train, num_steps, session).train()
         output = save_stage_model(context, STAGE, model, inputs)
         context.on_main(lambda: _report(context, model))
         return StageResult(output, metrics)
@@ -129,6 +131,18 @@ def train_vqvae(context: RunContext) -> str:
         work,
         finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
     )
+
+
+def _first_steps(context: RunContext, record: StageRecord) -> int | None:
+    """Returns the steps of a training before it got more of them; None if it has those with which it began.
+
+    They bound the steps without quantization. A longer training would otherwise stop to quantize in its middle.
+    """
+    if record.first_length is None:
+        return None
+    train = record.first_length.applied(context.recipe_with_codes.vqvae.train)
+    # The seed of the order does not matter here.
+    return training_order(train, len(context.images.train), context.recipe.seed, context.world_size).num_steps
 
 
 def _report(context: RunContext, model: VQVAE) -> None:

@@ -70,6 +70,7 @@ class Session:
         folder: The stage's folder, which receives `state/` and `metrics.jsonl`.
         double: Trains in float64.
         quiet: Shows no progress bar.
+        continued_from: Finished steps of a training that had ended and goes on; None for any other training.
     """
 
     stage: str
@@ -78,3 +79,4 @@ class Session:
     folder: Path
     double: bool = False
     quiet: bool = False
+    continued_from: int | None = None

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vqgen.errors import CheckpointError
+from vqgen.storage.documents import parse_json
 from vqgen.storage.tensors import load_text
 
 
@@ -43,6 +44,11 @@ class Progress:
     seconds: float = 0.0
     pace: tuple[int, int, int | float] | None = None
 
+    def begin_again(self) -> None:
+        """Forgets why the training ended, so that it can go on: its patience, and its pace within a limit of time."""
+        self.waited = 0
+        self.pace = None
+
     def as_json(self) -> str:
         """Returns the JSON that `read` reads. Only a shortened training has a key for its pace."""
         return json.dumps({name: value for name, value in vars(self).items() if name != "pace" or value is not None})
@@ -59,7 +65,7 @@ class Progress:
             CheckpointError: The text is not the progress of a training.
         """
         try:
-            found = json.loads(text)
+            found = parse_json(text, origin, remedy="begin the stage anew with --redo")
             if "best_figures" in found:  # the name of the metrics in version 0.1
                 found["best_metrics"] = found.pop("best_figures")
             if "pace" in found and found["pace"] is not None:  # JSON has no tuples
@@ -82,7 +88,7 @@ def seconds_of_training(folder: Path) -> float | None:
     The steps of a killed session after its last saved state do not count: the next session repeated them.
     """
     path = state_path(folder)
-    return json.loads(load_text(path)).get("seconds") if path.is_file() else None
+    return parse_json(load_text(path), path).get("seconds") if path.is_file() else None
 
 
 def moments(optimizer: Optimizer) -> dict[str, Tensor]:

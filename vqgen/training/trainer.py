@@ -249,6 +249,8 @@ class Trainer:
             return
         state, text = load_tensors(self.state_path)
         self.progress = Progress.read(text, self.state_path)
+        if self.progress.step == self.session.continued_from:
+            self.progress.begin_again()
         load_weights(self.objective.model, below(state, "model."), origin=self.state_path)
         self.best, self.snapshot = (
             {name: tensor.to(self.accelerator.device) for name, tensor in below(state, prefix).items()}

@@ -103,7 +103,8 @@ def train_autoencoder(context: RunContext) -> str:
         objective = AutoencoderObjective(
             model, images.validation, recipe.data, context.compute, context.rank, context.world_size
         )
-        metrics = Trainer(objective, batches, train, batches.order.num_steps, context.session(STAGE)).train()
+        session = context.session(STAGE, record.continued_from)
+        metrics = Trainer(objective, batches, train, batches.order.num_steps, session).train()
         if isinstance(model, Autoencoder):
             # Only the main process saves the model, so only its copy needs the mixtures.
             context.on_main(lambda: _fit_mixtures(context, model))
