@@ -7,10 +7,13 @@ files -> segments -> codes, checked -> VQ-VAE -> pictures, cropped
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from os import PathLike
+from typing import Any
 
 import torch
 from PIL import Image
 
+from vqgen.arguments import as_bytes, as_flag, as_instance, as_items, is_bytes
 from vqgen.codec.entropy_models import CodecParts, EntropyModels
 from vqgen.codec.header import Coder
 from vqgen.codec.image_coder import ImageCoder
@@ -20,13 +23,19 @@ from vqgen.codec.labels import choose_labels
 from vqgen.codec.pictures import PictureCanvas, PreparedPicture, prepare_pictures, restore_picture
 from vqgen.codec.segments import Stream, decode_streams, encode_streams
 from vqgen.codes import Codes
-from vqgen.data import Label
-from vqgen.errors import BitstreamError, VQGenWarning
+from vqgen.data import Label, Reading
+from vqgen.data.checking import Pictures, as_pictures
+from vqgen.errors import BitstreamError, DataError, VQGenWarning
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.plain_torch import plain_methods
 
 _PIXELS_AT_A_TIME = 1 << 18
 """Pixels that the VQ-VAE processes at a time; a larger image goes alone."""
+
+Files = Iterable[Any] | bytes | bytearray | memoryview
+"""The bytes of one file, or of several in a list or another row."""
+
+_CODES = "a list of ImageCodes"
 
 FALL_BACK = frozenset({Coder.PACKED, Coder.STATIC})
 """Coders without floating point: they decode on every machine."""
@@ -57,7 +66,7 @@ class Codec:
 
     def compress(
         self,
-        images: Sequence[Image.Image],
+        images: Pictures,
         *,
         label: Label | None = None,
         coder: str = "auto",
@@ -67,7 +76,8 @@ class Codec:
         """Compresses pictures, each to the bytes of a `.vqg` file.
 
         Args:
-            images: Pictures of any size and mode; they keep their size.
+            images: One or several of any size and mode: PIL images, or uint8 arrays `(h, w)` or `(h, w, 1 | 3 | 4)`.
+                They keep their size.
             label: Name or index of the label that conditions the priors, for all pictures; None for no label. The
                 word "auto" tries all labels, and no label, and takes the one with the shortest code.
             coder: "auto" (the shortest for each level), "packed", "static" or "prior".
@@ -78,15 +88,22 @@ class Codec:
             DataError: There is no picture, one is too large, or the label is unknown.
             ConfigError: `coder` or `alpha` is unknown, or the pipeline lacks the models of the coder.
         """
+        verify = as_flag("verify", verify)
         offered = self.models.offered(coder)
         return self.pack(self.encode(images, label=label, alpha=alpha), offered, verify=verify)
 
-    def decompress(self, files: Sequence[bytes]) -> list[Image.Image]:
+    def decompress(self, files: Files) -> list[Image.Image]:
         """Decodes `.vqg` files to pictures.
+
+        Args:
+            files: The bytes of one file, or of several in a list or another row. A bytearray, a memoryview, a memory
+                map and a flat array of uint8 are bytes too.
 
         Raises:
             BitstreamError: A file is of another kind, is damaged, or was made with other models.
+            DataError: There is no file, or a value is not bytes, for instance a path.
         """
+        files = _files(files)
         codes = []
         for number, found in enumerate(self.unpack(files)):
             if isinstance(found, BitstreamError):
@@ -94,12 +111,12 @@ class Codec:
             codes.append(found)
         return self.decode(codes)
 
-    def encode(
-        self, images: Sequence[Image.Image], *, label: Label | None = None, alpha: str = "drop"
-    ) -> list[ImageCodes]:
+    def encode(self, images: Pictures, *, label: Label | None = None, alpha: str = "drop") -> list[ImageCodes]:
         """Encodes pictures to codes; arguments and errors as in `compress`."""
         config = self.parts.vqvae.config
-        prepared = prepare_pictures(images, config.image_channels, config.downsample[0], alpha)
+        pictures = as_pictures("images", images)
+        reading = Reading.of(self.parts.data)
+        prepared = prepare_pictures(pictures, config.image_channels, config.downsample[0], alpha, reading)
         self._warn_of_colours(any(picture.loses_colours for picture in prepared))
         codes: list[ImageCodes] = []
         for part in _batches(((each.padded_height, each.padded_width) for each in prepared), self._pixels_at_a_time):
@@ -111,7 +128,12 @@ class Codec:
         return choose_labels(self.models, codes, label)
 
     def decode(self, codes: Sequence[ImageCodes]) -> list[Image.Image]:
-        """Decodes codes to pictures."""
+        """Decodes codes to pictures.
+
+        Raises:
+            DataError: A value is not the codes of an image.
+        """
+        codes = [as_instance("codes", each, ImageCodes, error=DataError) for each in as_items("codes", codes, _CODES)]
         images: list[Image.Image] = []
         downsample = self.parts.vqvae.config.downsample
         for part in _batches((_padded_size(each, downsample) for each in codes), self._pixels_at_a_time):
@@ -126,6 +148,7 @@ class Codec:
             offered: Coders to choose from.
             verify: As in `compress`.
         """
+        codes = [as_instance("codes", each, ImageCodes, error=DataError) for each in as_items("codes", codes, _CODES)]
         streams = [Stream([each.shape], {level: [grid] for level, grid in each.grids.items()}) for each in codes]
         segments = encode_streams(self.models, streams, offered)
         files = [write_image_file(self.models, each, found) for each, found in zip(codes, segments, strict=True)]
@@ -199,6 +222,20 @@ class Codec:
         for part, pixels in self.image_coder.decode_windows(Codes(grids)):
             canvas.paste(*part, pixels)
         yield canvas.finish(batch[0].alpha)
+
+
+def _files(files: object) -> list[bytes]:
+    """Returns the bytes of each file.
+
+    Raises:
+        DataError: There is none, or a value is not bytes.
+    """
+    if is_bytes(files) or isinstance(files, str | PathLike):
+        return [as_bytes("files", files)]
+    found = [as_bytes("files", each) for each in as_items("files", files, "the bytes of files")]
+    if not found:
+        raise DataError("files: should be at least one, found none")
+    return found
 
 
 def warn_of_fall_back(wrong: int, total: int, items: str) -> None:

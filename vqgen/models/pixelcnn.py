@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqgen.arguments import as_instance
 from vqgen.config.models import PixelCNNConfig
 from vqgen.nn.axes import axes_on
 from vqgen.nn.causal_attention import CausalAttention
@@ -54,7 +55,7 @@ class PixelCNN(nn.Module):
 
     def __init__(self, config: PixelCNNConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = as_instance("config", config, PixelCNNConfig)
         self.order = CausalOrder(config.height, config.width, config.slope)
         self.null_label = config.num_classes
         self.input_dropout = True

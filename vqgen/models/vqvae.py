@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from vqgen.arguments import as_instance
 from vqgen.codes import Codes
 from vqgen.config import VQVAEConfig
 from vqgen.errors import DataError
@@ -56,7 +57,7 @@ class VQVAE(nn.Module):
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = as_instance("config", config, VQVAEConfig)
         self.levels = config.levels
         c = config.channels
         d = config.embedding_dim
@@ -229,7 +230,7 @@ def check_codes(codes: Codes, config: VQVAEConfig) -> None:
     Raises:
         DataError: There is no image, or a level, a grid or a code is not one of the VQ-VAE.
     """
-    if misfit := _misfit(codes, config):
+    if misfit := _misfit(as_instance("codes", codes, Codes, error=DataError), config):
         raise DataError(f"codes: {misfit}")
     if not len(codes):
         raise DataError("codes: should belong to at least one image, found none")

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from vqgen.arguments import as_count, as_instance, as_items, as_number, as_seed
+from vqgen.arguments import as_count, as_index, as_instance, as_items, as_number, as_seed
 from vqgen.codes import Codes
 from vqgen.data import Label, LabelMap, to_pil
 from vqgen.data.checking import Labels
@@ -158,7 +158,9 @@ def listed_labels(labels: Labels) -> list[Label | None]:
     return as_items("labels", labels, "names or indices, in an order")
 
 
-def resolve_labels(labels: Labels, label_map: LabelMap, *, takes_labels: bool, name: str) -> list[int | None]:
+def resolve_labels(
+    labels: Labels, label_map: LabelMap, *, takes_labels: bool, name: str, takes_none: bool = True
+) -> list[int | None]:
     """Returns the indices of the labels of a request.
 
     Args:
@@ -166,9 +168,11 @@ def resolve_labels(labels: Labels, label_map: LabelMap, *, takes_labels: bool, n
         label_map: The names of the labels.
         takes_labels: True if the model can generate images of a label.
         name: Name of the pipeline, for messages.
+        takes_none: True if the model can generate images without a label.
 
     Raises:
-        DataError: A label is unknown, or is given to a model without labels.
+        DataError: A label is unknown, or is given to a model without labels; or an image without a label is asked of
+            a model that never saw one.
     """
     if labels is None:
         return list(range(len(label_map))) if takes_labels else [None]
@@ -177,9 +181,43 @@ def resolve_labels(labels: Labels, label_map: LabelMap, *, takes_labels: bool, n
         raise DataError("labels: should be at least one, found none")
     if not takes_labels and any(label is not None for label in chosen):
         raise DataError(f"labels: pipeline {name!r} was trained without labels, found {chosen}; leave them out")
+    if not takes_none and None in chosen:
+        raise DataError(
+            f"labels: should be labels, found None: the priors of pipeline {name!r} were trained with label_dropout 0 "
+            "and never saw an image without its label; train them with --priors.N.label-dropout 0.1"
+        )
     return [None if label is None else label_map.index(label) for label in chosen]
 
 
 def labels_as_tensor(labels: Sequence[int | None]) -> Int64[Tensor, " b"]:
     """Returns labels as a tensor, with -1 for None."""
     return torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
+
+
+def part_of_request(labels: object, image_indices: object, num_labels: int) -> tuple[list[int | None], list[int]]:
+    """Returns the labels and the places of some images of a request as plain lists.
+
+    Args:
+        labels: Index of each image's label; None for an image without one.
+        image_indices: Place of each image in the request.
+        num_labels: Labels of the label map.
+
+    Raises:
+        DataError: There is no image, or a label is out of range, or there is not one place for each label.
+        ConfigError: A place is no whole number of at least 0.
+    """
+    what = f"indices of labels, from 0 to {num_labels - 1}, or None"
+    indices = [
+        None if label is None else as_index("labels", label, error=DataError, what=what)
+        for label in as_items("labels", labels, what)
+    ]
+    wrong = [index for index in indices if index is not None and not 0 <= index < num_labels]
+    if wrong:
+        raise DataError(f"labels: should be {what}, found {wrong[0]}")
+    places = [
+        as_count("image_indices", place, least=0)
+        for place in as_items("image_indices", image_indices, "the place of each image in the request")
+    ]
+    if len(places) != len(indices) or not places:
+        raise DataError(f"image_indices: should be one for each of {len(indices)} labels, found {len(places)}")
+    return indices, places

@@ -13,19 +13,22 @@ from jaxtyping import Float, Float64, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from vqgen.arguments import as_count, as_function, as_instance, as_seed
 from vqgen.codec import Codec
+from vqgen.codec.codec import Files
 from vqgen.codes import Codes
 from vqgen.data import Label, image_pixels, to_pil
-from vqgen.errors import CheckpointError, ConfigError
+from vqgen.data.checking import Pictures, as_latents, as_pixels
+from vqgen.errors import CheckpointError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE, check_codes
 from vqgen.pipeline.base import ImagePipeline
 from vqgen.pipeline.parts import PipelineParts, load_pipeline, save_pipeline
-from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, labels_as_tensor
+from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, labels_as_tensor, part_of_request
 from vqgen.pipeline.summary import count_parameters, describe_levels
 from vqgen.runtime.compute import Compute
-from vqgen.runtime.plain_torch import plain_methods
 from vqgen.sampling import LevelParams, Sampler, SamplingParams, fastest_sampler, images_that_fit, sample_codes
+from vqgen.sampling.params import is_blind_to_null
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,6 @@ class GenerationOutput(GeneratedImages):
     log_likelihood: Float64[Tensor, " b"]
 
 
-@plain_methods
 class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     """Generates class-conditional images, encodes images to codes, and decodes codes to images.
 
@@ -57,10 +59,12 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     """
 
     has_codes = True
+    parts_class = PipelineParts
 
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
         super().__init__(parts, compute)
-        self.sampler = sampler or fastest_sampler(self.compute.device)
+        fastest = fastest_sampler(self.compute.device)
+        self.sampler = fastest if sampler is None else as_instance("sampler", sampler, Sampler)
         self._codec: Codec | None = None
 
     @staticmethod
@@ -115,6 +119,11 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return len(self.label_map) > 0
 
     @property
+    def takes_none(self) -> bool:
+        """True if the priors have been trained on images without their labels."""
+        return not any(is_blind_to_null(prior.config) for prior in self.parts.priors.values())
+
+    @property
     def raw_bpp(self) -> float:
         """Bits of the codes per pixel of the image, with a whole number of bits for each code."""
         bits = (self.vqvae.config.codebook_size - 1).bit_length()
@@ -145,6 +154,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         Raises:
             ConfigError: A number is out of its range, there is not one number per level, or a prior cannot be guided.
         """
+        as_instance("params", params, SamplingParams)
         configs = {level: prior.config for level, prior in self.parts.priors.items()}
         return params.of_levels({level: configs.get(level) for level in self.levels}, guides=list(self.parts.guides))
 
@@ -162,9 +172,8 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
             progress=progress,
         )
         pixels = self.decode_tensor(codes)
-        return GenerationOutput(
-            pixels=pixels, codes=codes, log_likelihood=log_likelihood, labels=labels, seed=request.seed
-        )
+        told = {"labels": labels, "seed": request.seed}
+        return GenerationOutput(pixels=pixels, codes=codes, log_likelihood=log_likelihood, **told)
 
     def sample(
         self,
@@ -193,15 +202,15 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
         Raises:
             ConfigError: A number is out of its range, or the memory does not suffice for one image.
+            DataError: A label is out of its range, or there is no image.
             CheckpointError: A level has no prior.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: should be at least 1, found {batch_size}")
-        level_params = self.level_params(params or SamplingParams())
+        wanted, places = part_of_request(labels, image_indices, len(self.label_map))
+        level_params = self.level_params(SamplingParams() if params is None else params)
         # A guided level evaluates its prior on several copies of the batch: with and without the label, and the guide.
         fitting = images_that_fit(
             [prior.config for prior in self.priors],
-            self.compute.free_memory if max_memory is None else max_memory,
+            self.compute.free_memory if max_memory is None else as_count("max_memory", max_memory),
             self.compute.float_dtype.itemsize,
             copies=max(level.copies for level in level_params),
             holds_memory=self.sampler.holds_memory,
@@ -209,33 +218,26 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         with self.compute.autocast():
             codes, log_likelihood = sample_codes(
                 self.priors,
-                labels_as_tensor(labels),
-                seed=seed,
-                image_indices=list(image_indices),
+                labels_as_tensor(wanted),
+                seed=as_seed("seed", seed),
+                image_indices=places,
                 params=level_params,
                 sampler=self.sampler,
-                batch_size=min(batch_size, fitting),
+                batch_size=min(as_count("batch_size", batch_size), fitting),
                 guides=self.parts.guides,
-                progress=progress,
+                progress=None if progress is None else as_function("progress", progress),
             )
         return codes.to("cpu"), log_likelihood.cpu()
 
     # images to codes, and back
 
-    def encode(self, images: Sequence[Image.Image] | Image.Image) -> Codes:
-        """Encodes pictures to codes, after the evaluation transform: grey or RGB, resized, cropped at the centre.
-
-        Args:
-            images: Pictures of any size and mode.
-
-        Raises:
-            DataError: There is no picture.
-        """
+    def encode(self, images: Pictures) -> Codes:
+        """Encodes pictures to codes, after the evaluation transform; arguments and errors as in `preprocess`."""
         return self.encode_tensor(self.preprocess(images))
 
     def encode_tensor(self, images: UInt8[Tensor, "b c H W"]) -> Codes:
         """Encodes preprocessed images to codes, on the CPU."""
-        return self.codec.image_coder.encode_all(images)
+        return self.codec.image_coder.encode_all(as_pixels("images", images, self.vqvae.config.image_channels))
 
     def decode(self, codes: Codes) -> list[Image.Image]:
         """Decodes codes to pictures.
@@ -281,6 +283,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         config = self.vqvae.config
         # Mixtures are not codebook entries, so they pass the decoder as they are, without the quantizer.
         shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
+        latents = as_latents("latents", latents, sum(math.prod(shape) for shape in shapes))
         parts = []
         at_a_time = self.codec.image_coder.images_at_a_time(config.image_size, config.image_size)
         for batch in latents.to(self.compute.float_dtype).split(at_a_time):
@@ -302,7 +305,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
 
     def compress(
         self,
-        images: Sequence[Image.Image] | Image.Image,
+        images: Pictures,
         *,
         label: Label | None = None,
         coder: str = "auto",
@@ -310,9 +313,8 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         verify: bool = True,
     ) -> list[bytes]:
         """Compresses pictures of any size, each to the bytes of a `.vqg` file; see `Codec.compress`."""
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        return self.codec.compress(pictures, label=label, coder=coder, alpha=alpha, verify=verify)
+        return self.codec.compress(images, label=label, coder=coder, alpha=alpha, verify=verify)
 
-    def decompress(self, files: Sequence[bytes] | bytes) -> list[Image.Image]:
+    def decompress(self, files: Files) -> list[Image.Image]:
         """Decompresses the pictures in `.vqg` files; see `Codec.decompress`."""
-        return self.codec.decompress([files] if isinstance(files, bytes) else list(files))
+        return self.codec.decompress(files)

@@ -96,13 +96,18 @@ def _per_level(name: str, value: PerLevel, levels: Sequence[str]) -> tuple[float
     return numbers
 
 
+def is_blind_to_null(prior: PixelCNNConfig) -> bool:
+    """Returns True for a prior with labels that never saw an image without its label: its null label is untrained."""
+    return prior.num_classes > 0 and prior.label_dropout == 0
+
+
 def _check_can_be_guided(prior: PixelCNNConfig, scale: float) -> None:
     """Refuses guidance for a prior without labels, and for a prior that has seen no image without its label."""
     if prior.num_classes == 0:
         raise ConfigError(
             f"guidance_scale: should be 1 for a model without labels, which nothing can guide, found {scale:g}"
         )
-    if prior.label_dropout == 0:
+    if is_blind_to_null(prior):
         raise ConfigError(
             f"guidance_scale: should be 1, found {scale:g}: the {prior.level} prior was trained with label_dropout 0 "
             "and never saw an image without its label; train it with --priors.N.label-dropout 0.1"
