@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vqgen.codes import Codes
 from vqgen.errors import DataError
+from vqgen.storage.documents import parse_json
 from vqgen.storage.files import atomic_path
 
 
@@ -72,7 +73,8 @@ def read_shard(path: Path) -> ShardContent:
             levels = (file.metadata() or {})["levels"].split(",")
             grids = {level: _as_indexable(file.get_tensor(level)) for level in levels}
             names = bytes(file.get_tensor("names").numpy()).decode().split("\n")
-            return ShardContent(Codes(grids), file.get_tensor("labels"), tuple(json.loads(name) for name in names))
+            parsed = tuple(parse_json(name, path, error=DataError, remedy="encode again") for name in names)
+            return ShardContent(Codes(grids), file.get_tensor("labels"), parsed)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DataError(f"code store shard {path}: is missing, damaged or cut short ({error}); encode again") from error
 

@@ -8,7 +8,6 @@ A shard holds a fixed range of a split's images, so any number of processes writ
 Legend: `b` batch, `h w` grid of a level.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from vqgen.codes import Codes
 from vqgen.data.code_shards import ShardContent, is_complete_shard, read_shard, shard_path, widen, write_shard
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import DataError
+from vqgen.storage.documents import read_json
 from vqgen.storage.files import sha256_of_file, write_json
 
 SHARD_SIZE = 1024
@@ -191,10 +191,28 @@ class CodeStore:
         return codes, torch.cat([labels for _, labels in parts])[back]
 
     def contents(self, split: str) -> Iterator[ShardContent]:
-        """Yields the shards of a split, in order, with int64 codes."""
-        for shard in range(-(-self.info.counts[split] // self._shard_size)):
-            content = self._read(split, shard)
-            yield ShardContent(widen(content.codes), content.labels, content.names)
+        """Yields the shards of a split, in order, with int64 codes.
+
+        Raises:
+            DataError: A shard is missing or damaged. The shards before it have been yielded.
+        """
+        for shard, _ in self.shards(split):
+            yield self.content(split, shard)
+
+    def shards(self, split: str) -> Iterator[tuple[int, int]]:
+        """Yields number and number of images of each shard of a split, by the manifest."""
+        count = self.info.counts[split]
+        for shard, begin in enumerate(range(0, count, self._shard_size)):
+            yield shard, min(self._shard_size, count - begin)
+
+    def content(self, split: str, shard: int) -> ShardContent:
+        """Returns one shard, with int64 codes.
+
+        Raises:
+            DataError: It is missing or damaged.
+        """
+        content = self._read(split, shard)
+        return ShardContent(widen(content.codes), content.labels, content.names)
 
     def histogram(self, split: str) -> dict[str, Tensor]:
         """Counts the occurrences of each code in a split: level -> `(codebook_size,)` int64."""
@@ -224,13 +242,13 @@ def _shards(counts: dict[str, int]) -> Iterator[tuple[str, int, range]]:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["format_version"]
-    except FileNotFoundError as error:
+    if not path.exists():
         raise DataError(
             f"{folder}: should contain a complete code store, found no manifest.json; make one with vqgen encode"
-        ) from error
+        )
+    manifest = read_json(path, error=DataError, remedy="encode the images again")
+    try:
+        version = manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(_bad_manifest(path, error)) from error
     if version != _FORMAT_VERSION:

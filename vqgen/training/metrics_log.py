@@ -10,9 +10,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from vqgen.errors import DataError
+from vqgen.errors import CheckpointError, DataError
 from vqgen.runtime.collective import all_reduce_sum
+from vqgen.storage.documents import parse_json, read_text
 from vqgen.storage.files import write_text
+
+_REMEDY = "restore it, or move it away: training goes on without it"
 
 
 class MetricsLog:
@@ -35,11 +38,11 @@ class MetricsLog:
         if not self.accelerator.is_main_process:
             return
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []:
+        for line in read_text(self.path, remedy=_REMEDY).splitlines() if self.path.exists() else []:
             try:
-                if json.loads(line)["step"] <= last_step:
+                if parse_json(line, self.path)["step"] <= last_step:
                     kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):  # half a line may parse, as a number for instance
+            except (CheckpointError, KeyError, TypeError):  # half a line may parse, as a number for instance
                 continue
         write_text(self.path, "".join(kept))
 
@@ -84,8 +87,13 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, int | float]]:
-    """Reads the lines of a metrics.jsonl, in order."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Reads the lines of a metrics.jsonl, in order.
+
+    Raises:
+        CheckpointError: The file is missing, or a line is damaged.
+    """
+    lines = read_text(path, remedy=_REMEDY).splitlines()
+    return [parse_json(line, f"{path}, line {number}", remedy=_REMEDY) for number, line in enumerate(lines, 1)]
 
 
 def _check_finite(losses: list[float], first_step: int) -> None:

@@ -234,11 +234,15 @@ def test_folder_without_a_store_is_refused(tmp_path):
         CodeStore(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"null", b"{}"])
-def test_damaged_manifest_is_refused_by_name(folder, content):
+DAMAGED = [b"", b"{", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_damaged_manifest_is_refused_by_name_in_one_line(folder, content):
     (folder / "manifest.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"manifest\.json: is not the manifest of a code store"):
+    with pytest.raises(DataError, match=r"manifest\.json: .*; encode the images again$") as caught:
         CodeStore(folder)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["vqvae", "codebook_size", "labels", "counts", "indices", "shard_size", "sha256"])

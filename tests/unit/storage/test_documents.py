@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+import vqgen
 from vqgen.errors import CheckpointError, ConfigError
 from vqgen.storage.documents import (
     DEEPEST,
@@ -104,3 +107,12 @@ def test_text_is_read_and_another_encoding_is_refused(tmp_path):
 
 def test_value_that_is_not_an_object_is_parsed():
     assert parse_json("[1, [2]]", "a") == [1, [2]]
+
+
+def test_no_other_module_parses_json_or_toml():
+    root = Path(vqgen.__file__).parent
+    sources = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
+    parsers = [
+        name for name, text in sources.items() if "json.load" in text.replace("`json.load", "") or "tomllib." in text
+    ]
+    assert set(parsers) <= {"storage/documents.py", "storage/names.py"}  # the latter names it in its docstring

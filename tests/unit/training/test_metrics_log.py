@@ -50,7 +50,9 @@ def test_nothing_is_written_or_read_back_before_the_flush(log, monkeypatch):
     assert (len(reads), steps(log)) == (1, [1, 2, 3, 4, 5])
 
 
-@pytest.mark.parametrize("cut", ['{"step": 4, "lo', '{"step": 4', "{", '{"loss": 1.0}', "4", "null", '"step"'])
+@pytest.mark.parametrize(
+    "cut", ['{"step": 4, "lo', '{"step": 4', "{", '{"loss": 1.0}', "4", "null", '"step"', "[" * 10**5]
+)
 def test_truncation_drops_later_lines_and_a_half_written_one(log, cut):
     add(log, 1, 2, 3)
     log.flush()
