@@ -1,9 +1,10 @@
 """Reads archives, `.vqga`: block by block from beginning to end, or any image by way of the index."""
 
-from collections.abc import Iterator
-from io import BufferedIOBase
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BufferedIOBase, BytesIO
 from itertools import islice
-from pathlib import Path
+from typing import Generic, TypeVar
 
 from vqgen.codec.archive_layout import (
     HEADER_BYTES,
@@ -21,6 +22,23 @@ from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.segments import CodedStream, Segment, decode_streams
 from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BlockContent(Generic[T]):
+    """The images of a block, or the damage to it.
+
+    Attributes:
+        first: Number of its first image in the archive.
+        count: Number of its images. A damaged block has the number of the index, or 1 if the index is damaged too.
+        images: Something of each image; the reason if the block cannot be read.
+    """
+
+    first: int
+    count: int
+    images: Sequence[T] | BitstreamError
 
 
 class ArchiveReader:
@@ -61,20 +79,34 @@ class ArchiveReader:
             yield from images
         self._check_index(found)
 
+    def blocks(self) -> Iterator[BlockContent[tuple[str | None, ImageCodes]]]:
+        """Yields name and codes of all images, block after block; a damaged block leaves the others as they are.
+
+        With a sound index every other block is read. Without it, for instance in an archive that is cut short, only the
+        blocks before the damage are.
+        """
+        return self._each_block(self._decode)
+
     def names(self) -> Iterator[str | None]:
         """Yields the names of all images, without decoding their codes.
 
         Raises:
-            BitstreamError: As in iteration; the names before the damage have been yielded.
+            BitstreamError: A block is damaged, or the file is cut short. The names before it have been yielded.
         """
-        self._file.seek(HEADER_BYTES)
+        for content in self.blocks_of_names():
+            if isinstance(content.images, BitstreamError):
+                raise content.images
+            yield from content.images
+
+    def blocks_of_names(self) -> Iterator[BlockContent[str | None]]:
+        """Yields the names of all images, block after block as `blocks`, without decoding their codes."""
         parts = self.codec.parts
-        found = []
-        for data in read_blocks(self._file):
-            images = read_block(data, parts.vqvae.config.downsample, len(parts.label_map)).images
-            found.append(_index_entry(data, len(images)))
-            yield from (image.name for image in images)
-        self._check_index(found)
+
+        def read(data: bytes) -> list[str | None]:
+            block = read_block(data, parts.vqvae.config.downsample, len(parts.label_map))
+            return [image.name for image in block.images]
+
+        return self._each_block(read)
 
     def image(self, number: int) -> tuple[str | None, ImageCodes]:
         """Returns name and codes of one image; only its block is read.
@@ -106,6 +138,48 @@ class ArchiveReader:
             BitstreamError: The index is damaged.
         """
         return sum(entry.images for entry in read_index(self._file))
+
+    def _each_block(self, read: Callable[[bytes], list[T]]) -> Iterator[BlockContent[T]]:
+        first = 0
+        for data, expected in self._data_of_blocks():
+            try:
+                if isinstance(data, BitstreamError):
+                    raise data
+                images = read(data)
+                if expected is not None and len(images) != expected:
+                    raise BitstreamError(f"a block should have {expected} images by the index, found {len(images)}")
+                content = BlockContent(first, len(images), images)
+            except BitstreamError as error:
+                content = BlockContent(first, 1 if expected is None else expected, error)
+            yield content
+            first += content.count
+
+    def _data_of_blocks(self) -> Iterator[tuple[bytes | BitstreamError, int | None]]:
+        """Yields each block with its number of images, by the index, and the damage between blocks."""
+        try:
+            entries = read_index(self._file)
+        except BitstreamError:
+            yield from self._data_in_order()
+            return
+        offset = HEADER_BYTES
+        for entry in entries:
+            self._file.seek(offset)
+            offset += entry.length
+            try:
+                # Only the bytes of this block: damage to its length must not reach into the next one.
+                yield next(read_blocks(BytesIO(self._file.read(entry.length))), b""), entry.images
+            except BitstreamError as error:
+                yield error, entry.images
+
+    def _data_in_order(self) -> Iterator[tuple[bytes | BitstreamError, int | None]]:
+        """Yields the blocks from the beginning to the first damage between them, and the damage."""
+        self._file.seek(HEADER_BYTES)
+        try:
+            for data in read_blocks(self._file):
+                yield data, None
+            parse_index(self._file.read(MAX_INDEX_BYTES))
+        except BitstreamError as error:
+            yield error, None
 
     def _decode(self, data: bytes) -> list[tuple[str | None, ImageCodes]]:
         return decode_block(self.codec, self.header, data)
@@ -144,23 +218,6 @@ def decode_block(codec: Codec, header: ArchiveHeader, data: bytes) -> list[tuple
     if isinstance(grids, BitstreamError):
         raise grids
     return block.checked(grids)
-
-
-def relative_name(name: str | None, number: int) -> str:
-    """Returns the path, relative to an output folder, of an image of an archive.
-
-    Args:
-        name: The name in the archive; None in an archive without names.
-        number: Number of the image; its name if it has none.
-
-    Raises:
-        BitstreamError: The name leads out of the output folder.
-    """
-    # Without this check, an archive of a stranger could overwrite any file of the user.
-    path = Path(name or f"{number:05d}")
-    if path.is_absolute() or ".." in path.parts:
-        raise BitstreamError(f"name {name!r} leads out of the output folder; not written")
-    return path.as_posix()
 
 
 def _index_entry(block: bytes, num_images: int) -> IndexEntry:

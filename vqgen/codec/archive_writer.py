@@ -15,7 +15,7 @@ from vqgen.codec.header import Coder
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.segments import Stream, encode_streams
 from vqgen.codec.varints import write_varint
-from vqgen.errors import BitstreamError, ConfigError
+from vqgen.errors import BitstreamError, DataError
 
 # Reading one image decodes its block, and a damaged block loses all its images; so blocks stay small.
 _CODES_PER_BLOCK = 1 << 14
@@ -76,12 +76,12 @@ class ArchiveWriter:
             name: Its name, ignored in an archive without names.
 
         Raises:
-            ConfigError: The name is too long for a block, or contains a character 0.
+            DataError: The name is too long for a block, or contains a character 0. Nothing is added.
         """
         size = len(name.encode(errors="surrogateescape")) + 1 if self.with_names else 0
         # A 0 separates the names in a block.
         if size > MAX_NAMES or (self.with_names and "\0" in name):
-            raise ConfigError(f"name: should have less than {MAX_NAMES} bytes and no 0 among them, found {name[:40]!r}")
+            raise DataError(f"name: should have less than {MAX_NAMES} bytes and no 0 among them, found {name[:40]!r}")
         if self._waiting_names + size > MAX_NAMES:
             self._write_block()
         self._waiting.append((name if self.with_names else None, codes))

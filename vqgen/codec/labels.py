@@ -41,7 +41,8 @@ def choose_labels(models: EntropyModels, codes: Sequence[ImageCodes], label: Lab
         return list(codes)
     label_map = models.parts.label_map
     if label != "auto" or "auto" in label_map.names:
-        return [_with_label(each, label_map.index(label)) for each in codes]
+        index = label_map.index(label)  # an unknown label is refused without an image, too
+        return [_with_label(each, index) for each in codes]
     if any(level not in models.parts.priors for level in models.levels):
         raise ConfigError(f"label: auto needs priors, which pipeline {models.parts.name!r} lacks; leave it out")
     return [_with_label(each, _shortest(models, each)) for each in codes]

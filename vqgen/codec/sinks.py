@@ -1,7 +1,7 @@
 """Destinations of compressed images: a folder with a `.vqg` file per image, or one archive."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,12 @@ from vqgen.codec.archive_writer import ArchiveWriter
 from vqgen.codec.codec import Codec
 from vqgen.codec.header import read_header
 from vqgen.codec.image_codes import ImageCodes
-from vqgen.storage.files import atomic_path, write_each
+from vqgen.errors import ConfigError, DataError
+from vqgen.runtime.memory_errors import is_out_of_memory
+from vqgen.storage.files import atomic_path
+
+WriteFiles = Callable[[Sequence[tuple[str, Callable[[Path], object]]]], Sequence[Path | Exception]]
+"""A function that writes named files, and returns for each its path, or the reason why it could not be written."""
 
 
 class Sink(Protocol):
@@ -27,12 +32,14 @@ class Sink(Protocol):
         """Name of a coder -> number of levels that it wrote."""
         ...
 
-    def write(self, names: Sequence[str], codes: Sequence[ImageCodes]) -> None:
+    def write(self, images: Sequence[tuple[str, ImageCodes]]) -> Sequence[Path | Exception]:
         """Writes images.
 
         Args:
-            names: Name of each image.
-            codes: The images.
+            images: Name and codes of each.
+
+        Returns:
+            For each image the file that holds it, or the reason why it could not be written.
         """
         ...
 
@@ -42,7 +49,7 @@ class FolderSink:
 
     Args:
         codec: The codec.
-        folder: The folder of the files.
+        write_files: Writes the files; a name is that of the image.
         coder: As in `Codec.compress`.
         verify: As in `Codec.compress`.
 
@@ -50,24 +57,28 @@ class FolderSink:
         ConfigError: `coder` is unknown, or the pipeline lacks its models.
     """
 
-    def __init__(self, codec: Codec, folder: Path, *, coder: str = "auto", verify: bool = True) -> None:
+    def __init__(self, codec: Codec, write_files: WriteFiles, *, coder: str = "auto", verify: bool = True) -> None:
         self.bytes_written = 0
         self.coders = Counter[str]()
         self._codec = codec
-        self._folder = folder
+        self._write_files = write_files
         # Resolved here, so that a wrong coder is refused before the first image is encoded.
         self._offered = codec.models.offered(coder)
         self._verify = verify
 
-    def write(self, names: Sequence[str], codes: Sequence[ImageCodes]) -> None:
+    def write(self, images: Sequence[tuple[str, ImageCodes]]) -> Sequence[Path | Exception]:
         """Writes images; each file is complete or absent, even after a kill."""
-        files = self._codec.pack(codes, self._offered, verify=self._verify)
-        targets = [self._folder / f"{name}.vqg" for name in names]
-        write_each({target: partial(Path.write_bytes, data=data) for target, data in zip(targets, files, strict=True)})
-        for data in files:
-            self.bytes_written += len(data)
-            # Read back from the file, because an image may have fallen back to another coder.
-            self.coders.update(level.coder.name.lower() for level in read_header(data)[0].levels)
+        files = self._codec.pack([codes for _, codes in images], self._offered, verify=self._verify)
+        names = [name for name, _ in images]
+        results = self._write_files(
+            [(name, partial(Path.write_bytes, data=data)) for name, data in zip(names, files, strict=True)]
+        )
+        for data, result in zip(files, results, strict=True):
+            if isinstance(result, Path):
+                self.bytes_written += len(data)
+                # Read back from the file, because an image may have fallen back to another coder.
+                self.coders.update(level.coder.name.lower() for level in read_header(data)[0].levels)
+        return results
 
 
 class ArchiveSink:
@@ -75,10 +86,12 @@ class ArchiveSink:
 
     Args:
         writer: The archive.
+        path: Its file.
     """
 
-    def __init__(self, writer: ArchiveWriter) -> None:
+    def __init__(self, writer: ArchiveWriter, path: Path) -> None:
         self._writer = writer
+        self._path = path
 
     @property
     def bytes_written(self) -> int:
@@ -90,10 +103,24 @@ class ArchiveSink:
         """Name of a coder -> number of levels of blocks that it wrote."""
         return Counter({coder.name.lower(): count for coder, count in self._writer.coders_used.items()})
 
-    def write(self, names: Sequence[str], codes: Sequence[ImageCodes]) -> None:
+    def write(self, images: Sequence[tuple[str, ImageCodes]]) -> Sequence[Path | Exception]:
         """Appends images to the archive."""
-        for name, each in zip(names, codes, strict=True):
-            self._writer.add(each, name)
+        return [self._add(name, codes) for name, codes in images]
+
+    def _add(self, name: str, codes: ImageCodes) -> Path | Exception:
+        try:
+            self._writer.add(codes, name)
+        except DataError as error:  # nothing was added
+            return error
+        except (OSError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, OSError) and not is_out_of_memory(error):
+                raise
+            # A part of a block may be in the file, so no later image can follow it: this ends more than one image.
+            cause = error.strerror if isinstance(error, OSError) and error.strerror else "there is not enough memory"
+            raise ConfigError(
+                f"{self._path}: {cause}; the archive is not written. Make room, or write files without --archive"
+            ) from error
+        return self._path
 
 
 @contextmanager
@@ -112,5 +139,5 @@ def open_archive_sink(codec: Codec, path: Path, *, coder: str = "auto", verify: 
     codec.models.offered(coder)  # refused before the folder of the archive is made
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         writer = ArchiveWriter(file, codec, coder=coder, verify=verify)
-        yield ArchiveSink(writer)
+        yield ArchiveSink(writer, path)
         writer.finish()

@@ -42,8 +42,14 @@ def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds -o."""
+    """Adds -o and --overwrite."""
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write into")
+    add_overwrite_argument(parser)
+
+
+def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --overwrite; `vqgen.commands.outputs` has its rule."""
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier call")
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label: int) -> None:

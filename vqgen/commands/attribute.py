@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.outputs import check_files, check_not_read
+from vqgen.commands.tally import Tally
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -56,8 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.reports.grids import image_grid, save_image
 
     _check_direction(arguments)
+    path = Path(arguments.output) / "attribute.png"
+    check_files([path], arguments.overwrite)
+    check_not_read(path.parent, [*arguments.paths, *filter(None, (arguments.without, arguments.with_))])
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
-    named = collect_images(arguments.paths, pipe.label_map)
+    named = collect_images(arguments.paths, pipe.label_map, reading=pipe.reading)
     shown = named.subset(range(min(len(named), _MOST_ROWS)))
     originals, labels = _read(pipe, shown)
     labels = pipe.known_labels(originals, labels)
@@ -65,7 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
     latents = pipe.to_latents(originals, labels)
     columns = [pipe.from_latents(latents + strength * direction, labels) for strength in arguments.strengths]
     rows = torch.stack([originals, *columns], dim=1).flatten(0, 1)
-    path = Path(arguments.output) / "attribute.png"
     save_image(image_grid(rows, columns=1 + len(columns), least_side=96), path)
     print(f"{path}: each image, then strengths {', '.join(f'{value:g}' for value in arguments.strengths)}")
     return 0 if len(originals) == len(shown) else 1
@@ -97,7 +101,8 @@ def _direction(pipe: "AnyPipeline", arguments: argparse.Namespace) -> "Tensor":
         from vqgen.commands.inputs import collect_images
 
         folders = (arguments.without, arguments.with_)
-        ends = [pipe.to_latents(*_read(pipe, collect_images([folder], pipe.label_map))) for folder in folders]
+        sets = [collect_images([folder], pipe.label_map, reading=pipe.reading) for folder in folders]
+        ends = [pipe.to_latents(*_read(pipe, images)) for images in sets]
         return ends[1].mean(dim=0) - ends[0].mean(dim=0)
     from vqgen.evaluation.judge.real_images import open_real_images
 
@@ -126,7 +131,10 @@ def _read(pipe: "AnyPipeline", images: "ImageSet") -> "tuple[Tensor, Tensor]":
     from vqgen.commands.inputs import read_all
 
     labels = dict(zip(images.names, images.labels.tolist(), strict=True))
-    pictures = list(read_all(images))
-    if not pictures:
+    tally = Tally(len(images))
+    # A picture is brought to the size of the model as soon as it is read: memory holds one large one at a time.
+    read = ([each] for each in read_all(images, tally))
+    small = [each for one in read for each in tally.work(one, lambda part: [pipe.preprocess(part[0][1])])]
+    if not small:
         raise DataError(f"{images.names[0]}: none of the {len(images)} images could be read")
-    return pipe.preprocess([picture for _, picture in pictures]), torch.tensor([labels[name] for name, _ in pictures])
+    return torch.cat([pixels for _, pixels in small]), torch.tensor([labels[name] for name, _ in small])

@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.outputs import OutputFolder
+from vqgen.commands.tally import Tally
 from vqgen.errors import DataError
 
 if TYPE_CHECKING:
-    from vqgen.data import CodeStore
+    from vqgen.data import ShardContent
     from vqgen.pipeline import VQGenPipeline
+
+_IMAGES_AT_A_TIME = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,27 +25,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
+    """Runs the command; returns 1 if some images could not be decoded or written."""
     from vqgen.data import CodeStore
     from vqgen.pipeline import VQGenPipeline
 
+    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
+    folder.check_empty()
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     store = CodeStore(Path(arguments.store), pipe.parts.vqvae_hash)
-    folder = Path(arguments.output)
+    tally = Tally(sum(store.info.counts.values()))
     for split in store.splits:
-        _decode(pipe, store, split, folder / split if len(store.splits) > 1 else folder)
-    print(f"{sum(store.info.counts.values())} images in {folder}")
-    return 0
+        before = f"{split}/" if len(store.splits) > 1 else ""
+        for shard, count in store.shards(split):
+            try:
+                content = store.content(split, shard)
+            except DataError as error:
+                tally.fail(f"{split}, shard {shard}", error, count)
+                continue
+            _decode(pipe, content, before, folder, tally)
+    tally.check_any(arguments.store, "decoded and written")
+    print(f"{tally.done} images in {folder.path}{tally.ending()}{folder.beside()}")
+    return tally.exit_code
 
 
-def _decode(pipe: "VQGenPipeline", store: "CodeStore", split: str, folder: Path) -> None:
-    """Writes a picture for each image of a split, under its name in the store."""
-    from vqgen.reports.grids import save_image
+def _decode(pipe: "VQGenPipeline", content: "ShardContent", before: str, folder: OutputFolder, tally: Tally) -> None:
+    """Writes a picture for each image of a shard, under its name in the store after `before`."""
+    import torch
 
-    for content in store.contents(split):
-        for name, image in zip(content.names, pipe.decode(content.codes), strict=True):
-            # A store of a stranger may have names such as ../../x.
-            path = folder / f"{name}.png"
-            if not path.resolve().is_relative_to(folder.resolve()):
-                raise DataError(f"code store {store.folder}: name {name!r} leads out of the output folder; not written")
-            save_image(image, path)
+    codes = [(f"{before}{name}", index) for index, name in enumerate(content.names)]
+    for begin in range(0, len(codes), _IMAGES_AT_A_TIME):
+        batch = codes[begin : begin + _IMAGES_AT_A_TIME]
+        pictures = tally.work(
+            batch, lambda part: pipe.decode(content.codes[torch.tensor([index for _, index in part])])
+        )
+        tally.write(pictures, lambda part: folder.write([(name, each.save) for name, each in part]))

@@ -1,24 +1,26 @@
 """`vqgen decompress`: turns compressed files back into images."""
 
 import argparse
-import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.outputs import OutputFolder
+from vqgen.commands.tally import Tally
 from vqgen.errors import BitstreamError, ConfigError
+from vqgen.storage.names import shown
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec, ImageCodes
+    from vqgen.codec.archive_reader import ArchiveReader
     from vqgen.runtime.progress import ProgressBar
 
 _ARCHIVE = ".vqga"
 
 _SUFFIXES = frozenset({".vqg", _ARCHIVE})
-
-_FAILURES_PRINTED = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,149 +30,143 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths", nargs="+", metavar="PATH", help="files *.vqg and *.vqga, and folders to search through"
     )
     add_output_argument(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
     add_compute_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns 1 if some files could not be decoded."""
+    """Runs the command; returns 1 if some images could not be decoded or written."""
     from vqgen.commands.inputs import collect_files
-    from vqgen.commands.outputs import check_targets
     from vqgen.pipeline import VQGenPipeline
     from vqgen.runtime.progress import ProgressBar
 
     files = collect_files(arguments.paths, _SUFFIXES, "compressed file")
+    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
-    decompression = _Decompression(pipe.codec, Path(arguments.output))
-    targets = decompression.targets(files)
-    check_targets(decompression.folder, targets, arguments.overwrite)
-    with ProgressBar(len(targets), "decompress", "image", show=not arguments.quiet) as bar:
-        decompression.decompress({name: path for name, path in files.items() if not _is_archive(path)}, bar)
-        for name, path in files.items():
-            if _is_archive(path):
-                decompression.decompress_archive(name, path, bar)
-    written = decompression.written
-    failures = decompression.failures
-    if not written and len(files) == 1:
-        raise BitstreamError(failures[0])
-    _print_failures(failures)
-    if not written:
-        raise BitstreamError(f"{', '.join(arguments.paths)}: no image could be decoded")
-    failed = f"; {len(failures)} of {len(files)} files failed" if failures else ""
-    print(f"{written} images in {arguments.output}{failed}")
-    return 1 if failures else 0
+    single = {name: path for name, path in files.items() if not _is_archive(path)}
+    archives = {name: path for name, path in files.items() if _is_archive(path)}
+    names, total = _planned(pipe.codec, single, archives)
+    folder.check_names(names)
+    work = _Decompression(pipe.codec, folder, Tally(total))
+    with ProgressBar(total, "decompress", "image", show=not arguments.quiet) as bar:
+        work.decompress(single, bar)
+        for name, path in archives.items():
+            work.decompress_archive(name, path, bar)
+    tally = work.tally
+    tally.check_any(", ".join(arguments.paths), "decoded and written")
+    print(f"{tally.done} images in {folder.path}{tally.ending()}{folder.beside()}")
+    return tally.exit_code
 
 
-def _print_failures(failures: Sequence[str]) -> None:
-    for failure in failures[:_FAILURES_PRINTED]:
-        print(f"vqgen: {failure}", file=sys.stderr)
-    if len(failures) > _FAILURES_PRINTED:
-        print(f"vqgen: and {len(failures) - _FAILURES_PRINTED} more like these", file=sys.stderr)
+def _planned(codec: "Codec", files: Mapping[str, Path], archives: Mapping[str, Path]) -> tuple[list[str], int]:
+    """Returns the names of the pictures before any is made, and their number. Damaged blocks have no names.
+
+    Raises:
+        ConfigError: Two files have pictures of the same name.
+    """
+    origins = {_picture_name(name): name for name in files}
+    total = len(origins)
+    for archive, path in archives.items():
+        names, count = _names_in(codec, path)
+        for name in names:
+            # Two of one archive cannot be told apart by hand; there the second one fails alone.
+            if origins.setdefault(name, archive) != archive:
+                raise ConfigError(
+                    f"{shown(name)}.png: several of the images would be written there, one of "
+                    f"{shown(origins[name])} and one of {shown(archive)}; decompress them one by one"
+                )
+        total += max(1, count)
+    return list(origins), total
+
+
+def _names_in(codec: "Codec", archive: Path) -> tuple[list[str], int]:
+    """Returns the names of the images of an archive, without those of damaged blocks, and the number of its images."""
+    names = []
+    count = 0
+    with suppress(BitstreamError, OSError), archive.open("rb") as file:  # decoding reports them
+        for content in _reader(file, codec).blocks_of_names():
+            count += content.count
+            if not isinstance(content.images, BitstreamError):
+                names += _named(content.first, content.images)
+    return names, count
 
 
 class _Decompression:
-    """Decodes files and writes pictures; a file that cannot be decoded is noted, and the work goes on.
+    """Decodes files and writes pictures.
 
     Args:
         codec: The codec.
         folder: The folder of the pictures.
+        tally: Names the files that fail.
 
     Attributes:
-        folder: The folder of the pictures.
-        written: Number of pictures so far.
-        failures: A line for each file that could not be decoded, or only in part.
+        tally: The tally.
     """
 
-    def __init__(self, codec: "Codec", folder: Path) -> None:
-        self.folder = folder
-        self.written = 0
-        self.failures: list[str] = []
+    def __init__(self, codec: "Codec", folder: OutputFolder, tally: Tally) -> None:
+        self.tally = tally
         self._codec = codec
-
-    def targets(self, files: Mapping[str, Path]) -> list[Path]:
-        """Returns the paths of the pictures before any is made; pictures behind damage in an archive are missing.
-
-        Raises:
-            ConfigError: Several pictures have the same path.
-        """
-        targets = [self._target(_picture_name(name)) for name, path in files.items() if not _is_archive(path)]
-        for path in files.values():
-            if _is_archive(path):
-                try:
-                    targets.extend(map(self._target, self._names_in_archive(path)))
-                except (BitstreamError, OSError):
-                    continue  # decoding reports it
-        target, count = Counter(targets).most_common(1)[0] if targets else (self.folder, 0)
-        if count > 1:
-            raise ConfigError(f"{target}: several of the images would be written there; decompress them one by one")
-        return targets
+        self._folder = folder
 
     def decompress(self, files: Mapping[str, Path], bar: "ProgressBar") -> None:
         """Decodes `.vqg` files, some at a time."""
+        from vqgen.codec import read_file
         from vqgen.commands.inputs import batches
 
-        for batch in batches(self._read(files), lambda each: _pixels(each[1])):
-            found = self._codec.unpack([data for _, data in batch])
-            sound = []
-            for (name, _), codes in zip(batch, found, strict=True):
-                if isinstance(codes, BitstreamError):
-                    self.failures.append(f"{name}: {codes}")
-                else:
-                    sound.append((_picture_name(name), codes))
-            self._write(sound)
+        contents = self.tally.read(files.items(), read_file)
+        for batch in batches(contents, lambda each: _pixels(each[1])):
+            codes: list[tuple[str, ImageCodes]] = self.tally.work(
+                batch, lambda part: self._codec.unpack([data for _, data in part])
+            )
+            self._write(codes, _picture_name)
             bar.update(len(batch))
 
     def decompress_archive(self, name: str, path: Path, bar: "ProgressBar") -> None:
-        """Decodes an archive, up to its first damaged block."""
-        from vqgen.codec.archive_reader import ArchiveReader, relative_name
+        """Decodes an archive. A damaged block is a failure of its images; the blocks behind it are decoded.
+
+        An image of an archive is called `ARCHIVE: NAME` in messages.
+        """
         from vqgen.commands.inputs import batches
 
-        def images() -> "Iterator[tuple[str, ImageCodes]]":
+        before = self.tally.done + self.tally.failed
+        with ExitStack() as stack:
             try:
-                with path.open("rb") as file:
-                    for number, (inner, codes) in enumerate(ArchiveReader(file, self._codec)):
-                        yield relative_name(inner, number), codes
+                reader = _reader(stack.enter_context(path.open("rb")), self._codec)
             except (BitstreamError, OSError) as error:
-                self.failures.append(f"{name}: {_cause(error)}")
+                self.tally.fail(name, error)
+                return
+            for batch in batches(self._images(name, reader), lambda each: each[1].shape.width * each[1].shape.height):
+                self._write(batch, lambda label: label.removeprefix(f"{name}: "))
+                bar.update(len(batch))
+        if self.tally.done + self.tally.failed == before:
+            self.tally.fail(name, BitstreamError("the archive has no images"))
 
-        before = self.written
-        failed = len(self.failures)
-        for batch in batches(images(), lambda each: each[1].shape.width * each[1].shape.height):
-            self._write(batch)
-            bar.update(len(batch))
-        if self.written == before and len(self.failures) == failed:
-            self.failures.append(f"{name}: the archive has no images")
-        elif len(self.failures) > failed and self.written > before:
-            self.failures[failed] += f"; the {self.written - before} images before it are written"
-
-    def _read(self, files: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
-        from vqgen.codec import read_file
-
-        for name, path in files.items():
-            try:
-                data = read_file(path)
-            except (BitstreamError, OSError) as error:
-                self.failures.append(f"{name}: {_cause(error)}")
+    def _images(self, archive: str, reader: "ArchiveReader") -> "Iterator[tuple[str, ImageCodes]]":
+        for content in reader.blocks():
+            if isinstance(content.images, BitstreamError):
+                last = content.first + content.count - 1
+                numbers = f"image {last}" if content.count == 1 else f"images {content.first} to {last}"
+                error = BitstreamError(f"{numbers}, counted from 0: {content.images}")
+                self.tally.fail(archive, error, content.count)
                 continue
-            yield name, data
+            names = _named(content.first, [name for name, _ in content.images])
+            for name, (_, codes) in zip(names, content.images, strict=True):
+                yield f"{archive}: {name}", codes
 
-    def _names_in_archive(self, path: Path) -> Iterator[str]:
-        from vqgen.codec.archive_reader import ArchiveReader, relative_name
+    def _write(self, images: "Sequence[tuple[str, ImageCodes]]", name_of: Callable[[str], str]) -> None:
+        pictures = self.tally.work(images, lambda part: self._codec.decode([codes for _, codes in part]))
+        self.tally.write(pictures, lambda part: self._folder.write([(name_of(name), each.save) for name, each in part]))
 
-        with path.open("rb") as file:
-            for number, name in enumerate(ArchiveReader(file, self._codec).names()):
-                yield relative_name(name, number)
 
-    def _write(self, images: "Sequence[tuple[str, ImageCodes]]") -> None:
-        from vqgen.storage.files import write_each
+def _reader(file: BufferedIOBase, codec: "Codec") -> "ArchiveReader":
+    from vqgen.codec.archive_reader import ArchiveReader
 
-        pictures = self._codec.decode([codes for _, codes in images])
-        write_each({self._target(name): picture.save for (name, _), picture in zip(images, pictures, strict=True)})
-        self.written += len(pictures)
+    return ArchiveReader(file, codec)
 
-    def _target(self, name: str) -> Path:
-        return self.folder / f"{name}.png"
+
+def _named(first: int, names: Sequence[str | None]) -> list[str]:
+    """Returns the name of each image of a block; an image without a name is called by its number."""
+    return [name or f"{number:05d}" for number, name in enumerate(names, start=first)]
 
 
 def _is_archive(path: Path) -> bool:
@@ -190,7 +186,3 @@ def _pixels(data: bytes) -> int:
     except BitstreamError:
         return 0
     return header.width * header.height
-
-
-def _cause(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

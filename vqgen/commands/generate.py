@@ -1,7 +1,6 @@
 """`vqgen generate`: generate class-conditional images."""
 
 import argparse
-from pathlib import Path
 
 from vqgen.commands.arguments import (
     add_checkpoint_argument,
@@ -11,6 +10,7 @@ from vqgen.commands.arguments import (
     generation_request,
     memory_size,
 )
+from vqgen.commands.outputs import OutputFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,14 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.reports.samples import save_generation
     from vqgen.runtime.launch import join_processes
 
+    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
+    folder.check_empty()
     # Under torchrun each process draws a share of the images. Without a launcher there is one process.
     processes = join_processes(arguments.device, arguments.dtype)
     pipe = open_pipeline(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)
     request = generation_request(arguments)
     output = generate_shared(pipe, request, processes, quiet=arguments.quiet)
     if processes.rank == 0:
-        folder = Path(arguments.output)
-        save_generation(output, pipe.label_map, folder, request.describe())
+        folder.remove_samples()
+        pictures = save_generation(output, pipe.label_map, folder.path, request.describe())
         nats = "" if output.log_likelihood is None else f"; {-float(output.log_likelihood.mean()):.4g} nats each"
-        print(f"{len(output.labels)} images in {folder}, grid.png shows them all{nats}")
+        beside = folder.beside([*pictures, folder.path / "grid.png", folder.path / "samples.json"])
+        print(f"{len(output.labels)} images in {folder.path}, grid.png shows them all{nats}{beside}")
     return 0

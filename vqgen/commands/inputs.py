@@ -1,19 +1,23 @@
 """The files on a command line: finds them in folders, and names their outputs."""
 
-import sys
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from vqgen.errors import ConfigError, DataError
+from vqgen.storage.names import comparable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from vqgen.data import ImageSet, LabelMap
+    from vqgen.commands.tally import Tally
+    from vqgen.data import ImageSet, LabelMap, Reading
 
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("vqgen.commands")
 
 _PIXELS_AT_A_TIME = 1 << 20
 """Pixels of a batch of pictures, at most, unless a single picture has more."""
@@ -22,13 +26,16 @@ _IMAGES_AT_A_TIME = 256
 """Pictures of a batch, at most."""
 
 
-def collect_images(paths: Sequence[str], label_map: "LabelMap", *, keep_alpha: bool = False) -> "ImageSet":
+def collect_images(
+    paths: Sequence[str], label_map: "LabelMap", *, keep_alpha: bool = False, reading: "Reading | None" = None
+) -> "ImageSet":
     """Finds the images at the given paths.
 
     Args:
         paths: Files and folders; see `collect_files`.
         label_map: The names of the labels. An image below a folder of this name has this label.
         keep_alpha: Read transparency too; False blends images with white.
+        reading: The reading rules of the model; None for the newest ones.
 
     Raises:
         DataError: A path does not exist, or there is no image.
@@ -36,21 +43,27 @@ def collect_images(paths: Sequence[str], label_map: "LabelMap", *, keep_alpha: b
     """
     import numpy as np
 
-    from vqgen.data import IMAGE_SUFFIXES, FileReader, ImageSet
+    from vqgen.data import FileReader, ImageSet, Reading, image_suffixes
 
-    files = collect_files(paths, IMAGE_SUFFIXES, "image")
-    labels = np.array([_label_of(Path(name), label_map) for name in files], dtype=np.int64)
-    return ImageSet(names=tuple(files), labels=labels, read=FileReader(list(files.values()), keep_alpha))
+    files = collect_files(paths, image_suffixes(), "image", count_unread=True)
+    folders = _folders_of(label_map)
+    labels = np.array([_label_of(Path(name), folders) for name in files], dtype=np.int64)
+    return ImageSet(
+        names=tuple(files), labels=labels, read=FileReader(list(files.values()), keep_alpha, reading or Reading())
+    )
 
 
-def collect_files(paths: Sequence[str], suffixes: Collection[str], what: str) -> dict[str, Path]:
-    """Finds the files at the given paths.
+def collect_files(
+    paths: Sequence[str], suffixes: Collection[str], what: str, *, count_unread: bool = False
+) -> dict[str, Path]:
+    """Finds the files at the given paths, and warns of those that it passes over: see `search_files`.
 
     Args:
         paths: Files and folders, whose subfolders are searched too. The name of a file in a folder is its path below
             the folder. The name of any other file is its file name.
         suffixes: Endings of the files to find in folders. A file that is given itself may have any ending.
         what: The kind of files, for messages.
+        count_unread: Count pictures of other formats.
 
     Returns:
         Name -> file.
@@ -59,17 +72,18 @@ def collect_files(paths: Sequence[str], suffixes: Collection[str], what: str) ->
         DataError: A path does not exist, or there is no such file.
         ConfigError: Two files would have the same name.
     """
-    from vqgen.data import find_files
+    from vqgen.data import search_files
 
     files: dict[str, Path] = {}
+    notes: list[str] = []
     for path in map(Path, paths):
         if not path.exists():
             raise DataError(f"{path}: there is no such file or folder")
-        found = (
-            {file.relative_to(path).as_posix(): file for file in find_files(path, suffixes)}
-            if path.is_dir()
-            else {path.name: path}
-        )
+        found = {path.name: path}
+        if path.is_dir():
+            search = search_files(path, suffixes, count_unread=count_unread)
+            found = {file.relative_to(path).as_posix(): file for file in search.paths}
+            notes += search.notes
         twice = files.keys() & found.keys()
         if twice:
             name = min(twice)
@@ -78,7 +92,12 @@ def collect_files(paths: Sequence[str], suffixes: Collection[str], what: str) ->
             )
         files |= found
     if not files:
-        raise DataError(f"{', '.join(paths)}: there is no {what}; supported are {', '.join(sorted(suffixes))}")
+        passed_over = "".join(f"; {note}" for note in notes)
+        raise DataError(
+            f"{', '.join(paths)}: there is no {what}{passed_over}; supported are {', '.join(sorted(suffixes))}"
+        )
+    for note in notes:
+        _logger.warning("%s", note)
     return files
 
 
@@ -106,18 +125,23 @@ def batches(items: "Iterable[T]", pixels: "Callable[[T], int]") -> "Iterator[lis
         yield batch
 
 
-def read_all(images: "ImageSet") -> "Iterator[tuple[str, Image]]":
-    """Yields each image with its name. An image that cannot be read is reported on stderr and left out."""
-    for index, name in enumerate(images.names):
-        try:
-            yield name, images.read(index)
-        except DataError as error:
-            print(f"vqgen: {error}", file=sys.stderr)
+def read_all(images: "ImageSet", tally: "Tally") -> "Iterator[tuple[str, Image]]":
+    """Yields each image with its name. The tally names those that cannot be read."""
+    numbered = ((name, index) for index, name in enumerate(images.names))
+    return tally.read(numbered, images.read)
 
 
-def _label_of(name: Path, label_map: "LabelMap") -> int:
+def _folders_of(label_map: "LabelMap") -> dict[str, int]:
+    """Returns the names of folders that stand for a label: its name, and the folder of its samples."""
+    from vqgen.reports.samples import label_folders
+
+    names = [*label_folders(label_map), *label_map.names]  # names go last, so that they win
+    indices = [*range(len(label_map)), *range(len(label_map))]
+    return {comparable(name): index for name, index in zip(names, indices, strict=True)}
+
+
+def _label_of(name: Path, folders: dict[str, int]) -> int:
     """Returns the label that the innermost folder is named after; -1 if no folder has the name of a label."""
-    for part in reversed(name.parent.parts):
-        if part in label_map.names:
-            return label_map.names.index(part)
-    return -1
+    return next(
+        (index for part in reversed(name.parent.parts) if (index := folders.get(comparable(part))) is not None), -1
+    )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.outputs import check_files
 from vqgen.errors import ConfigError
 
 
@@ -32,15 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.steps < 2:
         raise ConfigError(f"--steps: should be at least 2 (the two ends), found {arguments.steps}")
+    path = Path(arguments.output) / "interpolation.png"
+    check_files([path], arguments.overwrite)
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     label = -1 if arguments.label is None else pipe.label_map.index(arguments.label)
-    originals = pipe.preprocess([read_image(Path(path)) for path in arguments.images])
+    originals = pipe.preprocess([read_image(Path(path), reading=pipe.reading) for path in arguments.images])
     labels = pipe.known_labels(originals, torch.full((2,), label, dtype=torch.int64))
     first, last = pipe.to_latents(originals, labels)
     nearer = (torch.arange(arguments.steps) * 2 >= arguments.steps).long()
     mixed = pipe.from_latents(between(first, last, arguments.steps), labels[nearer])
     row = torch.cat([originals[:1], mixed, originals[1:]])
-    path = Path(arguments.output) / "interpolation.png"
     save_image(image_grid(row, columns=len(row), least_side=96), path)
     print(f"{path}: the first image, {arguments.steps} decoded steps between the two latents, the last image")
     return 0

@@ -1,17 +1,23 @@
 """`vqgen reconstruct`: encode and decode images, side by side, with PSNR."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.outputs import OutputFolder, check_not_read
+from vqgen.commands.tally import Tally
+from vqgen.storage.names import shown
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from torch import Tensor
 
     from vqgen.pipeline.base import AnyPipeline
+
+T = TypeVar("T")
 
 _BATCH_SIZE = 64
 
@@ -28,46 +34,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns 1 if some files could not be read."""
+    """Runs the command; returns 1 if some images could not be read or written."""
     from vqgen.commands.inputs import collect_images, read_all
+    from vqgen.data.no_data import mark_output
     from vqgen.pipeline import open_pipeline
 
+    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
+    check_not_read(folder.path, arguments.paths)
+    folder.check_empty()
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
-    images = collect_images(arguments.paths, pipe.label_map)
+    images = collect_images(arguments.paths, pipe.label_map, reading=pipe.reading)
     labels = dict(zip(images.names, images.labels.tolist(), strict=True))
-    folder = Path(arguments.output)
-    done = 0
+    tally = Tally(len(images))
     total = 0.0
-    for batch in _batches(read_all(images)):
-        for name, psnr in _reconstruct(pipe, batch, labels, folder):
-            print(f"{psnr:6.2f} dB  {name}")
-            total += psnr
-            done += 1
-    if done:
-        codes = "" if pipe.raw_bpp is None else f", raw codes {pipe.raw_bpp:.4g} bpp"
-        print(f"{done} images in {folder}: PSNR {total / done:.2f} dB{codes}")
-    return 0 if done == len(images) else 1
+    mark_output(folder.path)  # a picture beside its reconstruction is no data
+    # A picture is brought to the size of the model as soon as it is read: memory holds one large one at a time.
+    read = ([each] for each in read_all(images, tally))
+    small = (each for one in read for each in tally.work(one, lambda part: [pipe.preprocess(part[0][1])]))
+    for batch in _batches(small):
+        pairs = tally.work(batch, lambda part: _reconstruct(pipe, part, labels))
+        values = {name: psnr for name, (_, psnr) in pairs}
+        for name, _ in tally.write([(name, pair) for name, (pair, _) in pairs], partial(_save, folder)):
+            print(f"{values[name]:6.2f} dB  {shown(name)}")
+            total += values[name]
+    tally.check_any(", ".join(arguments.paths), "read and written")
+    codes = "" if pipe.raw_bpp is None else f", raw codes {pipe.raw_bpp:.4g} bpp"
+    mean = f"PSNR {total / tally.done:.2f} dB{codes}"
+    print(f"{tally.done} images in {folder.path}: {mean}{tally.ending()}{folder.beside()}")
+    return tally.exit_code
 
 
-def _batches(pictures: "Iterator[tuple[str, Image]]") -> "Iterator[list[tuple[str, Image]]]":
-    while batch := list(islice(pictures, _BATCH_SIZE)):
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH_SIZE)):
         yield batch
 
 
 def _reconstruct(
-    pipe: "AnyPipeline", batch: "list[tuple[str, Image]]", labels: dict[str, int], folder: Path
-) -> Iterator[tuple[str, float]]:
-    """Writes original and reconstruction of each picture side by side, and yields its name and PSNR in dB."""
+    pipe: "AnyPipeline", batch: "Sequence[tuple[str, Tensor]]", labels: dict[str, int]
+) -> "list[tuple[Tensor, float]]":
+    """Returns each picture beside its reconstruction, and its PSNR in dB."""
     import torch
 
     from vqgen.data import to_float
     from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image
-    from vqgen.reports.grids import image_grid, save_image
 
-    originals = pipe.preprocess([picture for _, picture in batch])
+    originals = torch.cat([pixels for _, pixels in batch])
     decoded = pipe.reconstruct_tensor(originals, torch.tensor([labels[name] for name, _ in batch]))
     values = psnr_per_image(mse_per_image(to_float(decoded), to_float(originals))).tolist()
-    for index, (name, _) in enumerate(batch):
-        pair = torch.stack([originals[index], decoded[index]])
-        save_image(image_grid(pair, columns=2, least_side=_LEAST_SIDE), folder / f"{name}.png")
-        yield name, values[index]
+    return list(zip(torch.stack([originals, decoded], dim=1), values, strict=True))
+
+
+def _save(folder: OutputFolder, batch: "Sequence[tuple[str, Tensor]]") -> "list[Path | Exception]":
+    from vqgen.reports.grids import image_grid
+
+    pictures = [(name, image_grid(pair, columns=2, least_side=_LEAST_SIDE)) for name, pair in batch]
+    return folder.write([(name, picture.save) for name, picture in pictures])

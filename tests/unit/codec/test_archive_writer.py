@@ -10,7 +10,7 @@ from vqgen.codec import Coder, ImageCodes, ImageShape, frequencies_of_counts, id
 from vqgen.codec.archive_layout import read_index
 from vqgen.codec.archive_reader import ArchiveReader
 from vqgen.codec.archive_writer import ArchiveWriter
-from vqgen.errors import ConfigError
+from vqgen.errors import DataError
 
 
 def test_alpha_planes_and_archives_without_images_come_back(codec):
@@ -33,7 +33,7 @@ def test_names_of_any_bytes_fill_several_blocks(codec, monkeypatch):
     assert len(read_index(io.BytesIO(data))) == 7
     assert all(codes.equals(image) for (_, codes), image in zip(reader, images, strict=True))
     for name in ("n" * 100, "a\0b"):
-        with pytest.raises(ConfigError, match="name: should have less than 100 bytes"):
+        with pytest.raises(DataError, match="name: should have less than 100 bytes"):
             ArchiveWriter(io.BytesIO(), codec).add(images[0], name)
 
 

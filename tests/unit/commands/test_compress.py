@@ -1,4 +1,7 @@
+import errno
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +9,9 @@ from codec_models import noise_picture
 from PIL import Image
 
 from vqgen.codec import Codec, read_header
+from vqgen.codec.archive_reader import ArchiveReader
 from vqgen.commands import compress
-from vqgen.commands.compress import _label, _of_fitting_size
+from vqgen.commands.compress import _label
 from vqgen.errors import ConfigError, DataError
 from vqgen.evaluation.codec_totals import psnr
 
@@ -94,7 +98,7 @@ def test_label_none_stands_for_no_label(text, label):
     assert _label(text) == label
 
 
-@pytest.mark.parametrize(("words", "index"), [((), None), (("--label", "dog"), 1), (("--label", "2"), 2)])
+@pytest.mark.parametrize(("words", "index"), [((), None), (("--label", "dog"), 1), (("--label", "index:2"), 2)])
 def test_label_is_written_into_every_file(run, pictures, tmp_path, words, index):
     assert run(pictures, *words) == 0
     headers = [read_header(path.read_bytes())[0] for path in (tmp_path / "out").rglob("*.vqg")]
@@ -115,7 +119,7 @@ def test_unreadable_picture_is_left_out_of_the_totals(run, pictures, tmp_path, c
     (pictures / "a0.png").write_bytes(b"no picture" * 1000)
     assert run(pictures, "--overwrite") == 1
     printed = capsys.readouterr()
-    assert printed.out == sound
+    assert printed.out == sound.replace("\n", "; 1 of 4 images failed\n")
     assert "a0.png" in printed.err
     assert not (tmp_path / "out" / "a0.png.vqg").exists()
 
@@ -125,14 +129,102 @@ def test_folder_without_a_readable_picture_is_refused(run, tmp_path, words):
     (tmp_path / "in").mkdir()
     for name in ("a.png", "b.png"):
         (tmp_path / "in" / name).write_bytes(b"no picture")
-    with pytest.raises(DataError, match="in: none of the 2 images could be read"):
+    with pytest.raises(DataError, match="in: none of the 2 images could be read and written"):
         run(tmp_path / "in", *words)
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_picture_of_too_many_pixels_is_skipped_with_a_line(capsys):
-    small = noise_picture(3, 2)
-    wide = Image.new("1", (70_000, 1))
-    assert list(_of_fitting_size(iter([("wide", wide), ("small", small)]))) == [("small", small)]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("vqgen: wide: an image should have at most")
+def test_picture_that_cannot_be_coded_is_named_and_the_others_are_written(run, pictures, tmp_path, capsys, monkeypatch):
+    encode = Codec.encode
+
+    def limited(self, images, **options):
+        if any(image.size == (20, 9) for image in images):
+            raise MemoryError
+        return encode(self, images, **options)
+
+    run(pictures, output=tmp_path / "all")
+    monkeypatch.setattr(Codec, "encode", limited)
+    capsys.readouterr()
+    assert run(pictures) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("vqgen: b.png: there is not enough memory for it; ")
+    assert printed.out.startswith("2 images in ")
+    assert printed.out.endswith("; 1 of 3 images failed\n")
+    for name in ("a.png.vqg", "deep/c.png.vqg"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
+
+
+@pytest.mark.parametrize("words", [(), ("--archive",)])
+def test_picture_of_too_many_pixels_is_named_and_left_out(run, pictures, capsys, words):
+    Image.new("1", (70_000, 1)).save(pictures / "wide.png")
+    assert run(pictures, *words) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("vqgen: wide.png: an image should have at most")
+    assert printed.out.startswith("3 images in ")
+
+
+def test_long_name_fails_alone_and_an_archive_keeps_it(run, pictures, pipe, tmp_path, capsys):
+    longest = "n" * 251 + ".png"
+    noise_picture(4, 4).save(pictures / longest)
+    noise_picture(4, 4).save(pictures / longest[4:])  # with the suffix it has 255 bytes
+    assert run(pictures) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"vqgen: {longest}: File name too long; shorten its name")
+    assert printed.err.count("\n") == 1
+    assert printed.out.startswith("4 images in ")
+    assert (tmp_path / "out" / f"{longest[4:]}.vqg").is_file()
+    assert run(pictures, "--archive", output=tmp_path / "all.vqga") == 0
+    with (tmp_path / "all.vqga").open("rb") as file:
+        assert longest in list(ArchiveReader(file, pipe.codec).names())
+
+
+def test_folder_with_the_name_of_an_output_ends_only_that_one(run, pictures, tmp_path, capsys):
+    (tmp_path / "out" / "b.png.vqg" / "mine").mkdir(parents=True)
+    (tmp_path / "out" / "deep").write_text("mine")
+    assert run(pictures) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["b.png", "deep/c.png"]
+    assert (tmp_path / "out" / "a.png.vqg").is_file()
+    assert (tmp_path / "out" / "b.png.vqg" / "mine").is_dir()
+    assert (tmp_path / "out" / "deep").read_text() == "mine"
+
+
+def test_full_disk_ends_the_command_with_the_number_of_files(run, pictures, tmp_path, capsys, monkeypatch):
+    write_bytes = Path.write_bytes
+
+    def fill_up(path, data):
+        if len(list((tmp_path / "out").rglob("*.vqg"))) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    monkeypatch.setattr("vqgen.storage.files._FILES_AT_A_TIME", 1)
+    with pytest.raises(DataError, match=r"No space left on device; stopped\. 2 of 3 images are written and whole"):
+        run(pictures)
+    assert capsys.readouterr().err == ""
+    monkeypatch.undo()
+
+
+def test_archive_on_a_full_disk_is_not_written(run, pictures, tmp_path, monkeypatch):
+    def fail(self, codes, name):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("vqgen.codec.archive_writer.ArchiveWriter.add", fail)
+    with pytest.raises(ConfigError, match=r"all\.vqga: No space left on device; the archive is not written"):
+        run(pictures, "--archive", output=tmp_path / "all.vqga")
+    assert not [path for path in tmp_path.iterdir() if "vqga" in path.name]
+
+
+def test_older_files_are_kept_and_counted(run, pictures, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "older.png.vqg").write_bytes(b"mine")
+    assert run(pictures) == 0
+    assert capsys.readouterr().out.endswith("; 1 older file is there too\n")
+    assert (tmp_path / "out" / "older.png.vqg").read_bytes() == b"mine"
+
+
+def test_unknown_label_is_refused_before_the_first_picture(run, pictures, monkeypatch, tmp_path):
+    monkeypatch.setattr(Codec, "encode", lambda *words, **options: pytest.fail("encoded a picture"))
+    with pytest.raises(DataError, match="label should be a name or an index"):
+        run(pictures, "--label", "cow")
+    assert not (tmp_path / "out").exists()

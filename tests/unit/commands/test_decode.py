@@ -6,30 +6,33 @@ from PIL import Image
 
 from vqgen.commands import decode
 from vqgen.data import LabelMap, ShardContent, StoreInfo, finish_store, write_shard
-from vqgen.errors import DataError
+from vqgen.errors import ConfigError, DataError
 from vqgen.pipeline import VQGenPipeline
 from vqgen.pipeline.parts import save_pipeline
 
 
 @pytest.fixture
 def stored(make_parts, tmp_path):
-    """Writes a pipeline and a code store of one image for each split and name."""
+    """Writes a pipeline, and a code store of an image for each name of each split."""
     save_pipeline(make_parts(), tmp_path / "pipeline")
     pipe = VQGenPipeline.from_pretrained(tmp_path / "pipeline", device="cpu")
 
     def write(**names):
         store = tmp_path / "store"
         store.mkdir()
-        for split, name in names.items():
-            codes = pipe.encode(Image.new("L", (8, 8), 99))
-            write_shard(store, split, 0, ShardContent(codes, torch.tensor([0]), (name,)), 16)
-        counts = dict.fromkeys(names, 1)
+        counts = {}
+        for split, found in names.items():
+            each = (found,) if isinstance(found, str) else found
+            counts[split] = len(each)
+            codes = pipe.encode([Image.new("L", (8, 8), 99)] * len(each))
+            write_shard(store, split, 0, ShardContent(codes, torch.zeros(len(each), dtype=torch.int64), each), 16)
         info = StoreInfo(pipe.model_hash, 16, LabelMap(("cat", "dog", "10")), counts, indices={})
         finish_store(store, info)
         return argparse.Namespace(
             checkpoint=str(tmp_path / "pipeline"),
             store=str(store),
             output=str(tmp_path / "out"),
+            overwrite=False,
             device="cpu",
             dtype="float32",
         )
@@ -52,6 +55,38 @@ def test_several_splits_have_a_folder_each(stored, tmp_path):
 
 
 def test_name_that_leads_out_of_the_folder_is_refused(stored, tmp_path):
-    with pytest.raises(DataError, match=r"name '\.\./evil' leads out of the output folder; not written"):
+    with pytest.raises(DataError, match=r"^\.\./evil: its name leads out of the output folder; not written"):
         decode.run(stored(images="../evil"))
     assert not (tmp_path / "evil.png").exists()
+
+
+def test_images_that_cannot_be_written_leave_the_others(stored, tmp_path, capsys):
+    names = ("a", "../evil", "n" * 255, "taken", "a", "b\n", "n" * 251)
+    arguments = stored(images=names)
+    (tmp_path / "out" / "taken.png").mkdir(parents=True)
+    assert decode.run(arguments) == 1
+    printed = capsys.readouterr()
+    failed = [line.split(":")[1].strip() for line in printed.err.splitlines()]
+    assert sorted(failed) == sorted(["../evil", "a", "n" * 255, "taken"])
+    assert printed.out == f"3 images in {tmp_path / 'out'}; 4 of 7 images failed\n"
+    found = [path.name for path in (tmp_path / "out").iterdir() if path.is_file()]
+    assert sorted(found) == sorted(["a.png", "b\n.png", "n" * 251 + ".png"])
+
+
+def test_damaged_shard_leaves_the_other_shards(stored, tmp_path, capsys):
+    arguments = stored(train=("0", "1", "2"), validation="0")
+    (tmp_path / "store" / "train-00000.safetensors").write_bytes(b"damage")
+    assert decode.run(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("vqgen: train, shard 0: code store shard ")
+    assert printed.out == f"1 images in {tmp_path / 'out'}; 3 of 4 images failed\n"
+    assert files(tmp_path / "out") == ["validation/0.png"]
+
+
+def test_folder_with_files_is_refused(stored, tmp_path):
+    arguments = stored(images="a")
+    assert decode.run(arguments) == 0
+    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found a\.png; --overwrite"):
+        decode.run(arguments)
+    arguments.overwrite = True
+    assert decode.run(arguments) == 0

@@ -135,3 +135,11 @@ def test_wrong_option_is_refused_before_the_checkpoint_is_opened(call, monkeypat
     monkeypatch.setattr("vqgen.pipeline.VQGenPipeline.from_pretrained", lambda *a, **k: pytest.fail("opened it"))
     with pytest.raises(ConfigError, match=message):
         call(evaluate_codec, "c", tmp_path, *words)
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_file_that_exists_is_refused_before_the_checkpoint_is_opened(call, monkeypatch, tmp_path, option):
+    monkeypatch.setattr("vqgen.pipeline.VQGenPipeline.from_pretrained", lambda *a, **k: pytest.fail("opened it"))
+    (tmp_path / "e.png").touch()
+    with pytest.raises(ConfigError, match=r"e\.png: exists; --overwrite replaces"):
+        call(evaluate_codec, "c", tmp_path, option, tmp_path / "e.png")

@@ -7,6 +7,7 @@ from tiny_models import make_baseline
 from vqgen.commands import generate
 from vqgen.config import DataConfig
 from vqgen.data import LabelMap
+from vqgen.errors import ConfigError
 from vqgen.pipeline import BaselinePipeline
 from vqgen.pipeline.baseline_parts import BaselineParts
 from vqgen.pipeline.request import GenerationRequest
@@ -38,12 +39,12 @@ def requests(monkeypatch):
 
 def test_request_has_every_parameter_of_the_command_line(run, requests):
     words = (
-        "--labels", "dog", "0", "--images-per-label", "3", "--seed", "7", "--temperature", "0.5", "0.75", "--top-k",
-        "4", "--top-p", "0.9", "--guidance-scale", "1.5", "--batch-size", "2", "--max-memory", "500MB",
+        "--labels", "dog", "index:0", "--images-per-label", "3", "--seed", "7", "--temperature", "0.5", "0.75",
+        "--top-k", "4", "--top-p", "0.9", "--guidance-scale", "1.5", "--batch-size", "2", "--max-memory", "500MB",
     )  # fmt: skip
     assert run(*words) == 0
     params = SamplingParams(temperature=[0.5, 0.75], top_k=4, top_p=0.9, guidance_scale=[1.5], autoguidance_scale=[1.0])
-    request = GenerationRequest(["dog", "0"], 3, 7, params, batch_size=2, max_memory=500_000_000)
+    request = GenerationRequest(["dog", "index:0"], 3, 7, params, batch_size=2, max_memory=500_000_000)
     assert requests == [(request, True)]
 
 
@@ -95,3 +96,34 @@ def test_pipeline_is_opened_on_the_device_of_its_process(call, pipe, tmp_path, m
     words = ("some/run", "-o", tmp_path / "out", "--images-per-label", 1, "--quiet", "--dtype", "float64")
     assert call(generate, *words, "--device", "cpu") == 0
     assert opened == [("some/run", {"device": "cpu", "dtype": "float64"})]
+
+
+def test_samples_of_an_earlier_call_are_replaced_only_on_request(run, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("--labels", "cat", "dog", "--images-per-label", "2") == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found cat/00000\.png and 5 more"):
+        run("--labels", "dog", "--images-per-label", "1")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    (out / "cat" / "mine.txt").write_text("mine")
+    capsys.readouterr()
+    assert run("--labels", "dog", "--images-per-label", "1", "--overwrite") == 0
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert found == ["cat/mine.txt", "dog/00000.png", "grid.png", "samples.json"]
+    assert "; 1 older file is there too" in capsys.readouterr().out
+
+
+def test_samples_of_a_call_that_was_cut_are_counted(run, tmp_path, capsys):
+    assert run("--labels", "cat", "--images-per-label", "2") == 0
+    (tmp_path / "out" / "samples.json").unlink()  # the file that is written last
+    capsys.readouterr()
+    assert run("--labels", "cat", "--images-per-label", "1", "--overwrite") == 0
+    assert "; 1 older file is there too" in capsys.readouterr().out
+
+
+def test_used_folder_is_refused_before_the_checkpoint_is_opened(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("vqgen.pipeline.open_pipeline", lambda *a, **k: pytest.fail("opened it"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").touch()
+    with pytest.raises(ConfigError, match="new or empty folder"):
+        call(generate, "c", "-o", tmp_path / "out")

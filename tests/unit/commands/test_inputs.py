@@ -2,6 +2,7 @@ import pytest
 from PIL import Image
 
 from vqgen.commands.inputs import batches, collect_files, collect_images, read_all
+from vqgen.commands.tally import Tally
 from vqgen.data import LabelMap
 from vqgen.errors import ConfigError, DataError
 
@@ -50,7 +51,9 @@ def test_image_has_the_label_of_its_innermost_folder(pictures):
 def test_unreadable_image_is_reported_and_left_out(pictures, capsys):
     (pictures / "cat" / "x.png").write_bytes(b"no image")
     images = collect_images([str(pictures)], LABELS)
-    assert [name for name, _ in read_all(images)] == [name for name in images.names if name != "cat/x.png"]
+    tally = Tally(len(images))
+    assert [name for name, _ in read_all(images, tally)] == [name for name in images.names if name != "cat/x.png"]
+    assert tally.failed == 1
     error = capsys.readouterr().err
     assert error.startswith("vqgen: ") and "x.png" in error and error.count("\n") == 1
 

@@ -32,7 +32,7 @@ def run(call, opens, pipe, ends, tmp_path):
     opens(pipe)
 
     def run_command(*words):
-        assert call(interpolate, "c", *ends, "-o", tmp_path / "out", *words) == 0
+        assert call(interpolate, "c", *ends, "-o", tmp_path / "out", "--overwrite", *words) == 0
         with Image.open(tmp_path / "out" / "interpolation.png") as picture:
             row = np.asarray(picture)
         assert row.shape[0] == SIDE + 2 * MARGIN
@@ -92,7 +92,7 @@ def test_step_is_decoded_with_the_label_of_the_nearer_end(run, conditional, step
     assert decoded_with == labels
 
 
-@pytest.mark.parametrize(("text", "index"), [("cat", 0), ("10", 2), ("1", 1)])
+@pytest.mark.parametrize(("text", "index"), [("cat", 0), ("10", 2), ("index:1", 1)])
 def test_given_label_decodes_every_step(run, conditional, text, index):
     decoded_with = conditional()
     run("--steps", 3, "--label", text)
@@ -109,3 +109,11 @@ def test_unknown_label_is_refused(run, tmp_path):
 def test_fewer_steps_than_ends_are_refused(run, steps):
     with pytest.raises(ConfigError, match=rf"--steps: should be at least 2 \(the two ends\), found {steps}"):
         run(f"--steps={steps}")
+
+
+def test_picture_that_exists_is_refused(call, ends, tmp_path, monkeypatch):
+    monkeypatch.setattr("vqgen.pipeline.open_pipeline", lambda *a, **k: pytest.fail("opened it"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "interpolation.png").touch()
+    with pytest.raises(ConfigError, match=r"interpolation\.png: exists; --overwrite replaces"):
+        call(interpolate, "c", *ends, "-o", tmp_path / "out")

@@ -1,3 +1,4 @@
+import os
 import re
 
 import numpy as np
@@ -10,6 +11,9 @@ from tiny_models import make_baseline
 from vqgen.commands import reconstruct
 from vqgen.commands.reconstruct import _batches
 from vqgen.config import DataConfig
+from vqgen.data import find_images
+from vqgen.data.no_data import is_output
+from vqgen.errors import ConfigError
 from vqgen.pipeline import BaselinePipeline
 from vqgen.pipeline.baseline_parts import BaselineParts
 from vqgen.runtime.compute import Compute
@@ -30,7 +34,7 @@ def pictures(tmp_path):
 @pytest.fixture
 def run(call, opens, pipe, tmp_path):
     opens(pipe)
-    return lambda *paths: call(reconstruct, "c", *paths, "-o", tmp_path / "out")
+    return lambda *words: call(reconstruct, "c", *words, "-o", tmp_path / "out", "--overwrite")
 
 
 def halves(path):
@@ -92,8 +96,8 @@ def test_unreadable_picture_is_left_out_of_the_mean(run, pictures, capsys):
     (pictures / "a0.png").write_bytes(b"no picture")
     assert run(pictures) == 1
     printed = capsys.readouterr()
-    assert printed.out == sound
-    assert "a0.png" in printed.err
+    assert printed.out == sound[:-1] + "; 1 of 4 images failed\n"
+    assert printed.err.startswith("vqgen: ") and "a0.png" in printed.err
 
 
 def test_mean_does_not_depend_on_the_batches(run, pictures, capsys, monkeypatch):
@@ -110,3 +114,64 @@ def test_batches_keep_the_order_and_have_a_largest_size(count, sizes):
     found = list(_batches((str(number), picture) for number in range(count)))
     assert [len(batch) for batch in found] == sizes
     assert [name for batch in found for name, _ in batch] == [str(number) for number in range(count)]
+
+
+def test_folder_with_files_is_refused(call, opens, pipe, pictures, tmp_path):
+    opens(pipe)
+    words = ("c", pictures, "-o", tmp_path / "out")
+    assert call(reconstruct, *words) == 0
+    (pictures / "b.png").unlink()
+    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found a\.png\.png and 2 more"):
+        call(reconstruct, *words)
+
+
+def test_older_pictures_are_counted(run, pictures, capsys):
+    run(pictures)
+    (pictures / "b.png").unlink()
+    capsys.readouterr()
+    assert run(pictures) == 0
+    assert capsys.readouterr().out.endswith("; 1 older file is there too\n")
+
+
+@pytest.mark.parametrize("place", ["in", "in/new"])
+def test_output_among_the_inputs_is_refused(call, opens, pipe, pictures, tmp_path, place):
+    opens(pipe)
+    for words in ((), ("--overwrite",)):
+        with pytest.raises(
+            ConfigError, match=r"should lie outside of .*in, or the next call would read its own outputs"
+        ):
+            call(reconstruct, "c", pictures, "-o", tmp_path / place, *words)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 3
+
+
+def test_outputs_are_marked_as_no_data(run, pictures, tmp_path):
+    run(pictures)
+    assert find_images(tmp_path / "out") == [] or is_output(tmp_path / "out", os.listdir(tmp_path / "out"))
+
+
+def test_picture_that_cannot_be_written_leaves_the_others(run, pictures, tmp_path, capsys):
+    (tmp_path / "out" / "a.png.png").mkdir(parents=True)
+    noise_picture(8, 8).save(pictures / ("n" * 251 + ".png"))
+    noise_picture(8, 8).save(pictures / ("n" * 247 + ".png"))
+    assert run(pictures) == 1
+    printed = capsys.readouterr()
+    assert [line.split(": ")[1] for line in printed.err.splitlines()] == ["a.png", "n" * 251 + ".png"]
+    assert "3 images in" in printed.out and "2 of 5 images failed" in printed.out
+    assert halves(tmp_path / "out" / ("n" * 247 + ".png.png"))
+
+
+def test_picture_that_takes_too_much_memory_leaves_the_others(run, pipe, pictures, capsys, monkeypatch):
+    run(pictures)
+    sound = capsys.readouterr().out.splitlines()
+    reconstruct_tensor = type(pipe).reconstruct_tensor
+
+    def limited(self, images, labels):
+        if 1 in labels.tolist():  # of dog/c.png
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return reconstruct_tensor(self, images, labels)
+
+    monkeypatch.setattr(type(pipe), "reconstruct_tensor", limited)
+    assert run(pictures) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("vqgen: dog/c.png: there is not enough memory for it")
+    assert printed.out.splitlines()[:2] == sound[:2]
