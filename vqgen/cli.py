@@ -5,22 +5,28 @@ Commands import torch and the rest of vqgen when they run, so that --help answer
 
 import argparse
 import difflib
+import errno
 import logging
-import os
-import signal
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
+from vqgen.runtime.ambient import is_launched, launched_rank, no_plotting_backend, show_only_own_warnings
+from vqgen.runtime.host import restored_host
 from vqgen.runtime.launch import group_left_at_end
 from vqgen.runtime.process_start import prepare_process
 from vqgen.runtime.signals import raising_signals, restored_handlers
+from vqgen.runtime.streams import drop_stdout, usable_streams
+from vqgen.storage.home import provide_home
+from vqgen.storage.names import shown
 
 COMMANDS = {
     "run": "train every stage of a recipe and generate samples",
@@ -57,6 +63,23 @@ sets TAKES_OVERRIDES if the fields of the recipe are options too.
 
 _WRONG_USE = 2
 
+_FAULT = 70
+"""The exit code of a fault of vqgen itself: EX_SOFTWARE of sysexits.h. Python's own, 1, means unreadable files here."""
+
+_READER_HAS_GONE = 128 + 13
+"""The exit code of a program that SIGPIPE ends; Windows has no such signal."""
+
+_REMEDIES = {
+    errno.ENOSPC: "make room and run the same command again",
+    errno.EDQUOT: "make room and run the same command again",
+    errno.EACCES: "choose another folder, or ask for the right to use this one",
+    errno.EPERM: "choose another folder, or ask for the right to use this one",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+}
+"""Error of the file system -> its remedy."""
+
 _HEAD_START = 1.0
 """Seconds that other processes give the first one to print its error: a launcher stops all as soon as one ends."""
 
@@ -79,53 +102,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `vqgen`; those of the command line when None.
 
     Returns:
-        The exit code: 0 on success, 1 if some files could not be read, 2 for an error that the user can mend, 130 or
-        143 after SIGINT or SIGTERM, and 141 if the reader of the output has gone.
+        The exit code: 0 on success, 1 if some files could not be read, 2 for an error that the user can mend, 70 for a
+        fault of vqgen, 130 or 143 after SIGINT or SIGTERM, and 141 if the reader of the output has gone.
+
+    A program that passes arguments finds its own state as it was: see `restored_host`.
     """
-    prepare_process()
+    if arguments is None:  # the process is ours alone
+        prepare_process()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with restored_host(), usable_streams(), restored_handlers():
+        return _exit_code(lambda: _run_words(words))
+
+
+def _run_words(words: list[str]) -> int:
+    """Runs the command that the words name."""
+    provide_home()
     name = _command_name(words)
     module = import_module(f"vqgen.commands.{name.replace('-', '_')}")
     parser = _Parser(prog=f"vqgen {name}", description=f"{COMMANDS[name]}.", allow_abbrev=False)
     module.add_arguments(parser)
-    with restored_handlers():
-        return _exit_code(lambda: _run(module, _parse(parser, module, words[1:])))
+    return _run(module, _parse(parser, module, words[1:]))
 
 
 def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
     """Runs a command in the threads that its arguments ask for."""
-    if getattr(arguments, "threads", None):
-        from vqgen.runtime.threads import fix_threads
+    with ExitStack() as stack:
+        if getattr(arguments, "threads", None):
+            from vqgen.runtime.threads import fixed_threads
 
-        fix_threads(arguments.threads)
-    with group_left_at_end():
+            stack.enter_context(fixed_threads(arguments.threads))
+        stack.enter_context(group_left_at_end())
         return module.run(arguments)
 
 
 def _exit_code(act: Callable[[], int]) -> int:
     """Runs a command, and turns an error that the user can mend into a message and an exit code."""
     try:
-        with raising_signals(), warnings.catch_warnings():
+        with raising_signals(), warnings.catch_warnings(), no_plotting_backend():
             warnings.showwarning = _show_warning
-            warnings.simplefilter("always", VQGenWarning)
-            logging.getLogger("vqgen").handlers = [_LoggedWarnings(logging.WARNING)]
-            code = act()
-            sys.stdout.flush()  # a reader that has ended is noticed here, and not at Python's end
-            return code
+            show_only_own_warnings()
+            _log_as_warnings()
+            return _flushed(act)
     except Interrupted as stop:
         _complain("stopped; run the same command again to go on")
         return 128 + stop.signal_number
     except VQGenError as error:
         _complain(str(error), everywhere=not error.alike)
     except BrokenPipeError:  # the reader of the output, `head` for instance, has ended
-        # Python flushes stdout once more at its end, which must not fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return _READER_HAS_GONE
     except OSError as error:
         _complain(_describe(error))
-    except RuntimeError as error:
+    except Exception as error:
         if not _is_lost_process(error):
-            raise
+            _report_fault()
+            return _FAULT
         _complain("another process of this launch has stopped, so this one stops too")
     return _WRONG_USE
 
@@ -166,24 +196,72 @@ def _parse(parser: argparse.ArgumentParser, module: object, words: list[str]) ->
 def _describe(error: OSError) -> str:
     """Returns one line for an error of the file system, for example a full disk."""
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}; nothing that was there before has changed"
+    remedy = f"; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else ""
+    return f"{where}{error.strerror or error}; nothing that was there before has changed{remedy}"
 
 
-def _is_lost_process(error: RuntimeError) -> bool:
+def _report_fault() -> None:
+    """Prints the traceback of a fault of vqgen itself."""
+    with suppress(OSError, ValueError):
+        traceback.print_exc()
+    _complain("a fault of vqgen; please report it with these lines and the output of `vqgen doctor`", everywhere=True)
+
+
+def _is_lost_process(error: Exception) -> bool:
     """Returns True if a collective operation failed because another process of the launch has ended."""
     lost = type(error).__name__ == "DistBackendError" or any(sign in str(error) for sign in _SIGNS_OF_A_LOST_PROCESS)
-    return lost and "RANK" in os.environ
+    return lost and isinstance(error, RuntimeError) and is_launched()
+
+
+def _flushed(act: Callable[[], int]) -> int:
+    """Runs a command and flushes its output. An error of the command matters more than one of its output."""
+    try:
+        code = act()
+    except SystemExit:  # of --help, which prints
+        _flush_output()
+        raise
+    except BaseException:
+        with suppress(OSError):
+            _flush_output()
+        raise
+    _flush_output()
+    return code
+
+
+def _flush_output() -> None:
+    """Flushes stdout. A reader that has gone, or a full disk, is noticed here and not at Python's end.
+
+    Raises:
+        OSError: The output cannot be written; from now on it is dropped.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if sys.stdout is sys.__stdout__:
+            drop_stdout()
+        error.filename = error.filename or "stdout"
+        raise
 
 
 def _complain(text: str, *, everywhere: bool = False) -> None:
     """Prints to stderr in the first process of a launch; in other processes only if `everywhere`."""
-    rank = os.environ.get("RANK", "0")
-    if rank == "0":
-        print(f"vqgen: {text}", file=sys.stderr, flush=True)
-    elif everywhere:
-        print(f"vqgen, process {rank}: {text}", file=sys.stderr, flush=True)
-    else:
-        time.sleep(_HEAD_START)
+    rank = launched_rank()
+    text = "\n".join(map(shown, text.split("\n")))  # a name of a file must not command the terminal
+    with suppress(OSError, ValueError):  # nobody reads stderr any more, and the exit code still tells
+        if rank == 0:
+            print(f"vqgen: {text}", file=sys.stderr, flush=True)
+        elif everywhere:
+            print(f"vqgen, process {rank}: {text}", file=sys.stderr, flush=True)
+        else:
+            time.sleep(_HEAD_START)
+
+
+def _log_as_warnings() -> None:
+    """Prints logged warnings of vqgen, once, whatever a host program has set up for logs."""
+    logger = logging.getLogger("vqgen")
+    logger.handlers = [_LoggedWarnings(logging.WARNING)]
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
 
 
 class _LoggedWarnings(logging.Handler):

@@ -1,4 +1,5 @@
 import argparse
+import io
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from vqgen import __version__, cli
 from vqgen.commands.arguments import add_compute_arguments
@@ -18,14 +20,15 @@ from vqgen.errors import ConfigError, DataError, VQGenError, VQGenWarning
 
 @pytest.fixture(autouse=True)
 def restored_process(monkeypatch):
-    """Undoes what `main` changes in the process: handlers of signals and of the logger."""
-    monkeypatch.delenv("RANK", raising=False)
+    """A process without a launcher, which finds its handlers of signals and of the logger as they were."""
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     handlers = logging.getLogger("vqgen").handlers
     yield
     for number, handler in before.items():
-        signal.signal(number, handler)
-    logging.getLogger("vqgen").handlers = handlers
+        assert signal.getsignal(number) is handler
+    assert logging.getLogger("vqgen").handlers is handlers
 
 
 @pytest.fixture
@@ -134,9 +137,13 @@ def test_signal_is_128_and_its_number(command, capsys, number):
     assert capsys.readouterr().err == "vqgen: stopped; run the same command again to go on\n"
 
 
-def test_error_of_vqgen_itself_keeps_its_traceback(command):
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        cli.main(command(raising(RuntimeError("shapes differ"))))
+@pytest.mark.parametrize("fault", [RuntimeError("shapes differ"), KeyError("top"), RecursionError("too deep")])
+def test_fault_of_vqgen_has_a_code_of_its_own_and_keeps_its_traceback(command, capsys, fault):
+    assert cli.main(command(raising(fault))) == 70  # 1 would mean that some files could not be read
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-2].startswith(f"{type(fault).__name__}: ")
+    assert lines[-1].startswith("vqgen: a fault of vqgen; please report it")
 
 
 @pytest.mark.parametrize("words", [["completion", "bash"], ["recipes"]], ids=["more_than_the_buffer", "less"])
@@ -149,11 +156,92 @@ def test_closed_pipe_ends_quietly(words):
     assert (finished.returncode, finished.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.fixture
+def buffered(monkeypatch):
+    """Lets programs write their output when they end, which is the default. Without a buffer argparse drops errors."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["recipes", "--help"]])
+def test_help_into_a_closed_pipe_ends_quietly(words, buffered):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "vqgen", *words]
+    finished = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write)
+    assert (finished.returncode, finished.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+def test_output_to_a_full_disk_is_code_2_and_one_line(buffered):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "vqgen", "recipes"]
+        finished = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("vqgen: stdout: No space left on device; ")
+    assert len(finished.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_file_is_no_error(closed):
+    command = ["sh", "-c", f'exec "$0" -m vqgen recipes {closed}', sys.executable]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert ("digits" in finished.stdout) == (">&-" not in closed or closed == "2>&-")
+
+
+def test_error_that_nobody_reads_keeps_its_exit_code(command, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert cli.main(command(raising(ConfigError("seed: wrong")))) == 2
+
+
+def test_error_of_a_command_matters_more_than_one_of_its_output(command, monkeypatch, capsys):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert cli.main(command(raising(ConfigError("seed: wrong")))) == 2
+    assert cli.main(command(lambda arguments: 0)) == 2
+    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "vqgen: seed: wrong", "vqgen: stdout: No space left on device",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", "latin-1", "utf-8"])
+def test_name_that_the_terminal_lacks_is_printed_with_escapes(encoding):
+    program = (
+        "import sys; from vqgen import cli; from types import ModuleType; m = ModuleType('vqgen.commands.try');"
+        "m.add_arguments = lambda parser: None; m.run = lambda words: print('\\udcff \\u20ac');"
+        "sys.modules['vqgen.commands.try'] = m; cli.COMMANDS['try'] = 'x'; sys.exit(cli.main(['try']))"
+    )
+    variables = os.environ | {"PYTHONIOENCODING": encoding}
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env=variables, timeout=60, check=False
+    )
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    euro = "€".encode() if encoding == "utf-8" else b"\\u20ac"
+    assert finished.stdout.split() == [b"\\udcff", euro]
+
+
 # processes of a launch
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "1"}, {"RANK": "1", "WORLD_SIZE": "1"}, {"RANK": "x"}])
+def test_rank_without_other_processes_has_no_effect(command, capsys, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main(command(raising(ConfigError("seed: wrong")))) == 2
+    assert capsys.readouterr().err == "vqgen: seed: wrong\n"
 
 
 def test_error_that_all_processes_raise_is_printed_by_the_first_one(command, capsys, monkeypatch):
     monkeypatch.setattr(cli, "_HEAD_START", 0.0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, printed in (("0", "vqgen: seed: wrong\n"), ("1", "")):
         monkeypatch.setenv("RANK", rank)
         assert cli.main(command(raising(ConfigError("seed: wrong")))) == 2
@@ -162,6 +250,7 @@ def test_error_that_all_processes_raise_is_printed_by_the_first_one(command, cap
 
 def test_error_of_one_process_is_printed_with_its_number(command, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
     error = VQGenError("x.png: is damaged")
     error.alike = False
     assert cli.main(command(raising(error))) == 2
@@ -170,13 +259,14 @@ def test_error_of_one_process_is_printed_with_its_number(command, capsys, monkey
 
 def test_lost_process_is_named_and_code_2(command, capsys, monkeypatch):
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     assert cli.main(command(raising(RuntimeError("Connection closed by peer")))) == 2
     assert "another process of this launch has stopped" in capsys.readouterr().err
 
 
-def test_closed_connection_without_a_launch_keeps_its_traceback(command):
-    with pytest.raises(RuntimeError, match="by peer"):
-        cli.main(command(raising(RuntimeError("Connection closed by peer"))))
+def test_closed_connection_without_a_launch_keeps_its_traceback(command, capsys):
+    assert cli.main(command(raising(RuntimeError("Connection closed by peer")))) == 70
+    assert "RuntimeError: Connection closed by peer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("rank", "printed"), [("0", "vqgen: data: gone\n"), ("1", "")])
@@ -193,6 +283,7 @@ def test_signal_during_the_report_of_an_error_changes_neither_report_nor_code(
 
     report = cli._complain
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(cli, "_complain", complain)
     monkeypatch.setattr(cli, "_HEAD_START", 0.0)
     error = DataError("data: gone")
@@ -246,21 +337,27 @@ def test_command_line_only_parses_and_prints():
         "vqgen.cli",
         "vqgen.errors",
         "vqgen.runtime",
+        "vqgen.runtime.ambient",
+        "vqgen.runtime.host",
         "vqgen.runtime.launch",
         "vqgen.runtime.process_start",
         "vqgen.runtime.signals",
+        "vqgen.runtime.streams",
+        "vqgen.storage",
+        "vqgen.storage.home",
+        "vqgen.storage.names",
+        "vqgen.storage.refusals",
     ]
 
 
-def test_threads_are_set_before_the_command_runs(command, monkeypatch):
+def test_threads_are_set_while_the_command_runs(command):
+    before = torch.get_num_threads()
     found = []
-    words = command(lambda arguments: found.append(threads) or 0)
-    threads = []
-    monkeypatch.setattr("vqgen.runtime.threads.fix_threads", threads.append)
-    module = sys.modules["vqgen.commands.try"]
-    module.add_arguments = add_compute_arguments
+    words = command(lambda arguments: found.append(torch.get_num_threads()) or 0)
+    sys.modules["vqgen.commands.try"].add_arguments = add_compute_arguments
     assert cli.main([*words, "--threads", "3"]) == 0
-    assert found == [[3]]
+    assert found == [3]
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", ""])

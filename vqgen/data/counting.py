@@ -1,10 +1,10 @@
 """The number of images of a source, counted without opening it, for plans."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from vqgen.config import DataConfig
 from vqgen.data.folder import count_folder
+from vqgen.storage.home import expanded
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def count_images(config: DataConfig) -> ImageCounts | None:
     if config.source != "folder":
         count, test, classes = _KNOWN[config.source]
         return _split(count, test, classes, config.validation_fraction)
-    if config.root is None or not Path(config.root).expanduser().is_dir():
+    if config.root is None or not expanded(config.root).is_dir():
         return None
     counts, classes = count_folder(config)
     test = counts.get("test", 0)

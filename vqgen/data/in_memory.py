@@ -12,6 +12,7 @@ from vqgen.data.label_map import LabelMap
 from vqgen.data.splitting import stratified_split
 from vqgen.errors import DataError
 from vqgen.runtime.turns import in_turn
+from vqgen.storage.home import expanded
 
 _TORCHVISION = {
     "mnist": "MNIST",
@@ -43,7 +44,7 @@ def open_torchvision(config: DataConfig, seed: int) -> ImageSplits:
     Raises:
         DataError: The files are missing or damaged, or cannot be downloaded.
     """
-    root = Path(config.root or _DEFAULT_ROOT).expanduser()
+    root = expanded(config.root or _DEFAULT_ROOT)
     (pixels, targets), (test_pixels, test_targets), names = in_turn(
         lambda may_download: _load(config.source, root, config.download and may_download, config.download)
     )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vqgen.errors import CheckpointError
 from vqgen.models.registry import CONFIGS
+from vqgen.runtime.plain_torch import computes_plainly, kept_random_state
 from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json
 from vqgen.storage.files import atomic_path, sha256_of_file, sha256_of_json, write_json
 from vqgen.storage.tensors import load_tensors, save_tensors
@@ -72,6 +73,7 @@ def hash_model(folder: Path) -> str:
     return sha256_of_json([document.get("class"), document.get("config"), sha256_of_file(weights)])
 
 
+@computes_plainly
 def load_model(folder: Path, model_class: type[Model], device: torch.device | str = "cpu") -> Model:
     """Rebuilds a model from its portable folder, in evaluation mode.
 
@@ -97,7 +99,8 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
             f"{folder / 'config.json'}: is not a configuration of a {model_class.__name__}: {error}"
         ) from error
     weights, _ = load_tensors(folder / "model.safetensors", device)
-    model = model_class(config)
+    with kept_random_state():  # a new model draws its weights, which are not used
+        model = model_class(config)
     # Copying the weights would round them to the dtype of the new model, which is float32.
     if any(tensor.dtype == torch.float64 for tensor in weights.values()):
         model = model.double()

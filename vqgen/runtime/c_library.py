@@ -12,9 +12,12 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+
+from vqgen.storage.home import cache_folder
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +37,15 @@ _SECONDS = 60
 def load_library(source: Path) -> ctypes.CDLL | None:
     """Loads the functions of a C file, compiled for this processor.
 
-    The library is stored in the cache of the user, `$XDG_CACHE_HOME/vqgen` or `~/.cache/vqgen`, under a name that
-    depends on the source, the compiler and the processor. So it is compiled once, in about a second.
+    The library is stored in the cache of the user (see `cache_folder`), under a name that depends on the source, the
+    compiler and the processor. So it is compiled once, in about a second.
 
     Args:
         source: The C file.
 
     Returns:
-        None if the machine has no C compiler, if it fails, if the cache cannot be written, or if the environment
-        variable `VQGEN_C` is 0.
+        None if the machine has no C compiler (on Windows none is looked for), if it fails, if no cache can be written,
+        or if the environment variable `VQGEN_C` is 0.
     """
     compiler = _compiler()
     if compiler is None or os.environ.get(SWITCH) == "0":
@@ -55,6 +58,8 @@ def load_library(source: Path) -> ctypes.CDLL | None:
 
 
 def _compiler() -> str | None:
+    if sys.platform == "win32":  # its compilers have other options and other libraries
+        return None
     names = (os.environ.get("CC"), "cc", "gcc", "clang")
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
@@ -65,7 +70,7 @@ def _compiled(source: Path, compiler: str) -> Path:
     # between machines.
     macros = _run([compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
     key = hashlib.sha256(source.read_bytes() + macros + repr((_OPTIONS, _TRIES)).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqgen"
+    folder = cache_folder()
     library = folder / f"{source.stem}-{key}.so"
     if not library.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from threading import Lock, Thread
 from typing import Any, BinaryIO
 
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
+from vqgen.runtime.ambient import show_only_own_warnings
 from vqgen.runtime.process_start import prepare_process
 from vqgen.runtime.progress import ProgressReport, reported_progress
 from vqgen.runtime.signals import raising_signals
@@ -141,7 +142,7 @@ def _told(send: Callable[[Message], None]) -> Iterator[None]:
     """Sends what is printed, warned, logged and reported as progress in the block."""
     logging.getLogger("vqgen").handlers = [_SentWarnings(send)]
     with warnings.catch_warnings(), _SentLines(send) as lines, redirect_stdout(lines), reported_progress(send):
-        warnings.simplefilter("always", VQGenWarning)
+        show_only_own_warnings()
         warnings.showwarning = lambda message, category, *place: (
             send(Warned(str(message))) if issubclass(category, VQGenWarning) else None
         )

@@ -9,6 +9,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
 
 from vqgen.errors import ConfigError
+from vqgen.runtime.ambient import without_foreign_settings
 from vqgen.runtime.compute import Compute
 
 _START = "start on CPUs with `torchrun --nproc_per_node N -m vqgen`, on GPUs with `accelerate launch -m vqgen`"
@@ -46,14 +47,16 @@ def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: s
     is_by_hand = "TORCHELASTIC_RUN_ID" not in os.environ and not distributed.is_initialized()
     if promised > 1 and compute.device.type == "cpu" and is_by_hand:
         _meet(promised)
-    accelerator = Accelerator(
-        cpu=compute.device.type == "cpu",
-        mixed_precision=_MIXED_PRECISION[compute.dtype],
-        log_with=None if tracker == "none" else tracker,
-        project_dir=folder,
-        # Codebooks are buffers, and every process moves them by the same sums: a broadcast would be in vain.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
+    precision = _MIXED_PRECISION[compute.dtype]
+    with without_foreign_settings(compute.device.type, precision):
+        accelerator = Accelerator(
+            cpu=compute.device.type == "cpu",
+            mixed_precision=precision,
+            log_with=None if tracker == "none" else tracker,
+            project_dir=folder,
+            # Codebooks are buffers, and every process moves them by the same sums: a broadcast would be in vain.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
     if accelerator.num_processes != promised:
         raise ConfigError(
             f"WORLD_SIZE: the launcher promised {promised} processes, "

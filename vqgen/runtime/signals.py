@@ -46,7 +46,8 @@ def _handle(handlers: dict[signal.Signals, Any]) -> None:
     """Sets handlers. Only the main thread may set them; in any other thread signals are not ours."""
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None stands for a handler that was not set by Python, and cannot be set by it
+                signal.signal(number, handler)
 
 
 class PendingSignal:

@@ -24,10 +24,23 @@ _fixed = False
 
 
 def fix_threads(count: int) -> None:
-    """Computes in `count` threads from now on, whatever the work is."""
+    """Computes in `count` threads from now on, whatever the work is: for a program that computes nothing else."""
     global _fixed
     torch.set_num_threads(count)
     _fixed = True
+
+
+@contextmanager
+def fixed_threads(count: int) -> Iterator[None]:
+    """Computes in `count` threads in the block, whatever the work is."""
+    global _fixed
+    before = _fixed
+    with exact_threads(count):
+        _fixed = True
+        try:
+            yield
+        finally:
+            _fixed = before
 
 
 def threads_for(rows: float, *models: nn.Module) -> int:
@@ -72,7 +85,7 @@ def _weights_of_a_layer(model: nn.Module) -> float:
 
 
 def computing_threads(count: int) -> AbstractContextManager[None]:
-    """Computes in `count` threads in the block, unless `fix_threads` has fixed another number."""
+    """Computes in `count` threads in the block, unless `fixed_threads` has fixed another number."""
     return nullcontext() if _fixed else exact_threads(count)
 
 

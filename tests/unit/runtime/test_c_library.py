@@ -4,6 +4,7 @@ import ctypes
 import logging
 import shutil
 import stat
+import tempfile
 
 import pytest
 
@@ -106,9 +107,11 @@ def test_environment_switches_compiled_functions_off(source, monkeypatch):
 
 
 @needs_compiler
-def test_cache_that_cannot_be_written_gives_none(source, tmp_path):
+def test_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(source, tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("a file in the place of the folder")
-    assert load_library(source) is None
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert load_library(source) is not None
+    assert [path.suffix for path in tmp_path.glob("vqgen-*/*")] == [".so"]
 
 
 @needs_compiler

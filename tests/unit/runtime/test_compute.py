@@ -70,4 +70,5 @@ def test_free_memory_is_the_least_of_machine_and_control_group_per_process(monke
     monkeypatch.setattr("vqgen.runtime.compute.psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
     monkeypatch.setattr("vqgen.runtime.compute.free_in_group", lambda: allowed)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
     assert Compute.resolve("cpu").free_memory == free

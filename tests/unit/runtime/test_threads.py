@@ -7,6 +7,7 @@ from vqgen.runtime.threads import (
     computing_threads,
     exact_threads,
     fix_threads,
+    fixed_threads,
     layers_of,
     threads_for,
     threads_for_work,
@@ -55,6 +56,19 @@ def test_fixed_threads_overrule_the_work():
     assert threads_for_work(0) == 3
     with computing_threads(1):
         assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("error", [None, KeyError])
+def test_threads_fixed_in_a_block_are_free_after_it(error):
+    try:
+        with fixed_threads(3):
+            assert threads_for_work(0) == 3
+            if error:
+                raise error
+    except KeyError:
+        pass
+    assert torch.get_num_threads() == 4
+    assert threads_for_work(0) == 1
 
 
 def test_exact_threads_overrule_fixed_ones():
