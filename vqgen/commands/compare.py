@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from vqgen.commands.arguments import (
     add_compute_arguments,
     add_evaluation_arguments,
+    add_overwrite_argument,
     add_sampling_arguments,
     generation_request,
     judge_options,
 )
+from vqgen.commands.outputs import check_files
 
 if TYPE_CHECKING:
     from vqgen.commands.compared_runs import ComparedRun
@@ -40,6 +42,9 @@ _ROWS = {
 }
 """Metric -> its title in the table, in the order of the rows. The deviation is over several judging seeds."""
 
+_PICTURE = "samples.png"
+"""Name of the picture of all samples."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -65,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
     parser.add_argument("-o", "--output", metavar="DIR", help="write a picture of all samples into this folder")
+    add_overwrite_argument(parser)
     parser.add_argument("--no-score", action="store_true", help="compute no accuracy score, which trains classifiers")
     add_evaluation_arguments(parser)
     add_sampling_arguments(parser, images_per_label=100)
@@ -76,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.commands.compared_runs import open_runs
     from vqgen.evaluation.judge.build import build_judge
 
+    picture = Path(arguments.output) / _PICTURE if arguments.output else None
+    check_files([arguments.json, picture], arguments.overwrite)
     runs = open_runs(arguments)
     options = judge_options(arguments)
     request = generation_request(arguments)
@@ -95,8 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     print(comparison_table(judgements))
     for note in _notes(judge, real, request):
         print(f"  {note}")
-    if arguments.output:
-        print(f"  samples side by side: {_save_picture(judgements, request, Path(arguments.output))}")
+    if picture is not None:
+        _save_picture(judgements, request, picture)
+        print(f"  samples side by side: {picture}")
     if arguments.json:
         _write_json(Path(arguments.json), judge, judgements, real, request)
     return 0
@@ -211,14 +220,12 @@ def _notes(judge: "Judge", real: Mapping[str, float], request: "GenerationReques
     return notes
 
 
-def _save_picture(judgements: Sequence[Judgement], request: "GenerationRequest", folder: Path) -> Path:
+def _save_picture(judgements: Sequence[Judgement], request: "GenerationRequest", path: Path) -> None:
     from vqgen.reports.grids import save_side_by_side
 
-    path = folder / "samples.png"
     blocks = {judgement.run.name: judgement.samples.images for judgement in judgements}
     names = judgements[0].run.pipe.label_map.names
     save_side_by_side(blocks, names, request.images_per_label, path)
-    return path
 
 
 def _write_json(

@@ -251,7 +251,7 @@ def _refuse_existing(targets: Sequence[Path], overwrite: bool) -> None:
     existing = [] if overwrite else [path for path in targets if _holds_content(path)]
     if existing:
         more = f", and {len(existing) - 1:,} more" if len(existing) > 1 else ""
-        raise ConfigError(f"{shown(str(existing[0]))}: exists{more}; --overwrite replaces, or choose another -o")
+        raise ConfigError(f"{shown(str(existing[0]))}: exists{more}; --overwrite replaces, or choose another name")
 
 
 def _holds_content(path: Path) -> bool:

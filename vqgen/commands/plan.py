@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import add_device_arguments, add_recipe_arguments
+from vqgen.commands.arguments import add_device_arguments, add_overwrite_argument, add_recipe_arguments
 from vqgen.commands.budget import add_budget_argument, budget_request
 from vqgen.commands.more_steps import NOT_WITH_BUDGET, add_more_steps_argument, give_more_steps
+from vqgen.commands.outputs import check_files
 from vqgen.errors import ConfigError, VQGenWarning
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-measure", action="store_true", help="do not measure the device; the plan then has no times"
     )
     parser.add_argument("--json", metavar="FILE", help="write the plan to this file too")
+    add_overwrite_argument(parser)
     add_budget_argument(parser)
     add_more_steps_argument(parser)
     add_device_arguments(parser)
@@ -41,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.stages.records import measured_rates
 
     begin = time.perf_counter()
+    check_files([arguments.json], arguments.overwrite)
     recipe, recipe_warnings = resolve_recipe(arguments, needs_images=arguments.budget is not None)
     folder = run_folder(arguments, recipe)
 

@@ -16,6 +16,7 @@ from vqgen.commands.arguments import (
     generation_request,
     judge_options,
 )
+from vqgen.commands.outputs import check_files
 
 if TYPE_CHECKING:
     from vqgen.evaluation.accuracy_score import ScoredImages
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.reports.plots import plot_trade_off
     from vqgen.storage.files import write_json
 
-    folder = Path(arguments.output)
+    picture, document_file = (Path(arguments.output) / f"trade-off{suffix}" for suffix in (".png", ".json"))
+    check_files([picture, document_file], arguments.overwrite)
     request = generation_request(arguments)
     values = arguments.values or VALUES[arguments.vary]
     requests = [(value, _varied(request, arguments.vary, value)) for value in values]
@@ -76,12 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
         without_score="--no-score",
     )
     points, limits = _measure(judge, requests, arguments.vary, with_score=with_score)
-    plot_trade_off(points, limits, arguments.vary, folder / "trade-off.png")
+    plot_trade_off(points, limits, arguments.vary, picture)
     document = provenance(judge, arguments.checkpoint, request)
-    write_json(
-        folder / "trade-off.json", document | {"varied": arguments.vary, "points": points, "real_images": limits}
-    )
-    print(f"{folder / 'trade-off.png'}: apart from {arguments.vary}, {sampling_text(request)}")
+    write_json(document_file, document | {"varied": arguments.vary, "points": points, "real_images": limits})
+    print(f"{picture}: apart from {arguments.vary}, {sampling_text(request)}")
     return 0
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vqgen.commands import outputs
+from vqgen.commands import attribute, compare, evaluate, outputs, sweep
 from vqgen.commands.outputs import OutputFolder, check_files, check_not_read
-from vqgen.errors import ConfigError, DataError
+from vqgen.errors import CheckpointError, ConfigError, DataError
 
 
 def text(content):
@@ -227,3 +227,31 @@ def test_output_in_a_folder_that_is_read_is_refused(tmp_path):
     check_not_read(tmp_path / "inside", [str(tmp_path / "in")])
     check_not_read(tmp_path, [str(tmp_path / "in")])
     check_not_read(tmp_path / "in", [str(tmp_path / "in" / "a.png"), str(tmp_path / "gone")])
+
+
+# every command
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "file"),
+    [
+        (evaluate, ("run", "--json", "out/e.json"), "e.json"),
+        (evaluate, ("run", "--pictures", "out"), "neighbours.png"),
+        (compare, ("run", "other", "--json", "out/c.json"), "c.json"),
+        (compare, ("run", "other", "-o", "out"), "samples.png"),
+        (sweep, ("run", "-o", "out"), "trade-off.png"),
+        (sweep, ("run", "-o", "out"), "trade-off.json"),
+        (attribute, ("run", "a.png", "-o", "out", "--from", "3", "--to", "8"), "attribute.png"),
+    ],
+)
+def test_report_that_exists_is_refused_before_the_checkpoint_is_opened(
+    call, tmp_path, monkeypatch, command, words, file
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / file).write_text("mine")
+    with pytest.raises(ConfigError, match=rf"out/{file}: exists; --overwrite replaces, or choose another name"):
+        call(command, *words)
+    with pytest.raises(CheckpointError):  # the checkpoint is missing, too
+        call(command, *words, "--overwrite")
+    assert files(tmp_path) == [f"out/{file}"]

@@ -52,7 +52,7 @@ def document(run, tmp_path):
     """Returns the JSON document of a plan."""
 
     def plan_it(recipe, *words, **options):
-        assert run(recipe, *words, "--json", str(tmp_path / "plan.json"), **options) == 0
+        assert run(recipe, *words, "--json", str(tmp_path / "plan.json"), "--overwrite", **options) == 0
         return json.loads((tmp_path / "plan.json").read_text())
 
     return plan_it
@@ -141,3 +141,10 @@ def test_budget_without_measuring_is_refused(run, recipe, chosen):
 def test_budget_without_a_folder_of_pictures_is_refused(run, chosen):
     with pytest.raises(ConfigError, match=r"data\.root: should be a folder of images"):
         run("folder", "--budget", "10m")
+
+
+def test_file_that_exists_is_refused_before_anything_is_measured(call, tmp_path):
+    (tmp_path / "plan.json").write_text("mine")
+    with pytest.raises(ConfigError, match=r"plan\.json: exists; --overwrite replaces"):
+        call(plan, "nowhere", "--json", tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").read_text() == "mine"
