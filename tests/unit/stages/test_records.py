@@ -1,13 +1,15 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from vqgen.config import Recipe, stage_fields
+from vqgen.config.lengths import Length
 from vqgen.config.loading import validate_recipe
 from vqgen.errors import CheckpointError
+from vqgen.stages.continuation import Continuation
 from vqgen.stages.records import StageRecord, environment_of, measured_rates, read_record
 
 RECORD = StageRecord(
@@ -29,7 +31,27 @@ def test_written_record_is_read_again(tmp_path):
 
 def test_names_of_the_file_are_the_names_of_the_fields(tmp_path):
     RECORD.write(tmp_path)
-    assert json.loads((tmp_path / "stage.json").read_text()) == asdict(RECORD)
+    added = {"continuations", "measured_range"}  # only in the records that have them
+    expected = {name: value for name, value in asdict(RECORD).items() if name not in added}
+    assert json.loads((tmp_path / "stage.json").read_text()) == expected
+
+
+def test_continuations_are_written_and_read_again(tmp_path):
+    record = replace(RECORD, continuations=(Continuation(0, Length(2), 2), Continuation(4, Length(1, 2.5), None)))
+    record.write(tmp_path)
+    assert read_record(tmp_path) == record
+    assert (record.continued_from, record.first_length) == (4, Length(1, 2.5))
+    assert (RECORD.continued_from, RECORD.first_length) == (None, None)
+    assert not any(each.open for each in record.with_closed_requests().continuations)
+
+
+@pytest.mark.parametrize("found", [[{}], [3], "x", [{"since": 1, "length": 2}]])
+def test_damaged_continuations_are_refused_by_name(tmp_path, found):
+    RECORD.write(tmp_path)
+    path = tmp_path / "stage.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"continuations": found}))
+    with pytest.raises(CheckpointError, match=r"stage\.json: is not the record of a stage"):
+        read_record(tmp_path)
 
 
 def test_record_of_version_0_1_has_its_metrics_under_the_old_key(tmp_path):

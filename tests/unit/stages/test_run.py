@@ -5,7 +5,7 @@ import pytest
 from vqgen.errors import CheckpointError, ConfigError
 from vqgen.runtime.children import Needs, Room
 from vqgen.stages import run as run_module
-from vqgen.stages.run import planned_schedules, run_all, run_locked, run_stages, stage_states, stages_to_do
+from vqgen.stages.run import planned_schedules, run_all, run_locked, run_stages, stages_to_do
 from vqgen.stages.schedule import PlannedStage, Schedule
 
 STAGES = ["vqvae", "codes", "prior-top", "prior-bottom"]
@@ -121,47 +121,6 @@ def test_plan_has_the_stages_that_would_run_side_by_side(make_run, tiny_recipe, 
     assert stages_to_do(run.context, names) == ["prior-bottom", "classifier", "samples"]
     run.finish("classifier")
     assert planned() == []
-
-
-# the state of each stage
-
-
-def test_new_run_makes_every_stage(make_context):
-    assert stage_states(make_context()) == dict.fromkeys([*STAGES, "samples"], "make")
-
-
-def test_states_are_those_of_the_folder(make_run):
-    run = make_run()
-    for stage in STAGES[:3]:
-        run.finish(stage)
-    path = run.context.folder / "prior-top" / "stage.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"complete": False}))
-    (run.context.folder / "prior-bottom").mkdir()
-    (run.context.folder / "prior-bottom" / "stage.json").write_text("{")
-    assert stage_states(run.context) == {
-        "vqvae": "skip, complete",
-        "codes": "skip, complete",
-        "prior-top": "resume where it was cut",
-        "prior-bottom": "damaged",
-        "samples": "make",
-    }
-
-
-def test_changed_stage_and_the_stages_after_it_are_made_again_with_redo(make_run, tiny_recipe):
-    run = make_run()
-    for stage in STAGES:
-        run.finish(stage)
-    prior = tiny_recipe().priors[0].model_dump()
-    run.context.recipe = tiny_recipe(priors=[prior | {"layers": 3}, prior])
-    assert stage_states(run.context)["prior-top"] == "refuse without --redo: priors.0.layers: 2 -> 3"
-    run.context.redo = True
-    assert stage_states(run.context) == {
-        "vqvae": "skip, complete",
-        "codes": "skip, complete",
-        "prior-top": "make again",
-        "prior-bottom": "make again",
-        "samples": "make",
-    }
 
 
 # the locked folder
