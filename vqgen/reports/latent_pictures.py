@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from vqgen.reports.figures import written_figure
 from vqgen.reports.grids import image_grid, save_image
-from vqgen.storage.files import atomic_path
 from vqgen.storage.names import shown
 
 
@@ -45,30 +45,24 @@ def plot_latents(latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"], nam
         names: Names of the labels.
         path: Picture to write.
     """
-    # Not by pyplot, which looks for a screen and keeps every figure in memory.
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with written_figure(path, 7, 6) as figure:
+        from matplotlib import colormaps
 
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    few = len(names) <= 10  # "tab10" has ten colours that are easy to tell apart
-    colours = colormaps["tab10" if few else "nipy_spectral"]
-    for label, name in [(-1, "no label"), *enumerate(names)]:
-        own = latents[labels == label]
-        if len(own):
-            colour = "grey" if label < 0 else colours(label if few else label / len(names))
-            # A name that begins with an underscore would be left out of the legend.
-            axes.scatter(own[:, 0].tolist(), own[:, 1].tolist(), s=8, color=colour, label=f" {shown(name)}")
-    axes.set(xlabel="first latent", ylabel="second latent", aspect="equal")
-    axes.grid(visible=True, alpha=0.25)
-    if len(names) <= 20:
-        legend = axes.legend(markerscale=2, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a name with two dollar signs is no formula
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        axes = figure.add_subplot()
+        few = len(names) <= 10  # "tab10" has ten colours that are easy to tell apart
+        colours = colormaps["tab10" if few else "nipy_spectral"]
+        for label, name in [(-1, "no label"), *enumerate(names)]:
+            own = latents[labels == label]
+            if len(own):
+                colour = "grey" if label < 0 else colours(label if few else label / len(names))
+                # A name that begins with an underscore would be left out of the legend.
+                axes.scatter(own[:, 0].tolist(), own[:, 1].tolist(), s=8, color=colour, label=f" {shown(name)}")
+        axes.set(xlabel="first latent", ylabel="second latent", aspect="equal")
+        axes.grid(visible=True, alpha=0.25)
+        if len(names) <= 20:
+            legend = axes.legend(markerscale=2, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+            for text in legend.get_texts():
+                text.set_parse_math(False)  # a name with two dollar signs is no formula
 
 
 def between(first: Float[Tensor, " d"], last: Float[Tensor, " d"], steps: int) -> Float[Tensor, "steps d"]:

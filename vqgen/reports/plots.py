@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vqgen.storage.files import atomic_path
+from vqgen.reports.figures import written_figure
 
 _TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
 """Pairs of metrics to plot, horizontal axis first."""
@@ -32,34 +32,27 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
         varied: Name of the varied setting.
         path: Picture to write.
     """
-    # Not by pyplot, which looks for a screen and keeps every figure in memory.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = [pair for pair in _TRADES if all(set(pair) <= point.keys() for point in points)]
-    figure = Figure(figsize=(5.5 * len(shown), 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (across, up) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        axes.plot([p[across] for p in points], [p[up] for p in points], marker="o", markersize=5, linewidth=1)
-        for point in points:
-            place = (point[across], point[up])
-            axes.annotate(f"{point['value']:g}", place, textcoords="offset points", xytext=(6, 5), fontsize=9)
-        # Real images limit both precision and recall, but only the accuracy score of the second pair.
-        if across in limits and up in limits:
-            cross = {"marker": "x", "markersize": 9, "color": "black", "linestyle": "none"}
-            axes.plot(limits[across], limits[up], **cross, label="halves of the real images")
-            axes.legend()
-        elif up in limits:
-            axes.axhline(limits[up], color="black", linestyle="dashed", linewidth=1, label="as many real images")
-            axes.legend()
-        axes.set_xlabel(_TRADED[across])
-        axes.set_ylabel(_TRADED[up])
-        axes.set_title(f"over {varied}")
-        axes.grid(visible=True, alpha=0.25)
-        axes.locator_params(nbins=7)
-        axes.margins(0.15)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with written_figure(path, 5.5 * len(shown), 4.8) as figure:
+        for axes, (across, up) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+            axes.plot([p[across] for p in points], [p[up] for p in points], marker="o", markersize=5, linewidth=1)
+            for point in points:
+                place = (point[across], point[up])
+                axes.annotate(f"{point['value']:g}", place, textcoords="offset points", xytext=(6, 5), fontsize=9)
+            # Real images limit both precision and recall, but only the accuracy score of the second pair.
+            if across in limits and up in limits:
+                cross = {"marker": "x", "markersize": 9, "color": "black", "linestyle": "none"}
+                axes.plot(limits[across], limits[up], **cross, label="halves of the real images")
+                axes.legend()
+            elif up in limits:
+                axes.axhline(limits[up], color="black", linestyle="dashed", linewidth=1, label="as many real images")
+                axes.legend()
+            axes.set_xlabel(_TRADED[across])
+            axes.set_ylabel(_TRADED[up])
+            axes.set_title(f"over {varied}")
+            axes.grid(visible=True, alpha=0.25)
+            axes.locator_params(nbins=7)
+            axes.margins(0.15)
 
 
 def plot_rate_distortion(
@@ -72,19 +65,15 @@ def plot_rate_distortion(
         ours: The same metrics of our files.
         path: Picture to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (measure, title) in zip(figure.subplots(1, 2), _DISTORTIONS.items(), strict=True):
-        for name, points in curves.items():
-            axes.plot([point["bpp"] for point in points], [point[measure] for point in points], marker=".", label=name)
-        axes.plot([ours["bpp"]], [ours[measure]], marker="*", markersize=14, linestyle="", label="vqgen")
-        axes.set(xlabel="bits per pixel", ylabel=title, xscale="log")
-        axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with written_figure(path, 10, 4) as figure:
+        for axes, (measure, title) in zip(figure.subplots(1, 2), _DISTORTIONS.items(), strict=True):
+            for name, points in curves.items():
+                axes.plot(
+                    [point["bpp"] for point in points], [point[measure] for point in points], marker=".", label=name
+                )
+            axes.plot([ours["bpp"]], [ours[measure]], marker="*", markersize=14, linestyle="", label="vqgen")
+            axes.set(xlabel="bits per pixel", ylabel=title, xscale="log")
+            axes.legend()
 
 
 def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:
@@ -96,28 +85,22 @@ def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[s
         curves: Name of a metric -> name of its curve. Validation metrics (val_...) have markers.
         unit: Title of the vertical axis.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    drawn: list[float] = []
-    for name, label in curves.items():
-        # A line holds only the metrics of its step: validations are rarer than training steps.
-        points = [(line["step"], line[name]) for line in metrics if name in line]
-        if not points:
-            continue
-        steps, values = zip(*points, strict=True)
-        drawn += values
-        marker = "o" if name.startswith("val_") else ""
-        axes.plot(steps, values, marker=marker, markersize=4, linewidth=1, label=label)
-    if drawn and 0 < min(drawn) * 10 < max(drawn):
-        axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.set_ylabel(unit)
-    axes.grid(visible=True, which="both", alpha=0.25)
-    if axes.lines:
-        axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    with written_figure(path, 8, 4.5) as figure:
+        axes = figure.add_subplot()
+        drawn: list[float] = []
+        for name, label in curves.items():
+            # A line holds only the metrics of its step: validations are rarer than training steps.
+            points = [(line["step"], line[name]) for line in metrics if name in line]
+            if not points:
+                continue
+            steps, values = zip(*points, strict=True)
+            drawn += values
+            marker = "o" if name.startswith("val_") else ""
+            axes.plot(steps, values, marker=marker, markersize=4, linewidth=1, label=label)
+        if drawn and 0 < min(drawn) * 10 < max(drawn):
+            axes.set_yscale("log")
+        axes.set_xlabel("step")
+        axes.set_ylabel(unit)
+        axes.grid(visible=True, which="both", alpha=0.25)
+        if axes.lines:
+            axes.legend()
