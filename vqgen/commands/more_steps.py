@@ -28,7 +28,7 @@ def add_more_steps_argument(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=(None, None),
         action="append",
-        metavar="[STAGE=]N",
+        metavar="STAGE=N",
         help="train a stage that has begun for N more steps from its saved state, and make again what follows; without "
         "STAGE each training of the command, without N up to the steps of the recipe; can be repeated",
     )

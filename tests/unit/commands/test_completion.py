@@ -15,7 +15,7 @@ from vqgen.config.overrides import override_help
 from vqgen.errors import ConfigError
 
 OTHER_VALUES = {
-    "A", "GROUP", "K", "LABEL", "N", "NAME", "P", "RECIPE", "S", "SHARE", "SHELL", "SIZE", "T", "TIME", "V"
+    "A", "GROUP", "K", "LABEL", "N", "NAME", "P", "RECIPE", "S", "SHARE", "SHELL", "SIZE", "STAGE=N", "T", "TIME", "V"
 }  # fmt: skip
 """Names of arguments that are neither files nor folders: numbers, labels, names, and words that `choices` lists."""
 

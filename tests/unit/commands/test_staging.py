@@ -63,10 +63,26 @@ def test_command_of_a_stage_runs_this_stage(monkeypatch, module, stage):
     command = import_module(f"vqgen.commands.{module}")
     assert command.TAKES_OVERRIDES
     calls = []
-    monkeypatch.setattr("vqgen.commands.staging.work_on_run", lambda words, act: act("context") or 0)
-    monkeypatch.setattr("vqgen.stages.run.run_one", lambda *words: calls.append(words))
+
+    def work(words, act, stages):
+        assert stages("recipe") == [stage]
+        return act("context") or 0
+
+    monkeypatch.setattr("vqgen.commands.staging.work_on_run", work)
+    monkeypatch.setattr("vqgen.stages.run.run_stages", lambda *words: calls.append(words))
     assert command.run(arguments()) == 0
-    assert calls == [("context", stage)]
+    assert calls == [("context", [stage])]
+
+
+@pytest.mark.parametrize(
+    ("module", "trains"),
+    [("train_vqvae", True), ("train_autoencoder", True), ("train_classifier", True), ("train_prior", True),
+     ("extract_codes", False), ("generate_samples", False)],
+)  # fmt: skip
+def test_commands_that_train_take_more_steps(module, trains):
+    parser = argparse.ArgumentParser()
+    import_module(f"vqgen.commands.{module}").add_arguments(parser)
+    assert hasattr(parser.parse_args(["digits"]), "more_steps") == trains
 
 
 def test_fields_are_listed_without_a_run(capsys):

@@ -13,8 +13,13 @@ def arguments(level, recipe="digits"):
 @pytest.mark.parametrize(("level", "trained"), [(None, ["prior-top", "prior-bottom"]), ("bottom", ["prior-bottom"])])
 def test_all_priors_are_trained_or_one_alone(monkeypatch, tiny_recipe, level, trained):
     calls = []
-    context = argparse.Namespace(recipe_with_codes=tiny_recipe())
-    monkeypatch.setattr("vqgen.commands.staging.work_on_run", lambda words, act: act(context) or 0)
+    context = argparse.Namespace(recipe=tiny_recipe())
+
+    def work(words, act, stages):
+        assert stages(context.recipe) == trained
+        return act(context) or 0
+
+    monkeypatch.setattr("vqgen.commands.staging.work_on_run", work)
     monkeypatch.setattr("vqgen.stages.run.run_stages", lambda context, stages: calls.extend(stages))
     assert train_prior.run(arguments(level)) == 0
     assert calls == trained
