@@ -79,8 +79,8 @@ def open_folder(config: DataConfig, seed: int) -> ImageSplits:
     if "validation" not in indices:
         readable = np.array(indices["train"])
         labels = sets["train"].labels[readable]
-        _tell_of_single_images(labels, label_map)
         parts = stratified_split(labels, label_map.names, config.validation_fraction, seed)
+        _tell_of_single_images(labels, label_map)
         indices["train"], indices["validation"] = (readable[part].tolist() for part in parts)
         sets["validation"] = sets["train"]
     # Every source has its splits in this order, which code stores and records keep.

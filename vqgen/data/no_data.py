@@ -49,6 +49,9 @@ _OUTPUTS = {
 }
 """Name of a file -> the begin of its content in a folder that vqgen wrote: a stage, a pipeline, codes, samples."""
 
+_FIRST_FILES = {".lock", "budget.json"}
+"""Files of a run folder before its first stage."""
+
 
 def is_hidden(name: str) -> bool:
     """Returns True for the name of a hidden file or folder."""
@@ -68,6 +71,9 @@ def is_output(folder: str | Path, names: Collection[str]) -> bool:
         names: Names of the files and folders in it.
     """
     if any(name in names and _begins(os.path.join(folder, name), begin) for name, begin in _OUTPUTS.items()):
+        return True
+    # A run that has just begun. No image can be lost here.
+    if names and set(names) <= _FIRST_FILES:
         return True
     # A run folder: beside the stages it may hold pictures of the user's reports.
     return "recipe.toml" in names and any(

@@ -93,7 +93,7 @@ class Unread:
             self.by_format[found] += 1
         elif (form := unread_suffixes().get(suffix)) is not None:
             self.by_format[_short(form.name)] += 1
-            self.remedies[_short(form.name)] = form.remedy
+            self.remedies[_short(form.name)] = form.remedy.removesuffix(" reads it")
         elif self.opened == _MOST_OPENED:
             self.more = True
         else:

@@ -49,8 +49,13 @@ def run(folder: Path) -> None:
     (folder / "recipe.toml").write_text('name = "a"\n')
 
 
+def begun(folder: Path) -> None:
+    folder.mkdir()
+    (folder / ".lock").touch()
+
+
 # The files come from their writers: a writer that changes its first keys fails here.
-@pytest.mark.parametrize("write", [stage, codes, pipeline, samples, run, mark_output])
+@pytest.mark.parametrize("write", [stage, codes, pipeline, samples, run, begun, mark_output])
 def test_folder_that_vqgen_wrote_is_an_output(write, tmp_path: Path) -> None:
     write(tmp_path / "out")
     assert output_below(tmp_path / "out")

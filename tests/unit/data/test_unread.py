@@ -25,7 +25,7 @@ def test_pictures_are_counted_by_format_and_the_most_come_first(tmp_path: Path) 
     unread = noted(tmp_path, "1.HEIC", "2.heic", "3.psd", "4.NEF", "5.cr2.dng", "6.tga", "7.svg", "8.heif")
     assert len(unread) == 8
     text = unread.text(num_read=6)
-    assert text.startswith("8 of 14 files are pictures that are not read: 3 HEIC (pip install 'vqgen[heif]'")
+    assert text.startswith("8 of 14 files are pictures that are not read: 3 HEIC (pip install 'vqgen[heif]'), ")
     assert ", 2 camera raw, " in text
     for format_name in ("1 Photoshop (PSD)", "1 TGA", "1 SVG"):
         assert format_name in text
