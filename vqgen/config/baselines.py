@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from vqgen.config.base import Config
+from vqgen.config.bounds import LARGEST_SIDE, MOST_CHANNELS, MOST_LABELS, MOST_LAYERS
 
 BaselineKind = Literal["autoencoder", "vae", "binary-vae"]
 
@@ -29,17 +30,17 @@ class AutoencoderSettings(Config):
 
     kind: BaselineKind = "vae"
     """autoencoder (sampled by a Gaussian mixture per label), vae (Gaussian latents) or binary-vae (bits)."""
-    latent_size: int = Field(20, gt=0)
+    latent_size: int = Field(20, gt=0, le=MOST_CHANNELS)
     """Dimensions of the latent vector."""
-    channels: int = Field(64, ge=2, multiple_of=2)
+    channels: int = Field(64, ge=2, le=MOST_CHANNELS, multiple_of=2)
     """Channels of the encoder's and decoder's features."""
-    residual_channels: int = Field(32, gt=0)
+    residual_channels: int = Field(32, gt=0, le=MOST_CHANNELS)
     """Inner channels of a residual block."""
-    residual_layers: int = Field(1, ge=0)
+    residual_layers: int = Field(1, ge=0, le=MOST_LAYERS)
     """Residual blocks in encoder and decoder."""
-    hidden: int = Field(256, gt=0)
+    hidden: int = Field(256, gt=0, le=MOST_CHANNELS)
     """Units of the layer between the features and the latent vector, in the encoder and in the decoder."""
-    mixture_components: int = Field(10, gt=0)
+    mixture_components: int = Field(10, gt=0, le=MOST_CHANNELS)
     """autoencoder: Gaussians in the mixture of each label."""
     mixture_regularization: float = Field(1e-3, gt=0)
     """autoencoder: variance added to each Gaussian, as a share of the latents' mean variance."""
@@ -50,7 +51,7 @@ class AutoencoderSettings(Config):
     learned deviation."""
     beta: float = Field(1.0, gt=0)
     """vae, binary-vae: weight of the divergence between posterior and prior; 1 is the evidence lower bound."""
-    monte_carlo_samples: int = Field(1, gt=0)
+    monte_carlo_samples: int = Field(1, gt=0, le=MOST_CHANNELS)
     """vae, binary-vae: latents drawn from each image's posterior in a training step."""
     gradient: Literal["straight-through", "gumbel"] = "straight-through"
     """binary-vae: gradient of the draw of a bit: that of the identity, or that of the binary concrete distribution."""
@@ -78,11 +79,11 @@ class AutoencoderSettings(Config):
 class AutoencoderConfig(AutoencoderSettings):
     """A baseline that can be built."""
 
-    image_size: int = Field(gt=0)
+    image_size: int = Field(gt=0, le=LARGEST_SIDE)
     """Height and width of the images, in pixels."""
     image_channels: Literal[1, 3]
     """1 for grey images, 3 for RGB."""
-    num_classes: int = Field(ge=0)
+    num_classes: int = Field(ge=0, le=MOST_LABELS)
     """Labels of which images can be generated; 0 for none."""
 
     @property

@@ -1,6 +1,7 @@
 """Checks across sections: a mistake that would stop the last stage is found before the first one trains."""
 
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
+from vqgen.config.bounds import MOST_ATTENDED
 from vqgen.config.recipe import CommonRecipe, Recipe
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
@@ -71,6 +72,12 @@ def _prior_problems(recipe: Recipe) -> list[str]:
             problems.append(
                 f"priors.{index}.attention_heads: should divide priors.{index}.channels = {prior.channels}, "
                 f"found {prior.attention_heads}"
+            )
+        positions = recipe.grid_side(recipe.levels[index]) ** 2 if index < len(recipe.levels) else 0
+        if prior.attention_every and positions > MOST_ATTENDED:
+            problems.append(
+                f"priors.{index}.attention_every: should be 0 on a grid of more than {MOST_ATTENDED:,} codes, "
+                f"found {prior.attention_every} on {positions:,} codes"
             )
         if prior.attention_every > prior.layers:
             problems.append(

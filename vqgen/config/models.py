@@ -8,9 +8,20 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from vqgen.config.base import Config, Renamed, added_field
+from vqgen.config.bounds import (
+    LARGEST_SIDE,
+    MOST_ATTENDED,
+    MOST_CHANNELS,
+    MOST_CODES,
+    MOST_LABELS,
+    MOST_LAYERS,
+    MOST_STAGES,
+    MOST_STEPS,
+    WIDEST_KERNEL,
+)
 
 Level = Literal["top", "middle", "bottom"]
 
@@ -27,15 +38,15 @@ class VQVAESettings(Config):
 
     downsample: tuple[int, ...] = (8, 4)
     """Total downsampling of each level, coarse to fine: powers of two, each smaller than the one before."""
-    codebook_size: int = Field(512, ge=2, le=65536)
+    codebook_size: int = Field(512, ge=2, le=MOST_CODES)
     """Entries K of the codebook of each level."""
-    embedding_dim: int = Field(64, gt=0)
+    embedding_dim: int = Field(64, gt=0, le=MOST_CHANNELS)
     """Dimensions D of a codebook entry."""
-    channels: int = Field(128, ge=2, multiple_of=2)
+    channels: int = Field(128, ge=2, le=MOST_CHANNELS, multiple_of=2)
     """Channels of the features of encoder and decoder."""
-    residual_channels: int = Field(64, gt=0)
+    residual_channels: int = Field(64, gt=0, le=MOST_CHANNELS)
     """Inner channels of a residual block."""
-    residual_layers: int = Field(2, ge=0)
+    residual_layers: int = Field(2, ge=0, le=MOST_LAYERS)
     """Residual blocks in each encoder and decoder."""
     commitment_weight: float = Field(0.25, ge=0)
     """Weight beta of ||z_e - sg(e)||^2, the term that moves the encoder to the codebook."""
@@ -43,11 +54,11 @@ class VQVAESettings(Config):
     """Decay of the moving averages that update the codebook."""
     initialization: Literal["data", "random"] = "data"
     """Initialize the codebook with latents of the first batch, improved by k-means, or at random."""
-    quantize_after: int = Field(0, ge=0)
+    quantize_after: int = Field(0, ge=0, le=MOST_STEPS)
     """First training steps, in which latents pass unquantized, before the codebooks are initialized."""
-    kmeans_iterations: int = Field(10, ge=0)
+    kmeans_iterations: int = Field(10, ge=0, le=MOST_STEPS)
     """Iterations of k-means on the first batch, if initialization = "data"."""
-    restart_after: int = Field(100, ge=0)
+    restart_after: int = Field(100, ge=0, le=MOST_STEPS)
     """Steps without a latent after which a code restarts at a latent of the batch; 0 never restarts a code."""
 
     @field_validator("downsample")
@@ -58,6 +69,8 @@ class VQVAESettings(Config):
         for factor in value:
             if factor < 2 or factor & (factor - 1):
                 raise ValueError(f"should be powers of two from 2 up, found {factor}")
+            if factor > LARGEST_SIDE:
+                raise ValueError(f"should be at most {LARGEST_SIDE}, found {factor}")
         if any(coarse <= fine for coarse, fine in pairwise(value)):
             raise ValueError(f"should fall from coarse to fine, found {list(value)}")
         return value
@@ -71,7 +84,7 @@ class VQVAESettings(Config):
 class VQVAEConfig(VQVAESettings):
     """A VQ-VAE that can be built."""
 
-    image_size: int = Field(gt=0)
+    image_size: int = Field(gt=0, le=LARGEST_SIDE)
     """Height and width of the training images, in pixels."""
     image_channels: Literal[1, 3]
     """1 for grey images, 3 for RGB."""
@@ -94,13 +107,13 @@ class PriorSettings(Config):
     """The causal order: t = column + slope * row, or "raster"."""
     kernel_size: int = 5
     """Width of the masked convolutions, an odd number of codes."""
-    layers: int = Field(8, gt=0)
+    layers: int = Field(8, gt=0, le=MOST_LAYERS)
     """Gated residual blocks after the first masked convolution."""
-    channels: int = Field(128, gt=0)
+    channels: int = Field(128, gt=0, le=MOST_CHANNELS)
     """Channels of the features."""
-    attention_every: int = Field(0, ge=0)
+    attention_every: int = Field(0, ge=0, le=MOST_LAYERS)
     """Blocks between two causal attentions; 0 for a prior without attention."""
-    attention_heads: int = Field(4, gt=0)
+    attention_heads: int = Field(4, gt=0, le=MOST_LAYERS)
     """Heads of each attention; a divisor of channels."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout inside the blocks."""
@@ -122,9 +135,9 @@ class PriorSettings(Config):
     -log p(label | codes) in nats, between the label and a wrong one. Samples then mix up labels less. 0 for none."""
     label_contrast_share: float = added_field(0.25, gt=0, le=1)
     """Share of the training steps, at the end, that have this term. Such a step takes about twice as long."""
-    conditioning_layers: int = Field(4, ge=0)
+    conditioning_layers: int = Field(4, ge=0, le=MOST_LAYERS)
     """Residual blocks over the coarser codes. The coarsest level does not use this."""
-    output_layers: int = Field(1, ge=0)
+    output_layers: int = Field(1, ge=0, le=MOST_LAYERS)
     """Residual 1 x 1 blocks before the logits."""
 
     # "before", because pydantic would print an error for each member of the union.
@@ -140,6 +153,8 @@ class PriorSettings(Config):
     def _kernel_is_odd(cls, value: int) -> int:
         if value < 3 or value % 2 == 0:
             raise ValueError(f"should be odd and at least 3, found {value}")
+        if value > WIDEST_KERNEL:
+            raise ValueError(f"should be at most {WIDEST_KERNEL}, found {value}")
         return value
 
 
@@ -151,13 +166,13 @@ class ClassifierSettings(Config):
 
     kind: ClassifierKind = added_field("residual")
     """residual (convolutions in residual blocks) or hidden-layer (one hidden layer over the pixels)."""
-    hidden: int = added_field(256, gt=0)
+    hidden: int = added_field(256, gt=0, le=MOST_CHANNELS)
     """hidden-layer: units of the hidden layer, which are the features."""
-    channels: int = Field(16, gt=0, multiple_of=8)
+    channels: int = Field(16, gt=0, le=MOST_CHANNELS, multiple_of=8)
     """residual: channels of the first stage. Each stage has twice the channels of the stage before."""
-    stages: int = Field(3, gt=0)
+    stages: int = Field(3, gt=0, le=MOST_STAGES)
     """residual: stages. Each stage halves the grid. The features have channels * 2^(stages - 1) dimensions."""
-    blocks: int = Field(1, gt=0)
+    blocks: int = Field(1, gt=0, le=MOST_LAYERS)
     """residual: blocks of each stage."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout of the features before the logits."""
@@ -166,11 +181,11 @@ class ClassifierSettings(Config):
 class ClassifierConfig(ClassifierSettings):
     """A classifier that can be built."""
 
-    image_size: int = Field(gt=0)
+    image_size: int = Field(gt=0, le=LARGEST_SIDE)
     """Height and width of the images, in pixels."""
     image_channels: Literal[1, 3]
     """1 for grey images, 3 for RGB."""
-    num_classes: int = Field(gt=0)
+    num_classes: int = Field(gt=0, le=MOST_LABELS)
     """Labels of the label map."""
 
 
@@ -184,20 +199,29 @@ class PixelCNNConfig(PriorSettings):
 
     level: Level
     """The level whose codes the prior models."""
-    height: int = Field(gt=0)
+    height: int = Field(gt=0, le=LARGEST_SIDE)
     """Rows of the code grid."""
-    width: int = Field(gt=0)
+    width: int = Field(gt=0, le=LARGEST_SIDE)
     """Columns of the code grid."""
-    codebook_size: int = Field(ge=2)
+    codebook_size: int = Field(ge=2, le=MOST_CODES)
     """Entries K of the codebook."""
-    num_classes: int = Field(ge=0)
+    num_classes: int = Field(ge=0, le=MOST_LABELS)
     """Labels of the label map; 0 for a prior without labels."""
-    coarser_height: int = Field(0, ge=0)
+    coarser_height: int = Field(0, ge=0, le=LARGEST_SIDE)
     """Rows of the grid of coarser codes that condition the prior; 0 at the coarsest level."""
-    coarser_width: int = Field(0, ge=0)
+    coarser_width: int = Field(0, ge=0, le=LARGEST_SIDE)
     """Columns of the grid of coarser codes; 0 at the coarsest level."""
     mirror_conditioned: bool = added_field(False)
     """True if the prior was trained on mirrored images too, with an embedding that marks them."""
+
+    @model_validator(mode="after")
+    def _attention_is_affordable(self) -> "PixelCNNConfig":
+        if self.attention_every and self.height * self.width > MOST_ATTENDED:
+            raise ValueError(
+                f"attention_every: should be 0 on a grid of more than {MOST_ATTENDED:,} codes, found a grid of "
+                f"{self.height} x {self.width}"
+            )
+        return self
 
     @property
     def is_conditioned(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from vqgen.config.base import Config, added_field, runtime_field
+from vqgen.config.bounds import MOST_STEPS
 from vqgen.config.data import DataConfig
 from vqgen.config.models import (
     ClassifierConfig,
@@ -24,7 +25,7 @@ from vqgen.order import CausalOrder
 class VQVAESection(VQVAESettings):
     """The VQ-VAE and its training."""
 
-    quantize_after: int = Field(200, ge=0)
+    quantize_after: int = Field(200, ge=0, le=MOST_STEPS)
     """First training steps, in which latents pass unquantized, so that every level carries information before its
     codebook is initialized. At most a quarter of the training."""
     augment: bool = True

@@ -17,14 +17,20 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from vqgen.config import Config
 from vqgen.errors import CheckpointError
 from vqgen.models.registry import CONFIGS
 from vqgen.runtime.plain_torch import computes_plainly, kept_random_state
 from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json
 from vqgen.storage.files import atomic_path, sha256_of_file, sha256_of_json, write_json
-from vqgen.storage.tensors import load_tensors, save_tensors
+from vqgen.storage.tensors import load_tensors, read_shapes, save_tensors
 
 Model = TypeVar("Model", bound=nn.Module)
+
+_Shape = tuple[int, ...]
+
+_SHOWN = 8
+"""Problems that a message lists."""
 
 
 def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
@@ -86,8 +92,10 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
         The model, with weights of the stored dtype.
 
     Raises:
-        CheckpointError: A file is missing or damaged, the model has another class, or the weights do not fit.
+        CheckpointError: A file is missing or damaged, the model has another class, or the weights do not fit. Nothing
+            of the size of the model has been allocated then.
     """
+    path = folder / "model.safetensors"
     document = read_json(folder / "config.json")
     check_format(document, folder / "config.json")
     if document.get("class") != model_class.__name__:
@@ -95,16 +103,16 @@ def load_model(folder: Path, model_class: type[Model], device: torch.device | st
     try:
         config = CONFIGS[model_class].model_validate(document.get("config"))
     except ValidationError as error:
-        raise CheckpointError(
-            f"{folder / 'config.json'}: is not a configuration of a {model_class.__name__}: {error}"
-        ) from error
-    weights, _ = load_tensors(folder / "model.safetensors", device)
+        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:_SHOWN])
+        raise CheckpointError(_no_configuration(folder, model_class, problems)) from error
+    _check_weights(_expected_shapes(model_class, config, folder), read_shapes(path), origin=path)
+    weights, _ = load_tensors(path, device)
     with kept_random_state():  # a new model draws its weights, which are not used
         model = model_class(config)
     # Copying the weights would round them to the dtype of the new model, which is float32.
     if any(tensor.dtype == torch.float64 for tensor in weights.values()):
         model = model.double()
-    load_weights(model, weights, origin=folder / "model.safetensors")
+    load_weights(model, weights, origin=path)
     return model.to(device).eval()
 
 
@@ -119,19 +127,37 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: Pat
     Raises:
         CheckpointError: Names or shapes differ. The message lists the first eight, with both shapes.
     """
-    expected = model.state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    _check_weights(expected, {name: tuple(tensor.shape) for name, tensor in weights.items()}, origin=origin)
+    model.load_state_dict(dict(weights))
+
+
+def _expected_shapes(model_class: type[nn.Module], config: Config, folder: Path) -> dict[str, _Shape]:
+    """Returns the shapes of the weights of a model. It is built without memory, so it may be of any size."""
+    try:
+        with torch.device("meta"):
+            return {name: tuple(tensor.shape) for name, tensor in model_class(config).state_dict().items()}
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(_no_configuration(folder, model_class, str(error).partition("\n")[0])) from error
+
+
+def _no_configuration(folder: Path, model_class: type[nn.Module], reason: str) -> str:
+    return f"{folder / 'config.json'}: is not a configuration of a {model_class.__name__} ({reason}); restore the file"
+
+
+def _check_weights(expected: Mapping[str, _Shape], weights: Mapping[str, _Shape], *, origin: Path) -> None:
     problems = [f"{name}: is missing" for name in expected.keys() - weights.keys()]
     problems += [f"{name}: is not a part of this model" for name in weights.keys() - expected.keys()]
     problems += [
-        f"{name}: should have shape {tuple(expected[name].shape)}, found {tuple(weights[name].shape)}"
+        f"{name}: should have shape {expected[name]}, found {weights[name]}"
         for name in expected.keys() & weights.keys()
-        if expected[name].shape != weights[name].shape
+        if expected[name] != weights[name]
     ]
     if problems:
         # Sets have no order. Sorted, the message is the same at every run.
-        shown = sorted(problems)[:8] + ([f"and {len(problems) - 8} more"] if len(problems) > 8 else [])
+        rest = len(problems) - _SHOWN
+        shown = sorted(problems)[:_SHOWN] + ([f"and {rest} more"] if rest > 0 else [])
         raise CheckpointError("\n  ".join([f"{origin}: holds another model's weights:", *shown]))
-    model.load_state_dict(dict(weights))
 
 
 def made_from(folder: Path) -> dict[str, str]:

@@ -61,6 +61,16 @@ def load_text(path: Path) -> str:
         return (file.metadata() or {}).get("vqgen", "")
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Reads the shapes of the tensors in a file of `save_tensors`, by name, and none of their numbers.
+
+    Raises:
+        CheckpointError: The file is missing, cut or damaged.
+    """
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
 @contextmanager
 def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
     """Opens a file, and turns every error of reading it into a `CheckpointError` with a remedy."""

@@ -111,3 +111,9 @@ def test_stack_of_the_stated_depth_has_no_blind_spot(with_priors):
         large = {"data": {"image_size": 2 * side}, "vqvae": {"downsample": [2]}}
         assert check_recipe(with_priors(enough, **large)) == []
         assert check_recipe(with_priors(enough | {"layers": max(1, enough["layers"] - 1)}, **large)) or side == 4
+
+
+def test_attention_on_a_grid_of_absurd_size_is_refused_before_the_run(with_priors):
+    large = {"data": {"image_size": 512}}
+    text = problems(with_priors({"attention_every": 1}, {"attention_every": 1}, **large))
+    assert "priors.1.attention_every: should be 0 on a grid of more than 32,768 codes, found 1 on 65,536 codes" in text

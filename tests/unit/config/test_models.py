@@ -1,7 +1,15 @@
 import pytest
 from pydantic import ValidationError
 
-from vqgen.config import PixelCNNConfig, PriorSettings, VQVAESettings, level_names
+from vqgen.config import (
+    AutoencoderConfig,
+    ClassifierConfig,
+    PixelCNNConfig,
+    PriorSettings,
+    VQVAEConfig,
+    VQVAESettings,
+    level_names,
+)
 
 
 def test_levels_are_named_coarse_to_fine():
@@ -16,6 +24,7 @@ def test_levels_are_named_coarse_to_fine():
         ([], "should have 1 to 3 levels, found 0"),
         ([16, 8, 4, 2], "should have 1 to 3 levels, found 4"),
         ([6, 3], "should be powers of two from 2 up, found 6"),
+        ([2**15, 2], "should be at most 16384, found 32768"),
         ([2, 1], "should be powers of two from 2 up, found 1"),
         ([4, 4], r"should fall from coarse to fine, found \[4, 4\]"),
     ],
@@ -36,6 +45,30 @@ def test_wrong_slope_is_refused_by_one_error(slope):
 def test_kernel_is_odd_and_wider_than_one_code(kernel_size):
     with pytest.raises(ValidationError, match=f"should be odd and at least 3, found {kernel_size}"):
         PriorSettings(kernel_size=kernel_size)
+
+
+def test_kernel_of_absurd_width_is_refused():
+    with pytest.raises(ValidationError, match="should be at most 256, found 100001"):
+        PriorSettings(kernel_size=100_001)
+
+
+@pytest.mark.parametrize("config", [VQVAEConfig, PixelCNNConfig, ClassifierConfig, AutoencoderConfig])
+def test_every_size_has_a_bound(config):
+    counts = [name for name, field in config.model_fields.items() if field.annotation is int]
+    assert len(counts) >= 6
+    for name in counts:
+        if name != "kernel_size":  # has a check of its own
+            with pytest.raises(ValidationError, match="less than or equal to") as caught:
+                config.model_validate({name: 2 * 10**12})
+            assert any(error["loc"] == (name,) for error in caught.value.errors()), name
+
+
+def test_attention_on_a_grid_of_absurd_size_is_refused():
+    settings = {"level": "bottom", "codebook_size": 8, "num_classes": 0}
+    PixelCNNConfig(**settings, height=128, width=128, attention_every=2)
+    PixelCNNConfig(**settings, height=256, width=256)
+    with pytest.raises(ValidationError, match="attention_every: should be 0 on a grid of more than 32,768 codes"):
+        PixelCNNConfig(**settings, height=256, width=256, attention_every=2)
 
 
 def test_prior_is_conditioned_if_it_has_a_coarser_grid():

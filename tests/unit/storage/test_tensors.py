@@ -3,7 +3,7 @@ import torch
 from safetensors import SafetensorError
 
 from vqgen.errors import CheckpointError
-from vqgen.storage.tensors import load_tensors, load_text, save_tensors
+from vqgen.storage.tensors import load_tensors, load_text, read_shapes, save_tensors
 
 
 def test_tensors_and_text_round_trip(tmp_path):
@@ -27,13 +27,13 @@ def test_text_of_a_file_without_one_is_empty(tmp_path):
     assert load_text(tmp_path / "a.safetensors") == ""
 
 
-@pytest.mark.parametrize("load", [load_tensors, load_text])
+@pytest.mark.parametrize("load", [load_tensors, load_text, read_shapes])
 def test_missing_file_is_refused(tmp_path, load):
     with pytest.raises(CheckpointError, match=r"a\.safetensors: there is no such file"):
         load(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("load", [load_tensors, load_text])
+@pytest.mark.parametrize("load", [load_tensors, load_text, read_shapes])
 def test_damaged_file_is_refused_with_a_remedy(tmp_path, load):
     path = tmp_path / "a.safetensors"
     save_tensors(path, {"a": torch.randn(100)})
@@ -57,3 +57,8 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         save_tensors(path, {"a": torch.ones(2)})
     assert load_tensors(path)[1] == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_shapes_are_read_without_the_numbers(tmp_path):
+    save_tensors(tmp_path / "a", {"x": torch.zeros(2, 3), "y": torch.tensor(1)})
+    assert read_shapes(tmp_path / "a") == {"x": (2, 3), "y": ()}
