@@ -21,6 +21,7 @@ from vqgen.runtime.compute import Compute
 from vqgen.stages.assemble import HISTOGRAMS, write_pipeline
 from vqgen.stages.bookkeeping import require_stage
 from vqgen.stages.context import RunContext
+from vqgen.stages.more_steps import MoreSteps, lengthened
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.storage.tensors import save_tensors
@@ -154,3 +155,16 @@ class FakeRun:
 def make_run(make_context: Callable[..., RunContext]) -> Callable[..., FakeRun]:
     """Builds a fake run. It takes the arguments of `make_context`."""
     return lambda *arguments, **options: FakeRun(make_context(*arguments, **options))
+
+
+def give_more_steps(context: RunContext, stage: str, steps: int) -> None:
+    """Asks for more steps of a stage that has begun."""
+    longer = lengthened(context.recipe, context.folder, [stage], MoreSteps({stage: steps}))
+    context.recipe = longer.recipe
+    context.continued = {**context.continued, **longer.continued}
+
+
+@pytest.fixture
+def more_steps() -> Callable[[RunContext, str, int], None]:
+    """Asks for more steps of a stage that has begun."""
+    return give_more_steps

@@ -36,3 +36,16 @@ def test_images_without_labels_are_refused(make_context, tiny_recipe, images):
     with pytest.raises(DataError, match=r"classifier: needs images with labels, found none; remove \[classifier\]"):
         train_classifier(context)
     assert not context.folder.exists()
+
+
+def test_classifier_with_more_steps_is_bit_for_bit_the_longer_one(make_context, tiny_recipe, more_steps, tmp_path):
+    def run(name, steps):
+        train = SECTION["train"] | {"steps": steps, "schedule": "constant"}
+        context = make_context(tiny_recipe(classifier=SECTION | {"train": train}))
+        context.folder = tmp_path / name
+        return context, train_classifier(context)
+
+    _, expected = run("whole", 6)
+    context, _ = run("parts", 4)
+    more_steps(context, "classifier", 2)
+    assert train_classifier(context) == expected

@@ -9,6 +9,7 @@ from vqgen.stages import train_prior as module
 from vqgen.stages.extract_codes import extract_codes
 from vqgen.stages.records import read_record
 from vqgen.stages.train_prior import train_prior
+from vqgen.training.metrics_log import read_metrics
 from vqgen.training.prior import FittedPrior, mean_nats_per_code
 
 
@@ -81,3 +82,28 @@ def test_collapsed_codes_leave_the_old_prior_in_its_place(make_extracted, tiny_r
     with pytest.raises(DataError, match="have collapsed"):
         train_prior(run.context, "top")
     assert (run.context.folder / "prior-top" / "stage.json").read_bytes() == before
+
+
+def test_guide_stays_when_the_prior_gets_more_steps(make_extracted, tiny_recipe, more_steps):
+    priors = [prior.model_dump() | {"guide_share": 0.5} for prior in tiny_recipe().priors]
+    context = make_extracted(priors=priors).context
+    before = train_prior(context, "top")
+    guide = hash_model(context.folder / "prior-top" / "guide")
+    more_steps(context, "prior-top", 4)
+    after = train_prior(context, "top")
+    assert read_record(context.folder / "prior-top").metrics["steps"] == 8
+    assert hash_model(context.folder / "prior-top" / "guide") == guide
+    assert hash_model(context.folder / "pipeline" / "prior-top") == after != before
+    assert hash_model(context.folder / "prior-top.old-1" / "model") == before
+
+
+def test_contrast_follows_the_longer_training(make_extracted, tiny_recipe, more_steps):
+    contrast = {"label_contrast": 1.0, "label_contrast_share": 0.5}
+    priors = [prior.model_dump() | contrast for prior in tiny_recipe().priors]
+    context = make_extracted(priors=priors).context
+    train_prior(context, "top")
+    more_steps(context, "prior-top", 8)
+    train_prior(context, "top")
+    lines = read_metrics(context.folder / "prior-top" / "metrics.jsonl")
+    # Of four steps the last two contrast labels, and of twelve the last six: the steps that are done stay as they are.
+    assert [line["label_contrast"] > 0 for line in lines] == [False] * 2 + [True] * 2 + [False] * 2 + [True] * 6

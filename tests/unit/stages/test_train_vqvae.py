@@ -13,6 +13,7 @@ from vqgen.models.vqvae import VQVAE
 from vqgen.stages.records import read_record
 from vqgen.stages.train_vqvae import VQVAEObjective, train_vqvae, validate_vqvae
 from vqgen.training.losses import vqvae_loss
+from vqgen.training.metrics_log import read_metrics
 
 DATA = DataConfig(source="digits", image_size=8, channels=1)
 
@@ -95,3 +96,35 @@ def test_label_contrast_of_a_prior_is_refused_before_the_training(make_context, 
     with pytest.raises(ConfigError, match="label_contrast: should be 0"):
         train_vqvae(context)
     assert not (context.folder / "vqvae").exists()
+
+
+def test_training_with_more_steps_is_bit_for_bit_the_longer_one(make_context, tiny_recipe, tmp_path, more_steps):
+    def run(name, steps):
+        # A quarter of four steps is one step, so latents pass unquantized equally long.
+        train = {"steps": steps, "schedule": "constant"}
+        context = make_context(tiny_recipe(vqvae={"quantize_after": 1, "train": train}))
+        context.folder = tmp_path / name
+        return context, train_vqvae(context)
+
+    whole, expected = run("whole", 8)
+    parts, _ = run("parts", 4)
+    more_steps(parts, "vqvae", 4)
+    assert train_vqvae(parts) == expected
+    metrics = [folder / "vqvae" / "metrics.jsonl" for folder in (whole.folder, parts.folder)]
+    assert metrics[0].read_text() == metrics[1].read_text()
+    assert read_record(parts.folder / "vqvae").metrics == read_record(whole.folder / "vqvae").metrics
+    assert train_vqvae(parts) == expected  # it is complete
+
+
+def test_quantization_does_not_stop_again_in_a_longer_training(make_context, more_steps):
+    """The recipe passes latents unquantized for 200 steps, at most a quarter of the training: one of four steps."""
+    context = make_context()
+    train_vqvae(context)
+    more_steps(context, "vqvae", 40)
+    train_vqvae(context)
+    config = load_model(context.folder / "vqvae" / "model", VQVAE).config
+    assert (config.quantize_after, context.recipe.vqvae_config().quantize_after) == (1, 11)
+    lines = read_metrics(context.folder / "vqvae" / "metrics.jsonl")
+    assert len(lines) == 44
+    # Latents that pass unquantized have no commitment.
+    assert all(line["loss"] > line["reconstruction"] for line in lines[1:])

@@ -72,3 +72,19 @@ def test_recipe_with_codes_is_refused(make_context):
         ConfigError, match=r"recipe 'tiny': should have \[autoencoder\] .*found \[vqvae\]; `vqgen train"
     ):
         train_autoencoder(make_context())
+
+
+@pytest.mark.parametrize("kind", ["autoencoder", "vae"])
+def test_baseline_with_more_steps_is_bit_for_bit_the_longer_one(
+    make_context, baseline_recipe, more_steps, tmp_path, kind
+):
+    def run(name, steps):
+        train = baseline_recipe().autoencoder.train.model_dump() | {"steps": steps, "schedule": "constant"}
+        context = make_context(baseline_recipe(kind=kind, train=train))
+        context.folder = tmp_path / name
+        return context, train_autoencoder(context)
+
+    _, expected = run("whole", 6)
+    context, _ = run("parts", 4)
+    more_steps(context, "autoencoder", 2)
+    assert train_autoencoder(context) == expected  # with mixtures that are fitted again
