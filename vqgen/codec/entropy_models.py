@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vqgen.codec.frequencies import TOTAL
 from vqgen.codec.header import Coder
 from vqgen.codec.prior_coder import canonical_batch_size
+from vqgen.config import DataConfig
 from vqgen.data import LabelMap
 from vqgen.errors import BitstreamError, CheckpointError, ConfigError
 from vqgen.models.pixelcnn import PixelCNN
@@ -40,6 +41,11 @@ class CodecParts(Protocol):
     @property
     def label_map(self) -> LabelMap:
         """The names of the labels."""
+        ...
+
+    @property
+    def data(self) -> DataConfig:
+        """The images that the models were trained on."""
         ...
 
     @property

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqgen.codec.header import MAX_PIXELS
-from vqgen.data import normalize_mode
+from vqgen.data import Reading, normalize_mode
 from vqgen.errors import ConfigError, DataError
 
 ALPHA_CHOICES = ("drop", "keep")
@@ -77,7 +77,11 @@ class PreparedPicture:
 
 
 def prepare_pictures(
-    pictures: Sequence[Image.Image], channels: int, stride: int, alpha: str = "drop"
+    pictures: Sequence[Image.Image],
+    channels: int,
+    stride: int,
+    alpha: str = "drop",
+    reading: Reading | None = None,
 ) -> list[PreparedPicture]:
     """Converts pictures to the model's channels and pads them; sizes stay as they are.
 
@@ -86,6 +90,7 @@ def prepare_pictures(
         channels: Channels of the model, 1 or 3; with 1 the colours are lost.
         stride: Downsampling of the coarsest level.
         alpha: "drop" lays transparent pixels on white; "keep" separates the alpha plane from the colours.
+        reading: The reading rules of the model; None for the newest ones.
 
     Raises:
         DataError: There is no picture, or one is too large or cannot be read.
@@ -95,7 +100,8 @@ def prepare_pictures(
         raise ConfigError(f"alpha: should be one of {', '.join(ALPHA_CHOICES)}, found {alpha!r}")
     if not pictures:
         raise DataError("images: should be at least one, found none")
-    return [_prepare(normalize_mode(picture, keep_alpha=alpha == "keep"), channels, stride) for picture in pictures]
+    normal = (normalize_mode(picture, keep_alpha=alpha == "keep", reading=reading) for picture in pictures)
+    return [_prepare(picture, channels, stride) for picture in normal]
 
 
 def restore_picture(

@@ -76,19 +76,27 @@ def runtime_field(default: Any, **constraints: Any) -> Any:
     return Field(default, json_schema_extra={"runtime": True}, **constraints)
 
 
-def added_field(default: Any, **constraints: Any) -> Any:
-    """Declares a field that older runs do not have. Fingerprints cover it only if it differs from `default`.
+_SAME = object()
 
-    The default has to be the behaviour before the field was added: an old run then keeps its fingerprint.
+
+def added_field(default: Any, *, before: Any = _SAME, **constraints: Any) -> Any:
+    """Declares a field that older runs do not have. Fingerprints leave it out if its value is the behaviour of before.
+
+    An old run then keeps its fingerprint.
+
+    Args:
+        default: The value of a new recipe that does not set the field.
+        before: The behaviour before the field was added, if that is not the default.
+        constraints: The constraints of pydantic.
     """
-    return Field(default, json_schema_extra={"added": True}, **constraints)
+    extra = {"added": True, "before": default if before is _SAME else before}
+    return Field(default, json_schema_extra=extra, **constraints)
 
 
 def is_unchanged_added_field(config: Config, name: str) -> bool:
-    """Returns True if `added_field` declared the field `name` and it has its default."""
-    field = type(config).model_fields[name]
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("added")) and getattr(config, name) == field.default
+    """Returns True if `added_field` declared the field `name` and its value is the behaviour of before."""
+    extra = type(config).model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("added")) and getattr(config, name) == extra["before"]
 
 
 def is_runtime_field(model: type[Config], name: str) -> bool:

@@ -1,12 +1,23 @@
 """The images of a run, their split and their transforms."""
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from vqgen.config.base import Config, added_field, runtime_field
+from vqgen.config.bounds import LARGEST_SIDE
 
 Source = Literal["digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "folder"]
+
+ReadingRules = Literal[1, 2]
+
+NEWEST_RULES: ReadingRules = 2
+"""The reading rules of a new recipe."""
+
+ValueRange = tuple[float, float]
+"""The sample values of black and white."""
 
 
 class DataConfig(Config):
@@ -14,7 +25,7 @@ class DataConfig(Config):
 
     source: Source
     """The data set; folder reads the images below data.root."""
-    image_size: int = Field(gt=0)
+    image_size: int = Field(gt=0, le=LARGEST_SIDE)
     """Height and width of the square images that the models see, in pixels."""
     channels: Literal[1, 3] = 3
     """1 turns every image to grey, 3 to RGB."""
@@ -36,6 +47,15 @@ class DataConfig(Config):
     """Augmented versions of each training image. The priors are trained on them too, beside the image itself."""
     mirrored_copies: bool = added_field(False)
     """Train the priors on mirrored images too. They are conditioned on the mirroring, so samples are not mirrored."""
+    reading_rules: ReadingRules = added_field(NEWEST_RULES, before=1)
+    """Version of the rules that say what a sample of an image file means; docs/pictures.md has a table. A run that was
+    begun under earlier rules keeps them."""
+    value_range: ValueRange | None = added_field(None)
+    """Sample values of black and white in every image file, for example 0 4095 for 12 bits in 16-bit files. Without it
+    a file's own range counts; samples that have none (signed, 32-bit, float) get the range of all training images."""
+    measured_range: ValueRange | None = added_field(None)
+    """Range of the training images whose samples have no range of their own. A run measures it and saves it with the
+    model."""
     max_unreadable: float = runtime_field(0.01, ge=0, le=1)
     """Largest share of unreadable training images with which training starts."""
     root: str | None = runtime_field(None)
@@ -44,6 +64,13 @@ class DataConfig(Config):
     """Let torchvision download a data set that is not below root."""
     workers: int = runtime_field(0, ge=0)
     """Processes that read images, for each training process; 0 reads in the training process itself."""
+
+    @field_validator("value_range", "measured_range")
+    @classmethod
+    def _range_is_not_empty(cls, value: ValueRange | None) -> ValueRange | None:
+        if value is not None and not (all(map(math.isfinite, value)) and value[0] < value[1]):
+            raise ValueError(f"should be two numbers, black below white, found {value[0]:g} {value[1]:g}")
+        return value
 
     @property
     def is_augmented(self) -> bool:
@@ -74,3 +101,11 @@ class DataConfig(Config):
                 "mirrored_copies": False,
             }
         )
+
+
+def stored_data(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a stored section [data] with the reading rules that it was made under: without the field the first ones.
+
+    A recipe without the field, in contrast, gets the newest rules.
+    """
+    return {"reading_rules": 1, **document}

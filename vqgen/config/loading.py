@@ -1,7 +1,6 @@
 """Recipes as TOML files: the ones that ship with vqgen, and any other file."""
 
 import difflib
-import tomllib
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
@@ -13,8 +12,10 @@ from pydantic import ValidationError
 
 from vqgen.config.base import Config
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
+from vqgen.config.data import stored_data
 from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError, VQGenWarning
+from vqgen.storage.documents import read_toml
 from vqgen.storage.files import write_text
 from vqgen.storage.names import for_toml, from_toml
 
@@ -61,26 +62,26 @@ def read_recipe(path: Path) -> AnyRecipe:
     Raises:
         ConfigError: The file is not a TOML file, or fields are wrong. The message lists all of them with their paths.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path}: is not a TOML file: {error}") from error
-    return validate_recipe(document, origin=str(path))
+    document = read_toml(path, error=ConfigError, remedy="correct it, or restore it")
+    return validate_recipe(_with_rules_of_before(document) if _is_stored(path) else document, origin=str(path))
 
 
-def validate_recipe(document: dict[str, Any], *, origin: str, warn: bool = True) -> AnyRecipe:
+def validate_recipe(document: dict[str, Any], *, origin: str, stored: bool = False) -> AnyRecipe:
     """Turns a parsed document into a recipe. A section [autoencoder] makes it the recipe of a baseline.
 
     Args:
         document: The recipe, section by section.
         origin: Name of the recipe in errors and warnings.
-        warn: Warn of fields under old names. For a folder that vqgen wrote this is False: the user cannot mend it.
+        stored: True for a document that vqgen wrote. Fields under old names then give no warning, which the user could
+            not mend, and a document without reading rules was made under the first ones.
 
     Raises:
         ConfigError: Fields are wrong. The message lists all of them with their paths.
     """
     kind = BaselineRecipe if "autoencoder" in document else Recipe
-    for path, renamed in _old_names(document, kind) if warn else ():
+    if stored:
+        document = _with_rules_of_before(document)
+    for path, renamed in () if stored else _old_names(document, kind):
         warnings.warn(
             f"recipe {origin}: {path} is now called {renamed}; the old name will go", VQGenWarning, stacklevel=2
         )
@@ -92,11 +93,43 @@ def validate_recipe(document: dict[str, Any], *, origin: str, warn: bool = True)
         raise ConfigError("\n".join([title, *(f"  {line}" for line in lines)])) from error
 
 
+def with_rules_of_run(recipe: AnyRecipe, source: Path, options: Sequence[str], folder: Path) -> AnyRecipe:
+    """Returns the recipe with the reading rules of the run in a folder, unless the user names others.
+
+    So the command that began a run continues it under the rules of then.
+
+    Args:
+        recipe: The recipe, with its options.
+        source: The file of the recipe.
+        options: Words of the command line that override fields.
+        folder: The run folder, which may not exist.
+    """
+    saved = folder / "recipe.toml"
+    spellings = ("--data.reading-rules", "--data.reading_rules")
+    if any(option.partition("=")[0] in spellings for option in options) or not saved.is_file():
+        return recipe
+    if "reading_rules" in read_toml(source, error=ConfigError).get("data", {}):
+        return recipe
+    rules = read_recipe(saved).data.reading_rules
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"reading_rules": rules})})
+
+
+def _is_stored(path: Path) -> bool:
+    """Returns True for the recipe of a run folder or of a pipeline folder, which vqgen wrote."""
+    neighbours = ("pipeline.json", "pipeline", "vqvae/stage.json", "autoencoder/stage.json", "classifier/stage.json")
+    return path.name == "recipe.toml" and any((path.parent / name).exists() for name in neighbours)
+
+
+def _with_rules_of_before(document: dict[str, Any]) -> dict[str, Any]:
+    data = document.get("data")
+    return document | {"data": stored_data(data)} if isinstance(data, dict) else document
+
+
 def save_recipe(recipe: AnyRecipe, path: Path) -> None:
     """Writes the resolved recipe, with every field, as TOML. An equal file stays untouched, with its time of change."""
     # TOML has no null. A field that is absent gets its default, which is None for every field that can be None.
     text = tomli_w.dumps(for_toml(recipe.model_dump(mode="json", exclude_none=True)))
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 

@@ -56,7 +56,7 @@ class RecipeField:
     @property
     def is_list(self) -> bool:
         """True for a field that takes several values."""
-        return get_origin(self.annotation) is tuple
+        return any(get_origin(choice) is tuple for choice in _choices(self.annotation))
 
     @property
     def names(self) -> list[str]:
@@ -74,7 +74,7 @@ class RecipeField:
         Raises:
             ConfigError: The words are not a value of this type.
         """
-        if text == "None" and NoneType in get_args(self.annotation):
+        if text in ("None", ["None"]) and NoneType in get_args(self.annotation):
             return None
         for choice in _choices(self.annotation):
             # pydantic does not accept the text "3" for the literal 3.
@@ -212,10 +212,16 @@ def _requirement(annotation: Any) -> str:
             names = ", ".join(repr(value) for value in get_args(choice))
             parts.append(f"one of {names}" if len(get_args(choice)) > 1 else names)
         elif get_origin(choice) is tuple:
-            parts.append("one or more whole numbers" if get_args(choice)[0] is int else "one or more values")
+            parts.append(_tuple_requirement(get_args(choice)))
         else:
             parts.append(_REQUIREMENTS.get(choice, "a value"))
     return " or ".join(parts)
+
+
+def _tuple_requirement(members: tuple[Any, ...]) -> str:
+    if members == (float, float):
+        return "two numbers"
+    return "one or more whole numbers" if members[0] is int else "one or more values"
 
 
 def _placeholder(annotation: Any) -> str:
@@ -225,7 +231,8 @@ def _placeholder(annotation: Any) -> str:
         if get_origin(choice) is Literal:
             parts.append("{" + ",".join(map(str, get_args(choice))) + "}")
         elif get_origin(choice) is tuple:
-            parts.append(f"{_PLACEHOLDERS.get(get_args(choice)[0], 'VALUE')} ...")
+            members = [_PLACEHOLDERS.get(member, "VALUE") for member in get_args(choice) if member is not ...]
+            parts.append(" ".join(members) if len(members) > 1 else f"{members[0]} ...")
         else:
             parts.append(_PLACEHOLDERS.get(choice, "VALUE"))
     return "|".join(parts)

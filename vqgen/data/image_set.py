@@ -106,7 +106,7 @@ class FileReader:
 
     paths: Sequence[Path]
     keep_alpha: bool = False
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
 
     def __call__(self, index: int) -> Image.Image:
         """Reads one file."""

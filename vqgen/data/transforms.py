@@ -4,7 +4,7 @@ Legend: `b` batch, `c` channels, `h w` pixels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vqgen.config import DataConfig
 from vqgen.data.deforming import Deformations, deform
+from vqgen.data.pictures import Reading
 from vqgen.data.pixels import to_tensor
 from vqgen.data.reading import normalize_mode
 
@@ -24,7 +25,7 @@ _DRAWS = 10
 
 def evaluation_transform(config: DataConfig) -> "CentreSquare":
     """Builds the transform without randomness: the centre square, scaled to `image_size`."""
-    return CentreSquare(config.image_size, config.channels)
+    return CentreSquare(config.image_size, config.channels, Reading.of(config))
 
 
 def training_transform(config: DataConfig) -> "RandomSquare":
@@ -39,17 +40,20 @@ class CentreSquare:
     Attributes:
         image_size: Height and width of the result, in pixels.
         channels: 1 for grey, 3 for RGB.
+        reading: The reading rules, for pictures that do not come from a file of the set.
     """
 
     image_size: int
     channels: int
+    reading: Reading = field(default_factory=Reading)
 
     def __call__(self, image: Image.Image) -> UInt8[Tensor, "c h w"]:
         """Applies the transform to a picture of any mode."""
+        image = normalize_mode(image, reading=self.reading)  # turned upright before it is measured
         side = min(image.size)
         left = (image.width - side) // 2
         top = (image.height - side) // 2
-        return _square(image, left, top, side, self.image_size, self.channels)
+        return _square(image, left, top, side, self)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class RandomSquare:
         config = self.config
         if not self.crops_at_random:
             return self.centre(image)
+        image = normalize_mode(image, reading=self.centre.reading)
         size, left, top, *_ = _draw([seed])[0].tolist()
         side = min(image.size) * (config.random_crop + (1 - config.random_crop) * size)
         return _square(
@@ -96,8 +101,7 @@ class RandomSquare:
             left * (image.width - side),
             top * (image.height - side),
             side,
-            config.image_size,
-            config.channels,
+            self.centre,
         )
 
     def vary(self, squares: UInt8[Tensor, "b c h w"], seeds: Sequence[int]) -> UInt8[Tensor, "b c h w"]:
@@ -147,14 +151,15 @@ def _draw(seeds: Sequence[int]) -> Float64[np.ndarray, "b draws"]:
 
 
 def _square(
-    image: Image.Image, left: int | float, top: int | float, side: int | float, size: int, channels: int
+    image: Image.Image, left: int | float, top: int | float, side: int | float, square: CentreSquare
 ) -> UInt8[Tensor, "c h w"]:
-    image = normalize_mode(image).convert("L" if channels == 1 else "RGB")
+    image = image.convert("L" if square.channels == 1 else "RGB")
     # Bicubic: sharper than bilinear when photographs shrink, smooth when digits of 8 x 8 grow. Pillow's filter widens
     # when it shrinks (antialias) and computes in integers, so results agree between machines. Cropping and scaling are
     # one step, so that a long, narrow picture is never enlarged as a whole.
     box = (left, top, min(left + side, image.width), min(top + side, image.height))
-    return to_tensor(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    size = (square.image_size, square.image_size)
+    return to_tensor(image.resize(size, Image.Resampling.BICUBIC, box=box))
 
 
 def _move(

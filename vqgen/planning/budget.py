@@ -59,7 +59,7 @@ class BudgetRecord:
     @property
     def chosen(self) -> AnyRecipe:
         """The chosen recipe, without limits of time."""
-        return validate_recipe(self.recipe, origin=FILE, warn=False)
+        return validate_recipe(self.recipe, origin=FILE, stored=True)
 
     def write(self, folder: Path) -> None:
         """Writes the record into the run folder."""

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from vqgen.config import DataConfig
-from vqgen.data import ImageCounts, ImageSet, count_images, find_images, read_image, training_transform
+from vqgen.data import ImageCounts, ImageSet, Reading, count_images, find_images, read_image, training_transform
 from vqgen.data.squares import Squares
 from vqgen.errors import DataError
+from vqgen.storage.home import expanded
 
 _MOST = 48
 """Pictures of the sample."""
@@ -110,7 +111,7 @@ def sample_pictures(data: DataConfig) -> Pictures:
         side, channels = _KNOWN.get(data.source, _OF_MNIST)
         return Pictures(counts, side, channels == 1, 0.0, _noise(side, channels))
     assert data.root is not None  # counted above
-    sample, seconds = _read_some(find_images(Path(data.root).expanduser()), data.root)
+    sample, seconds = _read_some(find_images(expanded(data.root)), data.root, _reading_to_time(data))
     return Pictures(
         counts,
         side=int(median(min(picture.size) for picture in sample)),
@@ -127,7 +128,12 @@ def _noise(side: int, channels: int) -> tuple[Image.Image, ...]:
     return tuple(Image.fromarray(draws.integers(0, 256, shape, dtype=np.uint8)) for _ in range(_MOST))
 
 
-def _read_some(paths: list[Path], root: str) -> tuple[list[Image.Image], float]:
+def _reading_to_time(data: DataConfig) -> Reading:
+    # The run measures the range of samples that have none. Any range takes the same time.
+    return Reading.of(data.model_copy(update={"measured_range": data.measured_range or (0.0, 1.0)}))
+
+
+def _read_some(paths: list[Path], root: str, reading: Reading) -> tuple[list[Image.Image], float]:
     """Reads some pictures, evenly spread, and returns them with the median time to read one.
 
     The median, because another program that holds up one reading in fifty would double the mean.
@@ -138,11 +144,11 @@ def _read_some(paths: list[Path], root: str) -> tuple[list[Image.Image], float]:
     count = min(_MOST, len(paths))
     chosen = [paths[place * len(paths) // count] for place in range(count)]
     with suppress(DataError):
-        read_image(chosen[0])  # the first reading loads the decoders
+        read_image(chosen[0], reading=reading)  # the first reading loads the decoders
     for path in chosen:
         begin = time.perf_counter()
         try:
-            sample.append(read_image(path))
+            sample.append(read_image(path, reading=reading))
         except DataError as error:  # the run itself counts unreadable pictures, and refuses too many
             failure = error
         seconds.append(time.perf_counter() - begin)

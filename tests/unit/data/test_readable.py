@@ -24,13 +24,13 @@ def image_set(count: int, broken: set[int]) -> ImageSet:
 
 def test_sound_set_comes_back_itself() -> None:
     images = image_set(300, set())
-    assert check_readable(images, 0.0) == (images, [])
+    assert check_readable(images, 0.0) == (images, [], {})
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_readable_images_remain_in_order(threads: int | None) -> None:
     broken = {0, 64, 150, 299}
-    kept, names = check_readable(image_set(300, broken), 0.5, threads)
+    kept, names, _ = check_readable(image_set(300, broken), 0.5, threads)
     assert names == ["0", "64", "150", "299"]
     assert kept.labels.tolist() == [index for index in range(300) if index not in broken]
     assert kept.read(63).getpixel((0, 0)) == 65

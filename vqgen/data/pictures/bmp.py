@@ -34,7 +34,7 @@ def decode_bmp(file: BufferedIOBase) -> Decoded:
         arguments = image.tile[0][3] if image.tile else None
         raw_mode = arguments[0] if isinstance(arguments, tuple) else arguments
         image.load()
-        bits = _RAW_BITS.get(raw_mode) if image.mode == "RGB" else None
+        bits = _RAW_BITS.get(str(raw_mode)) if image.mode == "RGB" else None
         return Decoded(image if bits is None else _rounded(image, bits), profile)
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from vqgen.config.data import ValueRange
@@ -49,9 +50,8 @@ def extent_of(decoded: Decoded) -> Extent:
 
 
 def _of_8_bits(picture: Image.Image) -> Extent:
-    found = picture.getextrema()
-    bands = found if isinstance(found[0], tuple) else (found,)
-    return Extent("8-bit", min(band[0] for band in bands), max(band[1] for band in bands), (0, 255))
+    bands = np.array(picture.getextrema()).reshape(-1, 2)
+    return Extent("8-bit", int(bands[:, 0].min()), int(bands[:, 1].max()), (0, 255))
 
 
 def common_range(extents: Collection[Extent]) -> ValueRange | None:
@@ -61,6 +61,21 @@ def common_range(extents: Collection[Extent]) -> ValueRange | None:
         return None
     low, high = min(extent.low for extent in found), max(extent.high for extent in found)
     return low, high if high > low else low + 1
+
+
+def told_range(extents: Collection[Extent], measured: ValueRange) -> str:
+    """Returns a sentence about a range that was measured.
+
+    Args:
+        extents: The training images.
+        measured: Their range.
+    """
+    kinds = sorted({extent.kind for extent in extents if extent.own_range is None})
+    count = sum(extent.own_range is None for extent in extents)
+    return (
+        f"the samples of {count} images ({', '.join(kinds)}) define no values of black and white: {measured[0]:.6g} is "
+        f"black and {measured[1]:.6g} is white, as measured over the training images; --data.value-range gives others"
+    )
 
 
 def little_used(extents: Collection[Extent], value_range: ValueRange | None, measured: ValueRange | None) -> list[str]:

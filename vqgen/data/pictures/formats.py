@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from io import BufferedIOBase
+from typing import IO, cast
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from vqgen.errors import DataError
 
@@ -139,7 +140,7 @@ def is_read(found: Format) -> bool:
     return not found.remedy
 
 
-def open_with_pillow(file: BufferedIOBase) -> Image.Image:
+def open_with_pillow(file: BufferedIOBase) -> ImageFile.ImageFile:
     """Opens a picture with Pillow, or with the plugin of its format.
 
     Raises:
@@ -152,7 +153,7 @@ def open_with_pillow(file: BufferedIOBase) -> Image.Image:
     if found is not None and (plugin := _plugin(found)) is not None:
         return plugin(file)
     try:
-        return Image.open(file, formats=_known_formats())
+        return cast(ImageFile.ImageFile, Image.open(cast(IO[bytes], file), formats=_known_formats()))
     except Image.UnidentifiedImageError as error:
         raise DataError(_unread(found)) from error
 
@@ -165,7 +166,7 @@ def _unread(found: Format | None) -> str:
     return f"its format is {found.name}, but it is damaged or of a kind that is not read"
 
 
-def _plugin(found: Format) -> Callable[[BufferedIOBase], Image.Image] | None:
+def _plugin(found: Format) -> Callable[[BufferedIOBase], ImageFile.ImageFile] | None:
     """Returns the class of a plugin that is installed; None for any other format."""
     # The classes are called by hand: to register them with Pillow would change it for the whole program.
     places = {_HEIF: ("pillow_heif", "HeifImageFile"), _JXL: ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile")}

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,6 +189,7 @@ def _raw(chunks: Chunks, mode: str | None, raw_mode: str | None) -> NDArray:
     with open_with_pillow(chunks.file(with_key=False)) as image:
         if raw_mode is not None:
             assert image.mode == mode
-            image.tile = [(*tile[:3], raw_mode) for tile in image.tile]
+            tiles: Any = [(*tile[:3], raw_mode) for tile in image.tile]
+            image.tile = tiles
         image.load()
         return np.array(image)

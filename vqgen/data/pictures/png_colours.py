@@ -89,7 +89,7 @@ def _to_d50(primaries: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
     matrix = np.stack(points, axis=1)
     matrix = matrix * np.linalg.solve(matrix, white)
     cones = np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white))
-    return np.linalg.solve(_BRADFORD, cones @ _BRADFORD @ matrix)
+    return np.linalg.inv(_BRADFORD).astype(np.float64) @ cones @ _BRADFORD @ matrix
 
 
 def _xyz(values: NDArray[np.float64]) -> bytes:

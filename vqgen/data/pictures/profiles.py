@@ -34,9 +34,9 @@ def to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     """
     transform = _transform(profile, picture.mode) if profile and len(profile) <= MAX_PROFILE_BYTES else None
     if transform is not None:
+        converted = _applied(picture, transform)
         # A transform of greys ends in RGB, because sRGB has no grey form. Its three channels are equal.
-        picture, is_grey = ImageCms.applyTransform(picture, transform), picture.mode == "L"
-        return picture.getchannel("G") if is_grey else picture
+        return converted.getchannel("G") if picture.mode == "L" else converted
     # Without a profile: red is what neither cyan nor black ink takes away, (1 - c) * (1 - k).
     return picture.convert("RGB") if picture.mode == "CMYK" else picture
 
@@ -46,15 +46,22 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Returns the transform to sRGB; None for a profile that is not one of this mode, and for sRGB itself."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if _MODES.get(source.profile.xcolor_space.strip()) != mode:
+        space = getattr(source.profile, "xcolor_space", "")  # Pillow's annotations lack it
+        if _MODES.get(space.strip()) != mode:
             return None
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
         probe = _probe(mode)
-        found = ImageCms.applyTransform(probe, transform)
+        found = _applied(probe, transform)
     except Exception:  # LittleCMS refuses broken profiles with errors of several kinds
         return None
     same = mode != "CMYK" and _largest_difference(found, probe.convert("RGB")) <= _SAME
-    return None if found is None or same else transform
+    return None if same else transform
+
+
+def _applied(picture: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    converted = ImageCms.applyTransform(picture, transform)
+    assert converted is not None, "only a transform in place returns nothing"
+    return converted
 
 
 def _probe(mode: str) -> Image.Image:

@@ -6,7 +6,7 @@ Source: TIFF 6.0 (1992), sections 4 to 8, 14, 15, 18 and 19; BigTIFF by the tags
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
-from typing import Any
+from typing import IO, Any, Literal, cast
 
 from PIL import TiffImagePlugin
 
@@ -54,7 +54,7 @@ class Layout:
         orientation: The orientation tag.
     """
 
-    byte_order: str
+    byte_order: Literal["<", ">"]
     width: int
     height: int
     bits: int
@@ -111,7 +111,7 @@ def read_layout(file: BufferedIOBase) -> Layout | None:
         head += file.read(8)
     tags = TiffImagePlugin.ImageFileDirectory_v2(head)
     file.seek(tags.next)
-    tags.load(file)
+    tags.load(cast(IO[bytes], file))
     width, height = int(tags[256]), int(tags[257])
     check_pixels(width, height)
     samples = int(tags.get(277, 1))
