@@ -141,6 +141,7 @@ def complete_stage(
     def mark() -> None:
         taken = seconds_of_training(context.folder / record.stage) if seconds is None else seconds
         finished = replace(record, complete=True, output=output, metrics=metrics, seconds=taken)
+        finished = replace(finished, measured_range=context.measured_range or record.measured_range)
         # Stages that end together write the pipeline one by one: the last one then finds the records of all others.
         with context.completing():
             # The record comes last: after a kill in `finish` the stage is not complete, and `finish` runs again.

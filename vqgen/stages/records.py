@@ -31,6 +31,8 @@ class StageRecord:
             the hash of the model so far.
         metrics: The measurements, by name.
         seconds: Time of the stage over all sessions; None if it was not measured.
+        measured_range: Values of black and white of the training images whose samples have no range of their own.
+            stage.json has the key only if there are such images.
         continuations: The times that the training got more steps, in order. stage.json has the key only if there are
             any.
     """
@@ -44,6 +46,7 @@ class StageRecord:
     output: str = ""
     metrics: dict[str, int | float] = field(default_factory=dict)
     seconds: float | None = None
+    measured_range: tuple[float, float] | None = None
     continuations: tuple[Continuation, ...] = ()
 
     @property
@@ -63,8 +66,9 @@ class StageRecord:
     def write(self, folder: Path) -> None:
         """Writes the record into the folder of its stage."""
         document = asdict(self)
-        if not self.continuations:  # an earlier version can then read the record
-            del document["continuations"]
+        for name in ("measured_range", "continuations"):
+            if not document[name]:  # an earlier version can then read the record
+                del document[name]
         write_json(folder / "stage.json", document)
 
 
@@ -82,7 +86,8 @@ def read_record(folder: Path) -> StageRecord | None:
         document["metrics"] = document.pop("figures")
     try:
         continuations = tuple(map(Continuation.read, document.pop("continuations", ())))
-        record = StageRecord(**document, continuations=continuations)
+        measured = document.pop("measured_range", None)
+        record = StageRecord(**document, measured_range=measured and tuple(measured), continuations=continuations)
         # An earlier version may have recorded fields under other names, which would look like changes of the recipe.
         return replace(record, fields=own_fields(record.fields, record.stage))
     except (TypeError, AttributeError) as error:
