@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     destination = _Destination(pipe.codec, images.names, arguments)
     paths = dict(zip(images.names, images.read.paths, strict=True))
     totals = CompressionTotals()
-    tally = Tally(len(images))
+    tally = Tally(len(images), too_long="rename it, or write an archive (--archive), which takes any name")
     bar = ProgressBar(len(images), "compress", "image", show=not arguments.quiet)
     with destination.open() as sink, bar:
         for batch in batches(read_all(images, tally), lambda each: each[1].width * each[1].height):

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder.check_empty()
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     store = CodeStore(Path(arguments.store), pipe.parts.vqvae_hash)
-    tally = Tally(sum(store.info.counts.values()))
+    tally = Tally(sum(store.info.counts.values()), too_long="encode the picture under a shorter name")
     for split in store.splits:
         before = f"{split}/" if len(store.splits) > 1 else ""
         for shard, count in store.shards(split):

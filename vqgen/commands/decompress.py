@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _ARCHIVE = ".vqga"
 
+_TOO_LONG = "rename the file; a picture of an archive has to be compressed under a shorter name"
+
 _SUFFIXES = frozenset({".vqg", _ARCHIVE})
 
 
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     archives = {name: path for name, path in files.items() if _is_archive(path)}
     names, total = _planned(pipe.codec, single, archives)
     folder.check_names(names)
-    work = _Decompression(pipe.codec, folder, Tally(total))
+    work = _Decompression(pipe.codec, folder, Tally(total, too_long=_TOO_LONG))
     with ProgressBar(total, "decompress", "image", show=not arguments.quiet) as bar:
         work.decompress(single, bar)
         for name, path in archives.items():

@@ -25,7 +25,6 @@ _NO_MORE_WRITES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """Errors of one write that all later writes will have too."""
 
 _REMEDIES = {
-    errno.ENAMETOOLONG: "shorten its name: most file systems take 255 bytes, with the suffix that is added",
     errno.EISDIR: "a folder has the name of its output; rename the folder, or choose another -o",
     errno.ENOTEMPTY: "a folder has the name of its output; rename the folder, or choose another -o",
     errno.EEXIST: "a file has the name of the folder of its output; rename the file, or choose another -o",
@@ -43,6 +42,7 @@ class Tally:
     Args:
         total: Number of files.
         what: Name of a file in the singular, for messages.
+        too_long: The remedy for a name that is too long with the suffix that is added.
 
     Attributes:
         total: Number of files.
@@ -50,11 +50,12 @@ class Tally:
         failed: Number of files that failed.
     """
 
-    def __init__(self, total: int, what: str = "image") -> None:
+    def __init__(self, total: int, what: str = "image", too_long: str = "rename it") -> None:
         self.total = total
         self.done = 0
         self.failed = 0
         self._what = what
+        self._too_long = too_long
 
     def work(
         self, batch: Sequence[tuple[str, T]], act: Callable[[Sequence[tuple[str, T]]], Sequence[R | Exception]]
@@ -123,6 +124,8 @@ class Tally:
         """
         self.failed += count
         text = failure_text(name, error)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            text += f" with its new suffix; {self._too_long}"
         if isinstance(error, OSError) and error.errno in _NO_MORE_WRITES:
             raise DataError(
                 f"{text}; stopped. {self.done:,} of {self.total:,} {self._what}s are written and whole. Choose another "

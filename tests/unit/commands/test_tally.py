@@ -144,7 +144,6 @@ def test_name_is_shown_once_and_without_control_signs():
 @pytest.mark.parametrize(
     ("number", "part"),
     [
-        (errno.ENAMETOOLONG, "File name too long; shorten its name: most file systems take 255 bytes"),
         (errno.EISDIR, "Is a directory; a folder has the name of its output"),
         (errno.EEXIST, "File exists; a file has the name of the folder of its output"),
         (errno.EPERM, "Operation not permitted; change the permissions"),
@@ -163,3 +162,8 @@ def test_errors_of_one_file_are_told_from_errors_of_all():
     assert is_of_one_file(MemoryError())
     assert not is_of_one_file(ConfigError("x"))
     assert not is_of_one_file(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_name_that_is_too_long_has_the_remedy_of_the_command(capsys):
+    Tally(2, too_long="write an archive").fail("a", OSError(errno.ENAMETOOLONG, "x"))
+    assert capsys.readouterr().err == "vqgen: a: File name too long with its new suffix; write an archive\n"
