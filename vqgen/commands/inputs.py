@@ -1,6 +1,7 @@
 """The files on a command line: finds them in folders, and names their outputs."""
 
 import logging
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -69,7 +70,7 @@ def collect_files(
         Name -> file.
 
     Raises:
-        DataError: A path does not exist, or there is no such file.
+        DataError: The only path does not exist, or there is no such file.
         ConfigError: Two files would have the same name.
     """
     from vqgen.data import search_files
@@ -77,10 +78,11 @@ def collect_files(
     files: dict[str, Path] = {}
     notes: list[str] = []
     for path in map(Path, paths):
-        if not path.exists():
+        # One of several paths that is missing fails alone, when it is read. A broken link is a file, too.
+        if len(paths) == 1 and not os.path.lexists(path):
             raise DataError(f"{path}: there is no such file or folder")
         found = {path.name: path}
-        if path.is_dir():
+        if os.path.isdir(path):
             search = search_files(path, suffixes, count_unread=count_unread)
             found = {file.relative_to(path).as_posix(): file for file in search.paths}
             notes += search.notes

@@ -42,6 +42,18 @@ def test_missing_path_and_folder_without_files_are_refused(pictures):
         collect_files([str(pictures)], (".webp", ".bmp"), "image")
 
 
+def test_missing_path_beside_others_is_a_file_that_cannot_be_read(pictures, capsys):
+    (pictures / "link.png").symlink_to(pictures / "nowhere")
+    paths = [str(pictures / "gone.png"), str(pictures / "x.png"), str(pictures / "link.png"), "n" * 300]
+    images = collect_images(paths, LABELS)
+    assert images.names == ("gone.png", "x.png", "link.png", "n" * 300)
+    tally = Tally(len(images))
+    assert [name for name, _ in read_all(images, tally)] == ["x.png"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == tally.failed == 3
+    assert all(name in line for name, line in zip(("gone.png", "link.png", "n" * 300), lines, strict=True))
+
+
 def test_image_has_the_label_of_its_innermost_folder(pictures):
     images = collect_images([str(pictures)], LABELS)
     found = dict(zip(images.names, images.labels.tolist(), strict=True))
