@@ -18,6 +18,7 @@ from vqgen.codes import Codes
 from vqgen.errors import DataError
 from vqgen.storage.documents import parse_json
 from vqgen.storage.files import atomic_path
+from vqgen.storage.tensors import text_path
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_shard(path: Path) -> ShardContent:
         DataError: The file is missing, damaged or cut short.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with text_path(path) as named, safe_open(named, framework="pt") as file:
             levels = (file.metadata() or {})["levels"].split(",")
             grids = {level: _as_indexable(file.get_tensor(level)) for level in levels}
             names = bytes(file.get_tensor("names").numpy()).decode().split("\n")

@@ -1,5 +1,7 @@
 """Tensors on disk: safetensors files with one text as metadata, never a pickle."""
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,10 +74,28 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
+def text_path(path: Path) -> Iterator[Path]:
+    """Yields a path for libraries that open only files whose names are text: the path itself, or a link to the file.
+
+    Args:
+        path: A file, maybe below a folder whose name has bytes that are no UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="vqgen-") as folder:
+            link = Path(folder) / f"link{path.suffix}"
+            os.symlink(os.path.abspath(path), link)
+            yield link
+    else:
+        yield path
+
+
+@contextmanager
 def _opened(path: Path, device: torch.device | str = "cpu") -> Iterator[Any]:
     """Opens a file, and turns every error of reading it into a `CheckpointError` with a remedy."""
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with text_path(path) as named, safe_open(named, framework="pt", device=str(device)) as file:
             yield file
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error

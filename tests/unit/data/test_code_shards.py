@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -53,3 +55,15 @@ def test_damaged_shard_is_refused_by_name(tmp_path, damaged):
     (tmp_path / "a.safetensors").write_bytes(damaged)
     with pytest.raises(DataError, match=r"code store shard .*a\.safetensors: is missing, damaged or cut short .*again"):
         read_shard(tmp_path / "a.safetensors")
+
+
+def test_odd_names_come_back_from_a_folder_whose_name_is_no_text(tmp_path):
+    written = content(256)
+    names = (os.fsdecode(b"caf\xe9"), "e\u0301", "a\nb", "\x1b[31m", '"')[: len(written.names)]
+    names += tuple(f"{number}" for number in range(len(written.names) - len(names)))
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    write_shard(folder, "train", 0, ShardContent(written.codes, written.labels, names), 256)
+    found = read_shard(shard_path(folder, "train", 0))
+    assert found.names == names
+    assert torch.equal(found.labels, written.labels)

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -62,3 +64,13 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_shapes_are_read_without_the_numbers(tmp_path):
     save_tensors(tmp_path / "a", {"x": torch.zeros(2, 3), "y": torch.tensor(1)})
     assert read_shapes(tmp_path / "a") == {"x": (2, 3), "y": ()}
+
+
+def test_file_below_a_folder_whose_name_is_no_text_is_read(tmp_path):
+    path = tmp_path / os.fsdecode(b"r\xff\n\x1b") / "a.safetensors"
+    save_tensors(path, {"a": torch.arange(3)}, "text")
+    found, text = load_tensors(path)
+    assert text == load_text(path) == "text"
+    assert torch.equal(found["a"], torch.arange(3))
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        load_tensors(path.with_name("b.safetensors"))
