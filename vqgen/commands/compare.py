@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vqgen.commands.compared_runs import ComparedRun
     from vqgen.evaluation.judge.build import JudgeOptions
     from vqgen.evaluation.judge.judge import Judge, Samples
-    from vqgen.evaluation.metric import Metric
+    from vqgen.evaluation.metric import Findings
     from vqgen.pipeline.request import GenerationRequest
 
 _ROWS = {
@@ -55,12 +55,14 @@ class Judgement:
         samples: The samples of the run.
         values: Metric -> value; None if the run has no such metric.
         floors: Metric -> the same metric between two halves of the real images; metrics without a floor are absent.
+        left_out: Metric or group that could not be computed -> the reason.
     """
 
     run: "ComparedRun"
     samples: "Samples"
     values: Mapping[str, int | float | None]
     floors: Mapping[str, float]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,28 +82,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.commands.compared_runs import open_runs
-    from vqgen.evaluation.judge.build import build_judge
+    from vqgen.evaluation.judge.build import OF_SPACE, build_judge, groups_without_labels
 
     picture = Path(arguments.output) / _PICTURE if arguments.output else None
     check_files([arguments.json, picture], arguments.overwrite)
     runs = open_runs(arguments)
     options = judge_options(arguments)
     request = generation_request(arguments)
+    left_out = groups_without_labels(runs[0].pipe, has_inception=options.inception_weights is not None)
+    with_score = not arguments.no_score and "score" not in left_out
     judge = build_judge(
         runs[0].pipe,
         runs[0].checkpoint,
         options,
-        needs_space=True,
-        needs_score=not arguments.no_score,
+        needs_space=not set(OF_SPACE) & left_out.keys(),
+        needs_score=with_score,
         without_score="--no-score",
     )
     judgements = [_judge(judge, each, request, options) for each in runs]
     real: dict[str, float] = {}
-    if not arguments.no_score:
+    if with_score:
         # After the last samples, so that no training slows down the sampling, whose speed is in the table.
         judgements, real = _with_scores(judge, judgements)
     print(comparison_table(judgements))
-    for note in _notes(judge, real, request):
+    left_out |= {name: reason for each in judgements for name, reason in each.left_out.items()}
+    for note in _notes(judge, real, request, left_out):
         print(f"  {note}")
     if picture is not None:
         _save_picture(judgements, request, picture)
@@ -123,12 +128,14 @@ def _judge(judge: "Judge", run: "ComparedRun", request: "GenerationRequest", opt
     own = judge_of(judge, run, options)
     samples, speed = _timed_samples(run, request)
     metrics = own.rate() + own.reconstruction(None) + own.memorisation(samples)[0]
-    metrics += judge.distribution(samples) + judge.classifier_metrics(samples)
+    if judge.space is not None:
+        metrics += judge.distribution(samples) + judge.classifier_metrics(samples)
     found: dict[str, int | float | None] = {metric.name: metric.value for metric in metrics}
     found |= {"parameters": run.pipe.num_parameters, "training_seconds": run.training_seconds}
     found |= {"samples_per_second": speed}
     values = {name: found.get(name) for name in _ROWS if name != "cas_deviation" or judge.score_seeds > 1}
-    return Judgement(run, samples, values, _floors(metrics))
+    left_out = {name: reason for name, reason in metrics.left_out.items() if name in _ROWS}
+    return Judgement(run, samples, values, _floors(metrics), left_out)
 
 
 def _with_scores(judge: "Judge", judgements: Sequence[Judgement]) -> tuple[list[Judgement], dict[str, float]]:
@@ -140,13 +147,14 @@ def _with_scores(judge: "Judge", judgements: Sequence[Judgement]) -> tuple[list[
             judgement,
             values={**judgement.values, **{metric.name: metric.value for metric in score}},
             floors={**judgement.floors, **_floors(score)},
+            left_out={**judgement.left_out, **score.left_out},
         )
         for judgement, score in zip(judgements, scores, strict=True)
     ]
     return scored, _of_real_images(of_real)
 
 
-def _floors(metrics: "Sequence[Metric]") -> dict[str, float]:
+def _floors(metrics: "Findings") -> dict[str, float]:
     return {metric.name: metric.floor for metric in metrics if metric.name in _ROWS and metric.floor is not None}
 
 
@@ -163,13 +171,15 @@ def _timed_samples(run: "ComparedRun", request: "GenerationRequest") -> "tuple[S
     return samples, len(samples.images) / (time.perf_counter() - since)
 
 
-def _of_real_images(metrics: "Sequence[Metric]") -> dict[str, float]:
+def _of_real_images(found: "Findings") -> dict[str, float]:
     """Returns the accuracy score of as many real images as there are samples, and its floor: the aim of every run."""
-    score, *of_several = metrics
-    found = {"images": score.counts["trained on"], "cas": score.value}
+    if not found.metrics:
+        return {}
+    score, *of_several = found.metrics
+    values = {"images": score.counts["trained on"], "cas": score.value}
     if of_several:
-        found["cas_deviation"] = of_several[0].value
-    return found if score.floor is None else found | {"cas_floor": score.floor}
+        values["cas_deviation"] = of_several[0].value
+    return values if score.floor is None else values | {"cas_floor": score.floor}
 
 
 def comparison_table(judgements: Sequence[Judgement]) -> str:
@@ -197,14 +207,16 @@ def _cell(name: str, value: int | float | None) -> str:
     return f"{value:.4g}"
 
 
-def _notes(judge: "Judge", real: Mapping[str, float], request: "GenerationRequest") -> list[str]:
-    """Returns the notes below the table: the features, images and seeds behind the metrics."""
-    from vqgen.evaluation.judge.settings import FLOOR_NOTE, sampling_text
+def _notes(
+    judge: "Judge", real: Mapping[str, float], request: "GenerationRequest", left_out: Mapping[str, str]
+) -> list[str]:
+    """Returns the notes below the table: the features, images and seeds behind the metrics, and what is left out."""
+    from vqgen.evaluation.judge.settings import FLOOR_NOTE, left_out_notes, sampling_text
 
-    assert judge.space is not None
+    space = "" if judge.space is None else f"space: {judge.space.name}, for all runs; "
     notes = [
         FLOOR_NOTE,
-        f"space: {judge.space.name}, for all runs; reference: {len(judge.reference):,} {judge.reference.split} images",
+        f"{space}reference: {len(judge.reference):,} {judge.reference.split} images",
         f"samples: {sampling_text(request)}; seed of judging {judge.seed}",
     ]
     if real:
@@ -217,7 +229,7 @@ def _notes(judge: "Judge", real: Mapping[str, float], request: "GenerationReques
     notes.append(
         "training time: from the records of the run, without classifier and samples; samples/s: on this machine"
     )
-    return notes
+    return [*notes, *left_out_notes(left_out)]
 
 
 def _save_picture(judgements: Sequence[Judgement], request: "GenerationRequest", path: Path) -> None:
@@ -244,6 +256,7 @@ def _write_json(
             "checkpoint": str(judgement.run.checkpoint),
             "metrics": dict(judgement.values),
             "floors": dict(judgement.floors),
+            "left_out": dict(judgement.left_out),
         }
         for judgement in judgements
     ]

@@ -11,16 +11,18 @@ from vqgen.commands.arguments import (
     add_checkpoint_argument,
     add_compute_arguments,
     add_evaluation_arguments,
+    add_overwrite_argument,
     add_sampling_arguments,
     generation_request,
     judge_options,
 )
+from vqgen.commands.outputs import check_files
 from vqgen.errors import ConfigError, VQGenWarning
 
 if TYPE_CHECKING:
     from vqgen.commands.quick_look import QuickLook
     from vqgen.evaluation.judge.judge import Judge, Samples
-    from vqgen.evaluation.metric import Metric
+    from vqgen.evaluation.metric import Findings
     from vqgen.pipeline.base import AnyPipeline
     from vqgen.pipeline.request import GenerationRequest
 
@@ -44,6 +46,8 @@ OF_SAMPLES = ("code-entropy", "distribution", "classifier-metrics", "score", "me
 _FULL = {"images_per_label": 100, "real_images": 60_000}
 """Option -> its default, without --quick."""
 
+_PICTURE = "neighbours.png"
+
 _WITHOUT_SCORE = "--only reconstruction codes likelihood memorisation"
 
 
@@ -58,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"groups of metrics to compute: {', '.join(GROUPS)} (default: all that apply)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
+    add_overwrite_argument(parser)
     parser.add_argument(
         "--pictures", metavar="DIR", help="write a picture of samples beside their nearest training images"
     )
@@ -80,20 +85,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.commands.quick_look import OF_SPACE, choose_quick_look
-    from vqgen.evaluation.judge.build import build_judge
+    from vqgen.commands.quick_look import choose_quick_look
+    from vqgen.evaluation.judge.build import OF_SPACE, build_judge, groups_without_labels
     from vqgen.evaluation.judge.judge import draw
-    from vqgen.evaluation.metric import metric_rows
+    from vqgen.evaluation.metric import Findings, metric_rows
     from vqgen.pipeline import open_pipeline
     from vqgen.reports.tables import format_table
 
+    picture = Path(arguments.pictures) / _PICTURE if arguments.pictures else None
+    check_files([arguments.json, picture], arguments.overwrite)
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     groups = _groups(pipe, arguments.only)
     quick = choose_quick_look(pipe, groups, arguments) if arguments.quick else None
+    left_out = {} if quick is None else dict(quick.left_out)
     groups = groups if quick is None else quick.groups
+    if not arguments.only:  # a group that the user asks for is computed or refused
+        left_out |= groups_without_labels(pipe, has_inception=bool(arguments.inception_weights))
+        groups = [group for group in groups if group not in left_out]
     arguments = _with_numbers(arguments, quick)
     request = generation_request(arguments)
     pipe.check_request(request)
+    lpips, without = _lpips(arguments.lpips_weights) if "reconstruction" in groups else (None, {})
     judge = build_judge(
         pipe,
         arguments.checkpoint,
@@ -103,14 +115,16 @@ def run(arguments: argparse.Namespace) -> int:
         without_score=_WITHOUT_SCORE,
     )
     samples = draw(pipe, request) if set(OF_SAMPLES) & set(groups) else None
-    metrics = [metric for group in groups for metric in _judge(judge, group, samples, arguments)]
+    found = Findings(left_out=left_out | without)
+    for group in groups:
+        found += _judge(judge, group, samples, lpips, picture)
     if quick is not None:
         print(quick.notice)
-    print(format_table(metric_rows(metrics), left=(0, 1, 4, 5)))
-    for note in _notes(judge, request, arguments, samples, {} if quick is None else quick.left_out):
+    print(format_table(metric_rows(found.metrics), left=(0, 1, 4, 5)))
+    for note in _notes(judge, request, samples, found.left_out):
         print(f"  {note}")
     if arguments.json:
-        _write_json(Path(arguments.json), judge, metrics, arguments, request)
+        _write_json(Path(arguments.json), judge, found, arguments, request)
     return 0
 
 
@@ -153,10 +167,12 @@ def _present_name(group: str) -> str:
     return OLD_GROUPS[group]
 
 
-def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: argparse.Namespace) -> "list[Metric]":
+def _judge(judge: "Judge", group: str, samples: "Samples | None", lpips: Any, picture: Path | None) -> "Findings":
     """Computes the metrics of a group."""
+    from vqgen.evaluation.metric import Findings
+
     if group == "reconstruction":
-        return judge.reconstruction(_lpips(arguments.lpips_weights))
+        return judge.reconstruction(lpips)
     if group == "codes":
         return judge.codes()
     if group == "likelihood":
@@ -170,59 +186,56 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", arguments: arg
         return judge.classifier_metrics(samples)
     if group == "score":
         sets = (judge.scored_samples, judge.scored_real_images, judge.scored_reconstructions)
-        return [metric for score in judge.accuracy_scores([scored(samples) for scored in sets]) for metric in score]
-    metrics, indices = judge.memorisation(samples)
-    if arguments.pictures:
+        return sum(judge.accuracy_scores([scored(samples) for scored in sets]), Findings())
+    found, indices = judge.memorisation(samples)
+    if picture is not None:
         from vqgen.reports.grids import save_neighbours
 
-        save_neighbours(samples.images, judge.train.images[indices], Path(arguments.pictures) / "neighbours.png")
-    return metrics
+        save_neighbours(samples.images, judge.train.images[indices], picture)
+    return found
 
 
-def _lpips(path: str | None) -> Any:
-    """Returns LPIPS, or None if its weights are not on this machine.
+def _lpips(path: str | None) -> tuple[Any, dict[str, str]]:
+    """Returns LPIPS, or None and the reason if its weights are not on this machine.
 
     Raises:
         ConfigError: The given file does not exist.
     """
-    from vqgen.evaluation.reconstruction import find_lpips_weights, load_lpips
+    from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights, load_lpips
 
     if path is not None and not Path(path).is_file():
         raise ConfigError(f"--lpips-weights: should be a file, found {path!r}, which does not exist; leave it out")
     weights = Path(path) if path else find_lpips_weights()
-    return None if weights is None else load_lpips(weights)
+    if weights is None:
+        return None, {"lpips": f"{LPIPS_FILE} is not in torch's cache; --lpips-weights FILE names it"}
+    return load_lpips(weights), {}
 
 
 def _notes(
     judge: "Judge",
     request: "GenerationRequest",
-    arguments: argparse.Namespace,
     samples: "Samples | None",
     left_out: Mapping[str, str],
 ) -> list[str]:
     """Returns the notes below the table: the samples and the seed behind the metrics, and metrics that are left out."""
-    from vqgen.evaluation.judge.settings import FLOOR_NOTE, sampling_text
+    from vqgen.evaluation.judge.settings import FLOOR_NOTE, left_out_notes, sampling_text
     from vqgen.evaluation.pixel_errors import ms_ssim_weights
-    from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights
 
     notes = [FLOOR_NOTE]
     if samples is not None:
         notes.append(f"samples: {sampling_text(request)}; seed of judging {judge.seed}")
     scales = len(ms_ssim_weights(judge.held_out.images.shape[-1]))
-    if scales == 0:
-        notes.append("ssim: left out, the images are too small")
-    elif scales < 5:
+    if 0 < scales < 5:
         notes.append(f"ms_ssim: {scales} of its 5 scales fit into the images")
-    if not arguments.lpips_weights and find_lpips_weights() is None:
-        notes.append(f"lpips: left out, {LPIPS_FILE} is not in torch's cache; --lpips-weights FILE names it")
-    return [*notes, *(f"{group}: left out, {reason}" for group, reason in left_out.items())]
+    return [*notes, *left_out_notes(left_out)]
 
 
 def _write_json(
-    path: Path, judge: "Judge", metrics: "list[Metric]", arguments: argparse.Namespace, request: "GenerationRequest"
+    path: Path, judge: "Judge", found: "Findings", arguments: argparse.Namespace, request: "GenerationRequest"
 ) -> None:
     from vqgen.evaluation.judge.settings import provenance
     from vqgen.storage.files import write_json
 
     document = provenance(judge, arguments.checkpoint, request) | {"quick": arguments.quick}
-    write_json(path, document | {"metrics": [asdict(metric) for metric in metrics]})
+    document |= {"metrics": [asdict(metric) for metric in found], "left_out": dict(found.left_out)}
+    write_json(path, document)

@@ -15,9 +15,6 @@ from vqgen.errors import ConfigError
 if TYPE_CHECKING:
     from vqgen.pipeline.base import AnyPipeline
 
-OF_SPACE = ("distribution", "classifier-metrics")
-"""The groups that compare features."""
-
 _SAMPLES = 200
 """Samples of all labels together, unless the space of features needs more."""
 
@@ -63,6 +60,8 @@ def choose_quick_look(pipe: "AnyPipeline", groups: Sequence[str], arguments: arg
     Raises:
         ConfigError: An option asks for a group that takes too long.
     """
+    from vqgen.evaluation.judge.build import OF_SPACE
+
     reasons = _reasons(pipe, arguments)
     slow = [group for group in groups if group in reasons]
     if arguments.only and slow:
@@ -90,6 +89,8 @@ def choose_quick_look(pipe: "AnyPipeline", groups: Sequence[str], arguments: arg
 
 def _reasons(pipe: "AnyPipeline", arguments: argparse.Namespace) -> dict[str, str]:
     """Returns each group that takes too long -> the reason."""
+    from vqgen.evaluation.judge.build import OF_SPACE
+
     reasons = {"score": "it trains classifiers", "memorisation": "it compares with all training images"}
     if pipe.parts.classifier is None and not arguments.classifier and not arguments.inception_weights:
         text = "there is no classifier, and training one takes long; --classifier CHECKPOINT names one"

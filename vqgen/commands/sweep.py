@@ -21,7 +21,7 @@ from vqgen.commands.outputs import check_files
 if TYPE_CHECKING:
     from vqgen.evaluation.accuracy_score import ScoredImages
     from vqgen.evaluation.judge.judge import Judge, Samples
-    from vqgen.evaluation.metric import Metric
+    from vqgen.evaluation.metric import Findings
     from vqgen.pipeline.request import GenerationRequest
 
 VALUES = {
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    from vqgen.evaluation.judge.build import build_judge
-    from vqgen.evaluation.judge.settings import provenance, sampling_text
+    from vqgen.evaluation.judge.build import OF_SPACE, build_judge, groups_without_labels
+    from vqgen.evaluation.judge.settings import left_out_notes, provenance, sampling_text
     from vqgen.pipeline import open_pipeline
     from vqgen.reports.plots import plot_trade_off
     from vqgen.storage.files import write_json
@@ -68,26 +68,32 @@ def run(arguments: argparse.Namespace) -> int:
     # A wrong value is refused here, not after the values before it have been judged.
     for each in [request, *(varied for _, varied in requests)]:
         pipe.check_request(each)
-    with_score = not arguments.no_score
+    left_out = groups_without_labels(pipe, has_inception=bool(arguments.inception_weights))
+    with_score = not arguments.no_score and "score" not in left_out
     judge = build_judge(
         pipe,
         arguments.checkpoint,
         judge_options(arguments),
-        needs_space=True,
+        needs_space=not set(OF_SPACE) & left_out.keys(),
         needs_score=with_score,
         without_score="--no-score",
     )
-    points, limits = _measure(judge, requests, arguments.vary, with_score=with_score)
-    plot_trade_off(points, limits, arguments.vary, picture)
+    points, limits, problems = _measure(judge, requests, arguments.vary, with_score=with_score)
+    left_out |= problems
+    has_picture = plot_trade_off(points, limits, arguments.vary, picture)
     document = provenance(judge, arguments.checkpoint, request)
-    write_json(document_file, document | {"varied": arguments.vary, "points": points, "real_images": limits})
-    print(f"{picture}: apart from {arguments.vary}, {sampling_text(request)}")
+    document |= {"varied": arguments.vary, "points": points, "real_images": limits, "left_out": left_out}
+    write_json(document_file, document)
+    shown = picture if has_picture else f"{document_file}, and no picture, for lack of two metrics to draw"
+    print(f"{shown}: apart from {arguments.vary}, {sampling_text(request)}")
+    for note in left_out_notes(left_out):
+        print(f"  {note}")
     return 0
 
 
 def _measure(
     judge: "Judge", requests: "Sequence[tuple[float, GenerationRequest]]", vary: str, *, with_score: bool
-) -> tuple[list[dict[str, float]], dict[str, float]]:
+) -> tuple[list[dict[str, float]], dict[str, float], dict[str, str]]:
     """Judges the samples of each request, and prints the table line by line.
 
     Args:
@@ -97,28 +103,35 @@ def _measure(
         with_score: Compute the accuracy score too.
 
     Returns:
-        The value and the metrics of each request, and the metrics of real images: the best that samples can reach.
+        The value and the metrics of each request; the metrics of real images, the best that samples can reach; and the
+        reason of each metric that is left out.
     """
     from vqgen.evaluation.judge.judge import draw
 
     print("  ".join([vary, *_COLUMNS]))
     points: list[dict[str, float]] = []
     limits: dict[str, float] = {}
+    left_out: dict[str, str] = {}
     sets: list[ScoredImages] = []
     for value, request in requests:
         samples = draw(judge.pipe, request)
         sets.append(judge.scored_samples(samples))
         metrics = _judge(judge, samples)
         points.append({"value": value} | {metric.name: metric.value for metric in metrics})
+        left_out |= metrics.left_out
         limits |= {metric.name: metric.floor for metric in metrics if metric.floor is not None}
         print(_line(vary, points[-1], _COLUMNS), flush=True)
     limits = {name: limits[name] for name in ("precision", "recall") if name in limits}
     if with_score:
-        limits["cas"] = _add_scores(judge, [*sets, judge.scored_real_images(samples)], points, vary)
-    return points, limits
+        of_real, problems = _add_scores(judge, [*sets, judge.scored_real_images(samples)], points, vary)
+        limits |= of_real
+        left_out |= problems
+    return points, limits, left_out
 
 
-def _add_scores(judge: "Judge", sets: "Sequence[ScoredImages]", points: list[dict[str, float]], vary: str) -> float:
+def _add_scores(
+    judge: "Judge", sets: "Sequence[ScoredImages]", points: list[dict[str, float]], vary: str
+) -> tuple[dict[str, float], dict[str, str]]:
     """Adds the accuracy score to each point, and prints a second table: the classifiers train side by side.
 
     Args:
@@ -128,15 +141,19 @@ def _add_scores(judge: "Judge", sets: "Sequence[ScoredImages]", points: list[dic
         vary: Name of the varied parameter.
 
     Returns:
-        The score of the real images.
+        The score of the real images by its name, if there is one, and the reason of each score that is left out.
     """
+    left_out: dict[str, str] = {}
     columns = ("cas", "cas_deviation") if judge.score_seeds > 1 else ("cas",)
     print("  ".join([vary, *columns]))
     with closing(judge.accuracy_scores(sets)) as scores:
         for point, score in zip(points, scores, strict=False):  # the last score is that of the real images
             point |= {metric.name: metric.value for metric in score}
+            left_out |= score.left_out
             print(_line(vary, point, columns), flush=True)
-        return next(scores)[0].value
+        of_real = next(scores)
+    limit = {"cas": of_real.metrics[0].value} if of_real.metrics else {}
+    return limit, left_out | dict(of_real.left_out)
 
 
 def _varied(request: "GenerationRequest", vary: str, value: float) -> "GenerationRequest":
@@ -154,6 +171,8 @@ def _line(vary: str, point: dict[str, float], columns: Sequence[str]) -> str:
     return "  ".join(cells)
 
 
-def _judge(judge: "Judge", samples: "Samples") -> "list[Metric]":
-    metrics = judge.distribution(samples) + judge.classifier_metrics(samples) + judge.memorisation(samples)[0]
-    return metrics + ([] if samples.codes is None else judge.code_entropy(samples))
+def _judge(judge: "Judge", samples: "Samples") -> "Findings":
+    found = judge.memorisation(samples)[0]
+    if judge.space is not None:
+        found = judge.distribution(samples) + judge.classifier_metrics(samples) + found
+    return found if samples.codes is None else found + judge.code_entropy(samples)

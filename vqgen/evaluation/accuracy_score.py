@@ -3,7 +3,6 @@
 Legend: `n` images to train on, `m` test images.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from vqgen.evaluation.distribution import spread
 from vqgen.evaluation.features import halves
-from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
+from vqgen.evaluation.metric import Findings, difference, metrics_with_floor
 from vqgen.evaluation.score_training import LabelledImages, ScoreConfig, StoredTraining, predict, predict_stored
+from vqgen.runtime.ambient import launched_processes
 from vqgen.runtime.cores import available_cores
 from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
@@ -38,10 +38,12 @@ class ScoredImages:
     Attributes:
         name: Name of the metric; its deviation over several seeds is called `NAME_deviation`.
         of_seed: A function from the seed of a classifier to its training images.
+        problem: The reason why these images have no score; empty if they have one.
     """
 
     name: str
     of_seed: Callable[[int], LabelledImages]
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,20 +78,23 @@ class AccuracyScorer:
         self.test = test
         self.split = split
 
-    def scores(self, sets: Sequence[ScoredImages]) -> Generator[list[Metric], None, None]:
+    def scores(self, sets: Sequence[ScoredImages]) -> Generator[Findings, None, None]:
         """Computes the classification accuracy score of each set: the share of test images classified right.
+
+        No classifier is trained for a set that has no score.
 
         Yields:
             The score of a set and, for several seeds, its deviation, in the order of the sets.
-
-        Raises:
-            DataError: A set has no image.
         """
-        with closing(self._predictions(sets)) as predictions:
+        problem = "" if len(self.test) else f"no {self.split} image has a label"
+        with closing(self._predictions([each for each in sets if not (problem or each.problem)])) as predictions:
             for each in sets:
-                yield self._metrics(each.name, list(islice(predictions, self.config.num_seeds)))
+                if problem or each.problem:
+                    yield Findings(left_out={each.name: problem or each.problem})
+                else:
+                    yield self._metrics(each.name, list(islice(predictions, self.config.num_seeds)))
 
-    def _metrics(self, name: str, predictions: Sequence[_Predictions]) -> list[Metric]:
+    def _metrics(self, name: str, predictions: Sequence[_Predictions]) -> Findings:
         labels = self.test.labels
 
         # The noise floor halves the test images only, so it needs no further training.
@@ -155,7 +160,7 @@ class AccuracyScorer:
     def _num_processes(self, trainings: int) -> int:
         """Returns the number of processes that train side by side; 1 for this process alone."""
         # On a GPU, processes would compete for its memory. Those of a launcher share each batch of a training.
-        if self.config.compute.device.type != "cpu" or os.environ.get("WORLD_SIZE", "1") != "1":
+        if self.config.compute.device.type != "cpu" or launched_processes() > 1:
             return 1
         train = self.config.section.train
         if train.steps * train.batch_size * self.config.data.image_size**2 < _LEAST_PIXELS:

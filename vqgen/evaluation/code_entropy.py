@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from vqgen.codes import Codes
-from vqgen.evaluation.distribution import check_count
+from vqgen.evaluation.enough import check_count
 
 
 def code_entropies(codes: Codes, labels: Int64[Tensor, " n"]) -> dict[str, float]:

@@ -1,64 +1,58 @@
 """All distances between two sets of features, and all inception scores of one set, by name."""
 
-from vqgen.evaluation.distribution import (
-    SUBSET_SIZE,
-    frechet_distance,
-    kernel_distance,
-    kernel_distance_of_subsets,
-)
+from vqgen.evaluation.distribution import frechet_distance, kernel_distance, kernel_distance_of_subsets
 from vqgen.evaluation.features import Features, check_same_space
-from vqgen.evaluation.manifold import compare_manifolds
-from vqgen.evaluation.scores import SCORE_PARTS, inception_score, inception_score_of_parts
+from vqgen.evaluation.manifold import density_coverage, precision
+from vqgen.evaluation.metric import Computed, compute_each
+from vqgen.evaluation.scores import inception_score, inception_score_of_parts
 
 
-def compare_distributions(real: Features, samples: Features, seed: int) -> dict[str, float]:
-    """Computes all distances between two sets of features.
-
-    The kernel distance of subsets is among them if both sets have enough images for a subset.
+def compare_distributions(real: Features, samples: Features, seed: int) -> Computed:
+    """Computes all distances between two sets of features, as far as there are enough images.
 
     Args:
         real: Features of real images.
         samples: Features of samples.
         seed: Seed of the subsets.
 
-    Returns:
-        Name of the metric -> value.
-
     Raises:
-        DataError: The features are from different spaces, or there are too few images for a metric.
+        DataError: The features are from different spaces.
     """
     check_same_space(real, samples)
-    manifold = compare_manifolds(real.values, samples.values)
-    of_subsets: dict[str, float] = {}
-    if min(len(real), len(samples)) >= SUBSET_SIZE:
-        found = kernel_distance_of_subsets(real.values, samples.values, seed)
-        of_subsets = {"kernel_distance_of_subsets": found.mean, "kernel_distance_deviation": found.deviation}
-    return {
-        "frechet_distance": frechet_distance(real.values, samples.values),
-        "kernel_distance": kernel_distance(real.values, samples.values),
-        **of_subsets,
-        "precision": manifold.precision,
-        "recall": manifold.recall,
-        "density": manifold.density,
-        "coverage": manifold.coverage,
-    }
+    one = real.values
+    other = samples.values
+
+    def of_subsets() -> dict[str, float]:
+        found = kernel_distance_of_subsets(one, other, seed)
+        return {"kernel_distance_of_subsets": found.mean, "kernel_distance_deviation": found.deviation}
+
+    return compute_each(
+        {
+            "frechet_distance": lambda: frechet_distance(one, other),
+            "kernel_distance": lambda: kernel_distance(one, other),
+            "kernel_distance_of_subsets": of_subsets,
+            "precision": lambda: precision(one, other),
+            "recall": lambda: precision(other, one),
+            "density, coverage": lambda: dict(zip(("density", "coverage"), density_coverage(one, other), strict=True)),
+        }
+    )
 
 
-def inception_scores(features: Features, seed: int) -> dict[str, float]:
-    """Computes the inception score of all images and, if there are enough images, its mean over parts of them.
+def inception_scores(features: Features, seed: int) -> Computed:
+    """Computes the inception score of all images and its mean over parts of them, as far as there are enough images.
 
     Args:
         features: Features of the images, with their label probabilities.
         seed: Seed of the parts.
-
-    Returns:
-        Name of the metric -> value.
-
-    Raises:
-        DataError: There is no image.
     """
-    scores = {"inception_score": inception_score(features.log_probabilities)}
-    if len(features) >= SCORE_PARTS:
+
+    def of_parts() -> dict[str, float]:
         found = inception_score_of_parts(features.log_probabilities, seed)
-        scores |= {"inception_score_of_parts": found.mean, "inception_score_deviation": found.deviation}
-    return scores
+        return {"inception_score_of_parts": found.mean, "inception_score_deviation": found.deviation}
+
+    return compute_each(
+        {
+            "inception_score": lambda: inception_score(features.log_probabilities),
+            "inception_score_of_parts": of_parts,
+        }
+    )

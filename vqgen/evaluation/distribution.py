@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vqgen.errors import DataError
+from vqgen.evaluation.enough import check_count
 from vqgen.runtime.randomness import derive_seed
 
 _BLOCK = 1024
@@ -154,23 +154,3 @@ def _kernel_sum(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"]) -> f
 def _kernel_diagonal(features: Float64[Tensor, "n d"]) -> float:
     """Sums the kernel of each image with itself."""
     return float((features.square().sum(dim=1) / features.shape[1] + 1).pow(3).sum())
-
-
-def check_count(metric: str, found: int, least: int, why: str = "") -> None:
-    """Refuses a set of images that is too small for a metric.
-
-    Args:
-        metric: Name of the metric, for messages.
-        found: Number of images.
-        least: Smallest number of images that the metric needs.
-        why: The reason for this number, for messages.
-
-    Raises:
-        DataError: There are too few images.
-    """
-    if found < least:
-        raise DataError(
-            f"{metric}: should have at least {least} image{'' if least == 1 else 's'}{f', {why}' if why else ''}, "
-            f"found {found}; take more samples (--images-per-label), or real images of a larger split "
-            "(--reference train)"
-        )

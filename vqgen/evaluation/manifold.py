@@ -1,16 +1,18 @@
 """Quality and diversity measured apart: the regions of two sets of features, each a union of balls, compared.
 
+Precision is the share of samples in a ball around a real image: quality. Recall is the share of real images in a ball
+around a sample: diversity. Density and coverage are their counterparts, which outliers disturb less.
+
 Legend: `n` real images, `m` samples, `d` dimensions of the space, `k` neighbours.
 """
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from vqgen.evaluation.distribution import check_count
+from vqgen.evaluation.enough import check_count
 from vqgen.runtime.threads import computing_threads, threads_for_work
 
 PRECISION_NEIGHBOURS = 3
@@ -21,34 +23,6 @@ DENSITY_NEIGHBOURS = 5
 
 _BLOCK = 1024
 """Rows of a distance matrix in memory at a time: the whole one of 60,000 images would take 29 GB."""
-
-
-@dataclass(frozen=True)
-class Manifold:
-    """Quality and diversity of samples. All but density are shares, in [0, 1].
-
-    Attributes:
-        precision: Share of samples in a ball around a real image: quality.
-        recall: Share of real images in a ball around a sample: diversity.
-        density: Mean number of balls around real images that contain a sample, divided by the number that real
-            images would give; it may exceed 1.
-        coverage: Share of real images with a sample in their ball.
-    """
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-
-
-def compare_manifolds(real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"]) -> Manifold:
-    """Computes precision, recall, density and coverage of samples.
-
-    Raises:
-        DataError: A set has too few images to have neighbours.
-    """
-    density, coverage = density_coverage(real, samples)
-    return Manifold(precision(real, samples), precision(samples, real), density, coverage)
 
 
 def precision(
@@ -71,6 +45,8 @@ def density_coverage(
     real: Float64[Tensor, "n d"], samples: Float64[Tensor, "m d"], neighbours: int = DENSITY_NEIGHBOURS
 ) -> tuple[float, float]:
     """Computes density and coverage.
+
+    Density is 1 for real images, and may exceed 1. Coverage is a share, in [0, 1].
 
     Returns:
         Density, the mean number of balls around real images that contain a sample, over `neighbours`; and coverage,

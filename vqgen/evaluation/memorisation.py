@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from vqgen.evaluation.distribution import check_count
+from vqgen.evaluation.enough import check_count
 
 COPY_PERCENTILE = 1.0
 """A sample counts as a copy if it is nearer to a training image than this percentile of the held-out images."""

@@ -1,12 +1,17 @@
-"""A metric with all that is needed to compute it again, its noise floor, and the table of metrics."""
+"""A metric with all that is needed to compute it again, its noise floor, and the table of metrics.
 
-from collections.abc import Callable, Mapping, Sequence
+A small set of images is judged as far as it can be: a metric that cannot be computed is left out, with the reason.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jaxtyping import Int64
 from torch import Tensor
 
 from vqgen.errors import DataError
+from vqgen.evaluation.enough import TooFewImages
 
 
 @dataclass(frozen=True)
@@ -31,20 +36,74 @@ class Metric:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Findings:
+    """The metrics of some groups, and the metrics that could not be computed.
+
+    Attributes:
+        metrics: The metrics.
+        left_out: Name of a metric or of a group -> the reason.
+    """
+
+    metrics: Sequence[Metric] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def __add__(self, other: "Findings") -> "Findings":
+        return Findings([*self.metrics, *other.metrics], {**self.left_out, **other.left_out})
+
+
+@dataclass(frozen=True)
+class Computed:
+    """The values of some metrics, and the metrics that could not be computed.
+
+    Attributes:
+        values: Name -> value.
+        left_out: Name -> the reason.
+    """
+
+    values: Mapping[str, float]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def compute_each(computations: Mapping[str, Callable[[], float | Mapping[str, float]]]) -> Computed:
+    """Computes metrics one by one. A set that is too small for one of them leaves out this one alone.
+
+    Args:
+        computations: Name of a metric -> a function that returns its value, or the values of several metrics by name.
+            The key then has all their names, separated by commas.
+    """
+    values: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    for name, compute in computations.items():
+        try:
+            found = compute()
+        except TooFewImages as error:
+            left_out |= dict.fromkeys(name.split(", "), error.reason)
+        else:
+            values |= dict(found) if isinstance(found, Mapping) else {name: found}
+    return Computed(values, left_out)
+
+
 def metrics_with_floor(
     group: str,
     space: str,
     counts: Mapping[str, int],
-    whole: Mapping[str, float],
+    whole: Computed | Mapping[str, float],
     floor: Callable[[], Mapping[str, float]],
-) -> list[Metric]:
+) -> Findings:
     """Makes metrics of values, each with its noise floor.
 
     Args:
         group: Name of their group.
         space: The space they were computed in.
         counts: Name of a set of images -> number of images in it.
-        whole: Name -> value.
+        whole: Name -> value. A value that is not a finite number is left out.
         floor: Returns name -> value for two halves of the real images. If it finds too few images, the metrics have
             no floor.
     """
@@ -53,7 +112,19 @@ def metrics_with_floor(
     except DataError:
         # The metric of all images is still valid: half of them may be too few for a covariance, for instance.
         floors = {}
-    return [Metric(group, name, value, floors.get(name), space, counts) for name, value in whole.items()]
+    found = whole if isinstance(whole, Computed) else Computed(whole)
+    metrics = [
+        Metric(group, name, value, _finite(floors.get(name)), space, counts)
+        for name, value in found.values.items()
+        if math.isfinite(value)
+    ]
+    # JSON has no such numbers, and a mean with one of them would be one too.
+    odd = {name: f"it is {value} for these images" for name, value in found.values.items() if not math.isfinite(value)}
+    return Findings(metrics, {**found.left_out, **odd})
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def difference(

@@ -18,6 +18,9 @@ from vqgen.runtime.threads import computing_threads, threads_for_work
 
 _BATCH_SIZE = 100
 
+LPIPS_SIDE = 31
+"""Side of the smallest image that LPIPS can be computed of: AlexNet leaves one position of it to its third layer."""
+
 LPIPS_FILE = "alexnet-owt-7be5be79.pth"
 """torchvision's name of the AlexNet weights that LPIPS needs."""
 
@@ -60,7 +63,7 @@ def _errors_per_image(
     # Weighted means of five maps around every pixel.
     with computing_threads(threads_for_work(5 * one.numel() * WINDOW**2)):
         errors |= _similarities(one, other)
-    if lpips is not None:
+    if lpips is not None and min(images.shape[-2:]) >= LPIPS_SIDE:
         errors["lpips"] = lpips(_to_rgb(reconstructions), _to_rgb(images))
     return {name: values.reshape(len(images)) for name, values in errors.items()}
 

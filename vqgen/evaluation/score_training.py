@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqgen.config import ClassifierConfig, ClassifierSection, DataConfig
 from vqgen.data import TrainingOrder
-from vqgen.evaluation.distribution import check_count
+from vqgen.evaluation.enough import check_count
 from vqgen.evaluation.features import ClassifierSpace
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.runtime.compute import Compute
@@ -38,6 +38,11 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def labelled(self) -> "LabelledImages":
+        """Returns the images that have a label."""
+        known = self.labels >= 0
+        return self if bool(known.all()) else LabelledImages(self.images[known], self.labels[known])
 
     def save(self, path: Path) -> None:
         """Writes the images to a safetensors file; errors as in `save_tensors`."""

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from vqgen.evaluation.distribution import Spread, check_count, spread
+from vqgen.evaluation.distribution import Spread, spread
+from vqgen.evaluation.enough import check_count
 from vqgen.runtime.randomness import derive_seed
 
 SCORE_PARTS = 10

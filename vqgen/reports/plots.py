@@ -21,7 +21,7 @@ _DISTORTIONS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
 """Metric -> title of its axis."""
 
 
-def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> None:
+def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> bool:
     """Plots quality against diversity: recall over precision, and the accuracy score over the Frechet distance.
 
     Args:
@@ -31,8 +31,13 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
             and as a line if only the vertical one has.
         varied: Name of the varied setting.
         path: Picture to write.
+
+    Returns:
+        False if nothing is written, because every pair of metrics lacks one of them.
     """
     shown = [pair for pair in _TRADES if all(set(pair) <= point.keys() for point in points)]
+    if not shown:
+        return False
     with written_figure(path, 5.5 * len(shown), 4.8) as figure:
         for axes, (across, up) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             axes.plot([p[across] for p in points], [p[up] for p in points], marker="o", markersize=5, linewidth=1)
@@ -53,6 +58,7 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
             axes.grid(visible=True, alpha=0.25)
             axes.locator_params(nbins=7)
             axes.margins(0.15)
+    return True
 
 
 def plot_rate_distortion(

@@ -4,7 +4,7 @@ import torch
 from vqgen.commands.compare import Judgement, _cell, _with_scores, comparison_table
 from vqgen.commands.compared_runs import ComparedRun
 from vqgen.evaluation.judge.judge import Samples
-from vqgen.evaluation.metric import Metric
+from vqgen.evaluation.metric import Findings, Metric
 from vqgen.pipeline import VQGenPipeline
 
 
@@ -62,7 +62,8 @@ class ScoringJudge:
     def accuracy_scores(self, sets):
         for each in sets:
             counts = {"trained on": each, "test": 30}
-            yield [Metric("", "cas", each, 0.5, counts=counts), Metric("", "cas_deviation", each / 10, counts=counts)]
+            score = Metric("", "cas", each, 0.5, counts=counts)
+            yield Findings([score, Metric("", "cas_deviation", each / 10, counts=counts)])
 
 
 def test_score_of_each_run_joins_its_metrics_and_that_of_real_images_stands_alone(make_parts):

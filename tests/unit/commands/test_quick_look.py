@@ -6,10 +6,11 @@ from tiny_models import make_baseline
 from vqgen.commands import evaluate
 from vqgen.commands.arguments import add_evaluation_arguments, add_sampling_arguments
 from vqgen.commands.evaluate import _FULL, GROUPS, _with_numbers
-from vqgen.commands.quick_look import OF_SPACE, choose_quick_look
+from vqgen.commands.quick_look import choose_quick_look
 from vqgen.config import DataConfig
 from vqgen.data import LabelMap
 from vqgen.errors import ConfigError
+from vqgen.evaluation.judge.build import OF_SPACE
 from vqgen.pipeline import BaselinePipeline, VQGenPipeline
 from vqgen.pipeline.baseline_parts import BaselineParts
 from vqgen.runtime.compute import Compute

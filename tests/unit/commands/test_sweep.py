@@ -1,7 +1,7 @@
 import pytest
 
 from vqgen.commands.sweep import _COLUMNS, VALUES, _add_scores, _line, _varied
-from vqgen.evaluation.metric import Metric
+from vqgen.evaluation.metric import Findings, Metric
 from vqgen.pipeline.request import GenerationRequest
 from vqgen.sampling import SamplingParams
 
@@ -35,13 +35,20 @@ class ScoringJudge:
 
     def accuracy_scores(self, sets):
         for each in sets:
-            yield [Metric("accuracy score", "cas", each)]
+            yield Findings([Metric("accuracy score", "cas", each)] if each else [], {} if each else {"cas": "none"})
 
 
 def test_scores_join_their_points_and_the_last_one_is_the_limit(capsys):
     points = [{"value": 1.0, "recall": 0.5}, {"value": 2.0}]
-    assert _add_scores(ScoringJudge(), [0.25, 0.75, 0.98], points, "keep") == 0.98
+    assert _add_scores(ScoringJudge(), [0.25, 0.75, 0.98], points, "keep") == ({"cas": 0.98}, {})
     assert points == [{"value": 1.0, "recall": 0.5, "cas": 0.25}, {"value": 2.0, "cas": 0.75}]
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["keep", "cas"], ["1", "0.25"], ["2", "0.75"]
     ]  # fmt: skip
+
+
+def test_score_that_is_left_out_is_a_dash_with_its_reason(capsys):
+    points = [{"value": 1.0}, {"value": 2.0}]
+    assert _add_scores(ScoringJudge(), [0.0, 0.75, 0.0], points, "keep") == ({}, {"cas": "none"})
+    assert points == [{"value": 1.0}, {"value": 2.0, "cas": 0.75}]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["1", "-"]

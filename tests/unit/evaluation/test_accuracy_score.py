@@ -65,6 +65,28 @@ def test_classifier_of_each_seed_learns_the_images_of_its_seed():
     assert (deviation.name, deviation.value) == ("cas_of_real_deviation", 0.5)
 
 
+def test_sets_and_tests_without_labels_have_no_score_and_train_nothing(monkeypatch):
+    monkeypatch.setattr(accuracy_score, "predict", lambda *_: pytest.fail("trained"))
+    problem = ScoredImages("cas", lambda _: pytest.fail("asked"), "no sample has a label")
+    (found,) = AccuracyScorer(score_config(), stripes(4), "test").scores([problem])
+    assert (list(found), found.left_out) == ([], {"cas": "no sample has a label"})
+    (found,) = AccuracyScorer(score_config(), stripes(0), "validation").scores([of_any_seed("cas", stripes(4))])
+    assert (list(found), found.left_out) == ([], {"cas": "no validation image has a label"})
+
+
+def test_set_with_a_problem_leaves_the_sets_around_it_as_they_are():
+    test = stripes(30)
+    sets = [
+        of_any_seed("cas", stripes(64)),
+        ScoredImages("other", lambda _: pytest.fail("asked"), "none"),
+        of_any_seed("wrong", exchanged(stripes(64))),
+    ]
+    first, second, third = AccuracyScorer(score_config(), test, "test").scores(sets)
+    assert [metric.name for metric in first] == ["cas"]
+    assert second.left_out == {"other": "none"}
+    assert [(metric.name, metric.value) for metric in third] == [("wrong", 0.0)]
+
+
 def test_set_without_images_is_refused(worth_processes, called):
     scorer = AccuracyScorer(score_config(num_seeds=2), stripes(4), "test")
     with pytest.raises(DataError, match="classification accuracy score: should have at least 1 image, found 0"):

@@ -9,7 +9,6 @@ from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 from vqgen.errors import DataError
 from vqgen.evaluation.distribution import (
     Spread,
-    check_count,
     frechet_distance,
     frechet_distance_of_gaussians,
     kernel_distance,
@@ -156,9 +155,3 @@ def test_kernel_distance_does_not_depend_on_the_blocks(monkeypatch, block):
 
 def test_spread_divides_by_the_number_of_values():
     assert spread([1.0, 3.0]) == Spread(2.0, 1.0)
-
-
-def test_count_check_names_metric_requirement_reason_and_remedy():
-    check_count("metric", 2, 2)
-    with pytest.raises(DataError, match=r"metric: should have at least 3 images, why, found 2; take more samples \(--"):
-        check_count("metric", 2, 3, "why")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vqgen.arguments import as_count, as_seed
 from vqgen.config import ClassifierSection
-from vqgen.errors import CheckpointError, ConfigError
+from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation.accuracy_score import AccuracyScorer
-from vqgen.evaluation.features import ClassifierSpace, FeatureSpace
+from vqgen.evaluation.features import ClassifierSpace, FeatureSpace, load_features
 from vqgen.evaluation.judge.judge import Judge
 from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
 from vqgen.evaluation.score_training import LabelledImages, ScoreConfig, train_classifier
@@ -47,6 +48,26 @@ class JudgeOptions:
     quiet: bool = False
 
 
+OF_SPACE = ("distribution", "classifier-metrics")
+"""The groups of metrics that compare features."""
+
+
+def groups_without_labels(pipe: AnyPipeline, *, has_inception: bool) -> dict[str, str]:
+    """Returns each group of metrics that images without labels lack -> the reason; empty for a model with labels.
+
+    Args:
+        pipe: The pipeline to judge.
+        has_inception: True if the user gives the weights of Inception, whose features need no labels.
+    """
+    if len(pipe.label_map):
+        return {}
+    reasons = {"score": "the images have no labels, so no classifier can be trained on samples"}
+    if not has_inception:
+        text = "the images have no labels, so there is no classifier whose features could be compared; "
+        reasons |= dict.fromkeys(OF_SPACE, text + "--inception-weights FILE names a network")
+    return reasons
+
+
 def build_judge(
     pipe: AnyPipeline,
     checkpoint: str,
@@ -79,7 +100,11 @@ def build_judge(
     # On the CPU, because only its classifier will be used and moved to the device.
     judging = open_pipeline(options.classifier, device="cpu") if options.classifier else None
     section = _section_of_score(pipe, judging, options.classifier_steps)
-    score_seeds = _at_least_1("--score-seeds", options.score_seeds)
+    score_seeds = as_count("--score-seeds", options.score_seeds)
+    as_seed("--judging-seed", options.seed)
+    reference = real["train"] if options.reference == "train" else held_out
+    if needs_space:
+        _check_stored_features(options.reference_features, len(reference))  # before a classifier is trained
     scorer = None
     if needs_score or needs_space:  # a space may need a classifier trained on the spot
         join_processes(str(pipe.compute.device), pipe.compute.dtype)  # a wrong launch is refused before the work
@@ -89,7 +114,7 @@ def build_judge(
         train=real["train"],
         held_out=held_out,
         seed=options.seed,
-        reference=real["train"] if options.reference == "train" else held_out,
+        reference=reference,
         space=_space(pipe, judging, options, real["train"], scorer) if needs_space else None,
         section=section,
         scorer=scorer,
@@ -113,7 +138,7 @@ def _scorer(
         num_seeds=num_seeds,
         quiet=options.quiet,
     )
-    return AccuracyScorer(config, LabelledImages(held_out.images, held_out.labels), held_out.split)
+    return AccuracyScorer(config, LabelledImages(held_out.images, held_out.labels).labelled(), held_out.split)
 
 
 def _section_of_score(pipe: AnyPipeline, judging: AnyPipeline | None, steps: int | None) -> ClassifierSection:
@@ -123,7 +148,7 @@ def _section_of_score(pipe: AnyPipeline, judging: AnyPipeline | None, steps: int
     """
     has_recipe = judging if judging is not None and "recipe.toml" in judging.parts.texts else pipe
     section = recipe_of(has_recipe).classifier_or_default
-    return section if steps is None else section.with_steps(_at_least_1("--classifier-steps", steps))
+    return section if steps is None else section.with_steps(as_count("--classifier-steps", steps))
 
 
 def _check_labels(
@@ -174,11 +199,21 @@ def _space(
         return ClassifierSpace(parts.classifier, parts.classifier_hash, pipe.compute)
     assert scorer is not None
     print(f"{parts.name} has no classifier; training one on {len(train):,} real images", flush=True)
-    shown = LabelledImages(train.images, train.labels)
-    classifier = train_classifier(scorer.config, shown, scorer.test, options.seed)
+    shown = LabelledImages(train.images, train.labels).labelled()
+    classifier = train_classifier(scorer.config, shown, scorer.test if len(scorer.test) else shown, options.seed)
     # It is saved only for its hash, which names the space: features from other weights are refused.
     with tempfile.TemporaryDirectory() as folder:
         return ClassifierSpace(classifier, save_model(classifier, Path(folder) / "classifier"), pipe.compute)
+
+
+def _check_stored_features(path: Path | None, count: int) -> None:
+    if path is None or not path.exists():
+        return
+    found = len(load_features(path))
+    if found != count:
+        raise DataError(
+            f"--reference-features {path}: should hold the features of {count} images, found {found}; name another file"
+        )
 
 
 def _other_classifier(pipe: AnyPipeline, judging: AnyPipeline, name: str) -> FeatureSpace:
@@ -200,9 +235,3 @@ def _other_classifier(pipe: AnyPipeline, judging: AnyPipeline, name: str) -> Fea
             "name a checkpoint of the same images"
         )
     return ClassifierSpace(pipe.compute.place(parts.classifier).eval(), parts.classifier_hash, pipe.compute)
-
-
-def _at_least_1(option: str, found: int) -> int:
-    if found < 1:
-        raise ConfigError(f"{option}: should be at least 1, found {found}")
-    return found

@@ -22,7 +22,7 @@ from vqgen.evaluation.judge.model_judge import ModelJudge
 from vqgen.evaluation.judge.real_images import RealImages
 from vqgen.evaluation.manifold import nearest
 from vqgen.evaluation.memorisation import memorisation
-from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
+from vqgen.evaluation.metric import Computed, Findings, compute_each, difference, metrics_with_floor
 from vqgen.evaluation.score_training import LabelledImages
 from vqgen.evaluation.scores import accuracy, inception_score
 from vqgen.pipeline.base import AnyPipeline
@@ -94,12 +94,8 @@ class Judge(ModelJudge):
             self._features["latest"] = cached
         return cached[1]
 
-    def distribution(self, samples: Samples) -> list[Metric]:
-        """Computes the distances between the distributions of samples and of real images.
-
-        Raises:
-            DataError: There are too few images for a metric.
-        """
+    def distribution(self, samples: Samples) -> Findings:
+        """Computes the distances between the distributions of samples and of real images."""
         assert self.space is not None
         real = self._reference_features
         drawn = self._features_of(samples)
@@ -117,9 +113,9 @@ class Judge(ModelJudge):
     def _distribution_floor(self) -> dict[str, float]:
         real = self._reference_features
         one, other = halves(len(real), self.seed)
-        return compare_distributions(real.subset(one), real.subset(other), self.seed)
+        return dict(compare_distributions(real.subset(one), real.subset(other), self.seed).values)
 
-    def code_entropy(self, samples: Samples) -> list[Metric]:
+    def code_entropy(self, samples: Samples) -> Findings:
         """Computes the entropy of the codes of samples, and of as many held-out images of each label."""
         assert samples.codes is not None
         # Images without labels count as images of one label.
@@ -131,6 +127,9 @@ class Judge(ModelJudge):
         drawn = as_many_per_label(drawn_labels, labels[chosen], self.seed)
         real = self._held_out_codes[chosen]
         labels = labels[chosen]
+        if not len(chosen):
+            problem = f"no {self.held_out.split} image has a label of the samples"
+            return Findings(left_out={f"entropy_{level}": problem for level in samples.codes.levels})
         metrics = code_entropies(samples.codes[drawn], drawn_labels[drawn]) | _of_real(code_entropies(real, labels))
 
         def of_halves(half: Tensor) -> dict[str, float]:
@@ -142,40 +141,44 @@ class Judge(ModelJudge):
             "code-entropy", "codes", counts, metrics, lambda: difference(of_halves, halves(len(chosen), self.seed))
         )
 
-    def classifier_metrics(self, samples: Samples) -> list[Metric]:
+    def classifier_metrics(self, samples: Samples) -> Findings:
         """Computes the inception score by the network of the space and, for our own classifiers, the accuracy."""
         assert self.space is not None
         drawn = self._features_of(samples)
         real = self._reference_features
         counts = {"samples": len(drawn), self.reference.split: len(real)}
-        metrics = {
-            **inception_scores(drawn, self.seed),
-            "inception_score_of_real": inception_score(real.log_probabilities),
-        }
+        scores = inception_scores(drawn, self.seed)
+        metrics = {**scores.values, "inception_score_of_real": inception_score(real.log_probabilities)}
+        left_out = dict(scores.left_out)
         # Inception has the labels of ImageNet; only a classifier of our own has the labels of the samples.
         if isinstance(self.space, ClassifierSpace) and (samples.labels >= 0).any():
-            metrics["sample_accuracy"] = accuracy(drawn.log_probabilities, samples.labels)
-            metrics["real_accuracy"] = accuracy(real.log_probabilities, self.reference.labels)
+            accuracies = compute_each(
+                {
+                    "sample_accuracy": lambda: _accuracy(drawn, samples.labels),
+                    "real_accuracy": lambda: _accuracy(real, self.reference.labels),
+                }
+            )
+            metrics |= accuracies.values
+            left_out |= accuracies.left_out
 
         def of_halves(chosen: Tensor) -> dict[str, float]:
             part = real.subset(chosen)
-            floors = inception_scores(part, self.seed)
-            floors["sample_accuracy"] = accuracy(part.log_probabilities, self.reference.labels[chosen])
+            labels = self.reference.labels[chosen]
+            of_part = compute_each({"sample_accuracy": lambda: _accuracy(part, labels)}).values
+            floors = {**inception_scores(part, self.seed).values, **of_part}
             # Metrics of samples and of real images have one floor: the noise of as many real images.
-            return floors | {
-                "inception_score_of_real": floors["inception_score"],
-                "real_accuracy": floors["sample_accuracy"],
-            }
+            of_real = {"inception_score_of_real": "inception_score", "real_accuracy": "sample_accuracy"}
+            return floors | {name: floors[same] for name, same in of_real.items() if same in floors}
 
         return metrics_with_floor(
             "classifier-metrics",
             self.space.name,
             counts,
-            metrics,
+            Computed(metrics, left_out),
             lambda: difference(of_halves, halves(len(real), self.seed)),
         )
 
-    def accuracy_scores(self, sets: Sequence[ScoredImages]) -> Generator[list[Metric], None, None]:
+    def accuracy_scores(self, sets: Sequence[ScoredImages]) -> Generator[Findings, None, None]:
         """Computes the classification accuracy score of each set of images; on a CPU their classifiers train at once.
 
         Args:
@@ -189,8 +192,8 @@ class Judge(ModelJudge):
 
     def scored_samples(self, samples: Samples) -> ScoredImages:
         """Returns samples as a set to score."""
-        shown = LabelledImages(samples.images, samples.labels)
-        return ScoredImages("cas", lambda _: shown)
+        shown = LabelledImages(samples.images, samples.labels).labelled()
+        return ScoredImages("cas", lambda _: shown, "" if len(shown) else "no sample has a label")
 
     def scored_real_images(self, samples: Samples) -> ScoredImages:
         """Returns as many real images of each label as a set to score: the most that samples could reach."""
@@ -200,7 +203,7 @@ class Judge(ModelJudge):
             real = self._as_many_real(samples, seed)
             return LabelledImages(real.images, real.labels)
 
-        return ScoredImages("cas_of_real", shown)
+        return ScoredImages("cas_of_real", shown, self._problem_of_real(samples))
 
     def scored_reconstructions(self, samples: Samples) -> ScoredImages:
         """Returns the reconstructions of these real images as a set to score: it shows the loss by the codes alone."""
@@ -209,13 +212,18 @@ class Judge(ModelJudge):
             real = self._as_many_real(samples, seed)
             return LabelledImages(self.pipe.reconstruct_tensor(real.images, real.labels), real.labels)
 
-        return ScoredImages("cas_of_reconstructions", shown)
+        return ScoredImages("cas_of_reconstructions", shown, self._problem_of_real(samples))
 
     def _as_many_real(self, samples: Samples, seed: int) -> RealImages:
         """Chooses training images, of each label as many as there are samples, or all if there are fewer."""
         return self.train.subset(as_many_per_label(self.train.labels, samples.labels, seed))
 
-    def memorisation(self, samples: Samples) -> tuple[list[Metric], Int64[Tensor, " n"]]:
+    def _problem_of_real(self, samples: Samples) -> str:
+        """Returns the reason why no real images can be scored beside the samples; empty if there are some."""
+        # Their number is the same for every seed.
+        return "" if len(self._as_many_real(samples, self.seed)) else "no training image has a label of the samples"
+
+    def memorisation(self, samples: Samples) -> tuple[Findings, Int64[Tensor, " n"]]:
         """Compares the distances of samples and of held-out images to their nearest training image.
 
         Returns:
@@ -239,6 +247,12 @@ class Judge(ModelJudge):
 def _as_points(images: UInt8[Tensor, "n c H W"]) -> Float64[Tensor, "n d"]:
     """Flattens images to points, intensities in [0, 1]."""
     return images.flatten(1).double() / 255
+
+
+def _accuracy(features: Features, labels: Int64[Tensor, " n"]) -> float:
+    """Computes the accuracy over the images that have a label."""
+    known = labels >= 0
+    return accuracy(features.log_probabilities[known], labels[known])
 
 
 def _of_real(metrics: dict[str, float]) -> dict[str, float]:

@@ -14,8 +14,9 @@ from vqgen.evaluation.code_usage import code_usage
 from vqgen.evaluation.features import halves
 from vqgen.evaluation.judge.real_images import RealImages
 from vqgen.evaluation.likelihood import code_likelihood
-from vqgen.evaluation.metric import Metric, difference, metrics_with_floor
-from vqgen.evaluation.reconstruction import reconstruction_errors
+from vqgen.evaluation.metric import Findings, Metric, difference, metrics_with_floor
+from vqgen.evaluation.pixel_errors import WINDOW
+from vqgen.evaluation.reconstruction import LPIPS_SIDE, reconstruction_errors
 from vqgen.models.autoencoders.latent_model import VariationalModel
 from vqgen.pipeline import BaselinePipeline, VQGenPipeline
 from vqgen.pipeline.base import AnyPipeline
@@ -40,8 +41,8 @@ class ModelJudge:
     held_out: RealImages
     seed: int
 
-    def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> list[Metric]:
-        """Computes the errors of reconstructed held-out images.
+    def reconstruction(self, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> Findings:
+        """Computes the errors of reconstructed held-out images, as far as the images are large enough.
 
         Args:
             lpips: From `load_lpips`; None leaves LPIPS out.
@@ -53,9 +54,17 @@ class ModelJudge:
             return reconstruction_errors(images[chosen], decoded[chosen], lpips)
 
         counts = {self.held_out.split: len(images)}
-        return self._with_floor("reconstruction", "pixels", counts, errors, self.held_out)
+        found = self._with_floor("reconstruction", "pixels", counts, errors, self.held_out)
+        least = {"ssim": WINDOW, "ms_ssim": WINDOW} | ({} if lpips is None else {"lpips": LPIPS_SIDE})
+        side = images.shape[-1]
+        small = {
+            name: f"it needs images of at least {needed} x {needed} pixels, found {side} x {side}"
+            for name, needed in least.items()
+            if side < needed
+        }
+        return found + Findings(left_out=small)
 
-    def codes(self) -> list[Metric]:
+    def codes(self) -> Findings:
         """Computes usage and perplexity of each codebook over the held-out images."""
         size = self._with_codes.vqvae.config.codebook_size
 
@@ -69,26 +78,26 @@ class ModelJudge:
         counts = {self.held_out.split: len(self.held_out)}
         return self._with_floor("codes", f"{size} codes a level", counts, usage, self.held_out)
 
-    def likelihood(self) -> list[Metric]:
+    def likelihood(self) -> Findings:
         """Computes nats per code of each level, and bits per pixel, of training images and of held-out images.
 
         For a variational autoencoder it computes the bounds of the likelihood, in nats per image.
         """
         if self.pipe.has_bound:
             pipe = cast(BaselinePipeline, self.pipe)
-            return [metric for real in (self.train, self.held_out) for metric in self._bounds(pipe, real)]
-        return [metric for real in (self.train, self.held_out) for metric in self._likelihood_of(real)]
+            return self._bounds(pipe, self.train) + self._bounds(pipe, self.held_out)
+        return self._likelihood_of(self.train) + self._likelihood_of(self.held_out)
 
-    def rate(self) -> list[Metric]:
+    def rate(self) -> Findings:
         """Computes the rate of held-out images in bits per pixel, raw and under the priors; empty without codes."""
         if not self.pipe.has_codes:
-            return []
+            return Findings()
         expected = [metric for metric in self._likelihood_of(self.held_out) if metric.name.startswith("bpp_")]
         raw = Metric("rate", "raw_bpp", self._with_codes.raw_bpp, None, "codes")
         # Without the name of the split: it is one row of a comparison, whatever split is held out.
-        return [raw, *(replace(metric, group="rate", name="bpp") for metric in expected)]
+        return Findings([raw, *(replace(metric, group="rate", name="bpp") for metric in expected)])
 
-    def _likelihood_of(self, real: RealImages) -> list[Metric]:
+    def _likelihood_of(self, real: RealImages) -> Findings:
         codes = self._held_out_codes if real is self.held_out else self._with_codes.encode_tensor(real.images)
         found = code_likelihood(self._with_codes.parts.priors, codes, real.labels, self.pipe.compute)
         pixels = real.images.shape[-1] * real.images.shape[-2]
@@ -98,7 +107,7 @@ class ModelJudge:
 
         return self._with_floor("likelihood", "codes", {real.split: len(real)}, nats, real)
 
-    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> list[Metric]:
+    def _bounds(self, pipe: BaselinePipeline, real: RealImages) -> Findings:
         assert isinstance(pipe.model, VariationalModel)
         if len(real) > MOST_BOUNDED:
             # The two halves together are the images in random order, so their first ones are a random choice.
@@ -130,7 +139,7 @@ class ModelJudge:
         counts: dict[str, int],
         compute: Callable[[Tensor], dict[str, float]],
         real: RealImages,
-    ) -> list[Metric]:
+    ) -> Findings:
         """Computes metrics of all real images, and the differences between their halves as noise floors."""
         whole = compute(torch.arange(len(real)))
         return metrics_with_floor(

@@ -1,5 +1,6 @@
 """The settings of a judgement, in words for the terminal and by name for a JSON file."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from vqgen import __version__
@@ -8,6 +9,19 @@ from vqgen.pipeline.request import GenerationRequest
 from vqgen.sampling import numbers_of
 
 FLOOR_NOTE = "floor: the distance between two halves of the real images, or the difference between their metrics"
+
+
+def left_out_notes(left_out: Mapping[str, str]) -> list[str]:
+    """Returns a line for each reason why metrics are left out.
+
+    Args:
+        left_out: Name of a metric or of a group -> the reason.
+    """
+    # Several metrics often lack the same images.
+    names: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        names.setdefault(reason, []).append(name)
+    return [f"{', '.join(alike)}: left out, {reason}" for reason, alike in names.items()]
 
 
 def sampling_text(request: GenerationRequest) -> str:

@@ -12,6 +12,7 @@ from vqgen.evaluation.features import ClassifierSpace, Features, halves
 from vqgen.evaluation.judge.judge import Judge, Samples, draw
 from vqgen.evaluation.judge.real_images import RealImages
 from vqgen.evaluation.manifold import nearest
+from vqgen.evaluation.metric import Findings, Metric
 from vqgen.pipeline.request import GenerationRequest
 from vqgen.runtime.compute import Compute
 
@@ -38,7 +39,7 @@ class RecordingScorer(AccuracyScorer):
     def scores(self, sets):
         for each in sets:
             self.shown[each.name] = each.of_seed(5)
-            yield [each.name]
+            yield Findings([Metric("", each.name, 0.5)])
 
 
 def noise(count):
@@ -69,6 +70,57 @@ def samples():
 
 def values(metrics):
     return {metric.name: metric.value for metric in metrics}
+
+
+def test_small_sets_are_judged_as_far_as_they_can_be(make_judge):
+    judge = make_judge(held_out=real_images("test", 1))
+    one = Samples(noise(1), torch.zeros(1, dtype=torch.int64), judge.pipe.encode_tensor(noise(1)))
+    distribution = judge.distribution(one)
+    assert values(distribution) == {}
+    assert distribution.left_out.keys() == {
+        "frechet_distance", "kernel_distance", "kernel_distance_of_subsets", "precision", "recall", "density",
+        "coverage",
+    }  # fmt: skip
+    scores = judge.classifier_metrics(one)
+    assert values(scores).keys() == {"inception_score", "inception_score_of_real"}
+    assert scores.left_out == {"inception_score_of_parts": "it needs at least 10 images, one in each part, found 1"}
+    copies, indices = judge.memorisation(one)
+    assert values(copies).keys() == {"copies", "nearer"}
+    assert len(indices) == 1
+    assert values(judge.code_entropy(one)).keys() == {f"entropy_{name}" for name in (
+        "top", "bottom", "top_of_real", "bottom_of_real"
+    )}  # fmt: skip
+    assert all(metric.floor is None for metric in (*scores, *copies))
+
+
+def test_samples_whose_labels_no_real_image_has_leave_out_what_compares_labels(make_judge):
+    judge = make_judge(held_out=RealImages("test", noise(9), torch.zeros(9, dtype=torch.int64)))
+    strange = Samples(noise(6), torch.full((6,), 7), judge.pipe.encode_tensor(noise(6)))
+    found = judge.code_entropy(strange)
+    assert values(found) == {}
+    assert found.left_out == dict.fromkeys(
+        ("entropy_top", "entropy_bottom"), "no test image has a label of the samples"
+    )
+    for score in (judge.scored_real_images(strange), judge.scored_reconstructions(strange)):
+        assert score.problem == "no training image has a label of the samples"
+    assert judge.scored_samples(strange).problem == ""
+    unlabelled = Samples(noise(6), torch.full((6,), -1))
+    assert judge.scored_samples(unlabelled).problem == "no sample has a label"
+
+
+def test_accuracies_are_of_the_images_with_labels(make_judge, make_classifier):
+    labels = torch.tensor([0, 1, -1, -1, 0, 1])
+    held_out = RealImages("test", noise(6), labels)
+    space = ClassifierSpace(make_classifier(num_classes=2), "abc", Compute.resolve("cpu"))
+    judge = make_judge(held_out=held_out, space=space)
+    found = values(judge.classifier_metrics(Samples(noise(6), labels)))
+    known = labels >= 0
+    right = space(held_out.images[known]).log_probabilities.argmax(1) == labels[known]
+    assert found["real_accuracy"] == right.double().mean()
+    nothing = make_judge(held_out=RealImages("test", noise(3), torch.full((3,), -1)), space=space)
+    without = nothing.classifier_metrics(Samples(noise(6), labels))
+    assert without.left_out["real_accuracy"] == "it needs at least 1 image, found 0"
+    assert "sample_accuracy" in values(without)
 
 
 def images_of(codes, labels):
@@ -114,9 +166,11 @@ def test_distribution_is_of_samples_and_reference_with_the_halves_of_the_referen
     real = space(judge.held_out.images)
     one, other = (real.subset(half) for half in halves(30, 0))
     metrics = judge.distribution(samples)
-    assert values(metrics) == compare_distributions(real, space(samples.images), 0)
-    assert {metric.name: metric.floor for metric in metrics} == compare_distributions(one, other, 0)
-    assert metrics[0].counts == {"samples": 20, "test": 30}
+    whole = compare_distributions(real, space(samples.images), 0)
+    assert values(metrics) == whole.values
+    assert metrics.left_out == whole.left_out
+    assert {metric.name: metric.floor for metric in metrics} == compare_distributions(one, other, 0).values
+    assert metrics.metrics[0].counts == {"samples": 20, "test": 30}
 
 
 def test_features_are_computed_once_for_all_metrics_of_the_same_samples(make_judge, samples):
@@ -165,7 +219,9 @@ def test_score_of_real_images_and_reconstructions_is_of_as_many_as_there_are_sam
     sets = [
         scored(samples) for scored in (judge.scored_samples, judge.scored_real_images, judge.scored_reconstructions)
     ]
-    assert list(judge.accuracy_scores(sets)) == [["cas"], ["cas_of_real"], ["cas_of_reconstructions"]]
+    assert [list(values(score)) for score in judge.accuracy_scores(sets)] == [
+        ["cas"], ["cas_of_real"], ["cas_of_reconstructions"]
+    ]  # fmt: skip
     assert scorer.shown["cas"].images is samples.images
     real = scorer.shown["cas_of_real"]
     assert real.labels.bincount().tolist() == [5, 2]
@@ -180,7 +236,7 @@ def test_copies_of_training_images_are_found_with_their_originals(make_judge):
     assert values(metrics) == {"copies": 1, "nearer": 1}
     assert indices.tolist() == [9, 4]
     assert all(metric.floor is not None for metric in metrics)
-    assert metrics[0].counts == {"samples": 2, "train": 40, "test": 30}
+    assert metrics.metrics[0].counts == {"samples": 2, "train": 40, "test": 30}
 
 
 def test_neighbours_are_nearest_in_intensities(make_judge, samples):

@@ -54,6 +54,10 @@ def test_reconstruction_has_the_errors_of_the_held_out_images_and_of_their_halve
     one, other = (reconstruction_errors(images[half], decoded[half]) for half in halves(12, 3))
     found = by_name(judge.reconstruction(None))
     assert {name: metric.value for name, metric in found.items()} == reconstruction_errors(images, decoded)
+    left_out = judge.reconstruction(lambda one, other: pytest.fail("called")).left_out
+    assert left_out == dict.fromkeys(("ssim", "ms_ssim"), "it needs images of at least 11 x 11 pixels, found 8 x 8") | {
+        "lpips": "it needs images of at least 31 x 31 pixels, found 8 x 8"
+    }
     for name, metric in found.items():
         assert metric.floor == pytest.approx(abs(one[name] - other[name]), abs=1e-12)
         assert (metric.group, metric.space, metric.counts) == ("reconstruction", "pixels", {"test": 12})
@@ -98,4 +102,4 @@ def test_bounds_of_a_large_split_are_of_some_of_its_images(make_bounded, monkeyp
 
 
 def test_baseline_has_no_rate(make_bounded):
-    assert make_bounded().rate() == []
+    assert list(make_bounded().rate()) == []
