@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vqgen.data.pictures.samples import row_blocks
+
 
 def has_alpha(picture: Image.Image) -> bool:
     """Returns True for the modes `LA` and `RGBA`."""
@@ -28,8 +30,13 @@ def on_white(picture: Image.Image) -> Image.Image:
     """Lays a picture of mode `LA` or `RGBA` on white; returns any other one as it is."""
     if not has_alpha(picture):
         return picture
-    flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
-    return flat.convert("L") if picture.mode == "LA" else flat
+    flat = Image.new(picture.mode[:-1], picture.size)
+    # A part at a time: the white and the copies of a large picture would take more memory than the picture.
+    for rows in row_blocks(picture.height, picture.width):
+        part = picture.crop((0, rows.start, picture.width, rows.stop)).convert("RGBA")
+        white = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB")
+        flat.paste(white.convert(flat.mode), (0, rows.start))
+    return flat
 
 
 def key_alpha(values: NDArray, key: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -39,4 +46,8 @@ def key_alpha(values: NDArray, key: tuple[int, ...]) -> NDArray[np.uint8]:
         values: `(h, w, c)` samples, in the units of the key.
         key: One value for each channel.
     """
-    return np.where((values == np.array(key)).all(axis=-1), 0, 255).astype(np.uint8)
+    height, width, channels = values.shape
+    alpha = np.empty((height, width), np.uint8)
+    for rows in row_blocks(height, width * channels):
+        alpha[rows] = np.where((values[rows] == np.array(key)).all(axis=-1), 0, 255)
+    return alpha

@@ -89,7 +89,7 @@ def to_picture(samples: Samples, reading: Reading) -> Image.Image:
     height, width, channels = samples.values.shape
     pixels = np.empty((height, width, channels + (alpha is not None)), np.uint8)
     table = _table(samples.values.dtype, low, high) if not samples.is_associated or alpha is None else None
-    for rows in _blocks(height, width * channels):
+    for rows in row_blocks(height, width * channels):
         values = samples.values[rows]
         if table is not None:
             mapped = table[values]
@@ -130,6 +130,12 @@ def _divided(values: NDArray, opacity: NDArray) -> NDArray[np.float64]:
     return values.astype(np.float64) / np.where(opacity > 0, opacity, 1)
 
 
-def _blocks(height: int, row: int) -> Iterator[slice]:
+def row_blocks(height: int, row: int) -> Iterator[slice]:
+    """Cuts the rows of a picture into blocks of about a million samples, or one row.
+
+    Args:
+        height: Number of rows.
+        row: Samples of a row.
+    """
     step = max(1, _BLOCK // max(1, row))
-    return (slice(start, start + step) for start in range(0, height, step))
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
