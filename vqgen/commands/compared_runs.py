@@ -36,7 +36,7 @@ class ComparedRun:
     def training_seconds(self) -> float | None:
         """Seconds of training of the generator, from the records of its stages; None if a record has no time."""
         from vqgen.evaluation.judge.real_images import recipe_of
-        from vqgen.pipeline.folder import locate_pipeline
+        from vqgen.pipeline.locating import locate_pipeline
         from vqgen.stages.records import read_record
 
         folder = locate_pipeline(self.checkpoint).parent

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from vqgen.pipeline.base import AnyPipeline
 from vqgen.pipeline.baseline import BaselinePipeline
-from vqgen.pipeline.folder import BASELINE_CLASS, locate_pipeline
+from vqgen.pipeline.folder import BASELINE_CLASS
+from vqgen.pipeline.locating import locate_pipeline
 from vqgen.pipeline.vqgen import VQGenPipeline
 from vqgen.storage.documents import read_json
 
@@ -13,7 +14,7 @@ def open_pipeline(name_or_path: str | Path, *, device: str = "auto", dtype: str 
     """Opens a pipeline of codes or of a baseline.
 
     Args:
-        name_or_path: A run folder, a pipeline folder, or the name of a repository on the Hub.
+        name_or_path: A run folder, a pipeline folder, or a repository on the Hub: `hf:user/name@revision`.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: float32, bfloat16, float16 or float64.
 

@@ -14,15 +14,17 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from vqgen.arguments import as_function, as_instance, as_path
-from vqgen.data import LabelMap, evaluation_transform
+from vqgen.data import LabelMap, Reading, evaluation_transform
 from vqgen.data.checking import Labels, Pictures, as_pictures, each_picture
-from vqgen.pipeline.folder import CommonParts, check_replaceable, locate_pipeline
+from vqgen.pipeline.folder import CommonParts, check_replaceable
 from vqgen.pipeline.gathering import gather_images
 from vqgen.pipeline.hub import upload
+from vqgen.pipeline.locating import locate_pipeline
 from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, count_candidates, resolve_labels
 from vqgen.pipeline.scoring import score_images
 from vqgen.runtime.collective import Processes
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.plain_torch import plain_methods
 from vqgen.sampling import PerLevel, SamplingParams
 from vqgen.sampling.rejection import keep_surest
 
@@ -48,8 +50,12 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
     has_codes: bool = False
     has_bound: bool = False
 
+    def __init_subclass__(cls) -> None:
+        plain_methods(cls)
+
     def __init__(self, parts: Parts, compute: Compute | None = None) -> None:
-        self.parts = as_instance("parts", parts, self.parts_class)
+        as_instance("parts", parts, self.parts_class)
+        self.parts = parts
         self.compute = Compute.resolve() if compute is None else as_instance("compute", compute, Compute)
         self._place()
 
@@ -60,7 +66,8 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         """Opens a pipeline.
 
         Args:
-            name_or_path: A run folder, a pipeline folder, or the name of a repository on the Hub.
+            name_or_path: A run folder, a pipeline folder, or a repository on the Hub: `hf:user/name` or
+                `hf:user/name@revision`.
             device: auto, cpu, cuda, cuda:N or mps.
             dtype: float32, bfloat16, float16 or float64.
 
@@ -114,23 +121,23 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             ConfigError: A number is out of its range or of a wrong type, or does not apply to the model.
             CheckpointError: A prior is missing, or the classifier for `keep` is missing.
         """
-        params = SamplingParams(temperature, top_k, top_p, guidance_scale, autoguidance_scale)
-        request = GenerationRequest(labels, images_per_label, seed, params, keep, batch_size, max_memory)
+        params = SamplingParams(temperature, top_k, top_p, guidance_scale, autoguidance_scale)  # type: ignore[arg-type]
+        numbers = (images_per_label, seed, params, keep, batch_size, max_memory)
+        request = GenerationRequest(labels, *numbers)  # type: ignore[arg-type] # it makes them plain
         return self.generate(request, progress=progress)
 
     def generate(
         self, request: GenerationRequest, *, processes: Processes | None = None, progress: Progress | None = None
     ) -> Output:
-        """Generates the images of a request. Each candidate is decoded and scored once, in one process.
+        """Generates the images of a request; errors as in `__call__`.
+
+        Each candidate is decoded and scored once, in one process.
 
         Args:
             request: The request.
             processes: The processes that share the request. All of them call this, with the same request and a seed.
                 None for this process alone.
             progress: Called with the number of images of each finished batch.
-
-        Raises:
-            DataError, ConfigError, CheckpointError: As `__call__`.
         """
         candidates = self.check_request(request)
         progress = None if progress is None else as_function("progress", progress)
@@ -154,13 +161,10 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         return images.subset(keep_surest(images.label_probability, candidates, request.images_per_label))
 
     def check_request(self, request: GenerationRequest) -> int:
-        """Checks a request before anything is sampled.
+        """Checks a request before anything is sampled; errors as in `__call__`.
 
         Returns:
             The number of candidates of each label, of which `images_per_label` remain.
-
-        Raises:
-            ConfigError, CheckpointError: As `generate`.
         """
         self.check_sampling(as_instance("request", request, GenerationRequest).params)
         return count_candidates(request, has_classifier=self.parts.classifier is not None, name=self.parts.name)
@@ -198,6 +202,11 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
     @abstractmethod
     def takes_labels(self) -> bool:
         """True if images of a label can be generated."""
+
+    @property
+    def takes_none(self) -> bool:
+        """True if images without a label can be generated."""
+        return True
 
     @property
     def raw_bpp(self) -> float | None:
@@ -251,6 +260,11 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         """The names of the labels; empty for images without labels."""
         return self.parts.label_map
 
+    @property
+    def reading(self) -> Reading:
+        """The rules by which the models read pictures."""
+        return Reading.of(self.parts.data)
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes a pipeline folder, all or nothing.
 
@@ -274,22 +288,16 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         """
         return upload(self.save_pretrained, repository, private=private, token=token)
 
-    def to(self: Pipeline, device: str = "auto", dtype: str = "float32") -> Pipeline:
+    def to(self: Pipeline, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32") -> Pipeline:
         """Moves the models to a device and a dtype, and returns the pipeline."""
         self.compute = Compute.resolve(device, dtype)
         self._place()
         return self
 
     def resolve_labels(self, labels: Labels) -> list[int | None]:
-        """Returns the indices of labels.
-
-        Args:
-            labels: As in `__call__`.
-
-        Raises:
-            DataError: A label is unknown, or the model has no labels.
-        """
-        return resolve_labels(labels, self.label_map, takes_labels=self.takes_labels, name=self.parts.name)
+        """Returns the indices of labels; arguments and errors as in `__call__`."""
+        kinds = {"takes_labels": self.takes_labels, "takes_none": self.takes_none}
+        return resolve_labels(labels, self.label_map, name=self.parts.name, **kinds)
 
     def preprocess(self, images: Pictures) -> UInt8[Tensor, "b c H W"]:
         """Applies the evaluation transform to pictures: grey or RGB, resized, cropped at the centre.
@@ -300,8 +308,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         Raises:
             DataError: There is no picture, or one is of a wrong type or cannot be decoded.
         """
-        pictures = as_pictures("images", images)
-        return torch.stack(each_picture(pictures, evaluation_transform(self.parts.data)))
+        return torch.stack(each_picture(as_pictures("images", images), evaluation_transform(self.parts.data)))
 
     def _place(self) -> None:
         """Moves all models to the device and the dtype, in evaluation mode."""
@@ -309,6 +316,8 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         for module in [*self.models, *classifier]:
             self.compute.place(module).eval()
 
+
+plain_methods(ImagePipeline)  # not as a decorator, which would hide the kinds of its parts from a type checker
 
 AnyPipeline = ImagePipeline[Any, Any]
 """A pipeline of any kind of models."""

@@ -1,4 +1,4 @@
-"""The files that every pipeline folder contains, whatever its models are, and the search for a pipeline folder.
+"""The files that every pipeline folder contains, whatever its models are.
 
 <pipeline>/pipeline.json           class, label map, data, hashes of the models
 <pipeline>/split.json              the images that were held out
@@ -16,14 +16,17 @@ import torch
 from torch import nn
 
 from vqgen.config import DataConfig
+from vqgen.config.base import is_runtime_field
+from vqgen.config.data import stored_data
+from vqgen.config.portable import portable_text, without_runtime_fields
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import hash_model, load_model, made_from, save_model
 from vqgen.models.classifiers import CLASSIFIERS
 from vqgen.models.image_classifier import ImageClassifier
-from vqgen.pipeline.hub import download
-from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json
+from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json, read_text
 from vqgen.storage.files import write_json
+from vqgen.storage.tensors import read_shapes
 
 CODES_CLASS = "VQGenPipeline"
 """The class of a pipeline of codes in pipeline.json."""
@@ -55,6 +58,7 @@ class CommonParts:
         classifier_made_from: SHA-256 of everything that the classifier was trained on, by name.
         classifier_hash: SHA-256 of the classifier; filled on loading.
         texts: Name -> text of README.md and recipe.toml.
+        run_folder: The run folder that it was opened from; None for a pipeline that may come from elsewhere.
     """
 
     name: str
@@ -65,6 +69,7 @@ class CommonParts:
     classifier_made_from: dict[str, str] = field(default_factory=dict)
     classifier_hash: str = ""
     texts: dict[str, str] = field(default_factory=dict)
+    run_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ def write_description(
 ) -> None:
     """Writes the files of a pipeline folder that describe its models.
 
+    The fields of the recipe that describe the machine of the training are left out: see `vqgen.config.portable`.
+
     Args:
         folder: The folder, which has all models already.
         pipeline_class: Class of the pipeline.
@@ -147,21 +154,26 @@ def write_description(
         levels: Names of the levels, coarse to fine; None for a pipeline without codes.
         split: Split name -> indices of its images in the source; may be empty.
         texts: File name -> text.
+
+    Raises:
+        CheckpointError: The recipe among the texts is not TOML.
     """
+    local_fields = {field for field in DataConfig.model_fields if is_runtime_field(DataConfig, field)}
     document: dict[str, Any] = {"format_version": FORMAT_VERSION, "class": pipeline_class, "name": name}
     if levels is not None:
         document["levels"] = list(levels)
     document |= {
         "labels": list(label_map.names),
-        # A pipeline is made to be shared, and these describe the machine of the training: a path may name a person.
-        "data": data.model_dump(mode="json", exclude={"root", "download", "workers", "max_unreadable"}),
+        "data": data.model_dump(mode="json", exclude=local_fields),
         "sha256": dict(hashes),
     }
     write_json(folder / "pipeline.json", document)
     if split:
         write_json(folder / "split.json", dict(split))
     for file_name, text in texts.items():
-        (folder / file_name).write_text(text, encoding="utf-8")
+        is_recipe = file_name == "recipe.toml"
+        portable = portable_text(text, f"{file_name} of pipeline {name!r}") if is_recipe else text
+        (folder / file_name).write_text(portable, encoding="utf-8")
 
 
 def read_document(folder: Path) -> PipelineDocument:
@@ -184,7 +196,8 @@ def read_document(folder: Path) -> PipelineDocument:
             folder=folder,
             pipeline_class=pipeline_class,
             name=document.get("name", folder.name),
-            data=DataConfig.model_validate(document["data"]),
+            # Folders of pipelines made before, or by a stranger, may name a path.
+            data=DataConfig.model_validate(without_runtime_fields(stored_data(document["data"]), DataConfig)),
             label_map=LabelMap(tuple(document["labels"])),
             hashes=dict(document["sha256"]),
             levels=tuple(document["levels"]) if pipeline_class == CODES_CLASS else (),
@@ -192,6 +205,13 @@ def read_document(folder: Path) -> PipelineDocument:
     # The validation errors of pydantic are ValueErrors too.
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is not a valid pipeline.json; restore it or make it again: {error}") from error
+
+
+def files_of(document: PipelineDocument) -> list[str]:
+    """Lists the files of a pipeline folder, by the models that its pipeline.json names; some files may be missing."""
+    models = [name for name in document.hashes if _PIPELINE_ENTRY.fullmatch(name)]
+    files = [f"{name}/{file}" for name in models for file in ("config.json", "model.safetensors")]
+    return ["pipeline.json", "split.json", "frequencies.safetensors", *_TEXTS, *files]
 
 
 def read_common(document: PipelineDocument, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -206,7 +226,8 @@ def read_common(document: PipelineDocument, device: torch.device | str = "cpu") 
         "data": document.data,
         "label_map": document.label_map,
         "split": read_json(folder / "split.json") if (folder / "split.json").is_file() else {},
-        "texts": {name: path.read_text(encoding="utf-8") for name in _TEXTS if (path := folder / name).is_file()},
+        "texts": {name: _read_part_text(path) for name in _TEXTS if (path := folder / name).is_file()},
+        "run_folder": _run_folder(folder),
     }
     if (folder / "classifier").is_dir():
         classifier, sha256 = load_part(folder / "classifier", CLASSIFIERS.values(), document.hashes, device)
@@ -217,6 +238,17 @@ def read_common(document: PipelineDocument, device: torch.device | str = "cpu") 
             "classifier_hash": sha256,
         }
     return fields
+
+
+def _read_part_text(path: Path) -> str:
+    return read_text(path, remedy="save it as UTF-8, restore it, or remove it: the models work without it")
+
+
+def _run_folder(folder: Path) -> Path | None:
+    """Returns the run folder around a pipeline folder; None for a pipeline folder of its own."""
+    # A download has its pipeline.json at the top, in a folder that is named by its commit.
+    is_of_run = folder.name == "pipeline" and (folder.parent / "recipe.toml").is_file()
+    return folder.parent if is_of_run else None
 
 
 def load_part(
@@ -241,45 +273,16 @@ def load_part(
     found = str(read_json(folder / "config.json").get("class"))
     if found not in by_name:
         raise CheckpointError(f"{folder}: should hold a {' or a '.join(by_name)}, found a {found}")
-    model = load_model(folder, by_name[found], device)
-    # A folder of models is easy to mix up by hand. Codes of one VQ-VAE are noise to the prior of another one.
+    read_shapes(folder / "model.safetensors")  # a file that is cut short is called so, and not another model
+    # Before the model is built, which may take any memory that its configuration names. And a folder of models is easy
+    # to mix up by hand: codes of one VQ-VAE are noise to the prior of another one.
     sha256 = hash_model(folder)
     if recorded.get(folder.name) != sha256:
         raise CheckpointError(
             f"{folder}: is not the model that pipeline.json names: should be {recorded.get(folder.name)}, "
             f"found {sha256}; restore it or make the pipeline again"
         )
-    return model, sha256
-
-
-def locate_pipeline(name_or_path: str | Path) -> Path:
-    """Finds the pipeline folder of a CHECKPOINT.
-
-    Args:
-        name_or_path: A run folder (its `pipeline/`), a pipeline folder, or the name of a repository on the Hub.
-
-    Raises:
-        CheckpointError: There is no pipeline. The message lists what the folder contains instead.
-    """
-    path = Path(name_or_path)
-    for folder in (path / "pipeline", path):
-        if (folder / "pipeline.json").is_file():
-            return folder
-    if path.is_dir():
-        found = sorted(entry.name for entry in path.iterdir())[:6]
-        hint = (
-            "its first stage is not finished; `vqgen run` goes on"
-            if (path / "recipe.toml").is_file()
-            else "give a run folder"
-        )
-        raise CheckpointError(f"checkpoint {path}: holds no pipeline, found {', '.join(found) or 'nothing'}; {hint}")
-    name = str(name_or_path)
-    # The Hub is asked only for a name that can be a repository: a mistyped path should not wait for the network.
-    if path.exists() or name.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise CheckpointError(
-            f"checkpoint {name!r}: there is no such folder; `vqgen run RECIPE` makes one in checkpoints/"
-        )
-    return download(name)
+    return load_model(folder, by_name[found], device), sha256
 
 
 def check_replaceable(folder: Path) -> None:

@@ -1,43 +1,37 @@
 """The Hub of Hugging Face: downloads and uploads of pipeline folders."""
 
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vqgen.arguments import as_flag, as_text
 from vqgen.errors import CheckpointError
 
-_PATTERNS = ["*.json", "*.safetensors", "*.md", "*.toml"]
-"""Files to download: data and texts only. A repository of a stranger may also contain programs and pickles."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def download(name: str) -> Path:
+def download(name: str, revision: str | None, wanted: Callable[[Path], Sequence[str]]) -> Path:
     """Downloads a pipeline folder, unless the cache has it, and returns its path.
+
+    The first download is pipeline.json alone. A repository that is no pipeline is refused before its weights come, and
+    of a pipeline only its own files come: a repository of a stranger may also contain programs and pickles.
 
     Args:
         name: Name of the repository, `user/name`.
+        revision: A branch, a tag or a commit; None for the newest commit.
+        wanted: Given a folder with the pipeline.json alone, returns the names of all files, or raises an error.
 
     Raises:
         CheckpointError: The Hub does not answer, or the repository contains no pipeline.
     """
-    # Imported here: this takes a second, and most pipelines are opened from a local folder.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=_PATTERNS))
-    # The library raises a ValueError for a name that no repository can have.
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"checkpoint {name!r}: should be a folder or a repository on the Hub, found no such folder, and the "
-            f"download failed: {reason}"
-        ) from error
+    folder = _fetch(name, revision, ["pipeline.json"])
     if not (folder / "pipeline.json").is_file():
         raise CheckpointError(
             f"checkpoint {name!r}: should be a repository with a pipeline.json, found none; choose another repository"
         )
-    return folder
+    # The rest is of the same commit, whatever has been pushed in between. The cache names its folders by commits.
+    commit = folder.name if _COMMIT.fullmatch(folder.name) else revision
+    return _fetch(name, commit, list(wanted(folder)))
 
 
 def upload(save: Callable[[Path], object], repository: str, *, private: bool, token: str | None) -> str:
@@ -50,19 +44,41 @@ def upload(save: Callable[[Path], object], repository: str, *, private: bool, to
         token: Access token; None for the stored one.
 
     Raises:
-        ConfigError: A value is of a wrong type.
+        CheckpointError: The Hub does not answer, or refuses the name or the token.
     """
-    as_text("repository", repository, "the name of a repository, user/name")
-    as_flag("private", private)
-    if token is not None:
-        as_text("token", token, "an access token")
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
 
     api = HfApi(token=token)
-    # An existing repository gets a new commit, so that a pipeline can be uploaded again.
-    url = api.create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "pipeline"
         save(folder)
-        api.upload_folder(repo_id=repository, folder_path=folder)
+        try:
+            # An existing repository gets a new commit, so that a pipeline can be uploaded again.
+            url = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=folder)
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise CheckpointError(
+                f"repository {repository!r}: the upload to the Hub failed: {_reason(error)}; mend it and push again"
+            ) from error
     return str(url)
+
+
+def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
+    # Imported here: this takes a second, and most pipelines are opened from a local folder.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    pinned = {} if revision is None else {"revision": revision}
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, **pinned))
+    # The library raises a ValueError for a name that no repository can have.
+    except (HfHubHTTPError, EntryNotFoundError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint {name!r}: should be a folder or a repository on the Hub, found no such folder, and the "
+            f"download failed: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -6,34 +6,10 @@ from vqgen import VQGenPipeline
 from vqgen.errors import CheckpointError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.pipeline.folder import check_replaceable, load_part, locate_pipeline, read_document
-
-
-def test_run_folder_and_pipeline_folder_are_both_accepted(folder):
-    assert locate_pipeline(folder) == folder
-    assert locate_pipeline(str(folder.parent)) == folder
-
-
-def test_folder_without_a_pipeline_is_refused_with_its_content(tmp_path):
-    with pytest.raises(CheckpointError, match="holds no pipeline, found nothing; give a run folder"):
-        locate_pipeline(tmp_path)
-    (tmp_path / "recipe.toml").write_text("")
-    (tmp_path / "vqvae").mkdir()
-    with pytest.raises(CheckpointError, match=r"found recipe\.toml, vqvae; its first stage is not finished"):
-        locate_pipeline(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["nowhere", "./a/b", "/no/such/place", "~/models/a", "a/b/c", "a b/c"])
-def test_name_that_cannot_be_a_repository_is_a_missing_folder(name, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **k: pytest.fail("asked the Hub"))
-    with pytest.raises(CheckpointError, match="there is no such folder; `vqgen run RECIPE` makes one"):
-        locate_pipeline(name)
-
-
-def test_file_is_not_a_checkpoint(tmp_path):
-    (tmp_path / "a").write_text("")
-    with pytest.raises(CheckpointError, match="there is no such folder"):
-        locate_pipeline(tmp_path / "a")
+from vqgen.pipeline.folder import check_replaceable, files_of, load_part, read_document
+from vqgen.pipeline.parts import load_pipeline, save_pipeline
+from vqgen.storage.documents import read_json
+from vqgen.storage.files import write_json
 
 
 def test_document_describes_the_pipeline(folder):
@@ -42,6 +18,48 @@ def test_document_describes_the_pipeline(folder):
     assert document.levels == ("top", "bottom")
     assert document.hashes.keys() == {"vqvae", "prior-top", "prior-bottom"}
     assert document.label_map.names == ("cat", "dog", "10")
+
+
+def test_recipe_is_written_without_the_folders_of_this_machine(make_parts, tmp_path):
+    parts = make_parts()
+    parts.data = parts.data.model_copy(update={"root": "/home/ada", "workers": 3})
+    parts.texts["recipe.toml"] = 'threads = 3\n[data]\nroot = "/home/ada"\nsource = "folder"\n'
+    save_pipeline(parts, tmp_path / "p")
+    assert (tmp_path / "p" / "recipe.toml").read_text() == '[data]\nsource = "folder"\n'
+    assert "ada" not in (tmp_path / "p" / "pipeline.json").read_text()
+
+
+def test_folder_in_a_pipeline_of_before_is_left_unread(folder):
+    document = read_json(folder / "pipeline.json")
+    document["data"] |= {"root": "/home/stranger", "workers": 99}
+    write_json(folder / "pipeline.json", document)
+    found = read_document(folder).data
+    assert (found.root, found.workers) == (None, 0)
+
+
+def test_run_folder_is_known_if_it_is_one(folder):
+    assert load_pipeline(folder).run_folder is None  # has no recipe of its own
+    (folder.parent / "recipe.toml").write_text("")
+    assert load_pipeline(folder).run_folder == folder.parent
+    folder.rename(folder.parent / "abc")
+    assert load_pipeline(folder.parent / "abc").run_folder is None
+
+
+@pytest.mark.parametrize("name", ["README.md", "recipe.toml"])
+def test_text_in_another_encoding_is_refused_by_name(folder, name):
+    (folder / name).write_bytes("# café".encode("latin-1"))
+    with pytest.raises(CheckpointError, match=f"{name}: should be a text in UTF-8, .*; save it as UTF-8") as caught:
+        load_pipeline(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_a_pipeline_are_those_of_its_models_and_no_others(folder):
+    document = read_document(folder)
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} <= {
+        *files_of(document)
+    }
+    document.hashes.update({"../evil": "abc", "prior-*": "abc", "other": "abc"})
+    assert not [name for name in files_of(document) if "evil" in name or "*" in name or "other" in name]
 
 
 def test_part_is_loaded_with_its_hash(folder):

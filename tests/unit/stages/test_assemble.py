@@ -5,12 +5,13 @@ import shutil
 import pytest
 
 from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
+from vqgen.config.portable import portable_document
 from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline.parts import FREQUENCIES
 from vqgen.stages import assemble
 from vqgen.stages.assemble import records_that_belong
 from vqgen.stages.records import StageRecord, read_record
-from vqgen.storage.documents import read_json
+from vqgen.storage.documents import read_json, read_toml
 
 STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "classifier"]
 
@@ -97,9 +98,20 @@ def test_frequencies_follow_the_extraction_of_codes(make_run):
 
 
 def test_card_and_recipe_describe_the_run(run):
-    assert (run.pipeline / "recipe.toml").read_bytes() == (run.context.folder / "recipe.toml").read_bytes()
+    recipe = read_toml(run.context.folder / "recipe.toml")
+    assert read_toml(run.pipeline / "recipe.toml") == portable_document(recipe)
     card = (run.pipeline / "README.md").read_text()
     assert [stage for stage in STAGES if f"| {stage} | loss | 0.5 |" in card] == [s for s in STAGES if s != "codes"]
+
+
+def test_pipeline_names_no_folder_of_this_machine(make_run, tiny_recipe):
+    recipe = tiny_recipe()
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": "/home/ada/secret"})})
+    run = make_run(recipe)
+    for stage in ("vqvae", "codes"):
+        run.finish(stage)
+    assert "/home/ada/secret" in (run.context.folder / "recipe.toml").read_text()  # the run goes on with its images
+    assert not [name for name, content in contents(run.pipeline).items() if b"/home" in content]
 
 
 # unchanged and changed models

@@ -3,7 +3,6 @@
 Legend: `n` images, `c` channels, `H W` image.
 """
 
-import tomllib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +10,15 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from vqgen.config import AnyRecipe
+from vqgen.config import AnyRecipe, DataConfig, read_recipe
+from vqgen.config.base import is_runtime_field
 from vqgen.config.loading import validate_recipe
+from vqgen.config.portable import portable_document
 from vqgen.data import ImageSet, evaluation_batches, evaluation_transform, open_images
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.pipeline.base import AnyPipeline
 from vqgen.runtime.randomness import derive_seed
+from vqgen.storage.documents import parse_toml
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class RealImages:
 
 
 def recipe_of(pipe: AnyPipeline) -> AnyRecipe:
-    """Returns the recipe in the folder of a pipeline.
+    """Returns the recipe in the folder of a pipeline, without the fields of the machine where it was trained.
 
     Raises:
-        CheckpointError: The folder has no recipe.
+        CheckpointError: The folder has no recipe, or it is not TOML.
+        ConfigError: Fields of the recipe are wrong.
     """
     text = pipe.parts.texts.get("recipe.toml")
     if text is None:
@@ -53,7 +56,10 @@ def recipe_of(pipe: AnyPipeline) -> AnyRecipe:
             f"pipeline {pipe.parts.name!r}: has no recipe.toml, so its held-out images are not known; "
             "give a run folder, or a pipeline folder as a run wrote it"
         )
-    return validate_recipe(tomllib.loads(text), origin=f"of pipeline {pipe.parts.name!r}", warn=False)
+    origin = f"of pipeline {pipe.parts.name!r}"
+    # A pipeline may come from a stranger, whose paths and numbers of processes are nothing for this machine.
+    document = portable_document(parse_toml(text, f"recipe.toml {origin}"))
+    return validate_recipe(document, origin=origin, stored=True)
 
 
 def open_real_images(
@@ -63,7 +69,7 @@ def open_real_images(
 
     Args:
         pipe: The pipeline.
-        root: Folder of the images; None for the folder in the recipe.
+        root: Folder of the images; None for the folder in the recipe of the run folder that the pipeline lies in.
         most: Images to read of each split, at most, at least 1; a larger split is sampled at random.
         splits: Names of the splits: train, validation, test. A split that the source does not have is left out.
         seed: Seed of the random choice; None for the recipe's.
@@ -74,22 +80,40 @@ def open_real_images(
     Raises:
         ConfigError: `most` is below 1.
         CheckpointError: The pipeline has no recipe, so its images are not known.
-        DataError: The images are missing, or are not those of the training.
+        DataError: The images are missing, or are not those of the training, or their folder is not known.
     """
     if most < 1:
         raise ConfigError(f"--real-images: should be at least 1, found {most}")
     recipe = recipe_of(pipe)
-    data = pipe.parts.data.model_copy(update={"root": recipe.data.root if root is None else root})
+    data = _data_on_this_machine(pipe, root)
     # The split is drawn again from the recipe's seed, and has to come out as it was recorded at the training.
     opened = open_images(data, recipe.seed)
     found = {"train": opened.train, "validation": opened.validation, "test": opened.test}
-    if opened.label_map.names != pipe.label_map.names or (pipe.parts.split and opened.indices != pipe.parts.split):
+    is_like = opened.label_map.is_like(pipe.label_map)
+    if not is_like or (pipe.parts.split and opened.indices != pipe.parts.split):
         raise DataError(
             f"{data.source}: should be the images that pipeline {pipe.parts.name!r} was trained on, found others "
             "(labels or split differ from its split.json); --data-root names the folder that holds them"
         )
     seed = recipe.seed if seed is None else seed
     return {name: _read(pipe, name, images, most, seed) for name in splits if (images := found[name])}
+
+
+def _data_on_this_machine(pipe: AnyPipeline, root: str | None) -> DataConfig:
+    """Returns the images of a pipeline, with the folder that the user or the local run folder names."""
+    local: dict[str, object] = {}
+    if pipe.parts.run_folder is not None:
+        own = read_recipe(pipe.parts.run_folder / "recipe.toml").data
+        local = {name: getattr(own, name) for name in DataConfig.model_fields if is_runtime_field(DataConfig, name)}
+    if root is not None:
+        local["root"] = root
+    data = pipe.parts.data.model_copy(update=local)
+    if data.source == "folder" and data.root is None:
+        raise DataError(
+            f"--data-root: should name the folder with the images of pipeline {pipe.parts.name!r}, found none: a "
+            "pipeline folder does not name it; give --data-root FOLDER, or the run folder as CHECKPOINT"
+        )
+    return data
 
 
 def _read(pipe: AnyPipeline, split: str, images: ImageSet, most: int, seed: int) -> RealImages:

@@ -60,6 +60,63 @@ def test_other_images_than_those_of_the_training_are_refused(make_pipe):
         opened(make_pipe(labels=("cat", "dog")))
 
 
+@pytest.fixture
+def folder_pipe(make_pipe, tmp_path, monkeypatch):
+    """A pipeline of images in a folder, whose own recipe.toml names the folder of a stranger.
+
+    Its attribute `asked` has the configurations of the images that were opened.
+    """
+    pipe = make_pipe()
+    pipe.parts.data = pipe.parts.data.model_copy(update={"source": "folder"})
+    text = pipe.parts.texts["recipe.toml"]
+    assert "[data]\n" in text
+    pipe.parts.texts["recipe.toml"] = text.replace("[data]\n", '[data]\nroot = "/stranger"\nworkers = 99\n')
+    pipe.asked = []
+
+    def ask(data, seed):
+        pipe.asked.append(data)
+        raise InterruptedError
+
+    monkeypatch.setattr("vqgen.evaluation.judge.real_images.open_images", ask)
+    return pipe
+
+
+def asked(pipe, root=None):
+    with pytest.raises(InterruptedError):
+        open_real_images(pipe, root, most=10, splits=["train"])
+    return pipe.asked[-1]
+
+
+def test_folder_of_images_in_a_pipeline_is_not_read(folder_pipe):
+    assert recipe_of(folder_pipe).data.root is None
+    with pytest.raises(DataError, match=r"--data-root: should name the folder .*give --data-root FOLDER, or the run"):
+        open_real_images(folder_pipe, None, most=10, splits=["train"])
+    assert not folder_pipe.asked
+
+
+def test_folder_that_the_user_names_is_read(folder_pipe):
+    data = asked(folder_pipe, "/mine")
+    assert (data.root, data.workers) == ("/mine", 0)
+
+
+def test_folder_of_images_of_the_local_run_is_read(folder_pipe, tmp_path):
+    text = (
+        folder_pipe.parts.texts["recipe.toml"].replace('"/stranger"', '"/here"').replace("workers = 99", "workers = 2")
+    )
+    (tmp_path / "recipe.toml").write_text(text.replace("workers = 99", "workers = 2"))
+    folder_pipe.parts.run_folder = tmp_path
+    data = asked(folder_pipe)
+    assert (data.root, data.workers) == ("/here", 2)
+    assert asked(folder_pipe, "/mine").root == "/mine"
+
+
+def test_recipe_that_is_no_toml_is_refused_in_one_line(make_pipe):
+    pipe = make_pipe()
+    pipe.parts.texts["recipe.toml"] = "[" * 100_000
+    with pytest.raises(CheckpointError, match=r"^recipe\.toml of pipeline 'tiny': is not a TOML file.*restore it"):
+        recipe_of(pipe)
+
+
 def test_subset_has_the_chosen_images():
     images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
     part = RealImages("test", images, torch.tensor([5, 6, 7, 8])).subset(torch.tensor([3, 1]))
