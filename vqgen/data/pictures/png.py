@@ -101,13 +101,9 @@ def decode_png(file: BufferedIOBase) -> Decoded:
         if chunks.depth == 16:
             return Decoded(_deep_samples(chunks, key), profile, orientation)
         image.load()
-        pixels: Image.Image = image
-    if key is not None:
-        pixels = pixels.convert("L" if chunks.colour_type == _GREY else "RGB")
-        scale = 255 // ((1 << chunks.depth) - 1)
-        values = np.asarray(pixels).reshape(pixels.height, pixels.width, -1)
-        pixels.putalpha(Image.fromarray(key_alpha(values, tuple(value * scale for value in key))))
-    return Decoded(pixels, profile, orientation)
+    if key is None and (chunks.depth == 8 or chunks.colour_type != _GREY):
+        return Decoded(image, profile, orientation)
+    return Decoded(_shallow_samples(image, chunks.depth, key), profile, orientation)
 
 
 def _chunks(file: BufferedIOBase) -> Iterator[tuple[bytes, bytes, bytes, bool]]:
@@ -152,6 +148,14 @@ def _profile(chunks: Chunks) -> bytes | None:
         # A name, the method, and the packed profile.
         return unpacked(embedded.partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
     return described_profile(chunks.colours, is_grey=chunks.colour_type in (_GREY, 4))
+
+
+def _shallow_samples(image: Image.Image, depth: int, key: tuple[int, ...] | None) -> Samples:
+    """Returns the samples of a grey or RGB picture of at most 8 bits, as they were before Pillow spread them to 8."""
+    high = (1 << depth) - 1
+    grey = image.convert("L") if image.mode == "1" else image
+    values = np.asarray(grey).reshape(image.height, image.width, -1) // (255 // high)
+    return Samples(values, f"{depth}-bit", (0, high), alpha=None if key is None else key_alpha(values, key))
 
 
 def _deep_samples(chunks: Chunks, key: tuple[int, ...] | None) -> Samples:

@@ -121,7 +121,7 @@ def _table(dtype: np.dtype, low: float, high: float) -> NDArray[np.uint8] | None
 
 
 def _mapped(values: NDArray, low: float, high: float) -> NDArray[np.uint8]:
-    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
+    scaled = (values.astype(np.float64) - low) * 255 / (high - low)  # in this order halves are exact
     return np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
 
 

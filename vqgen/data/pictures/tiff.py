@@ -1,5 +1,6 @@
 """TIFF: samples of every depth, format and interpretation."""
 
+from contextlib import suppress
 from importlib import import_module
 from io import BufferedIOBase
 
@@ -35,19 +36,19 @@ def decode_tiff(file: BufferedIOBase) -> Decoded:
         DataError: It is damaged, or of a kind that is not read.
         Exception: Whatever Pillow raises.
     """
-    try:
-        layout = read_layout(file)
-    except (KeyError, TypeError, ValueError, IndexError, SyntaxError) as error:
-        raise DataError(f"the tags of the TIFF are damaged: {error}") from error
-    if layout is None:
+    layout = read_layout(file)
+    if layout is None or (layout.is_plain and not is_readable(layout)):
         return _by_pillow(file)
-    if layout.is_plain:
-        try:
+    if not is_readable(layout):
+        return _interpreted(_by_extra(file, layout), layout)
+    try:
+        return _interpreted(read_samples(file, layout), layout)
+    except DataError:
+        if not layout.is_plain:
+            raise
+        with suppress(Exception):  # Pillow is lenient with damaged tags
             return _by_pillow(file)
-        except DataError:  # a kind that Pillow does not know, such as 3 bits
-            pass
-    values = read_samples(file, layout) if is_readable(layout) else _by_extra(file, layout)
-    return _interpreted(values, layout)
+        raise
 
 
 def loaded_samples(image: Image.Image) -> tuple[int, bool]:

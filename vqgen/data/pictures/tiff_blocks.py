@@ -87,13 +87,12 @@ def _check_length(file: BufferedIOBase, layout: Layout, planes: int) -> None:
 def _blocks(layout: Layout, planes: int) -> Iterator[tuple[int, int, int, int, int, int]]:
     """Yields the index of each strip or tile, its plane, its top and left pixel, and its width and height."""
     width, height = layout.block
-    is_tiled = width != layout.width or height > layout.height
     index = 0
     for plane in range(planes):
         for top in range(0, layout.height, height):
             for left in range(0, layout.width, width):
                 # A tile has its full size in the file even at the edge, the last strip has not.
-                rows = height if is_tiled else min(height, layout.height - top)
+                rows = height if layout.is_tiled else min(height, layout.height - top)
                 yield index, plane, top, left, width, rows
                 index += 1
 

@@ -3,22 +3,19 @@
 Source: TIFF 6.0 (1992), sections 4 to 8, 14, 15, 18 and 19; BigTIFF by the tags' readers of Pillow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
-from typing import IO, Any, Literal, cast
-
-from PIL import TiffImagePlugin
 
 from vqgen.data.pictures.formats import check_pixels
+from vqgen.data.pictures.tiff_directory import ByteOrder, Values, read_directory
 from vqgen.errors import DataError
 
 GREY_INVERTED, GREY, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
 
-PHOTOMETRIC_NAMES = {
-    0: "white is zero", 1: "black is zero", 2: "RGB", 3: "palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
-    9: "ICCLab", 10: "ITULab", 32803: "camera raw", 32844: "LogL", 32845: "LogLuv", 34892: "linear camera raw",
-}  # fmt: skip
+_TAGS = frozenset(
+    {256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 34675}
+)
 
 COLOURS = {GREY_INVERTED: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4}
 """Photometric interpretation -> samples of a colour. Other interpretations are left to Pillow."""
@@ -48,13 +45,14 @@ class Layout:
         predictor: 1 for none, 2 for differences, 3 for differences of floats.
         is_reversed: True if the bits of each byte are in reverse order.
         block: Width and height of a strip or tile.
+        is_tiled: True for tiles.
         offsets, counts: Place and length of each strip or tile.
         colour_map: 16-bit colours of a palette, all reds first.
         profile: The colour profile.
         orientation: The orientation tag.
     """
 
-    byte_order: Literal["<", ">"]
+    byte_order: ByteOrder
     width: int
     height: int
     bits: int
@@ -67,6 +65,7 @@ class Layout:
     predictor: int
     is_reversed: bool
     block: tuple[int, int]
+    is_tiled: bool
     offsets: Sequence[int]
     counts: Sequence[int]
     colour_map: Sequence[int]
@@ -102,45 +101,39 @@ def read_layout(file: BufferedIOBase) -> Layout | None:
     """Reads the tags of the first picture; None if this kind is left to Pillow.
 
     Raises:
-        DataError: The picture is too large.
-        Exception: The tags are damaged.
+        DataError: The picture is too large, or its tags are damaged.
     """
-    file.seek(0)
-    head = file.read(8)
-    if head[2:3] == b"+" or head[3:4] == b"+":
-        head += file.read(8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-    file.seek(tags.next)
-    tags.load(cast(IO[bytes], file))
-    width, height = int(tags[256]), int(tags[257])
+    byte_order, tags = read_directory(file, _TAGS)
+    width, height = _number(tags, 256), _number(tags, 257)
     check_pixels(width, height)
-    samples = int(tags.get(277, 1))
+    samples = _number(tags, 277, 1)
     bits = set(_numbers(tags, 258, (1,))[:samples])
     formats = set(_numbers(tags, 339, (UNSIGNED,))[:samples])
-    photometric = int(tags.get(262, GREY_INVERTED))
+    photometric = _number(tags, 262, GREY_INVERTED)
     is_tiled = 324 in tags
-    offsets = _numbers(tags, 324 if is_tiled else 273)
+    rows = min(height, _number(tags, 278, height))
     if len(bits) != 1 or len(formats) != 1 or photometric not in COLOURS or samples < COLOURS[photometric]:
         return None
     found = Layout(
-        byte_order="<" if head[:2] == b"II" else ">",
+        byte_order=byte_order,
         width=width,
         height=height,
         bits=bits.pop(),
         sample_format=formats.pop(),
-        compression=int(tags.get(259, 1)),
+        compression=_number(tags, 259, 1),
         photometric=photometric,
         samples=samples,
         extras=_numbers(tags, 338)[: samples - COLOURS[photometric]],
-        is_planar=int(tags.get(284, 1)) == 2 and samples > 1,
-        predictor=int(tags.get(317, 1)),
-        is_reversed=int(tags.get(266, 1)) == 2,
-        block=(int(tags[322]), int(tags[323])) if is_tiled else (width, min(height, int(tags.get(278, height)))),
-        offsets=offsets,
+        is_planar=_number(tags, 284, 1) == 2 and samples > 1,
+        predictor=_number(tags, 317, 1),
+        is_reversed=_number(tags, 266, 1) == 2,
+        block=(_number(tags, 322), _number(tags, 323)) if is_tiled else (width, rows),
+        is_tiled=is_tiled,
+        offsets=_numbers(tags, 324 if is_tiled else 273),
         counts=_numbers(tags, 325 if is_tiled else 279),
         colour_map=_numbers(tags, 320),
         profile=_bytes(tags.get(34675)),
-        orientation=int(tags.get(274, 1)),
+        orientation=_number(tags, 274, 1),
     )
     needed = width * height * samples * max(1, found.bits // 8)
     if needed > _MOST_BYTES:
@@ -148,10 +141,19 @@ def read_layout(file: BufferedIOBase) -> Layout | None:
     return found
 
 
-def _numbers(tags: Any, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+def _numbers(tags: Mapping[int, Values], tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
     value = tags.get(tag, default)
-    return tuple(int(each) for each in value) if isinstance(value, tuple | list) else (int(value),)
+    if isinstance(value, bytes):
+        raise DataError(f"tag {tag} of the TIFF should be numbers, found bytes or text")
+    return value
 
 
-def _bytes(value: Any) -> bytes | None:
-    return value if isinstance(value, bytes) else None
+def _number(tags: Mapping[int, Values], tag: int, default: int | None = None) -> int:
+    found = _numbers(tags, tag, () if default is None else (default,))
+    if not found:
+        raise DataError(f"a TIFF should have tag {tag}, found none")
+    return found[0]
+
+
+def _bytes(value: Values | None) -> bytes | None:
+    return bytes(value) if value and max(value) < 256 and min(value) >= 0 else None
