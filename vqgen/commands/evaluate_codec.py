@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 1 if some files could not be read."""
     from vqgen.commands.inputs import collect_images, read_all
-    from vqgen.evaluation.rate_distortion import document, table_rows
+    from vqgen.evaluation.judge.settings import left_out_notes
+    from vqgen.evaluation.rate_distortion import document, left_out, table_rows
     from vqgen.pipeline import VQGenPipeline
     from vqgen.reports.tables import format_table
     from vqgen.runtime.progress import ProgressBar
@@ -55,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     title = "each other format at the quality with the file nearest in size to ours:"
     print(f"{len(compared)} images{tally.ending()}; {title}")
     print(format_table(table_rows(list(compared.values()))))
+    for note in left_out_notes(left_out(list(compared.values()))):
+        print(f"  {note}")
     if arguments.json or arguments.plot:
         results = document(compared, [points for _, points in measured.values()])
         if arguments.json:

@@ -4,9 +4,10 @@ Legend: `c` channels, `H W` image.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from vqgen.codec.codec import Codec
 from vqgen.data import normalize_mode
 from vqgen.errors import DataError
 from vqgen.evaluation.codec_totals import psnr
-from vqgen.evaluation.pixel_errors import ms_ssim_per_image
+from vqgen.evaluation.pixel_errors import WINDOW, ms_ssim_per_image
+
+Result = TypeVar("Result")
 
 # At most 95: beyond it JPEG files grow and hardly gain quality (documentation of Pillow).
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
@@ -104,32 +107,49 @@ def compare(codec: Codec, picture: Image.Image, coder: str) -> dict[str, Measure
         coder: As in `Codec.compress`.
 
     Returns:
-        Name of the format -> measurements; ours is "vqgen".
-
-    Raises:
-        DataError: A format cannot hold an image of this size.
+        Name of the format -> measurements; ours is "vqgen". A format that cannot hold an image of this size is absent.
     """
     original = in_models_colours(codec, picture)
     ours = measure_ours(codec, original, coder)
-    peers = {name: nearest_peer(original, pillow, ours.bytes) for name, pillow in peer_formats().items()}
-    return {"vqgen": ours, **peers}
+    return {"vqgen": ours} | _of_peers(lambda pillow: nearest_peer(original, pillow, ours.bytes))
 
 
 def curve_points(codec: Codec, picture: Image.Image) -> dict[str, list[Measured]]:
-    """Measures an image at each quality of the curves, in each of the other formats."""
+    """Measures an image at each quality of the curves, in each of the other formats that can hold it."""
     original = in_models_colours(codec, picture)
-    return {
-        name: [measure_peer(original, pillow, quality) for quality in CURVE_QUALITIES]
-        for name, pillow in peer_formats().items()
-    }
+    return _of_peers(lambda pillow: [measure_peer(original, pillow, quality) for quality in CURVE_QUALITIES])
 
 
 def mean_curves(points: Sequence[Mapping[str, Sequence[Measured]]]) -> dict[str, list[dict[str, float | None]]]:
-    """Computes the means over the images at each quality, for each format."""
+    """Computes the means over the images at each quality, for each format that can hold all of them."""
     return {
         name: [means([each[name][index] for each in points]) for index in range(len(CURVE_QUALITIES))]
-        for name in points[0]
+        for name in common_formats(points)
     }
+
+
+def common_formats(compared: Sequence[Mapping[str, object]]) -> list[str]:
+    """Returns the formats that can hold all images: means over different images cannot be compared."""
+    return [name for name in compared[0] if all(name in each for each in compared)]
+
+
+def left_out(compared: Sequence[Mapping[str, Measured]]) -> dict[str, str]:
+    """Returns each format or metric that is left out of the means, or has a mean over some images only -> the reason.
+
+    Args:
+        compared: For each image, name of the format -> measurements.
+    """
+    total = len(compared)
+    common = common_formats(compared)
+    reasons = {
+        name: f"it cannot hold {sum(name not in each for each in compared)} of {total} images"
+        for name in dict.fromkeys(name for each in compared for name in each)
+        if name not in common
+    }
+    small = sum(each["vqgen"].ms_ssim is None for each in compared)
+    if small:
+        reasons["ms_ssim"] = f"{small} of {total} images are smaller than its window of {WINDOW} x {WINDOW} pixels"
+    return reasons
 
 
 def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
@@ -179,7 +199,7 @@ def table_rows(compared: Sequence[Mapping[str, Measured]]) -> list[list[str]]:
         compared: For each image, name of the format -> measurements.
     """
     rows = [["format", "bpp", "bytes", "PSNR", "MS-SSIM"]]
-    for name in compared[0]:
+    for name in common_formats(compared):
         found = means([each[name] for each in compared])
         similarity = "-" if found["ms_ssim"] is None else f"{found['ms_ssim']:.4f}"
         rows.append([name, f"{found['bpp']:.4f}", f"{found['bytes']:.0f}", f"{found['psnr']:.2f}", similarity])
@@ -196,16 +216,31 @@ def document(
         points: For each image, its points on the curves.
 
     Returns:
-        "means" over the images, "images" one by one, and mean "curves", each by format.
+        "means" over the images, "images" one by one, mean "curves", each by format, and the reasons of what is
+        "left_out" of the means.
     """
-    formats = next(iter(compared.values()))
+    formats = common_formats(list(compared.values()))
     return {
         "means": {name: means([each[name] for each in compared.values()]) for name in formats},
         "images": {
             image: {name: asdict(measured) for name, measured in each.items()} for image, each in compared.items()
         },
         "curves": mean_curves(points),
+        "left_out": left_out(list(compared.values())),
     }
+
+
+def _of_peers(measure: Callable[[str], Result]) -> dict[str, Result]:
+    """Measures an image in each of the other formats that can hold it.
+
+    Args:
+        measure: A function of Pillow's name of a format.
+    """
+    found = {}
+    for name, pillow in peer_formats().items():
+        with suppress(DataError):  # a format has a largest side; the others are measured
+            found[name] = measure(pillow)
+    return found
 
 
 def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:

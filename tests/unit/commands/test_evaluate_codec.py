@@ -50,8 +50,9 @@ def run(call, opens, pipe):
 
 def test_table_has_a_row_of_means_for_each_format(run, pictures, measured, capsys):
     assert run(pictures) == 0
-    title, *rows = capsys.readouterr().out.splitlines()
+    title, *rows, note = capsys.readouterr().out.splitlines()
     assert title.startswith("3 images; ")
+    assert note == "  ms_ssim: left out, 3 of 3 images are smaller than its window of 11 x 11 pixels"
     assert [row.split() for row in rows] == [
         ["format", "bpp", "bytes", "PSNR", "MS-SSIM"],
         ["vqgen", "29.1667", "233", "20.00", "-"],
@@ -81,7 +82,7 @@ def test_first_images_are_measured_on_request(run, pictures, measured, tmp_path,
 def test_json_has_the_origin_beside_the_measurements(run, pictures, measured, tmp_path):
     assert run(pictures, "--coder", "packed", "--json", tmp_path / "e.json") == 0
     document = json.loads((tmp_path / "e.json").read_text())
-    assert list(document) == ["checkpoint", "coder", "means", "images", "curves"]
+    assert list(document) == ["checkpoint", "coder", "means", "images", "curves", "left_out"]
     assert (document["checkpoint"], document["coder"]) == ("c", "packed")
     assert measured.coders == ["packed"] * 3
     assert {name: each["vqgen"]["bytes"] for name, each in document["images"].items()} == WIDTHS

@@ -4,6 +4,7 @@ from codec_models import noise_picture
 from PIL import Image
 
 from vqgen.errors import DataError
+from vqgen.evaluation import rate_distortion
 from vqgen.evaluation.rate_distortion import (
     CURVE_QUALITIES,
     compare,
@@ -79,12 +80,27 @@ def test_document_has_means_images_and_curves(codec):
     compared = {name: compare(codec, picture, "packed") for name, picture in pictures.items()}
     points = [curve_points(codec, picture) for picture in pictures.values()]
     found = document(compared, points)
-    assert list(found) == ["means", "images", "curves"]
+    assert list(found) == ["means", "images", "curves", "left_out"]
+    assert found["left_out"] == {}
     assert found["means"]["JPEG"] == means([each["JPEG"] for each in compared.values()])
     assert found["images"]["b"]["vqgen"]["bytes"] == compared["b"]["vqgen"].bytes
     assert found["curves"] == mean_curves(points)
 
 
-def test_size_that_a_format_cannot_hold_is_refused(codec):
+def test_size_that_a_format_cannot_hold_is_refused_and_leaves_out_this_format_alone(codec, monkeypatch):
+    monkeypatch.setattr(rate_distortion, "peer_formats", lambda: {"JPEG": "JPEG", "WebP": "WEBP"})
     with pytest.raises(DataError, match="17000 x 8 cannot be written as WEBP"):
-        compare(codec, smooth(17000, 8), "packed")
+        measure_peer(smooth(17000, 8), "WEBP", 50)
+    compared = [compare(codec, picture, "packed") for picture in (smooth(16, 16), smooth(17000, 8))]
+    assert [list(each) for each in compared] == [["vqgen", "JPEG", "WebP"], ["vqgen", "JPEG"]]
+    assert list(curve_points(codec, smooth(17000, 8))) == ["JPEG"]
+    assert [row[0] for row in table_rows(compared)] == ["format", "vqgen", "JPEG"]
+    points = [curve_points(codec, smooth(16, 16)), {"JPEG": curve_points(codec, smooth(16, 16))["JPEG"]}]
+    found = document(dict(zip("ab", compared, strict=True)), points)
+    assert list(found["means"]) == ["vqgen", "JPEG"]
+    assert list(found["images"]["a"]) == ["vqgen", "JPEG", "WebP"]
+    assert list(found["curves"]) == ["JPEG"]
+    assert found["left_out"] == {
+        "WebP": "it cannot hold 1 of 2 images",
+        "ms_ssim": "1 of 2 images are smaller than its window of 11 x 11 pixels",
+    }
