@@ -209,7 +209,20 @@ def test_images_are_interpolated_and_moved_along_attributes(baselines, trained, 
     assert finished.code == 0, finished.err
     assert pixels(tmp_path / "out" / "interpolation.png").shape[1] > 5 * 96
     for direction in (("--from", 3, "--to", 8), ("--without", tmp_path / "a", "--with", tmp_path / "b")):
-        words = ("attribute", run, one, tmp_path / "b", "-o", tmp_path / "out", *direction, "--strengths", 0, 1, 2)
+        words = (
+            "attribute",
+            run,
+            one,
+            tmp_path / "b",
+            "-o",
+            tmp_path / "out",
+            "--overwrite",
+            *direction,
+            "--strengths",
+            0,
+            1,
+            2,
+        )
         finished = vqgen(*words, "--real-images", 200)
         assert finished.code == 0, finished.err
         assert pixels(tmp_path / "out" / "attribute.png").shape[0] > 3 * 96

@@ -63,7 +63,7 @@ def test_store_that_cannot_be_replaced_stays_as_it_was(vqgen, trained, pictures,
     assert vqgen("encode", trained, pictures / "x.jpg", "-o", disk / "codes").code == 0
     before = {path.name: path.read_bytes() for path in (disk / "codes").iterdir()}
     (disk / "much").write_bytes(bytes(4096 * 3))
-    assert_disk_is_full(vqgen("encode", trained, pictures, "-o", disk / "codes"))
+    assert_disk_is_full(vqgen("encode", trained, pictures, "-o", disk / "codes", "--overwrite"))
     assert {path.name: path.read_bytes() for path in (disk / "codes").iterdir()} == before
 
 

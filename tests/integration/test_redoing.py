@@ -115,7 +115,7 @@ def test_redone_run_equals_a_new_run(again, copied, vqgen, tmp_path):
 def test_pipeline_of_a_redone_vqvae_has_no_prior_of_the_old_one(again, copied, vqgen, pictures, tmp_path):
     assert again("--redo", "--vqvae.train.steps", 25, command="train-vqvae").code == 0
     assert vqgen("reconstruct", copied, pictures, "-o", tmp_path / "out").code == 0
-    assert_refused(vqgen("generate", copied, "-o", tmp_path / "out"), "no prior for top, bottom")
+    assert_refused(vqgen("generate", copied, "-o", tmp_path / "none"), "no prior for top, bottom")
     card = (copied / "pipeline" / "README.md").read_text()
     assert "| vqvae | val_mse |" in card
     assert "prior-top" not in card

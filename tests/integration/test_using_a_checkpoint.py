@@ -84,7 +84,7 @@ def test_reconstruct_keeps_paths_and_skips_a_broken_file(vqgen, trained, picture
     assert finished.err.count("\n") == 1
     assert "a/broken.png" in finished.err
     written = {
-        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png") if path.is_file()
     }
     assert written == {"x.jpg.png", "a/x.jpg.png", "a/b/wide.png.png", "a/b/tall.webp.png", "grey.png.png"}
     assert "5 images" in finished.out
@@ -96,7 +96,8 @@ def test_reconstruct_keeps_paths_and_skips_a_broken_file(vqgen, trained, picture
 def test_reconstruct_accepts_single_files(vqgen, trained, pictures, tmp_path):
     finished = vqgen("reconstruct", trained, pictures / "x.jpg", pictures / "a" / "b", "-o", tmp_path / "out")
     assert finished.code == 0, finished.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["tall.webp.png", "wide.png.png", "x.jpg.png"]
+    found = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert found == ["tall.webp.png", "wide.png.png", "x.jpg.png"]
 
 
 def test_decoded_codes_are_the_reconstructions(vqgen, trained, pictures, tmp_path):
@@ -135,13 +136,16 @@ def test_encode_takes_labels_from_the_names_of_folders(vqgen, trained, pictures,
 def test_encode_replaces_only_a_store(vqgen, trained, pictures, tmp_path):
     store = tmp_path / "codes"
     assert vqgen("encode", trained, pictures, "-o", store).code == 0
-    assert vqgen("encode", trained, pictures / "x.jpg", "-o", store).code == 0
+    finished = vqgen("encode", trained, pictures / "x.jpg", "-o", store)
+    assert finished.code == 2
+    assert "should be a new or empty folder" in finished.err
+    assert vqgen("encode", trained, pictures / "x.jpg", "-o", store, "--overwrite").code == 0
     assert CodeStore(store).info.counts == {"images": 1}
 
     (store / "notes.txt").write_text("mine")
     before = all_files(store)
     for folder in (store, shutil.copytree(trained / "codes", tmp_path / "run-codes"), pictures, pictures / "x.jpg"):
-        finished = vqgen("encode", trained, pictures, "-o", folder)
+        finished = vqgen("encode", trained, pictures, "-o", folder, "--overwrite")
         assert finished.code == 2
         assert "should be a new folder or a code store" in finished.err
     assert all_files(store) == before

@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from vqgen.commands.inputs import collect_images
+    from vqgen.data.no_data import mark_output
     from vqgen.pipeline import open_pipeline
     from vqgen.reports.grids import image_grid, save_image
 
@@ -70,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     latents = pipe.to_latents(originals, labels)
     columns = [pipe.from_latents(latents + strength * direction, labels) for strength in arguments.strengths]
     rows = torch.stack([originals, *columns], dim=1).flatten(0, 1)
+    mark_output(path.parent)
     save_image(image_grid(rows, columns=1 + len(columns), least_side=96), path)
     print(f"{path}: each image, then strengths {', '.join(f'{value:g}' for value in arguments.strengths)}")
     return 0 if len(originals) == len(shown) else 1

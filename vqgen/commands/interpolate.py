@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from vqgen.data import read_image
+    from vqgen.data.no_data import mark_output
     from vqgen.pipeline import open_pipeline
     from vqgen.reports.grids import image_grid, save_image
     from vqgen.reports.latent_pictures import between
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     nearer = (torch.arange(arguments.steps) * 2 >= arguments.steps).long()
     mixed = pipe.from_latents(between(first, last, arguments.steps), labels[nearer])
     row = torch.cat([originals[:1], mixed, originals[1:]])
+    mark_output(path.parent)
     save_image(image_grid(row, columns=len(row), least_side=96), path)
     print(f"{path}: the first image, {arguments.steps} decoded steps between the two latents, the last image")
     return 0

@@ -76,6 +76,7 @@ class OutputFolder:
         path: The folder; it is made by the first file.
         suffix: The suffix that is appended to names.
         overwrite: True if the user asked to replace files.
+        is_data: False marks a new folder, so that no search for images takes its pictures for data.
 
     Attributes:
         path: The folder.
@@ -84,10 +85,13 @@ class OutputFolder:
         ConfigError: A file stands in the place of the folder or of one of its parents, or it cannot be written.
     """
 
-    def __init__(self, path: str | Path, suffix: str = ".png", *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, suffix: str = ".png", *, overwrite: bool = False, is_data: bool = True
+    ) -> None:
         self.path = Path(path)
         self._suffix = suffix
         self._overwrite = overwrite
+        self._is_data = is_data
         self._claimed: dict[str, Path] = {}
         _check_place(self.path)
         self._older = set(_files_in(self.path))
@@ -155,6 +159,8 @@ class OutputFolder:
                 continue
             writers[target] = writer
             results.append(target)
+        if writers and not self._is_data:
+            self._mark()
         errors = write_each(writers)
         self._older.difference_update(target for target in writers if target not in errors)
         return [errors.get(result, result) if isinstance(result, Path) else result for result in results]
@@ -183,6 +189,12 @@ class OutputFolder:
         """
         count = len(self._older.difference(written))
         return f"; {count:,} older file{' is' if count == 1 else 's are'} there too" if count else ""
+
+    def _mark(self) -> None:
+        from vqgen.data.no_data import mark_output
+
+        mark_output(self.path)
+        self._is_data = True
 
     def _claim(self, name: str) -> Path:
         """Returns the file of an output that no other output of this call has.

@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns 1 if some images could not be read or written."""
     from vqgen.commands.inputs import collect_images, read_all
-    from vqgen.data.no_data import mark_output
     from vqgen.pipeline import open_pipeline
 
-    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
+    # A picture beside its reconstruction is no data.
+    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite, is_data=False)
     check_not_read(folder.path, arguments.paths)
     folder.check_empty()
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     labels = dict(zip(images.names, images.labels.tolist(), strict=True))
     tally = Tally(len(images))
     total = 0.0
-    mark_output(folder.path)  # a picture beside its reconstruction is no data
     # A picture is brought to the size of the model as soon as it is read: memory holds one large one at a time.
     read = ([each] for each in read_all(images, tally))
     small = (each for one in read for each in tally.work(one, lambda part: [pipe.preprocess(part[0][1])]))
