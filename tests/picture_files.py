@@ -39,8 +39,9 @@ def tiff(
         offsets.append(start)
         start += len(data) + len(data) % 2
     tags = [
-        (256, 3, [width]), (257, 3, [height]), (258, 3, [bits] * count), (259, 3, [compression]), (262, 3, [photometric]),
-        (277, 3, [count]), (284, 3, [2 if is_planar else 1]), (317, 3, [predictor]), (339, 3, [sample_format] * count),
+        (256, 3, [width]), (257, 3, [height]), (258, 3, [bits] * count), (259, 3, [compression]),
+        (262, 3, [photometric]), (277, 3, [count]), (284, 3, [2 if is_planar else 1]), (317, 3, [predictor]),
+        (339, 3, [sample_format] * count),
     ]  # fmt: skip
     if extras:
         tags.append((338, 3, list(extras)))

@@ -23,6 +23,7 @@ from vqgen.data.pictures.tiff_tags import (
     Layout,
     read_layout,
 )
+from vqgen.data.pictures.tiff_ycbcr import with_packed_ycbcr
 from vqgen.errors import DataError
 
 _MOST_DEFINED = 16
@@ -37,7 +38,12 @@ def decode_tiff(file: BufferedIOBase) -> Decoded:
         Exception: Whatever Pillow raises.
     """
     layout = read_layout(file)
-    if layout is None or (layout.is_plain and not is_readable(layout)):
+    if isinstance(layout, str):
+        try:
+            return _by_pillow(with_packed_ycbcr(file))
+        except DataError as error:
+            raise DataError(f"a TIFF of {layout} is not read; convert it to RGB or grey") from error
+    if layout.is_plain and not is_readable(layout):
         return _by_pillow(file)
     if not is_readable(layout):
         return _interpreted(_by_extra(file, layout), layout)
@@ -94,7 +100,13 @@ def _by_extra(file: BufferedIOBase, layout: Layout) -> NDArray:
 
 
 def _interpreted(values: NDArray, layout: Layout) -> Decoded:
-    """Returns the samples with their meaning."""
+    """Returns the samples with their meaning.
+
+    Raises:
+        DataError: They are not real numbers, or do not fit the interpretation.
+    """
+    if values.dtype.kind not in "uif":
+        raise DataError(f"samples should be real numbers, found {values.dtype}")
     high = (1 << layout.bits) - 1
     has_range = values.dtype.kind == "u" and layout.bits <= _MOST_DEFINED
     if layout.photometric == PALETTE:

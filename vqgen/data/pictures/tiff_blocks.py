@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vqgen.data.pictures.tiff_tags import FLOAT, SIGNED, Layout
+from vqgen.data.pictures.tiff_tags import FLOAT, SIGNED, UNDEFINED, UNSIGNED, Layout
 from vqgen.errors import DataError
 
 _NONE, _DEFLATE = (1,), (8, 32946)
@@ -46,6 +46,8 @@ def _sample_type(layout: Layout) -> np.dtype | None:
         return np.dtype(f"f{layout.bits // 8}") if layout.bits in (16, 32, 64) else None
     if layout.sample_format == SIGNED:
         return np.dtype(f"i{layout.bits // 8}") if layout.bits in (8, 16, 32, 64) else None
+    if layout.sample_format not in (UNSIGNED, UNDEFINED):
+        return None
     size = next((size for size in (8, 16, 32, 64) if layout.bits <= size), None)
     return np.dtype(f"u{size // 8}") if size and (layout.bits <= 32 or layout.bits == 64) else None
 

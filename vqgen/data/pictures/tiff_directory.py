@@ -13,11 +13,11 @@ from vqgen.errors import DataError
 
 ByteOrder = Literal["<", ">"]
 
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
-"""Type of a field -> size in bytes and code of `struct`. Texts, bytes and other types are kept as bytes."""
+"""Type of a field -> size in bytes and code of `struct`. Texts, fractions and bytes are kept as bytes."""
 
-_AS_BYTES = (2, 7)
+_AS_BYTES = (2, 5, 7)
 _MOST_ENTRIES = 4096
 _MOST_BYTES = 1 << 28
 

@@ -13,6 +13,11 @@ from vqgen.errors import DataError
 
 GREY_INVERTED, GREY, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
 
+_INTERPRETATIONS = {
+    0: "grey", 1: "grey", 2: "RGB", 3: "a palette", 4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICCLab",
+    10: "ITULab", 32803: "camera raw", 32844: "LogL", 32845: "LogLuv", 34892: "linear camera raw",
+}  # fmt: skip
+
 _TAGS = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339, 34675}
 )
@@ -97,8 +102,8 @@ class Layout:
         return self.bits <= 8 and self.sample_format in (UNSIGNED, UNDEFINED) and not self.is_associated
 
 
-def read_layout(file: BufferedIOBase) -> Layout | None:
-    """Reads the tags of the first picture; None if this kind is left to Pillow.
+def read_layout(file: BufferedIOBase) -> Layout | str:
+    """Reads the tags of the first picture; returns the name of its kind if that is left to Pillow.
 
     Raises:
         DataError: The picture is too large, or its tags are damaged.
@@ -113,7 +118,8 @@ def read_layout(file: BufferedIOBase) -> Layout | None:
     is_tiled = 324 in tags
     rows = min(height, _number(tags, 278, height))
     if len(bits) != 1 or len(formats) != 1 or photometric not in COLOURS or samples < COLOURS[photometric]:
-        return None
+        name = _INTERPRETATIONS.get(photometric, f"interpretation {photometric}")
+        return f"{name} with {', '.join(map(str, sorted(bits)))} bits in {samples} samples"
     found = Layout(
         byte_order=byte_order,
         width=width,

@@ -188,8 +188,8 @@ def random_bmp(rng: Generator) -> Made:
         indices = unsigned(rng, (height, width, 1), bits)
         colours = rng.integers(0, 256, (1 << bits, 3)).astype(np.uint8)
         table = np.pad(colours[:, ::-1], ((0, 0), (0, 1))).tobytes()
-        rows = [row.tobytes() if bits == 8 else np.packbits(
-            ((row >> np.arange(bits - 1, -1, -1)) & 1).reshape(-1).astype(np.uint8)).tobytes() for row in indices]  # fmt: skip
+        digits = (indices >> np.arange(bits - 1, -1, -1)) & 1  # the highest bit of each index first
+        rows = [np.packbits(row.reshape(-1).astype(np.uint8)).tobytes() for row in digits]
         data = bmp(rows, width, bits, palette=table, top_down=top_down, version=version)
         return Made(f"BMP palette {bits}", data, colours[indices[..., 0]])
     if kind in ("555", "565"):
