@@ -15,9 +15,10 @@ import mmap
 import operator
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from io import TextIOBase
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from vqgen.errors import ConfigError, DataError, VQGenError
 
@@ -211,6 +212,24 @@ def as_instance(
     if not isinstance(value, kind):
         article = "an" if kind.__name__[:1] in "AEIOU" else "a"
         raise error(f"{name}: should be {what or f'{article} {kind.__name__}'}, found {found_text(value)}")
+    return value
+
+
+def as_binary_file(name: str, value: Any, method: Literal["read", "write"]) -> Any:
+    """Returns an open file of bytes, or another object that has the same method.
+
+    Args:
+        name: Name of the parameter, for messages.
+        value: The file.
+        method: The method that will be called.
+
+    Raises:
+        DataError: The value is no file, or a file of text.
+    """
+    if isinstance(value, TextIOBase | type) or not callable(getattr(value, method, None)):
+        mode = {"read": "rb", "write": "wb"}[method]
+        wanted = "a file that is open for bytes"
+        raise DataError(f'{name}: should be {wanted}, found {found_text(value)}; open(PATH, "{mode}") opens one')
     return value
 
 

@@ -6,6 +6,7 @@ from io import BufferedIOBase, BytesIO
 from itertools import islice
 from typing import Generic, TypeVar
 
+from vqgen.arguments import as_binary_file, as_index, as_instance
 from vqgen.codec.archive_layout import (
     HEADER_BYTES,
     MAX_INDEX_BYTES,
@@ -57,8 +58,8 @@ class ArchiveReader:
     """
 
     def __init__(self, file: BufferedIOBase, codec: Codec) -> None:
-        self.codec = codec
-        self._file = file
+        self.codec = as_instance("codec", codec, Codec)
+        self._file = as_binary_file("file", file, "read")
         header = ArchiveHeader.parse(file.read(HEADER_BYTES))
         check_models(codec.models, header.vqvae, header.models, header.coders, header.num_levels, header.batch_size)
         self.header = header
@@ -116,8 +117,10 @@ class ArchiveReader:
 
         Raises:
             BitstreamError: The index or the block is damaged.
+            ConfigError: The number is no whole number.
             IndexError: There is no image of this number.
         """
+        number = as_index("number", number)
         first = 0
         offset = HEADER_BYTES  # of the block; the index has lengths, whose sums are offsets
         for entry in read_index(self._file):

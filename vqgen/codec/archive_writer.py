@@ -6,6 +6,7 @@ A block holds neighbouring images with their codes as one stream, so that small 
 from collections import Counter
 from io import BufferedIOBase
 
+from vqgen.arguments import as_binary_file, as_flag, as_instance
 from vqgen.codec.archive_layout import ArchiveHeader, IndexEntry, write_index
 from vqgen.codec.archive_reader import decode_block
 from vqgen.codec.block import read_block, write_block
@@ -47,12 +48,12 @@ class ArchiveWriter:
     def __init__(
         self, file: BufferedIOBase, codec: Codec, *, coder: str = "auto", verify: bool = True, with_names: bool = True
     ) -> None:
-        self.codec = codec
+        self.codec = as_instance("codec", codec, Codec)
         self.offered = codec.models.offered(coder)
-        self.verify = verify
-        self.with_names = with_names
+        self.verify = as_flag("verify", verify)
+        self.with_names = as_flag("with_names", with_names)
         self.coders_used = Counter[Coder]()
-        self._file = file
+        self._file = as_binary_file("file", file, "write")
         self._index: list[IndexEntry] = []
         self._waiting: _Images = []
         self._waiting_codes = 0
@@ -76,8 +77,11 @@ class ArchiveWriter:
             name: Its name, ignored in an archive without names.
 
         Raises:
-            DataError: The name is too long for a block, or contains a character 0. Nothing is added.
+            DataError: The name is too long for a block, or contains a character 0, or a value is of a wrong type.
+                Nothing is added.
         """
+        as_instance("codes", codes, ImageCodes, error=DataError)
+        as_instance("name", name, str, "a string", DataError)
         size = len(name.encode(errors="surrogateescape")) + 1 if self.with_names else 0
         # A 0 separates the names in a block.
         if size > MAX_NAMES or (self.with_names and "\0" in name):

@@ -28,6 +28,7 @@ from vqgen.data.checking import Pictures, as_pictures
 from vqgen.errors import BitstreamError, DataError, VQGenWarning
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.plain_torch import plain_methods
+from vqgen.sampling.params import is_blind_to_null
 
 _PIXELS_AT_A_TIME = 1 << 18
 """Pixels that the VQ-VAE processes at a time; a larger image goes alone."""
@@ -57,12 +58,13 @@ class Codec:
     """
 
     def __init__(self, parts: CodecParts, compute: Compute) -> None:
-        self.parts = parts
-        self.compute = compute
+        self.parts = as_instance("parts", parts, CodecParts, "the parts of a pipeline")
+        self.compute = as_instance("compute", compute, Compute)
         self.models = EntropyModels(parts, compute)
         self.image_coder = ImageCoder(parts.vqvae, compute)
         self._pixels_at_a_time = min(_PIXELS_AT_A_TIME, self.image_coder.windows.most_pixels)
         self._has_warned = False
+        self._has_warned_of_null = False
 
     def compress(
         self,
@@ -125,6 +127,8 @@ class Codec:
                 shape = ImageShape(picture.width, picture.height, picture.rgb, has_alpha=picture.alpha is not None)
                 arrays = {level: grid[0].numpy() for level, grid in grids.grids.items()}
                 codes.append(ImageCodes(shape, arrays, picture.alpha))
+        if label is None:
+            self._warn_of_null_label()
         return choose_labels(self.models, codes, label)
 
     def decode(self, codes: Sequence[ImageCodes]) -> list[Image.Image]:
@@ -171,6 +175,7 @@ class Codec:
         Returns:
             For each file its codes, or the reason why it cannot be decoded.
         """
+        files = [as_bytes("files", each) for each in as_items("files", files, "the bytes of files")]
         results: dict[int, ImageCodes | BitstreamError] = {}
         # The priors must run in the shape that the header records, so files are grouped by it.
         by_shape: dict[int, list[tuple[int, OpenedFile]]] = {}
@@ -195,6 +200,17 @@ class Codec:
             self._has_warned = True  # a folder of a thousand pictures needs one warning
             text = "pictures with colours are coded as grey: the model supports grey images only"
             warnings.warn(text, VQGenWarning, stacklevel=3)
+
+    def _warn_of_null_label(self) -> None:
+        """Warns once of codes without a label if the priors never saw an image without its label."""
+        blind = [level for level, prior in self.parts.priors.items() if is_blind_to_null(prior.config)]
+        if blind and not self._has_warned_of_null:
+            self._has_warned_of_null = True
+            text = (
+                f"label: found none, and the priors ({', '.join(blind)}) were trained with label_dropout 0 and never "
+                'saw an image without its label, so they make files longer; give the label, or "auto" to try all'
+            )
+            warnings.warn(text, VQGenWarning, stacklevel=4)
 
     def _decodes_to(self, data: bytes, codes: ImageCodes) -> bool:
         decoded = self.unpack([data])[0]

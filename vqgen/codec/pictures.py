@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from vqgen.arguments import as_text
 from vqgen.codec.header import MAX_PIXELS
 from vqgen.data import Reading, normalize_mode
 from vqgen.errors import ConfigError, DataError
@@ -96,7 +97,7 @@ def prepare_pictures(
         DataError: There is no picture, or one is too large or cannot be read.
         ConfigError: `alpha` has another value.
     """
-    if alpha not in ALPHA_CHOICES:
+    if as_text("alpha", alpha, f"one of {', '.join(ALPHA_CHOICES)}") not in ALPHA_CHOICES:
         raise ConfigError(f"alpha: should be one of {', '.join(ALPHA_CHOICES)}, found {alpha!r}")
     if not pictures:
         raise DataError("images: should be at least one, found none")

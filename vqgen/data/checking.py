@@ -14,11 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqgen.arguments import as_items, found_text
-from vqgen.data.label_map import Label
 from vqgen.errors import DataError
-
-Labels = Iterable[Label | None] | Label | None
-"""Labels of a request: names or indices in a list, tuple, range, array or generator, or one of them."""
 
 Pictures = Iterable[Any] | Image.Image
 """Pictures in a list, tuple, generator or array, or one of them; see `as_pictures`."""

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqgen.arguments import as_index, as_items, as_path, as_text, found_text
 from vqgen.codes import Codes
 from vqgen.data.code_shards import ShardContent, is_complete_shard, read_shard, shard_path, widen, write_shard
 from vqgen.data.label_map import LabelMap
@@ -133,6 +134,7 @@ class CodeStore:
     """
 
     def __init__(self, folder: Path, vqvae_hash: str | None = None) -> None:
+        folder = as_path("folder", folder, "the folder of a code store")
         self.folder = folder
         manifest = _read_manifest(folder)
         try:
@@ -146,10 +148,10 @@ class CodeStore:
             # The store's own size: `SHARD_SIZE` may differ in another version of this program.
             self._shard_size: int = manifest["shard_size"]
             self._hashes: dict[str, str] = manifest["sha256"]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, DataError) as error:
             raise DataError(_bad_manifest(folder / "manifest.json", error)) from error
         self._shards: dict[Path, ShardContent] = {}
-        if vqvae_hash is not None and vqvae_hash != self.info.vqvae_hash:
+        if vqvae_hash is not None and as_text("vqvae_hash", vqvae_hash, "a SHA-256") != self.info.vqvae_hash:
             raise DataError(
                 f"code store {folder}: should hold codes of the VQ-VAE {vqvae_hash}, found codes of another VQ-VAE "
                 f"({self.info.vqvae_hash}); encode the images again"
@@ -173,8 +175,17 @@ class CodeStore:
         return self._read(split, 0).codes.levels
 
     def batch(self, split: str, indices: Sequence[int]) -> tuple[Codes, Tensor]:
-        """Returns the codes and the labels `(b,)` of the images at `indices` of a split, in that order."""
-        places = np.asarray(indices, dtype=np.int64)
+        """Returns the codes and the labels `(b,)` of the images at `indices` of a split, in that order.
+
+        Raises:
+            DataError: There is no such split or image, or a shard is missing or damaged.
+        """
+        count = self._count(split)
+        items = as_items("indices", indices, "whole numbers, in an order")
+        places = np.array([as_index("indices", each, error=DataError) for each in items], dtype=np.int64)
+        if not len(places) or not 0 <= places.min() <= places.max() < count:
+            found = f"{places.min()} to {places.max()}" if len(places) else "none"
+            raise DataError(f"indices: should be from 0 to {count - 1}, the images of split {split!r}, found {found}")
         shards = places // self._shard_size
         rows = places % self._shard_size
         parts = []
@@ -201,7 +212,7 @@ class CodeStore:
 
     def shards(self, split: str) -> Iterator[tuple[int, int]]:
         """Yields number and number of images of each shard of a split, by the manifest."""
-        count = self.info.counts[split]
+        count = self._count(split)
         for shard, begin in enumerate(range(0, count, self._shard_size)):
             yield shard, min(self._shard_size, count - begin)
 
@@ -221,6 +232,12 @@ class CodeStore:
             for level, grid in content.codes.grids.items():
                 counts[level] = counts.get(level, 0) + torch.bincount(grid.flatten(), minlength=self.info.codebook_size)
         return counts
+
+    def _count(self, split: str) -> int:
+        """Returns the number of images of a split; raises a `DataError` if there is no such split."""
+        if not isinstance(split, str) or split not in self.info.counts:
+            raise DataError(f"split: should be one of {', '.join(self.splits)}, found {found_text(split)}")
+        return self.info.counts[split]
 
     def _read(self, split: str, shard: int) -> ShardContent:
         path = shard_path(self.folder, split, shard)

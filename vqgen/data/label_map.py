@@ -5,14 +5,17 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
-from vqgen.arguments import as_index, found_text
+from vqgen.arguments import as_index, as_instance, as_items, found_text
 from vqgen.errors import DataError, VQGenWarning
 from vqgen.storage.names import comparable, listed
 
 Label = str | SupportsIndex
 """A label: a name, or an index as an integer (of Python, NumPy or torch), in digits, or as `index:N`."""
+
+Labels = Iterable[Label | None] | Label | None
+"""Labels of a request: names or indices in a list, tuple, range, array or generator, or one of them."""
 
 _INDEX = re.compile(r"index:([0-9]+)", re.ASCII)
 """An index that cannot be mistaken for a name. A `#` would begin a comment in a shell."""
@@ -27,11 +30,17 @@ class LabelMap:
 
     Attributes:
         names: One name per label, all different. Empty for images or a model without labels.
+
+    Raises:
+        DataError: The names are no strings, or are in no order.
+        ValueError: Two names are equal.
     """
 
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        names = as_items("names", self.names, "names of labels, in an order")
+        object.__setattr__(self, "names", tuple(as_instance("names", each, str, error=DataError) for each in names))
         if len(set(self.names)) != len(self.names):
             repeated = sorted({name for name in self.names if self.names.count(name) > 1})
             raise ValueError(f"names of labels should all be different, found more than once: {repeated}")
@@ -108,7 +117,7 @@ class LabelMap:
         """
         if name in self.names:
             return self.names.index(name)
-        wanted = comparable(name)
+        wanted = comparable(as_instance("name", name, str, "a name", DataError))
         alike = [index for index, known in enumerate(self.names) if comparable(known) == wanted]
         return alike[0] if len(alike) == 1 else None
 
@@ -128,9 +137,7 @@ class LabelMap:
         Raises:
             DataError: A name or index is unknown.
         """
-        if isinstance(labels, str) or not isinstance(labels, Iterable):
-            return [self.index(labels)]
-        return [self.index(label) for label in labels]
+        return [self.index(label) for label in listed_labels(labels)]
 
     def _unknown(self, label: Label) -> str:
         shown = repr(label) if isinstance(label, str) and len(label) <= 60 else found_text(label)
@@ -154,3 +161,15 @@ class LabelMap:
     @property
     def _are_numbers(self) -> bool:
         return all(_NUMBER.fullmatch(name) is not None for name in self.names)
+
+
+def listed_labels(labels: Any) -> list[Any]:
+    """Returns the labels of a request one by one. They are not looked up yet.
+
+    Raises:
+        DataError: The labels are in no order, as those of a set, or are bytes.
+    """
+    # A name can be iterated, but is one label. An array without dimensions is one label too, and has no items.
+    if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "shape", None) == ():
+        return [labels]
+    return as_items("labels", labels, "names or indices, in an order")

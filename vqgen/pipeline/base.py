@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from vqgen.arguments import as_function, as_instance, as_path
 from vqgen.data import LabelMap, Reading, evaluation_transform
-from vqgen.data.checking import Labels, Pictures, as_pictures, each_picture
+from vqgen.data.checking import Pictures, as_pictures, each_picture
+from vqgen.data.label_map import Labels
 from vqgen.pipeline.folder import CommonParts, check_replaceable
 from vqgen.pipeline.gathering import gather_images
 from vqgen.pipeline.hub import upload
@@ -54,8 +55,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         plain_methods(cls)
 
     def __init__(self, parts: Parts, compute: Compute | None = None) -> None:
-        as_instance("parts", parts, self.parts_class)
-        self.parts = parts
+        self.parts: Parts = as_instance("parts", parts, self.parts_class)  # type: ignore[assignment]
         self.compute = Compute.resolve() if compute is None else as_instance("compute", compute, Compute)
         self._place()
 
@@ -122,9 +122,8 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             CheckpointError: A prior is missing, or the classifier for `keep` is missing.
         """
         params = SamplingParams(temperature, top_k, top_p, guidance_scale, autoguidance_scale)  # type: ignore[arg-type]
-        numbers = (images_per_label, seed, params, keep, batch_size, max_memory)
-        request = GenerationRequest(labels, *numbers)  # type: ignore[arg-type] # it makes them plain
-        return self.generate(request, progress=progress)
+        asked = GenerationRequest(labels, images_per_label, seed, params, keep, batch_size, max_memory)  # type: ignore
+        return self.generate(asked, progress=progress)
 
     def generate(
         self, request: GenerationRequest, *, processes: Processes | None = None, progress: Progress | None = None
@@ -274,8 +273,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         Raises:
             CheckpointError: The folder contains something else, which would be lost.
         """
-        path = as_path("folder", folder)
-        check_replaceable(path)
+        check_replaceable(path := as_path("folder", folder))
         self.write(path)
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
@@ -296,8 +294,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
 
     def resolve_labels(self, labels: Labels) -> list[int | None]:
         """Returns the indices of labels; arguments and errors as in `__call__`."""
-        kinds = {"takes_labels": self.takes_labels, "takes_none": self.takes_none}
-        return resolve_labels(labels, self.label_map, name=self.parts.name, **kinds)
+        return resolve_labels(labels, self.label_map, self.parts.name, self.takes_labels, self.takes_none)
 
     def preprocess(self, images: Pictures) -> UInt8[Tensor, "b c H W"]:
         """Applies the evaluation transform to pictures: grey or RGB, resized, cropped at the centre.

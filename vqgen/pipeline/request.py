@@ -3,7 +3,7 @@
 Legend: `b` images, `p` images with pixels (b or none), `c` channels, `H W` image.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vqgen.arguments import as_count, as_index, as_instance, as_items, as_number, as_seed
 from vqgen.codes import Codes
-from vqgen.data import Label, LabelMap, to_pil
-from vqgen.data.checking import Labels
+from vqgen.data import LabelMap, to_pil
+from vqgen.data.label_map import Labels, listed_labels
 from vqgen.errors import CheckpointError, DataError
 from vqgen.sampling import SamplingParams
 from vqgen.sampling.rejection import candidates_for
@@ -146,28 +146,16 @@ def count_candidates(request: GenerationRequest, *, has_classifier: bool, name: 
     return count
 
 
-def listed_labels(labels: Labels) -> list[Label | None]:
-    """Returns the labels of a request one by one. They are not looked up yet.
-
-    Raises:
-        DataError: The labels are in no order, as those of a set, or are bytes.
-    """
-    # A name can be iterated, but is one label. An array without dimensions is one label too, and has no items.
-    if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "shape", None) == ():
-        return [labels]  # type: ignore[list-item]
-    return as_items("labels", labels, "names or indices, in an order")
-
-
 def resolve_labels(
-    labels: Labels, label_map: LabelMap, *, takes_labels: bool, name: str, takes_none: bool = True
+    labels: Labels, label_map: LabelMap, name: str, takes_labels: bool, takes_none: bool = True
 ) -> list[int | None]:
     """Returns the indices of the labels of a request.
 
     Args:
         labels: As in `GenerationRequest`.
         label_map: The names of the labels.
-        takes_labels: True if the model can generate images of a label.
         name: Name of the pipeline, for messages.
+        takes_labels: True if the model can generate images of a label.
         takes_none: True if the model can generate images without a label.
 
     Raises:

@@ -60,28 +60,28 @@ def places(images):
     ],
 )
 def test_labels_are_names_or_indices(labels, indices):
-    assert resolve_labels(labels, LABELS, takes_labels=True, name="tiny") == indices
+    assert resolve_labels(labels, LABELS, name="tiny", takes_labels=True) == indices
 
 
 @pytest.mark.parametrize(("labels", "indices"), [(None, [None]), ([None, None], [None, None])])
 def test_unconditional_model_generates_images_without_labels(labels, indices):
-    assert resolve_labels(labels, LABELS, takes_labels=False, name="tiny") == indices
+    assert resolve_labels(labels, LABELS, name="tiny", takes_labels=False) == indices
 
 
 def test_label_for_an_unconditional_model_is_refused():
     with pytest.raises(DataError, match=r"pipeline 'tiny' was trained without labels, found \[None, 'cat'\]; leave"):
-        resolve_labels([None, "cat"], LABELS, takes_labels=False, name="tiny")
+        resolve_labels([None, "cat"], LABELS, name="tiny", takes_labels=False)
 
 
 def test_request_for_no_image_is_refused():
     with pytest.raises(DataError, match="labels: should be at least one, found none"):
-        resolve_labels([], LABELS, takes_labels=True, name="tiny")
+        resolve_labels([], LABELS, name="tiny", takes_labels=True)
 
 
 @pytest.mark.usefixtures("unchecked_annotations")  # beartype asks an array without dimensions for its length
 @pytest.mark.parametrize("label", [torch.tensor(1), np.array(1), np.uint32(1)])
 def test_single_label_may_be_an_array_without_dimensions(label):
-    assert resolve_labels(label, LABELS, takes_labels=True, name="tiny") == [1]
+    assert resolve_labels(label, LABELS, name="tiny", takes_labels=True) == [1]
     assert GenerationRequest(label).labels == (label,)
 
 
@@ -89,7 +89,7 @@ def test_single_label_may_be_an_array_without_dimensions(label):
 @pytest.mark.parametrize("labels", [{"cat"}, frozenset({0}), {"cat": 1}, b"cat", bytearray(b"cat"), memoryview(b"ab")])
 def test_labels_without_an_order_are_refused(labels):
     with pytest.raises(DataError, match="labels: should be names or indices, in an order, found a"):
-        resolve_labels(labels, LABELS, takes_labels=True, name="tiny")
+        resolve_labels(labels, LABELS, name="tiny", takes_labels=True)
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
@@ -98,7 +98,7 @@ def test_labels_without_an_order_are_refused(labels):
 )
 def test_labels_of_wrong_types_are_refused(label):
     with pytest.raises(DataError, match=r"label:? should be a name or an index"):
-        resolve_labels([label], LABELS, takes_labels=True, name="tiny")
+        resolve_labels([label], LABELS, name="tiny", takes_labels=True)
 
 
 def test_request_has_plain_numbers_and_its_labels_can_be_read_twice(unchecked_annotations):
