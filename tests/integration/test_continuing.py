@@ -75,6 +75,7 @@ def test_cut_run_goes_on_with_the_same_command_and_adds_its_steps_once(again, co
     assert "  codes, prior-top, prior-bottom, samples: made again after that\n" in stopped.out
     assert all_files(copied / "pipeline") == pipeline  # it serves until the stage is complete
     assert vqgen("generate", copied, "--labels", 0, "-o", tmp_path / "out").code == 0
+    assert_refused(again("--more-steps", "vqvae=5"), "--more-steps vqvae=12 of an earlier command is not finished")
 
     cut("prior-top", 9)
     stopped = again(*one)
@@ -83,7 +84,6 @@ def test_cut_run_goes_on_with_the_same_command_and_adds_its_steps_once(again, co
         "  vqvae            goes on with --more-steps vqvae=12, which was asked for before: step 30 of 36"
         in stopped.out
     )
-    assert_refused(again("--more-steps", "vqvae=5"), "--more-steps vqvae=12 of an earlier command is not finished")
     finished = again(*one)
     assert finished.code == 0, finished.err
     assert "vqvae: complete\n" in finished.out

@@ -41,7 +41,7 @@ def check_codes(context: RunContext, store: CodeStore) -> None:
         [
             "codes: have collapsed, so a prior would learn nothing worth sampling:",
             *problems,
-            "train the VQ-VAE longer (--vqvae.train.steps), quantize later (--vqvae.quantize-after), restart idle "
+            "train the VQ-VAE longer (--more-steps vqvae=N), quantize later (--vqvae.quantize-after), restart idle "
             "codes sooner (--vqvae.restart-after), start at the data (--vqvae.initialization data) or choose a smaller "
             "--vqvae.codebook-size; --force trains the priors anyway",
         ]

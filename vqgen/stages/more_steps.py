@@ -139,7 +139,8 @@ def _with_more(run: LongerRun, folder: Path, stage: str, more: int) -> LongerRun
         )
     done = finished_steps(folder / stage, record)
     latest = record.continuations[-1] if record.continuations else None
-    if latest is not None and latest.open:
+    # A complete stage with other steps than before is a new wish: the stages after it may have shown the need.
+    if latest is not None and latest.open and (latest.more == more or not record.complete):
         return _with_note(run, folder, record, latest, present, done, more)
     if present.epochs is not None and not record.complete:
         raise ConfigError(
@@ -159,9 +160,8 @@ def _with_note(
     given = "--more-steps" if latest.more is None else f"--more-steps {stage}={latest.more}"
     if latest.more != more:
         raise CheckpointError(
-            f"{folder / stage}: {given} of an earlier command is not finished (step {done:,} of {present.text}, or the "
-            "stages after it); run that command again, or `vqgen run` without --more-steps, before you ask for other "
-            "steps"
+            f"{folder / stage}: {given} of an earlier command is not finished (step {done:,} of {present.text}); run "
+            "that command again, or `vqgen run` without --more-steps, before you ask for other steps"
         )
     note = f"  {stage:<16} goes on with {given}, which was asked for before: step {done:,} of {present.text}"
     return LongerRun(run.recipe, run.continued, (*run.notes, note))

@@ -63,3 +63,11 @@ def test_time_of_a_run_needs_the_times_of_all_stages(make_planner):
     stages = [StagePlan("vqvae", seconds=1.0), StagePlan("codes")]
     assert "time: about" not in plan_text(make_planner(), stages)
     assert "time: about 1 s in one process" in plan_text(make_planner(), stages[:1])
+
+
+def test_time_that_is_left_is_told_if_some_work_is_done(make_planner):
+    stages = [StagePlan("vqvae", seconds=40.0), StagePlan("codes", seconds=20.0)]
+    planner = make_planner()
+    assert "  time: about 30 s of it is left" in plan_text(planner, stages, {"vqvae": 0.25, "codes": 1.0}).splitlines()
+    for known, shares in ((stages, None), (stages, {"vqvae": 1.0}), ([*stages, StagePlan("samples")], {"vqvae": 0.5})):
+        assert "is left" not in plan_text(planner, known, shares)

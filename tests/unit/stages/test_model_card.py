@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
+from vqgen.config.lengths import Length
 from vqgen.data import LabelMap
+from vqgen.stages.continuation import Continuation
 from vqgen.stages.model_card import write_card
 from vqgen.stages.records import StageRecord
 
@@ -39,3 +43,15 @@ def test_card_of_a_baseline_opens_any_pipeline(baseline_recipe, labels, asked):
 
 def test_card_of_images_without_labels_names_none(tiny_recipe):
     assert "- Labels: none\n" in write_card(tiny_recipe(), LabelMap(), [])
+
+
+def test_card_names_trainings_that_got_more_steps(tiny_recipe):
+    continued = replace(
+        record("vqvae"), continuations=(Continuation(0, Length(4), 2), Continuation(1200, Length(9, 3.0)))
+    )
+    made_anew = replace(record("prior-top"), continuations=(Continuation(0, Length(4), 2),))
+    card = write_card(tiny_recipe(), LabelMap(), [continued, made_anew])
+    line = "- Continued: vqvae, with more steps after step 1,200 (3 epochs planned)."
+    assert f"beside this file.\n{line}\n\n## Measured" in card
+    assert "Continued: prior-top" not in card
+    assert "beside this file.\n\n## Measured" in write_card(tiny_recipe(), LabelMap(), [record("vqvae")])

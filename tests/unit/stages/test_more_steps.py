@@ -164,13 +164,21 @@ def test_same_request_adds_no_steps_until_its_command_has_finished(tiny_recipe, 
         assert (run.recipe, run.continued) == (recipe, {})
         (note,) = run.notes
         assert "goes on with --more-steps vqvae=6, which was asked for before: step 7 of 10 steps" in note
-        message = r"--more-steps vqvae=6 of an earlier command is not finished .*`vqgen run` without --more-steps"
-        with pytest.raises(CheckpointError, match=message):
-            ask(recipe, folder, MoreSteps({"vqvae": 7}))
+    other = ask(recipe, folder, MoreSteps({"vqvae": 7}))
+    assert other.continued == {"vqvae": Continuation(7, Length(10), 7)}
     close_requests(folder, ["vqvae", "prior-top"])
     assert not read_record(folder / "vqvae").continuations[-1].open
     again = ask(recipe, folder, MoreSteps({"vqvae": 6}))
     assert again.continued == {"vqvae": Continuation(7, Length(10), 6)}
+
+
+def test_other_steps_are_refused_while_the_stage_is_not_complete(tiny_recipe, folder, put):
+    recipe = with_length(tiny_recipe(), "vqvae", Length(10))
+    for given in (6, None):
+        put(recipe, "vqvae", steps=7, complete=False, continuations=(Continuation(4, Length(4), given),))
+        message = r"--more-steps(| vqvae=6) of an earlier command is not finished \(step 7 of 10 steps\); .*`vqgen run`"
+        with pytest.raises(CheckpointError, match=message):
+            ask(recipe, folder, MoreSteps({"vqvae": 7}))
 
 
 def test_unfinished_stage_keeps_its_request_open(tiny_recipe, folder, put):

@@ -89,3 +89,9 @@ def test_progress_of_a_training_of_full_length_has_the_keys_of_earlier_versions(
     assert list(json.loads(Progress().as_json())) == [
         *("step", "best_value", "best_step", "waited", "best_metrics", "seconds"),
     ]
+
+
+def test_training_that_begins_again_forgets_why_it_ended():
+    progress = Progress(step=7, best_value=0.5, best_step=3, waited=4, seconds=2.0, pace=(7, 2, 3.5))
+    progress.begin_again()
+    assert progress == Progress(step=7, best_value=0.5, best_step=3, waited=0, seconds=2.0, pace=None)
