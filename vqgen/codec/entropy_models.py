@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vqgen.arguments import as_text
 from vqgen.codec.frequencies import TOTAL
 from vqgen.codec.header import Coder
 from vqgen.codec.prior_coder import canonical_batch_size
@@ -22,7 +23,7 @@ from vqgen.data import LabelMap
 from vqgen.errors import BitstreamError, CheckpointError, ConfigError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.runtime.compute import Compute
+from vqgen.runtime.compute import Compute, exact_weights
 
 # Every file pays for these bytes. Eight are enough against mistakes; they are no protection against forgery.
 HASH_LENGTH = 8
@@ -106,7 +107,7 @@ class EntropyModels:
             ConfigError: There is no coder of this name, or the pipeline lacks its models.
         """
         names = {each.name.lower(): each for each in Coder}
-        if coder not in ("auto", *names):
+        if as_text("coder", coder, f"one of auto, {', '.join(names)}") not in ("auto", *names):
             raise ConfigError(f"coder: should be one of auto, {', '.join(names)}, found {coder!r}")
         lacking = {
             Coder.STATIC: [level for level in self.levels if level not in self.parts.frequencies],
@@ -145,7 +146,7 @@ class EntropyModels:
         return frequencies
 
     def prior(self, level: str) -> PixelCNN:
-        """Returns the prior of a level, in float64.
+        """Returns the prior of a level, in float64: its stored weights, whatever dtype the pipeline was opened with.
 
         Raises:
             BitstreamError: The pipeline has no prior for this level.
@@ -157,7 +158,12 @@ class EntropyModels:
             )
         if level not in self._priors:
             # A copy: `to` works in place, and the pipeline goes on sampling in its own dtype.
-            self._priors[level] = copy.deepcopy(self.parts.priors[level]).to(self.device, torch.float64).eval()
+            own = self.parts.priors[level]
+            prior = copy.deepcopy(own).to(self.device).to(torch.float64)
+            exact = exact_weights(own)
+            if exact is not None:  # of a prior that was trained in float64, the pipeline may have rounded weights
+                prior.load_state_dict(exact)
+            self._priors[level] = prior.eval()
         return self._priors[level]
 
     @cached_property
@@ -197,7 +203,7 @@ def _short_hash(recorded: str, model: nn.Module) -> bytes:
     if recorded:
         return bytes.fromhex(recorded)[:HASH_LENGTH]
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in (exact_weights(model) or model.state_dict()).items():
         # As float64, so that the hash does not depend on the dtype in which the pipeline was opened.
         digest.update(name.encode() + tensor.detach().cpu().double().numpy().tobytes())
     return digest.digest()[:HASH_LENGTH]

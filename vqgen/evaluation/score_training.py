@@ -154,7 +154,8 @@ def train_classifier(
         len(train), section.train.batch_size, derive_seed(seed, "score"), steps * section.train.batch_size
     )
     # The trainer writes checkpoints, which nobody needs after the score.
-    with exact_threads(_THREADS), tempfile.TemporaryDirectory(dir=scratch) as folder:
+    # Accelerate moves to "cuda" without a number.
+    with config.compute.as_current(), exact_threads(_THREADS), tempfile.TemporaryDirectory(dir=scratch) as folder:
         session = Session(
             stage="score",
             seed=seed,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, Thread
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,9 @@ import torch
 Item = TypeVar("Item")
 
 _END = object()
+
+_default_threads = Lock()
+"""Held while the process's default number of threads is another one."""
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
@@ -34,10 +38,23 @@ def helping_threads(count: int) -> ThreadPoolExecutor:
     """Makes a pool of threads in which a torch operation uses one core.
 
     On all cores, the operations would slow down the main thread: without this limit, reading small rotated images ahead
-    more than halves the speed of encoding them on two cores. The limit belongs to each thread and leaves the main
-    thread alone.
+    more than halves the speed of encoding them on two cores. The limit belongs to the threads of the pool. The caller,
+    and all threads that it starts later, compute in as many threads as before.
 
     Args:
         count: Number of threads.
     """
-    return ThreadPoolExecutor(count, thread_name_prefix="vqgen", initializer=torch.set_num_threads, initargs=(1,))
+    torch.get_num_threads()  # torch fixes the number of a thread at its first operation: of the caller, before the pool's
+    return ThreadPoolExecutor(count, thread_name_prefix="vqgen", initializer=_use_one_core)
+
+
+def _use_one_core() -> None:
+    """Lets this thread compute on one core, and no other thread."""
+    # torch sets the number of this thread, and with it the number that new threads of the process begin with. A thread
+    # that ends at once sets the latter back. One at a time: a second one would take the 1 of the first as the default.
+    with _default_threads:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        restoring = Thread(target=torch.set_num_threads, args=(before,))
+        restoring.start()
+        restoring.join()

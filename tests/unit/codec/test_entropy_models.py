@@ -77,6 +77,32 @@ def test_priors_are_copies_in_float64(codec):
     assert codec.models.prior("top") is codec.models.prior("top")
 
 
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_files_of_priors_in_float64_do_not_depend_on_the_dtype_of_the_pipeline(make_codec, tmp_path, is_stored):
+    def pipeline(dtype):
+        parts = make_codec().parts
+        for prior in parts.priors.values():
+            prior.double()
+            with torch.no_grad():  # so that no weight is a number in float32
+                for parameter in prior.parameters():
+                    parameter.mul_(1 + 1e-9)
+        if not is_stored:
+            return VQGenPipeline(parts, Compute.resolve("cpu", dtype))
+        save_pipeline(parts, tmp_path / "pipeline")
+        return VQGenPipeline.from_pretrained(tmp_path / "pipeline", device="cpu", dtype=dtype)
+
+    exact, rounded = pipeline("float64"), pipeline("float32")
+    codec = exact.codec
+    assert {p.dtype for p in rounded.parts.priors["top"].parameters()} == {torch.float32}
+    for level in ("top", "bottom"):
+        own = dict(rounded.codec.models.prior(level).named_parameters())
+        assert all(torch.equal(own[name], p) for name, p in codec.models.prior(level).named_parameters())
+    codes = [random_codes(codec, 8, 8)]
+    offered = codec.models.offered("prior")
+    files = [pipe.codec.pack(codes, offered)[0] for pipe in (exact, rounded)]
+    assert files[0] == files[1]
+
+
 def test_pipeline_compresses_and_decompresses(folder):
     pipe = VQGenPipeline.from_pretrained(folder, device="cpu")
     one = pipe.compress(noise_picture(9, 9))

@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from vqgen.runtime.prefetching import one_ahead
+from vqgen.runtime.prefetching import helping_threads, one_ahead
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -38,6 +38,28 @@ def test_operations_in_the_thread_use_one_core_and_the_caller_as_many_as_before(
     try:
         assert list(one_ahead(torch.get_num_threads() for _ in range(2))) == [1, 1]
         assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def threads_of_a_new_thread():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_thread_that_the_caller_starts_later_computes_in_as_many_threads_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert threads_of_a_new_thread() == 3
+        with helping_threads(4) as pool:
+            together = threading.Barrier(4)  # all four threads of the pool have begun
+            assert list(pool.map(lambda _: (together.wait(10), torch.get_num_threads())[1], range(4))) == [1] * 4
+            assert threads_of_a_new_thread() == 3
+        assert threads_of_a_new_thread() == 3
     finally:
         torch.set_num_threads(before)
 
