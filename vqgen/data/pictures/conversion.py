@@ -1,6 +1,6 @@
 """From a decoded picture to an upright one in 8-bit grey or RGB, in sRGB: the second reading rules.
 
-samples -> 8 bits -> without a blank alpha plane -> sRGB -> upright -> on white
+samples -> 8 bits in sRGB -> without a blank alpha plane -> upright -> on white
 """
 
 from PIL import Image
@@ -8,7 +8,7 @@ from PIL import Image
 from vqgen.data.pictures.alpha import colours_of, has_alpha, on_white, without_blank_alpha
 from vqgen.data.pictures.decoded import Decoded
 from vqgen.data.pictures.orientation import upright
-from vqgen.data.pictures.profiles import to_srgb
+from vqgen.data.pictures.profiles import deep_to_srgb, to_srgb
 from vqgen.data.pictures.reading import Reading
 from vqgen.data.pictures.samples import Samples, remapped, to_picture
 
@@ -27,15 +27,29 @@ def convert(decoded: Decoded, reading: Reading, *, keep_alpha: bool) -> Image.Im
     Raises:
         DataError: The samples are not finite, or have no range.
     """
-    if isinstance(decoded.pixels, Samples):
-        picture = to_picture(decoded.pixels, reading)
-    else:
-        picture = plain(decoded.pixels)
-        if reading.value_range is not None and picture.mode != "CMYK":
-            picture = remapped(picture, reading.value_range)
-    picture = without_blank_alpha(picture)
-    picture = upright(_in_srgb(picture, decoded.profile), decoded.orientation)
+    picture = _of_samples(decoded, reading) if isinstance(decoded.pixels, Samples) else _of_8_bits(decoded, reading)
+    picture = upright(without_blank_alpha(picture), decoded.orientation)
     return picture if keep_alpha else on_white(picture)
+
+
+def _of_samples(decoded: Decoded, reading: Reading) -> Image.Image:
+    samples = decoded.pixels
+    assert isinstance(samples, Samples)
+    in_srgb = deep_to_srgb(decoded.profile, samples.values.shape[-1])
+    return to_picture(samples, reading) if in_srgb is None else to_picture(samples, reading, in_srgb)
+
+
+def _of_8_bits(decoded: Decoded, reading: Reading) -> Image.Image:
+    assert isinstance(decoded.pixels, Image.Image)
+    picture = plain(decoded.pixels)
+    if reading.value_range is not None and picture.mode != "CMYK":
+        picture = remapped(picture, reading.value_range)
+    if decoded.profile is None and picture.mode != "CMYK":
+        return picture
+    converted = to_srgb(colours_of(picture), decoded.profile)
+    if has_alpha(picture):
+        converted.putalpha(picture.getchannel("A"))
+    return converted
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -50,12 +64,3 @@ def plain(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    if profile is None and picture.mode != "CMYK":
-        return picture
-    converted = to_srgb(colours_of(picture), profile)
-    if has_alpha(picture):
-        converted.putalpha(picture.getchannel("A"))
-    return converted

@@ -166,6 +166,7 @@ def _unread(found: Format | None) -> str:
     return f"its format is {found.name}, but it is damaged or of a kind that is not read"
 
 
+@cache
 def _plugin(found: Format) -> Callable[[BufferedIOBase], ImageFile.ImageFile] | None:
     """Returns the class of a plugin that is installed; None for any other format."""
     # The classes are called by hand: to register them with Pillow would change it for the whole program.

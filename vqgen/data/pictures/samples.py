@@ -3,7 +3,7 @@
 Legend: `h w` pixels, `c` colour channels, 1 or 3.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,9 @@ from PIL import Image
 from vqgen.config.data import ValueRange
 from vqgen.data.pictures.reading import Reading
 from vqgen.errors import DataError
+
+To8Bits = Callable[[NDArray[np.float64]], NDArray[np.uint8]]
+"""From colours in 0..255 to 8 bits."""
 
 _BLOCK = 1 << 20
 """Samples that are converted at a time: intermediate numbers have eight bytes each."""
@@ -72,10 +75,20 @@ def sample_range(samples: Samples, reading: Reading) -> ValueRange:
     return found
 
 
-def to_picture(samples: Samples, reading: Reading) -> Image.Image:
-    """Maps samples to 8 bits: black to 0, white to 255, linearly, rounded to the nearest and clipped.
+def rounded(scaled: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Rounds numbers of 0 to 255 to the nearest; halves go up."""
+    return np.floor(scaled + 0.5).astype(np.uint8)
+
+
+def to_picture(samples: Samples, reading: Reading, to_8_bits: To8Bits = rounded) -> Image.Image:
+    """Maps samples to 8 bits: black to 0, white to 255, linearly and clipped.
 
     Colours that are multiplied by their opacity are divided by it before.
+
+    Args:
+        samples: The samples.
+        reading: The ranges of samples.
+        to_8_bits: Makes 8 bits of colours in 0..255, `(h, w, c)`; rounds to the nearest if it is not given.
 
     Returns:
         A picture of mode `L`, `RGB`, `LA` or `RGBA`.
@@ -88,18 +101,19 @@ def to_picture(samples: Samples, reading: Reading) -> Image.Image:
     alpha = None if samples.alpha is None or not samples.alpha.any() else samples.alpha
     height, width, channels = samples.values.shape
     pixels = np.empty((height, width, channels + (alpha is not None)), np.uint8)
-    table = _table(samples.values.dtype, low, high) if not samples.is_associated or alpha is None else None
+    # Numbers from white to black are those from black to white with the ends exchanged.
+    black, white = (high, low) if samples.is_inverted else (low, high)
+    table = _table(samples.values.dtype, black, white) if to_8_bits is rounded else None
     for rows in row_blocks(height, width * channels):
         values = samples.values[rows]
-        if table is not None:
-            mapped = table[values]
-        else:
-            if alpha is not None and samples.is_associated:
-                values = _divided(values, alpha[rows, :, None] / samples.alpha_high)
-            mapped = _mapped(values, low, high)
-        pixels[rows, :, :channels] = 255 - mapped if samples.is_inverted else mapped
         if alpha is not None:
-            pixels[rows, :, channels] = _mapped(alpha[rows], 0, samples.alpha_high)
+            pixels[rows, :, channels] = rounded(_scaled(alpha[rows], 0, samples.alpha_high))
+        if alpha is not None and samples.is_associated:
+            values = _divided(values, alpha[rows, :, None] / samples.alpha_high)
+        elif table is not None:
+            pixels[rows, :, :channels] = table[values]
+            continue
+        pixels[rows, :, :channels] = to_8_bits(_scaled(values, black, white))
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
@@ -110,19 +124,20 @@ def remapped(picture: Image.Image, value_range: ValueRange) -> Image.Image:
         picture: Mode `L`, `RGB`, `LA` or `RGBA`.
         value_range: Values of black and white.
     """
-    table = _mapped(np.arange(256), *value_range).tolist()
+    table = rounded(_scaled(np.arange(256), *value_range)).tolist()
     colours = len(picture.getbands()) - ("A" in picture.mode)
     return picture.point(table * colours + list(range(256)) * ("A" in picture.mode))
 
 
 def _table(dtype: np.dtype, low: float, high: float) -> NDArray[np.uint8] | None:
     # A look-up is exact and several times as fast as arithmetic.
-    return _mapped(np.arange(1 << 8 * dtype.itemsize), low, high) if dtype.kind == "u" and dtype.itemsize < 3 else None
+    is_small = dtype.kind == "u" and dtype.itemsize < 3
+    return rounded(_scaled(np.arange(1 << 8 * dtype.itemsize), low, high)) if is_small else None
 
 
-def _mapped(values: NDArray, low: float, high: float) -> NDArray[np.uint8]:
-    scaled = (values.astype(np.float64) - low) * 255 / (high - low)  # in this order halves are exact
-    return np.floor(np.clip(scaled, 0, 255) + 0.5).astype(np.uint8)
+def _scaled(values: NDArray, low: float, high: float) -> NDArray[np.float64]:
+    # In this order halves are exact.
+    return np.clip((values.astype(np.float64) - low) * 255 / (high - low), 0, 255)
 
 
 def _divided(values: NDArray, opacity: NDArray) -> NDArray[np.float64]:

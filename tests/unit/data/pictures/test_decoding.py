@@ -115,8 +115,8 @@ def random_tiff(rng: Generator) -> Made:
         if extras[place - colours] == 1:
             divisor = samples[..., place : place + 1].astype(np.float64) / full
             plain = plain / np.where(divisor > 0, divisor, 1)
-    found = to_8_bits(plain, low, high)
-    return Made(what, data, 255 - found if photometric == 0 else found, opacity, value_range=declared)
+    found = to_8_bits(plain, high, low) if photometric == 0 else to_8_bits(plain, low, high)
+    return Made(what, data, found, opacity, value_range=declared)
 
 
 def random_palette_tiff(rng: Generator) -> Made:
