@@ -44,7 +44,7 @@ def helping_threads(count: int) -> ThreadPoolExecutor:
     Args:
         count: Number of threads.
     """
-    torch.get_num_threads()  # torch fixes the number of a thread at its first operation: of the caller, before the pool's
+    torch.get_num_threads()  # fixes the number of the caller, which torch would take at its first operation
     return ThreadPoolExecutor(count, thread_name_prefix="vqgen", initializer=_use_one_core)
 
 
