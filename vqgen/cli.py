@@ -26,7 +26,7 @@ from vqgen.runtime.process_start import prepare_process
 from vqgen.runtime.signals import raising_signals, restored_handlers
 from vqgen.runtime.streams import drop_stdout, usable_streams
 from vqgen.storage.home import provide_home
-from vqgen.storage.names import shown
+from vqgen.storage.names import shown_lines
 
 COMMANDS = {
     "run": "train every stage of a recipe and generate samples",
@@ -246,7 +246,7 @@ def _flush_output() -> None:
 def _complain(text: str, *, everywhere: bool = False) -> None:
     """Prints to stderr in the first process of a launch; in other processes only if `everywhere`."""
     rank = launched_rank()
-    text = "\n".join(map(shown, text.split("\n")))  # a name of a file must not command the terminal
+    text = shown_lines(text)
     with suppress(OSError, ValueError):  # nobody reads stderr any more, and the exit code still tells
         if rank == 0:
             print(f"vqgen: {text}", file=sys.stderr, flush=True)

@@ -31,6 +31,11 @@ def shown(name: str) -> str:
     return "".join(letter if _is_printed(letter) else repr(letter)[1:-1] for letter in name)
 
 
+def shown_lines(text: str) -> str:
+    """Returns a text for the terminal, line by line as `shown`: a name in it must not command the terminal."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
 def listed(names: Sequence[str], most: int = 5) -> str:
     """Returns the first names, in quotes and with escapes, and the number of the rest."""
     rest = len(names) - most

@@ -84,3 +84,35 @@ def test_batches_are_bounded_in_images_and_pixels(sizes, expected):
     found = list(batches(sizes, pixels=lambda size: size))
     assert [len(batch) for batch in found] == expected
     assert [size for batch in found for size in batch] == sizes
+
+
+def test_files_that_are_passed_over_are_warned_of(pictures, caplog):
+    (pictures / "cat" / "a.psd").touch()
+    (pictures / "run" / "vqvae").mkdir(parents=True)
+    (pictures / "run" / "vqvae" / "stage.json").write_text('{"stage": "vqvae"}')
+    Image.new("RGB", (4, 4)).save(pictures / "run" / "vqvae" / "losses.png")
+    assert len(collect_images([str(pictures)], LABELS)) == 4
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith("1 of 5 files are pictures that are not read: 1 Photoshop (PSD)")
+    assert second.endswith("are no images of the data set: 'run/vqvae'")
+    with pytest.raises(DataError, match=r"there is no image; outputs of vqgen in .*; supported are"):
+        collect_images([str(pictures / "run")], LABELS)
+    assert len(collect_images([str(pictures / "run" / "vqvae")], LABELS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "folder"),
+    [("e\u0301", "\u00e9"), ("\u00e9", "e\u0301"), ("a/b", "a_b"), ("con", "con_0"), ("\udcff", "\udcff")],
+)
+def test_label_is_found_by_its_name_in_any_form_and_by_the_folder_of_its_samples(tmp_path, label, folder):
+    (tmp_path / folder).mkdir()
+    Image.new("L", (2, 2)).save(tmp_path / folder / "1.png")
+    assert collect_images([str(tmp_path)], LabelMap((label, "other"))).labels.tolist() == [0]
+
+
+def test_name_of_a_label_goes_before_the_folder_of_anothers_samples(tmp_path):
+    for folder in ("con_0", "x"):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (2, 2)).save(tmp_path / folder / "1.png")
+    images = collect_images([str(tmp_path)], LabelMap(("con", "con_0", "x")))
+    assert images.labels.tolist() == [1, 2]

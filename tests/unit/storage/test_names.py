@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqgen.storage.files import write_json
-from vqgen.storage.names import comparable, folder_names, for_toml, from_toml, json_text, listed, shown
+from vqgen.storage.names import comparable, folder_names, for_toml, from_toml, json_text, listed, shown, shown_lines
 
 LATIN = os.fsdecode(b"ni\xf1o")
 ODD = [
@@ -57,6 +57,10 @@ def test_document_without_surrogates_keeps_its_bytes() -> None:
 )
 def test_sign_that_is_not_printed_is_shown_as_an_escape(name: str, expected: str) -> None:
     assert shown(name) == expected
+
+
+def test_text_keeps_its_lines_and_no_command_of_a_terminal() -> None:
+    assert shown_lines("a\n\x1b[2Jb") == "a\n\\x1b[2Jb"
 
 
 def test_list_of_names_is_cut_and_counts_the_rest() -> None:
