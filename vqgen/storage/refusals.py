@@ -57,6 +57,11 @@ def warn_once(kind: str, text: str) -> None:
         warnings.warn(text, VQGenWarning, stacklevel=3)
 
 
+def _lasting(folder: Path) -> Path:
+    """Returns the nearest folder that is not a temporary one, for a message."""
+    return next(path for path in (folder, *folder.parents) if not path.name.endswith(".tmp"))
+
+
 def flush_file(path: Path) -> None:
     """Flushes a file to the disk, so that a rename never shows an empty file after a loss of power."""
     try:
@@ -67,7 +72,7 @@ def flush_file(path: Path) -> None:
             raise
         warn_once(
             "flush",
-            f"{path.parent}: the file system refuses to flush files ({error.strerror}); after a loss of power the "
+            f"{_lasting(path.parent)}: the file system refuses to flush files ({error.strerror}); after a loss of power the "
             "newest files may be cut short",
         )
 
@@ -93,7 +98,7 @@ def share_file(path: Path) -> None:
             raise
         warn_once(
             "mode",
-            f"{path.parent}: the file system refuses to change permissions ({error.strerror}); "
+            f"{_lasting(path.parent)}: the file system refuses to change permissions ({error.strerror}); "
             "other users may be unable to read the files",
         )
 
@@ -152,7 +157,7 @@ def _copy_over(source: Path, target: Path, refusal: OSError) -> None:
     remove(source)
     warn_once(
         "rename",
-        f"{target.parent}: the file system refuses to rename files ({refusal.strerror}), so they are copied; "
+        f"{_lasting(target.parent)}: the file system refuses to rename files ({refusal.strerror}), so they are copied; "
         "a kill during a copy can leave half a file",
     )
 

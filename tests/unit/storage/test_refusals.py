@@ -45,6 +45,12 @@ def test_refused_flush_costs_one_warning(tmp_path, monkeypatch, number):
     assert names(tmp_path) == ["a", "b"]
 
 
+def test_warning_of_a_file_in_a_temporary_folder_names_the_lasting_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", refusing(errno.EINVAL))
+    with pytest.warns(VQGenWarning, match=f"^{tmp_path}: "), atomic_path(tmp_path / "folder") as temporary:
+        write_text(temporary / "a", "a")
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 def test_failed_flush_is_an_error_and_leaves_the_old_file(tmp_path, monkeypatch, number):
     write_text(tmp_path / "a", "old")
