@@ -58,8 +58,11 @@ class ArchiveWriter:
         self._waiting: _Images = []
         self._waiting_codes = 0
         self._waiting_names = 0
-        # A block may fall back, so the header includes the coders without a prior, whatever was asked for.
-        coders = codec.models.offered("auto") & FALL_BACK | self.offered
+        # A block of a prior may fall back, so the header then includes the coders without a prior. The others compute
+        # with integers and never do: a packed archive needs no model to be read.
+        needs_fall_back = Coder.PRIOR in self.offered
+        self._fall_back = codec.models.offered("auto") & FALL_BACK if needs_fall_back else self.offered
+        coders = self._fall_back | self.offered
         self.header = ArchiveHeader(
             num_levels=len(codec.models.levels),
             coders=coders,
@@ -109,7 +112,7 @@ class ArchiveWriter:
         data = self._encode(images, self.offered)
         if self.verify and not self._decodes_to(data, images):
             warn_of_fall_back(len(images), len(images), "images of a block")
-            data = self._encode(images, self.codec.models.offered("auto") & FALL_BACK)
+            data = self._encode(images, self._fall_back)
             assert self._decodes_to(data, images)
         # The coders come from the block itself, because it may have fallen back.
         parts = self.codec.parts

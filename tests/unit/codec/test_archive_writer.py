@@ -90,6 +90,20 @@ def test_block_that_decodes_to_other_codes_is_written_without_the_prior(codec, m
     assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
 
 
+@pytest.mark.parametrize(("coder", "needed"), [("packed", set()), ("static", {"frequencies"})])
+def test_archive_needs_only_the_models_of_its_coder(make_codec, coder, needed):
+    codec = make_codec()
+    codes = [random_codes(codec, 8, 8, seed) for seed in range(3)]
+    data = write_archive(codec, codes, coder=coder)
+    reader = make_codec()
+    reader.parts.priors = {}
+    if "frequencies" not in needed:
+        reader.parts.frequencies = {}
+    found = ArchiveReader(io.BytesIO(data), reader)
+    assert found.header.coders == {Coder.PACKED, Coder[coder.upper()]}
+    assert all(read.equals(each) for (_, read), each in zip(found, codes, strict=True))
+
+
 def test_writer_counts_its_bytes_and_coders(codec, monkeypatch):
     monkeypatch.setattr("vqgen.codec.archive_writer._IMAGES_PER_BLOCK", 2)
     file = io.BytesIO()
