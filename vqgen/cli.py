@@ -153,10 +153,13 @@ def _exit_code(act: Callable[[], int]) -> int:
     except OSError as error:
         _complain(_describe(error))
     except Exception as error:
-        if not _is_lost_process(error):
+        if _is_lost_process(error):
+            _complain("another process of this launch has stopped, so this one stops too")
+        elif _lacks_float64(error):
+            _complain("device: should have float64, which this command computes in, found mps; use --device cpu")
+        else:
             _report_fault()
             return _FAULT
-        _complain("another process of this launch has stopped, so this one stops too")
     return _WRONG_USE
 
 
@@ -211,6 +214,11 @@ def _is_lost_process(error: Exception) -> bool:
     """Returns True if a collective operation failed because another process of the launch has ended."""
     lost = type(error).__name__ == "DistBackendError" or any(sign in str(error) for sign in _SIGNS_OF_A_LOST_PROCESS)
     return lost and isinstance(error, RuntimeError) and is_launched()
+
+
+def _lacks_float64(error: Exception) -> bool:
+    """Returns True if torch was asked for float64 on mps."""
+    return isinstance(error, TypeError) and "MPS" in str(error) and "float64" in str(error)
 
 
 def _flushed(act: Callable[[], int]) -> int:

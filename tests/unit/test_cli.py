@@ -264,6 +264,14 @@ def test_lost_process_is_named_and_code_2(command, capsys, monkeypatch):
     assert "another process of this launch has stopped" in capsys.readouterr().err
 
 
+def test_device_without_float64_is_named_in_one_line(command, capsys):
+    error = TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+    assert cli.main(command(raising(error))) == 2
+    assert capsys.readouterr().err == (
+        "vqgen: device: should have float64, which this command computes in, found mps; use --device cpu\n"
+    )
+
+
 def test_closed_connection_without_a_launch_keeps_its_traceback(command, capsys):
     assert cli.main(command(raising(RuntimeError("Connection closed by peer")))) == 70
     assert "RuntimeError: Connection closed by peer" in capsys.readouterr().err
