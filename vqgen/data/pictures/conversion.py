@@ -42,7 +42,7 @@ def _of_samples(decoded: Decoded, reading: Reading) -> Image.Image:
 def _of_8_bits(decoded: Decoded, reading: Reading) -> Image.Image:
     assert isinstance(decoded.pixels, Image.Image)
     picture = plain(decoded.pixels)
-    if reading.value_range is not None and picture.mode != "CMYK":
+    if reading.value_range is not None and picture.mode != "CMYK" and decoded.is_of_file:
         picture = remapped(picture, reading.value_range)
     if decoded.profile is None and picture.mode != "CMYK":
         return picture

@@ -3,7 +3,7 @@
 from io import BufferedIOBase
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from vqgen.data.pictures.bmp import decode_bmp
 from vqgen.data.pictures.decoded import Decoded
@@ -23,6 +23,9 @@ _DECODERS = {
 }
 """Name of a format -> its decoder; Pillow decodes the rest alone."""
 
+_OWN_FORMATS = ("PNG", "TIFF", "BMP", "PPM")
+"""The names that Pillow gives to the same formats."""
+
 _FORMATS_WITH_16_BITS_IN_I = ("PNG", "PPM")
 """Pillow before 11 opens 16-bit files of these formats in mode "I". In other formats that mode defines no range."""
 
@@ -39,15 +42,32 @@ def decode_file(file: BufferedIOBase) -> Decoded:
     if decode is not None:
         return decode(file)
     with open_with_pillow(file) as image:
-        return decode_picture(image)
+        return _taken_apart(image)
 
 
 def decode_picture(image: Image.Image) -> Decoded:
-    """Takes a picture of Pillow apart. It is loaded, but not changed."""
+    """Decodes a picture of Pillow, which is not changed. An opened file that is not loaded yet is decoded by content.
+
+    Pillow cuts some samples when it loads them, and forgets the meaning of others.
+    """
+    file = getattr(image, "fp", None)
+    is_opened = isinstance(image, ImageFile.ImageFile) and bool(image.tile) and image.tell() == 0
+    if is_opened and isinstance(file, BufferedIOBase) and file.seekable() and image.format in _OWN_FORMATS:
+        position = file.tell()
+        try:
+            file.seek(0)
+            return decode_file(file)
+        finally:
+            file.seek(position)  # where Pillow left off
+    return _taken_apart(image)
+
+
+def _taken_apart(image: Image.Image) -> Decoded:
     image.load()  # before the orientation is read: loading a TIFF turns it upright
     profile = image.info.get("icc_profile")
     pixels = _samples(image)
-    return Decoded(image if pixels is None else pixels, profile, orientation_of(image))
+    is_of_file = image.format is not None
+    return Decoded(image if pixels is None else pixels, profile, orientation_of(image), is_of_file)
 
 
 def _samples(image: Image.Image) -> Samples | None:

@@ -27,7 +27,7 @@ def read_by_first_rules(file: BufferedIOBase, *, keep_alpha: bool) -> Image.Imag
     """
     found = recognize(file.read(16))
     # Without the metadata that could keep Pillow from sound pixels: those pictures were refused before.
-    source = read_chunks(file).file(with_key=True) if found is not None and found.name == "PNG" else file
+    source = read_chunks(file).file() if found is not None and found.name == "PNG" else file
     with open_with_pillow(source) as image:
         return normalize_by_first_rules(image, keep_alpha=keep_alpha)
 

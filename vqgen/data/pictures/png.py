@@ -30,6 +30,12 @@ _OF_COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 _MOST_METADATA = 1 << 20
 """Bytes of a chunk of metadata that is handed on, unpacked: the limit of Pillow."""
 
+_LENGTHS = {b"pHYs": 9, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
+"""Length of chunks that Pillow reads. It refuses the pixels for another length."""
+
+_NEVER = (b"zTXt", b"iTXt", b"iCCP", b"acTL", b"fcTL", b"fdAT")
+"""Chunks that Pillow unpacks, and those of animations: it refuses the still picture for a fault in them."""
+
 _ORIENTED = (b"Raw profile type exif\0", b"Raw profile type APP1\0", b"XML:com.adobe.xmp\0")
 """Keywords of the texts that may contain the orientation."""
 
@@ -47,14 +53,16 @@ class Chunks:
         colour_type: The colour type of the specification.
         key: Data of tRNS; empty without the chunk.
         colours: Name -> data of the chunks that describe colours and are sound.
-        pieces: Name and bytes of the chunks that are handed on to Pillow; the signature comes first.
+        source: The whole file.
+        kept: Start and end of each part of the file that is handed on to Pillow; None to hand on the whole file.
     """
 
     depth: int
     colour_type: int
     key: bytes
     colours: dict[bytes, bytes]
-    pieces: list[tuple[bytes, bytes]]
+    source: BufferedIOBase
+    kept: list[tuple[int, int]] | None
 
     @property
     def key_values(self) -> tuple[int, ...] | None:
@@ -65,24 +73,33 @@ class Chunks:
         # Only as many low bits count as a sample has.
         return tuple(value & ((1 << self.depth) - 1) for value in struct.unpack(f">{count}H", self.key[: 2 * count]))
 
-    def file(self, *, with_key: bool) -> BufferedIOBase:
+    def file(self) -> BufferedIOBase:
         """Returns the file that Pillow reads."""
-        return BytesIO(b"".join(piece for name, piece in self.pieces if with_key or name != b"tRNS"))
+        if self.kept is None:
+            return self.source
+        parts = BytesIO()
+        for start, end in self.kept:
+            self.source.seek(start)
+            parts.write(self.source.read(end - start))
+        return parts
 
 
 def read_chunks(file: BufferedIOBase) -> Chunks:
     """Reads the chunks of a file, without the metadata that could keep a decoder from sound pixels."""
-    file.seek(0)
-    pieces = [(b"", file.read(8))]
+    kept = [(0, 8)]
     found: dict[bytes, bytes] = {}
-    for name, data, piece, is_sound in _chunks(file):
-        if name in (b"IHDR", b"tRNS") or (name in _OF_COLOURS and is_sound):
-            found.setdefault(name, data)
-        if name in _OF_PIXELS or (is_sound and _is_handed_on(name, data)):
-            pieces.append((name, piece))
+    is_harmless = True
+    for name, start, end, data in _chunks(file):
+        if name in (b"IHDR", b"tRNS") or (name in _OF_COLOURS and data is not None):
+            found.setdefault(name, data or b"")
+        if name in _OF_PIXELS or (data is not None and _is_handed_on(name, data)):
+            kept.append((start, end))
+        elif data is None or not _is_harmless(name, data):
+            is_harmless = False
     header = found.get(b"IHDR", b"").ljust(13, b"\0")
     colours = {name: found[name] for name in _OF_COLOURS if name in found}
-    return Chunks(header[8], header[9], found.get(b"tRNS", b""), colours, pieces)
+    key = found.get(b"tRNS", b"")
+    return Chunks(header[8], header[9], key, colours, file, None if is_harmless else kept)
 
 
 def decode_png(file: BufferedIOBase) -> Decoded:
@@ -95,7 +112,7 @@ def decode_png(file: BufferedIOBase) -> Decoded:
     chunks = read_chunks(file)
     key = chunks.key_values
     # A key is applied here: Pillow knows it neither at 16 bits, nor against samples of 2 and 4 bits.
-    with open_with_pillow(chunks.file(with_key=key is None)) as image:
+    with open_with_pillow(chunks.file()) as image:
         orientation = orientation_of(image)
         profile = _profile(chunks)
         if chunks.depth == 16:
@@ -106,18 +123,28 @@ def decode_png(file: BufferedIOBase) -> Decoded:
     return Decoded(_shallow_samples(image, chunks.depth, key), profile, orientation)
 
 
-def _chunks(file: BufferedIOBase) -> Iterator[tuple[bytes, bytes, bytes, bool]]:
-    """Yields name, data, bytes and soundness of each chunk; the rest of a file that is cut short is the last one."""
+def _chunks(file: BufferedIOBase) -> Iterator[tuple[bytes, int, int, bytes | None]]:
+    """Yields the name of each chunk, its start and end in the file, and its data; None for damaged or huge data.
+
+    The pixels are passed over: Pillow checks them.
+    """
+    start = 8
+    file.seek(start)
     while len(head := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
-        body = file.read(length + 4)
-        data = body[:length]
-        is_sound = len(body) == length + 4 and zlib.crc32(data, zlib.crc32(name)) == int.from_bytes(
-            body[length:], "big"
-        )
-        yield name, data, head + body, is_sound
+        end = start + 12 + length
+        data = None
+        if name in (b"IHDR", b"tRNS"):
+            data = file.read(min(length, _MOST_METADATA))
+        elif name not in _OF_PIXELS and length <= MAX_PROFILE_BYTES:
+            body = file.read(length + 4)
+            checksum = zlib.crc32(body[:length], zlib.crc32(name)).to_bytes(4, "big")
+            data = body[:length] if body[length:] == checksum else None
+        yield name, start, end, data
         if name == b"IEND":
             return
+        start = end
+        file.seek(start)
 
 
 def _is_handed_on(name: bytes, data: bytes) -> bool:
@@ -128,8 +155,15 @@ def _is_handed_on(name: bytes, data: bytes) -> bool:
         return False
     # Behind the keyword of zTXt is the method; of iTXt a flag, the method and two more texts.
     rest = data.partition(b"\0")[2]
-    packed = rest[1:] if name == b"zTXt" else rest[2:].split(b"\0", 2)[-1] if rest[:1] == b"\1" else b""
-    return not (name != b"tEXt" and packed) or unpacked(packed, _MOST_METADATA) is not None
+    if name == b"zTXt":
+        return rest[:1] == b"\0" and unpacked(rest[1:], _MOST_METADATA) is not None
+    is_packed = name == b"iTXt" and rest[:1] != b"\0"
+    return not is_packed or (rest[1:2] == b"\0" and unpacked(rest[2:].split(b"\0", 2)[-1], _MOST_METADATA) is not None)
+
+
+def _is_harmless(name: bytes, data: bytes) -> bool:
+    """Returns True for a sound chunk that Pillow may read, although nothing depends on it."""
+    return name not in _NEVER and len(data) == _LENGTHS.get(name, len(data)) and len(data) <= _MOST_METADATA
 
 
 def unpacked(packed: bytes, most: int) -> bytes | None:
@@ -190,7 +224,7 @@ def _sixteen_bits(chunks: Chunks, count: int) -> NDArray[np.uint16]:
 
 def _raw(chunks: Chunks, mode: str | None, raw_mode: str | None) -> NDArray:
     """Decodes the file with the unpacker `raw_mode` of Pillow; None for the one that it chooses."""
-    with open_with_pillow(chunks.file(with_key=False)) as image:
+    with open_with_pillow(chunks.file()) as image:
         if raw_mode is not None:
             assert image.mode == mode
             tiles: Any = [(*tile[:3], raw_mode) for tile in image.tile]

@@ -54,10 +54,6 @@ class Samples:
                 raise DataError(f"{name} should be finite numbers, found infinite ones or NaN")
         return self
 
-    def without_range(self) -> bool:
-        """Returns True if the file does not define the values of black and white."""
-        return self.own_range is None
-
 
 def sample_range(samples: Samples, reading: Reading) -> ValueRange:
     """Returns the values of black and white: the declared ones, the file's own ones, or the measured ones.
@@ -100,6 +96,8 @@ def to_picture(samples: Samples, reading: Reading, to_8_bits: To8Bits = rounded)
     low, high = sample_range(samples, reading)
     alpha = None if samples.alpha is None or not samples.alpha.any() else samples.alpha
     height, width, channels = samples.values.shape
+    if _is_8_bits(samples, low, high) and alpha is None and to_8_bits is rounded:
+        return Image.fromarray(samples.values[..., 0] if channels == 1 else np.ascontiguousarray(samples.values))
     pixels = np.empty((height, width, channels + (alpha is not None)), np.uint8)
     # Numbers from white to black are those from black to white with the ends exchanged.
     black, white = (high, low) if samples.is_inverted else (low, high)
@@ -127,6 +125,10 @@ def remapped(picture: Image.Image, value_range: ValueRange) -> Image.Image:
     table = rounded(_scaled(np.arange(256), *value_range)).tolist()
     colours = len(picture.getbands()) - ("A" in picture.mode)
     return picture.point(table * colours + list(range(256)) * ("A" in picture.mode))
+
+
+def _is_8_bits(samples: Samples, low: float, high: float) -> bool:
+    return samples.values.dtype == np.uint8 and (low, high) == (0, 255) and not samples.is_inverted
 
 
 def _table(dtype: np.dtype, low: float, high: float) -> NDArray[np.uint8] | None:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vqgen.data.pictures.tiff_tags import FLOAT, SIGNED, UNDEFINED, UNSIGNED, Layout
+from vqgen.data.pictures.formats import check_pixels
+from vqgen.data.pictures.tiff_tags import FLOAT, MOST_BYTES, SIGNED, UNDEFINED, UNSIGNED, Layout
 from vqgen.errors import DataError
 
 _NONE, _DEFLATE = (1,), (8, 32946)
@@ -80,6 +81,9 @@ def _check_length(file: BufferedIOBase, layout: Layout, planes: int) -> None:
     needed = -(-layout.width // max(1, width)) * -(-layout.height // max(1, height)) * planes
     if width < 1 or height < 1 or len(layout.offsets) != needed or len(layout.counts) != needed:
         raise DataError(f"a TIFF of this size should have {needed} strips or tiles, found {len(layout.offsets)}")
+    check_pixels(width, height)
+    if width * height * layout.samples * max(1, layout.bits // 8) > MOST_BYTES:
+        raise DataError(f"a strip or tile should have at most {MOST_BYTES} bytes, found {width} x {height} pixels")
     length = file.seek(0, 2)
     places = zip(layout.offsets, layout.counts, strict=True)
     if any(start < 0 or count < 0 or start + count > length for start, count in places):

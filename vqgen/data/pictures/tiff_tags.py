@@ -27,7 +27,7 @@ COLOURS = {GREY_INVERTED: 1, GREY: 1, RGB: 3, PALETTE: 1, CMYK: 4}
 
 UNSIGNED, SIGNED, FLOAT, UNDEFINED = 1, 2, 3, 4
 
-_MOST_BYTES = 1 << 31
+MOST_BYTES = 1 << 31
 _ASSOCIATED = 1
 _ALPHAS = (1, 2, 999)
 """Kinds of extra samples that are opacity; 999 is how an old program writes 2."""
@@ -142,8 +142,8 @@ def read_layout(file: BufferedIOBase) -> Layout | str:
         orientation=_number(tags, 274, 1),
     )
     needed = width * height * samples * max(1, found.bits // 8)
-    if needed > _MOST_BYTES:
-        raise DataError(f"samples should take at most {_MOST_BYTES} bytes, found {needed}; split or scale the picture")
+    if needed > MOST_BYTES:
+        raise DataError(f"samples should take at most {MOST_BYTES} bytes, found {needed}; split or scale the picture")
     return found
 
 
