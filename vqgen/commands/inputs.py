@@ -46,7 +46,7 @@ def collect_images(
 
     from vqgen.data import FileReader, ImageSet, Reading, image_suffixes
 
-    files = collect_files(paths, image_suffixes(), "image", count_unread=True)
+    files = collect_files(paths, image_suffixes(), "image", for_images=True)
     folders = _folders_of(label_map)
     labels = np.array([_label_of(Path(name), folders) for name in files], dtype=np.int64)
     return ImageSet(
@@ -55,7 +55,7 @@ def collect_images(
 
 
 def collect_files(
-    paths: Sequence[str], suffixes: Collection[str], what: str, *, count_unread: bool = False
+    paths: Sequence[str], suffixes: Collection[str], what: str, *, for_images: bool = False
 ) -> dict[str, Path]:
     """Finds the files at the given paths, and warns of those that it passes over: see `search_files`.
 
@@ -64,7 +64,7 @@ def collect_files(
             the folder. The name of any other file is its file name.
         suffixes: Endings of the files to find in folders. A file that is given itself may have any ending.
         what: The kind of files, for messages.
-        count_unread: Count pictures of other formats.
+        for_images: True for images: see `search_files`.
 
     Returns:
         Name -> file.
@@ -83,7 +83,7 @@ def collect_files(
             raise DataError(f"{path}: there is no such file or folder")
         found = {path.name: path}
         if os.path.isdir(path):
-            search = search_files(path, suffixes, count_unread=count_unread)
+            search = search_files(path, suffixes, for_images=for_images)
             found = {file.relative_to(path).as_posix(): file for file in search.paths}
             notes += search.notes
         twice = files.keys() & found.keys()
@@ -104,7 +104,10 @@ def collect_files(
 
 
 def batches(items: "Iterable[T]", pixels: "Callable[[T], int]") -> "Iterator[list[T]]":
-    """Splits pictures into batches that fit into memory. A very large picture is a batch of its own.
+    """Splits pictures into batches that fit into memory. A large picture is a batch of its own.
+
+    The next item is read when the work on a large one has ended, so that memory holds one of them at a time. The caller
+    keeps no reference to it.
 
     Args:
         items: Pictures, or files of pictures, in any order. Batches keep it.
@@ -123,6 +126,11 @@ def batches(items: "Iterable[T]", pixels: "Callable[[T], int]") -> "Iterator[lis
             total = 0
         batch.append(item)
         total += size
+        del item
+        if total > _PIXELS_AT_A_TIME:
+            yield batch
+            batch = []
+            total = 0
     if batch:
         yield batch
 

@@ -41,12 +41,12 @@ class Found:
 
 def search_images(root: Path) -> Found:
     """Searches a folder for image files, and counts the pictures that are not read. Raises as `search_files`."""
-    return search_files(root, image_suffixes(), count_unread=True)
+    return search_files(root, image_suffixes(), for_images=True)
 
 
 def find_images(root: Path) -> list[Path]:
-    """Lists the image files below a folder: those that `find_files` finds with one of `image_suffixes()`."""
-    return find_files(root, image_suffixes())
+    """Lists the image files below a folder; see `search_files`."""
+    return search_images(root).paths
 
 
 def find_files(root: Path, suffixes: Collection[str]) -> list[Path]:
@@ -54,24 +54,24 @@ def find_files(root: Path, suffixes: Collection[str]) -> list[Path]:
     return search_files(root, suffixes).paths
 
 
-def search_files(root: Path, suffixes: Collection[str], *, count_unread: bool = False) -> Found:
+def search_files(root: Path, suffixes: Collection[str], *, for_images: bool = False) -> Found:
     """Searches a folder for files with one of these suffixes, in upper or lower case.
 
-    Hidden names, names of systems and outputs of vqgen are passed over, unless they are `root` itself. Links are
-    followed, but no folder is entered twice, and no folder that contains `root`. A broken link is listed, so that
-    reading it can report it.
+    Hidden names and names of systems are passed over, unless they are `root` itself. Links are followed, but no folder
+    is entered twice, and no folder that contains `root`. A broken link is listed, so that reading it can report it.
 
     Args:
         root: The folder.
         suffixes: Suffixes in lower case, with their dot.
-        count_unread: Count pictures with other suffixes. Files whose suffix tells nothing are then opened.
+        for_images: Pass over the outputs of vqgen too, and count the pictures with other suffixes. Files whose suffix
+            tells nothing are then opened.
 
     Raises:
         DataError: A folder cannot be listed.
     """
     # Real paths, so that a link to the folder itself, or to one above it, ends there.
     here = Path(os.path.realpath(root))
-    search = _Search(Found(root), suffixes, count_unread, {str(here), *map(str, here.parents)})
+    search = _Search(Found(root), suffixes, for_images, {str(here), *map(str, here.parents)})
     names = sorted(search.walk("", _entries(str(root))))
     search.found.paths = [root / name for name in names]
     return search.found
@@ -94,7 +94,7 @@ def subfolders(folder: Path) -> list[Path]:
 class _Search:
     found: Found
     suffixes: Collection[str]
-    count_unread: bool
+    for_images: bool
     entered: set[str]
 
     def walk(self, prefix: str, entries: list[os.DirEntry[str]]) -> Iterator[str]:
@@ -110,7 +110,7 @@ class _Search:
             elif os.path.splitext(entry.name)[1].lower() in self.suffixes:
                 if entry.is_file() or entry.is_symlink():
                     yield prefix + entry.name
-            elif self.count_unread and entry.is_file():
+            elif self.for_images and entry.is_file():
                 self.found.unread.note(prefix + entry.name, entry.path)
 
     def _enter(self, name: str, entry: os.DirEntry[str]) -> Iterator[str]:
@@ -119,7 +119,7 @@ class _Search:
             return
         self.entered.add(target)
         entries = _entries(entry.path)
-        if is_output(entry.path, {inner.name for inner in entries}):
+        if self.for_images and is_output(entry.path, {inner.name for inner in entries}):
             self.found.outputs.append(name)
         else:
             yield from self.walk(f"{name}/", entries)

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 
-from vqgen.data.pictures.formats import HEAD_BYTES, recognize, unread_suffixes
+from vqgen.data.pictures.formats import HEAD_BYTES, Format, recognize, unread_suffixes
 from vqgen.storage.names import listed
 
 # fmt: off
@@ -66,6 +66,7 @@ class Unread:
         by_format: Format -> number of files whose name tells it.
         misnamed: File whose content is a picture, although its name does not say so -> its format.
         remedies: Format -> the way to have it read.
+        suffixes: Suffix -> format that is not read.
         opened: Files that were opened to find out.
         more: True if some files of unknown kind were not opened.
     """
@@ -73,6 +74,7 @@ class Unread:
     by_format: Counter[str] = field(default_factory=Counter)
     misnamed: dict[str, str] = field(default_factory=dict)
     remedies: dict[str, str] = field(default_factory=dict)
+    suffixes: dict[str, Format] = field(default_factory=unread_suffixes)
     opened: int = 0
     more: bool = False
 
@@ -87,11 +89,11 @@ class Unread:
             path: Its path. It is opened if the name does not tell the kind of the file.
         """
         suffix = os.path.splitext(name)[1].lower()
-        if suffix in _NO_PICTURES.split():
+        if suffix in _NOT_OPENED:
             return
         if (found := _SUFFIXES.get(suffix)) is not None:
             self.by_format[found] += 1
-        elif (form := unread_suffixes().get(suffix)) is not None:
+        elif (form := self.suffixes.get(suffix)) is not None:
             self.by_format[_short(form.name)] += 1
             self.remedies[_short(form.name)] = form.remedy.removesuffix(" reads it")
         elif self.opened == _MOST_OPENED:
@@ -100,7 +102,7 @@ class Unread:
             self.opened += 1
             content = recognize(_head(path))
             # The kinds of files above have contents too, but no name that ends in this way.
-            if content is not None and not set(content.suffixes) & set(_NO_PICTURES.split()) and content.suffixes:
+            if content is not None and content.suffixes and not _NOT_OPENED.intersection(content.suffixes):
                 self.misnamed[name] = _short(content.name)
 
     def text(self, num_read: int) -> str:
@@ -138,3 +140,5 @@ def _head(path: str) -> bytes:
 
 
 _SUFFIXES = {suffix: form for form, suffixes in _MORE_FORMATS.items() for suffix in suffixes.split()}
+
+_NOT_OPENED = frozenset(_NO_PICTURES.split())
