@@ -1,7 +1,6 @@
 """The state that all stages of a run share: recipe, folder, processes and images."""
 
 import warnings
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -14,11 +13,15 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
+from vqgen.config.data import ValueRange
 from vqgen.data import ImageBatches, ImageSplits, open_images, training_batches
 from vqgen.errors import ConfigError, VQGenError, VQGenWarning
+from vqgen.runtime.ambient import is_launched
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.continuation import Continuation
+from vqgen.stages.image_identity import renew_fingerprints
+from vqgen.storage.names import shown_lines
 from vqgen.training.objective import Session
 from vqgen.training.schedule import training_order
 
@@ -56,7 +59,15 @@ class RunContext:
     @cached_property
     def images(self) -> ImageSplits:
         """The images, opened at their first use."""
-        return open_images(self.recipe.data, self.recipe.seed)
+        images = open_images(self.recipe.data, self.recipe.seed)
+        self.on_main(lambda: renew_fingerprints(self.folder, images))
+        return images
+
+    @property
+    def measured_range(self) -> ValueRange | None:
+        """The range that the opened images were measured to have; None if no stage of this session opened them."""
+        opened = vars(self).get("images")
+        return None if opened is None else opened.measured_range
 
     @property
     def recipe_with_codes(self) -> Recipe:
@@ -91,7 +102,7 @@ class RunContext:
     @property
     def is_launched(self) -> bool:
         """True if a launcher started this process, maybe with others. The processes of a launcher share each stage."""
-        return self.world_size > 1 or "RANK" in os.environ
+        return self.world_size > 1 or is_launched()
 
     @property
     def device(self) -> torch.device:
@@ -154,7 +165,7 @@ class RunContext:
     def say(self, text: str) -> None:
         """Prints in the main process."""
         if self.is_main:
-            print(text, flush=True)
+            print(shown_lines(text), flush=True)
 
     def warn(self, text: str) -> None:
         """Warns in the main process."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vqgen.config import AnyRecipe, BaselineRecipe, require_codes
 from vqgen.data import LabelMap
 from vqgen.stages.records import StageRecord
+from vqgen.storage.names import shown
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _texts_of_codes(recipe: AnyRecipe, label_map: LabelMap) -> _CardTexts:
     return _CardTexts(
         description=f"A vqgen pipeline: a VQ-VAE for images of {size} x {size} pixels, codes {grids}, "
         f"{with_codes.vqvae.codebook_size} codes per level, and a PixelCNN prior per level.",
-        labels=", ".join(label_map.names) or "none",
+        labels=_shown(label_map),
         units="`mse` is of intensities in [0, 1], `psnr` in dB, `nats_per_code` and `bits_per_code` per code of the "
         "level, `bpp` bits of the level's codes per pixel of the image, `cross_entropy` of the labels in nats.",
         opening='from vqgen import VQGenPipeline\n\npipe = VQGenPipeline.from_pretrained("path/to/this/folder")',
@@ -93,7 +94,7 @@ def _texts_of_baseline(recipe: AnyRecipe, label_map: LabelMap) -> _CardTexts:
     return _CardTexts(
         description=f"A vqgen baseline ({config.kind}): images of {size} x {size} pixels as "
         f"{config.latent_size} latents.",
-        labels=(", ".join(label_map.names) or "none") + without_labels,
+        labels=_shown(label_map) + without_labels,
         units="`mse` is of intensities in [0, 1], `psnr` in dB; `elbo`, `distortion` and `rate` in nats per image, "
         "`cross_entropy` of the labels in nats.",
         opening='from vqgen import open_pipeline\n\npipe = open_pipeline("path/to/this/folder")',
@@ -105,3 +106,7 @@ _TEXTS: dict[str, Callable[[AnyRecipe, LabelMap], _CardTexts]] = {
     "autoencoder": _texts_of_baseline,
 }
 """First stage of a run -> the texts of its card."""
+
+
+def _shown(label_map: LabelMap) -> str:
+    return ", ".join(map(shown, label_map.names)) or "none"
