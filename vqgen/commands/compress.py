@@ -58,15 +58,20 @@ def run(arguments: argparse.Namespace) -> int:
     totals = CompressionTotals()
     tally = Tally(len(images), too_long="rename it, or write an archive (--archive), which takes any name")
     bar = ProgressBar(len(images), "compress", "image", show=not arguments.quiet)
+
+    def compress(batch: "Sequence[tuple[str, Image]]", sink: "Sink") -> None:
+        pictures = dict(batch)
+        coded = tally.work(batch, lambda part: _encode(pipe.codec, part, arguments))
+        restored = {name: picture for name, (_, picture) in coded}
+        for name, _ in tally.write([(name, codes) for name, (codes, _) in coded], sink.write):
+            picture = restored[name]
+            totals.add([pictures[name]], _bytes_of(paths[name]), None if picture is None else [picture])
+
     with destination.open() as sink, bar:
         for batch in batches(read_all(images, tally), lambda each: each[1].width * each[1].height):
-            pictures = dict(batch)
-            coded = tally.work(batch, lambda part: _encode(pipe.codec, part, arguments))
-            restored = {name: picture for name, (_, picture) in coded}
-            for name, _ in tally.write([(name, codes) for name, (codes, _) in coded], sink.write):
-                picture = restored[name]
-                totals.add([pictures[name]], _bytes_of(paths[name]), None if picture is None else [picture])
+            compress(batch, sink)
             bar.update(len(batch))
+            del batch  # a large picture is gone before the next one is read
         tally.check_any(", ".join(arguments.paths), "read and written")
     print(totals.summary(destination.path, sink.bytes_written, sink.coders) + tally.ending() + destination.ending())
     return tally.exit_code

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -18,6 +17,7 @@ from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.labels import ideal_bits
 from vqgen.codec.segments import Segment
 from vqgen.data import normalize_mode
+from vqgen.evaluation.large_pictures import mean_square_error
 from vqgen.evaluation.pixel_errors import psnr_per_image
 
 
@@ -32,10 +32,8 @@ def psnr(original: Image.Image, restored: Image.Image) -> float:
     """
     mode = restored.mode.removesuffix("A")
     # A file with an alpha plane keeps the colours beneath transparent pixels, so they are compared as they are.
-    one = normalize_mode(original, keep_alpha="A" in restored.mode).convert(mode)
-    # The difference of two uint8 values would wrap around.
-    difference = np.asarray(one, dtype=np.float64) - np.asarray(restored.convert(mode), dtype=np.float64)
-    return float(psnr_per_image(torch.tensor(np.square(difference / 255).mean())))
+    one = normalize_mode(original, keep_alpha="A" in restored.mode)
+    return float(psnr_per_image(torch.tensor(mean_square_error(one, restored, mode), dtype=torch.float64)))
 
 
 class CompressionTotals:

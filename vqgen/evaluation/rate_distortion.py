@@ -17,6 +17,7 @@ from vqgen.codec.codec import Codec
 from vqgen.data import normalize_mode
 from vqgen.errors import DataError
 from vqgen.evaluation.codec_totals import psnr
+from vqgen.evaluation.large_pictures import PIXELS_AT_A_TIME, ms_ssim_in_strips
 from vqgen.evaluation.pixel_errors import WINDOW, ms_ssim_per_image
 
 Result = TypeVar("Result")
@@ -156,7 +157,8 @@ def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
     """Converts a picture to grey if the model supports grey images only, and lays transparent pixels on white."""
     # All formats get the same picture: no other format should pay for colours that ours cannot hold.
     normal = normalize_mode(picture)
-    return normal.convert("L") if codec.parts.vqvae.config.image_channels == 1 else normal
+    is_grey = codec.parts.vqvae.config.image_channels == 1
+    return normal.convert("L") if is_grey and normal.mode != "L" else normal
 
 
 def means(measured: Sequence[Measured]) -> dict[str, float | None]:
@@ -187,6 +189,8 @@ def ms_ssim(original: Image.Image, restored: Image.Image) -> float | None:
 
     See `ms_ssim_per_image`.
     """
+    if original.width * original.height > PIXELS_AT_A_TIME:
+        return ms_ssim_in_strips(restored, original)
     pair = [torch.from_numpy(np.atleast_3d(np.asarray(each, dtype=np.float32))) for each in (restored, original)]
     found = ms_ssim_per_image(*(each.permute(2, 0, 1)[None] / 255 for each in pair))
     return None if found is None else float(found)
@@ -257,6 +261,7 @@ def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
 
 def _measured(original: Image.Image, restored: Image.Image, size: int, quality: int | None = None) -> Measured:
     # WebP has no grey mode and returns a grey picture as RGB.
-    restored = restored.convert(original.mode)
+    if restored.mode != original.mode:
+        restored = restored.convert(original.mode)
     bpp = 8 * size / (original.width * original.height)
     return Measured(size, bpp, psnr(original, restored), ms_ssim(original, restored), quality)
