@@ -55,3 +55,9 @@ def test_card_names_trainings_that_got_more_steps(tiny_recipe):
     assert f"beside this file.\n{line}\n\n## Measured" in card
     assert "Continued: prior-top" not in card
     assert "beside this file.\n\n## Measured" in write_card(tiny_recipe(), LabelMap(), [record("vqvae")])
+
+
+def test_odd_labels_stay_on_their_line_and_are_text(tiny_recipe):
+    card = write_card(tiny_recipe(), LabelMap(("ni\udcf1o", "a\nb", "\x1b[31m")), [])
+    assert "- Labels: ni\\udcf1o, a\\nb, \\x1b[31m\n" in card
+    card.encode()
