@@ -1,5 +1,7 @@
+import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,10 @@ def vqgen(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Finished
 
     def run(*words: object) -> Finished:
         capsys.readouterr()
+        # pytest's streams take every text; `.ci/environments` asks for those of a terminal that does not.
+        if encoding := os.environ.get("PYTHONIOENCODING"):
+            for stream in (sys.stdout, sys.stderr):
+                stream.reconfigure(encoding=encoding, errors="strict")
         try:
             code = main([str(word) for word in words])
         except SystemExit as stop:  # of argparse

@@ -71,6 +71,6 @@ def ending(code: int) -> str:
     if code >= 0:
         return f"ended early with exit code {code}"
     cause = f"was ended by signal {-code} ({signal.strsignal(-code)})"
-    if code != -signal.SIGKILL:
+    if code != -9:  # SIGKILL, which Windows does not have
         return cause
     return f"{cause}, probably because the memory did not suffice for so many processes: end other programs"
