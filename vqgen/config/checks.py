@@ -48,6 +48,11 @@ def _data_problems(recipe: CommonRecipe, needs_images: bool) -> list[str]:
             "data.horizontal_flip, data.random_shift, data.random_crop, data.random_rotation, data.random_scale and "
             "data.random_shear"
         )
+    if data.value_range is not None and data.reading_rules == 1:
+        problems.append(
+            "data.value_range: needs data.reading_rules = 2, found 1, which know no ranges; "
+            "begin another run with --run-name and --data.reading-rules 2"
+        )
     return problems
 
 
