@@ -27,6 +27,9 @@ Kind = TypeVar("Kind")
 _SEED_BITS = 1024
 """Bits of a seed, at most. A seed is hashed by its digits, and Python refuses to write thousands of them."""
 
+_MOST = 2**63 - 1
+"""The largest count: NumPy and torch hold no larger one."""
+
 _SHOWN = 60
 """Letters of a string in a message, at most."""
 
@@ -79,21 +82,24 @@ def as_index(name: str, value: object, *, error: type[VQGenError] = ConfigError,
     raise error(f"{name}: should be {what}, found {found_text(value)}")
 
 
-def as_count(name: str, value: object, *, least: int = 1, note: str = "") -> int:
-    """Returns a whole number of at least `least` as an `int`; errors as in `as_index`.
+def as_count(name: str, value: object, *, least: int = 1, most: int | None = _MOST, note: str = "") -> int:
+    """Returns a whole number from `least` to `most` as an `int`; errors as in `as_index`.
 
     Args:
         name: Name of the parameter, for messages.
         value: The number.
         least: The smallest number.
+        most: The largest number; None for no limit.
         note: More about the requirement, for messages.
 
     Raises:
-        ConfigError: The value is no whole number, or a smaller one.
+        ConfigError: The value is no whole number, or out of its range.
     """
     number = as_index(name, value, what=f"a whole number of at least {least}{note}")
     if number < least:
         raise ConfigError(f"{name}: should be at least {least}{note}, found {_number_text(number)}")
+    if most is not None and number > most:
+        raise ConfigError(f"{name}: should be at most {most:,}{note}, found {_number_text(number)}")
     return number
 
 
@@ -103,7 +109,7 @@ def as_seed(name: str, value: object) -> int:
     Raises:
         ConfigError: The value is no whole number, or is out of this range.
     """
-    number = as_count(name, value, least=0)
+    number = as_count(name, value, least=0, most=None)
     if number.bit_length() > _SEED_BITS:
         raise ConfigError(f"{name}: should be below 2**{_SEED_BITS}, found {_number_text(number)}")
     return number

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vqgen.arguments import as_instance, as_items, found_text
-from vqgen.errors import DataError
+from vqgen.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,23 @@ class Codes:
         return (self[index : index + 1] for index in range(len(self)))
 
     def __getitem__(self, index: slice | Tensor) -> Codes:
-        if not isinstance(index, slice | Tensor):
+        if not isinstance(index, slice | Tensor) or (isinstance(index, Tensor) and index.is_floating_point()):
             raise DataError(f"codes: an index should be a slice or a tensor of images, found {found_text(index)}")
         return Codes({name: grid[index] for name, grid in self.grids.items()})
 
     def to(self, device: torch.device | str) -> Codes:
-        """Returns the codes on `device`."""
+        """Returns the codes on `device`.
+
+        Raises:
+            ConfigError: The value names no device.
+        """
+        wanted = "the name of a device, or a device of torch"
+        if not isinstance(device, str | torch.device):
+            raise ConfigError(f"device: should be {wanted}, found {found_text(device)}")
+        try:
+            device = torch.device(device)
+        except RuntimeError as error:
+            raise ConfigError(f"device: should be {wanted}, found {found_text(device)}") from error
         return Codes({name: grid.to(device, non_blocking=True) for name, grid in self.grids.items()})
 
     @staticmethod

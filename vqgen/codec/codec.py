@@ -90,7 +90,7 @@ class Codec:
             DataError: There is no picture, one is too large, or the label is unknown.
             ConfigError: `coder` or `alpha` is unknown, or the pipeline lacks the models of the coder.
         """
-        verify = as_flag("verify", verify)
+        as_flag("verify", verify)  # before the pictures are encoded
         offered = self.models.offered(coder)
         return self.pack(self.encode(images, label=label, alpha=alpha), offered, verify=verify)
 
@@ -153,6 +153,8 @@ class Codec:
             verify: As in `compress`.
         """
         codes = [as_instance("codes", each, ImageCodes, error=DataError) for each in as_items("codes", codes, _CODES)]
+        as_instance("offered", offered, frozenset, "a frozenset of coders")
+        verify = as_flag("verify", verify)
         streams = [Stream([each.shape], {level: [grid] for level, grid in each.grids.items()}) for each in codes]
         segments = encode_streams(self.models, streams, offered)
         files = [write_image_file(self.models, each, found) for each, found in zip(codes, segments, strict=True)]

@@ -40,7 +40,7 @@ def choose_labels(models: EntropyModels, codes: Sequence[ImageCodes], label: Lab
     if label is None:
         return list(codes)
     label_map = models.parts.label_map
-    if label != "auto" or "auto" in label_map.names:
+    if not isinstance(label, str) or label != "auto" or "auto" in label_map.names:
         index = label_map.index(label)  # an unknown label is refused without an image, too
         return [_with_label(each, index) for each in codes]
     if any(level not in models.parts.priors for level in models.levels):

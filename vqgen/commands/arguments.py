@@ -31,7 +31,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 def thread_count(text: str) -> int:
     """Parses a number of threads."""
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal()) or int(text[:20]) < 1:
         raise argparse.ArgumentTypeError(f"should be a number of threads, at least 1, found {text!r}")
     return int(text)
 
@@ -56,13 +56,17 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
     """Adds the number of images of each label, and the parameters of sampling."""
     parser.add_argument(
         "--images-per-label",
-        type=int,
+        type=whole_number,
         default=images_per_label,
         metavar="N",
         help=f"images of each label (default: {images_per_label})",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="image i of the request draws from (seed, i) (default: 0)"
+        "--seed",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="image i of the request draws from (seed, i) (default: 0)",
     )
     per_level = {
         "--temperature": ("T", "0 takes the most likely codes"),
@@ -79,12 +83,16 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
         metavar="SHARE",
         help="share of the samples to keep: the ones that the classifier is surest of (default: 1, all)",
     )
-    parser.add_argument("--top-k", type=int, metavar="K", help="sample among the K most likely codes")
+    parser.add_argument("--top-k", type=whole_number, metavar="K", help="sample among the K most likely codes")
     parser.add_argument(
         "--top-p", type=float, metavar="P", help="sample among the most likely codes that together have probability P"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=100, metavar="N", help="images sampled at a time, at most (default: 100)"
+        "--batch-size",
+        type=whole_number,
+        default=100,
+        metavar="N",
+        help="images sampled at a time, at most (default: 100)",
     )
 
 
@@ -113,10 +121,10 @@ def generation_request(arguments: argparse.Namespace) -> "GenerationRequest":
 
 def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of every command that judges samples."""
-    parser.add_argument("--data-root", metavar="DIR", help="folder of the real images (default: as in the recipe)")
+    parser.add_argument("--data-root", metavar="DIR", help="folder of the real images (default: as in the run folder)")
     parser.add_argument(
         "--real-images",
-        type=int,
+        type=whole_number,
         default=60_000,
         metavar="N",
         help="real images of each split, at most (default: 60000)",
@@ -150,20 +158,20 @@ def _add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--classifier-steps",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="training steps of each classifier that is trained to judge (default: as in the recipe)",
     )
     parser.add_argument(
         "--score-seeds",
-        type=int,
+        type=whole_number,
         default=1,
         metavar="N",
         help="classifiers of each accuracy score, each with a seed of its own; the score is their mean (default: 1)",
     )
     parser.add_argument(
         "--judging-seed",
-        type=int,
+        type=whole_number,
         default=0,
         metavar="N",
         help="seed of the halves, choices and classifiers of judging (default: 0)",
@@ -189,6 +197,17 @@ def judge_options(arguments: argparse.Namespace) -> "JudgeOptions":
         seed=arguments.judging_seed,
         quiet=arguments.quiet,
     )
+
+
+def whole_number(text: str) -> int:
+    """Parses a whole number in plain digits: 5.0, 1e3 and 1_0 are none. Its range is checked where it is used.
+
+    Raises:
+        ArgumentTypeError: The text is something else.
+    """
+    if not re.fullmatch(r"[+-]?[0-9]{1,1000}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"should be a whole number, found {text[:60]!r}")
+    return int(text)
 
 
 def memory_size(text: str) -> int:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument, whole_number
 from vqgen.commands.outputs import check_files, check_not_read
 from vqgen.commands.tally import Tally
 from vqgen.errors import ConfigError, DataError
@@ -42,9 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="multiples of the direction to add (default: " + " ".join(f"{value:g}" for value in _STRENGTHS) + ")",
     )
-    parser.add_argument("--data-root", metavar="DIR", help="folder of the training images (default: as in the recipe)")
     parser.add_argument(
-        "--real-images", type=int, default=5000, metavar="N", help="training images to average, at most (default: 5000)"
+        "--data-root", metavar="DIR", help="folder of the training images (default: as in the run folder)"
+    )
+    parser.add_argument(
+        "--real-images",
+        type=whole_number,
+        default=5000,
+        metavar="N",
+        help="training images to average, at most (default: 5000)",
     )
     add_compute_arguments(parser)
 

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_overwrite_argument
+from vqgen.commands.arguments import (
+    add_checkpoint_argument,
+    add_compute_arguments,
+    add_overwrite_argument,
+    whole_number,
+)
 from vqgen.commands.outputs import check_files
 from vqgen.commands.tally import Tally
 from vqgen.errors import ConfigError
@@ -23,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_argument(parser)
     parser.add_argument("folder", metavar="FOLDER", help="images, or a folder to search through")
     parser.add_argument("--coder", default="auto", help="auto (default), packed, static or prior")
-    parser.add_argument("--images", type=int, metavar="N", help="measure the first N images only")
+    parser.add_argument("--images", type=whole_number, metavar="N", help="measure the first N images only")
     parser.add_argument("--json", metavar="FILE", help="write all measurements")
     parser.add_argument("--plot", metavar="FILE", help="draw PSNR and MS-SSIM over bits per pixel")
     add_overwrite_argument(parser)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument, whole_number
 from vqgen.commands.outputs import check_files
 from vqgen.errors import ConfigError
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs=2, metavar="IMAGE", help="the first image and the last image")
     add_output_argument(parser)
     parser.add_argument(
-        "--steps", type=int, default=9, metavar="N", help="decoded images, both ends included (default: 9)"
+        "--steps", type=whole_number, default=9, metavar="N", help="decoded images, both ends included (default: 9)"
     )
     parser.add_argument(
         "--label", help="label to decode with, for a model with labels (default: the likeliest label of the nearer end)"

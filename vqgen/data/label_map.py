@@ -115,9 +115,9 @@ class LabelMap:
         The same letters in another Unicode form are the same name: macOS takes an accent apart, and a keyboard does
         not. A name that is equal sign by sign goes first.
         """
-        if name in self.names:
+        if as_instance("name", name, str, "a name", DataError) in self.names:
             return self.names.index(name)
-        wanted = comparable(as_instance("name", name, str, "a name", DataError))
+        wanted = comparable(name)
         alike = [index for index, known in enumerate(self.names) if comparable(known) == wanted]
         return alike[0] if len(alike) == 1 else None
 

@@ -18,7 +18,7 @@ from vqgen.data import LabelMap, Reading, evaluation_transform
 from vqgen.data.checking import Pictures, as_pictures, each_picture
 from vqgen.data.label_map import Labels
 from vqgen.pipeline.folder import CommonParts, check_replaceable
-from vqgen.pipeline.gathering import gather_images
+from vqgen.pipeline.gathering import as_processes, gather_images
 from vqgen.pipeline.hub import upload
 from vqgen.pipeline.locating import locate_pipeline
 from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, count_candidates, resolve_labels
@@ -144,7 +144,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         labels = [label for label in self.resolve_labels(request.labels) for _ in range(candidates)]
         # A new seed is returned with the images. It has 48 bits, because JSON readers may be exact up to 2^53 only.
         request = replace(request, seed=secrets.randbits(48) if request.seed is None else request.seed)
-        processes = processes or Processes(0, 1, self.compute.device)
+        processes = as_processes(processes, self.compute.device)
         own = processes.share(len(labels))
         # Indices within the whole request: an image does not depend on the number of processes.
         # With more processes than images some draw nothing. They go on, because gathering needs every process.

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from vqgen.arguments import as_instance
 from vqgen.data import image_pixels, model_pixels
+from vqgen.data.checking import as_label_tensor, as_latents, as_pixels
 from vqgen.errors import ConfigError
 from vqgen.models.autoencoders.latent_model import LatentModel, VariationalModel
 from vqgen.pipeline.base import ImagePipeline
@@ -101,6 +103,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
         Raises:
             ConfigError: A number is out of its range, or does not apply to latents.
         """
+        as_instance("params", params, SamplingParams)
         found: dict[str, object] = {"top_k": params.top_k, "top_p": params.top_p}
         for name in ("guidance_scale", "autoguidance_scale"):
             scale: PerLevel = getattr(params, name)
@@ -156,6 +159,7 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
             images: The images.
             labels: Index of each image's label; -1 for an unknown one, which `known_labels` replaces.
         """
+        images = as_pixels("images", images, self.model.config.image_channels)
         parts = []
         for pixels, known in self._batches(images, self.known_labels(images, labels)):
             with self.compute.autocast():
@@ -166,6 +170,8 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
     @torch.no_grad()
     def decode_tensor(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> UInt8[Tensor, "b c H W"]:
         """Decodes latents to images, on the CPU."""
+        latents = as_latents("latents", latents, self.model.config.latent_size)
+        labels = as_label_tensor("labels", labels, len(latents), len(self.label_map))
         parts = []
         for rows in torch.arange(len(latents)).split(_IMAGES_AT_A_TIME):
             with self.compute.autocast():
@@ -191,7 +197,8 @@ class BaselinePipeline(ImagePipeline[BaselineParts, BaselineOutput]):
     @torch.no_grad()
     def known_labels(self, images: UInt8[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
         """Returns the labels. A conditional model replaces -1 by the label under which the image is likeliest."""
-        unknown = labels < 0
+        as_pixels("images", images, self.model.config.image_channels)
+        unknown = as_label_tensor("labels", labels, len(images), len(self.label_map)) < 0
         if not (isinstance(self.model, VariationalModel) and self.model.config.label_features and unknown.any()):
             return labels
         found = [self.model.likeliest_labels(pixels).cpu() for pixels, _ in self._batches(images[unknown], labels)]

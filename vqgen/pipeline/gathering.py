@@ -5,10 +5,20 @@ from typing import TypeVar
 
 import torch
 
+from vqgen.arguments import as_instance
 from vqgen.pipeline.request import GeneratedImages
 from vqgen.runtime.collective import Processes, gather_objects
 
 Output = TypeVar("Output", bound=GeneratedImages)
+
+
+def as_processes(processes: object, device: torch.device) -> Processes:
+    """Returns the processes that share a request; this one alone for None.
+
+    Raises:
+        ConfigError: The value is something else.
+    """
+    return Processes(0, 1, device) if processes is None else as_instance("processes", processes, Processes)
 
 
 def gather_images(part: Output | None, processes: Processes) -> Output:

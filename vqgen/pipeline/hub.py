@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vqgen.arguments import as_flag, as_text
 from vqgen.errors import CheckpointError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -45,7 +46,12 @@ def upload(save: Callable[[Path], object], repository: str, *, private: bool, to
 
     Raises:
         CheckpointError: The Hub does not answer, or refuses the name or the token.
+        ConfigError: A value is of a wrong type.
     """
+    as_text("repository", repository, "the name of a repository, user/name")
+    as_flag("private", private)
+    if token is not None:
+        as_text("token", token, "an access token")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from vqgen.arguments import as_path
 from vqgen.errors import CheckpointError, VQGenWarning
 from vqgen.pipeline.folder import files_of, read_document
 from vqgen.pipeline.hub import download
@@ -37,8 +38,9 @@ def locate_pipeline(name_or_path: str | Path) -> Path:
 
     Raises:
         CheckpointError: There is no pipeline. The message lists what the folder contains instead, or similar names.
+        ConfigError: The value is no path.
     """
-    name = str(name_or_path)
+    name = str(as_path("checkpoint", name_or_path, "a folder, or the name of a repository on the Hub"))
     if name.startswith(_EXPLICIT):
         return _download(name)
     path = Path(name_or_path)

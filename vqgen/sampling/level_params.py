@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from vqgen.arguments import as_count, as_number
 from vqgen.errors import ConfigError
 
 
@@ -41,16 +42,13 @@ class LevelParams:
     autoguidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.temperature < math.inf):
-            raise ConfigError(f"temperature should be at least 0 and finite, found {self.temperature}")
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"top_k should be at least 1 (or None for no limit), found {self.top_k}")
-        if self.top_p is not None and not (0 < self.top_p <= 1):
-            raise ConfigError(f"top_p should be above 0 and at most 1 (or None for no limit), found {self.top_p}")
-        for name in ("guidance_scale", "autoguidance_scale"):
-            scale = getattr(self, name)
-            if not (0 <= scale < math.inf):
-                raise ConfigError(f"{name} should be at least 0 and finite (1 for none), found {scale}")
+        for name in ("temperature", "guidance_scale", "autoguidance_scale"):
+            if as_number(name, getattr(self, name)) < 0:
+                raise ConfigError(f"{name}: should be at least 0, found {getattr(self, name)}")
+        if self.top_k is not None:
+            as_count("top_k", self.top_k, note=" (or None for no limit)")
+        if self.top_p is not None and not 0 < as_number("top_p", self.top_p) <= 1:
+            raise ConfigError(f"top_p: should be above 0 and at most 1 (or None for no limit), found {self.top_p}")
 
     @property
     def is_guided(self) -> bool:

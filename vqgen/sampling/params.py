@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vqgen.arguments import as_index, as_number, as_numbers
+from vqgen.arguments import as_count, as_number, as_numbers
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.sampling.level_params import LevelParams
@@ -27,7 +27,7 @@ class SamplingParams:
             early in its training.
 
     Raises:
-        ConfigError: A value is not a number, or not finite. Their ranges are checked by `of_levels`.
+        ConfigError: A value is not a number, or not finite. The ranges of fractions are checked by `of_levels`.
     """
 
     temperature: PerLevel = 1.0
@@ -40,7 +40,7 @@ class SamplingParams:
         plain: dict[str, Any] = {
             # A list becomes a tuple: it would be unhashable, and unequal to a tuple of the same numbers.
             "temperature": as_numbers("temperature", self.temperature),
-            "top_k": None if self.top_k is None else as_index("top_k", self.top_k),
+            "top_k": None if self.top_k is None else as_count("top_k", self.top_k, note=" (or None for no limit)"),
             "top_p": None if self.top_p is None else as_number("top_p", self.top_p),
             "guidance_scale": as_numbers("guidance_scale", self.guidance_scale),
             "autoguidance_scale": as_numbers("autoguidance_scale", self.autoguidance_scale),

@@ -1,12 +1,14 @@
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from codec_models import CODERS, decoded, noise_picture, random_codes
 from PIL import Image
+from tiny_models import make_prior
 
-from vqgen.codec import Coder, ImageCodes, prior_coder, read_header
+from vqgen.codec import Codec, Coder, ImageCodes, prior_coder, read_header
 from vqgen.codec.codec import _PIXELS_AT_A_TIME, _batches
 from vqgen.codes import Codes
 from vqgen.data import to_uint8
@@ -131,3 +133,29 @@ def test_pictures_that_are_missing_or_too_large_are_refused(codec):
         codec.compress([Image.new("L", (70000, 1))])
     with pytest.raises(ConfigError, match="alpha: should be one of drop, keep, found 'blend'"):
         codec.compress([noise_picture(4, 4)], alpha="blend")
+
+
+def test_files_without_a_label_are_warned_of_once_if_no_prior_ever_saw_such_an_image(make_codec, recwarn):
+    codec = make_codec(2)
+    codec.parts.priors = {level: make_prior(level, label_dropout=0.0).eval() for level in codec.models.levels}
+    codec = Codec(codec.parts, codec.compute)
+    with pytest.warns(VQGenWarning, match=r"label: found none, and the priors \(top, bottom\) were trained with"):
+        without = codec.compress(noise_picture(8, 8))
+    codec.compress(noise_picture(8, 8))
+    codec.compress(noise_picture(8, 8), label="auto")
+    assert len(recwarn) == 0
+    assert codec.decompress(without)[0].size == (8, 8)
+
+
+@pytest.mark.usefixtures("unchecked_annotations")
+def test_bytes_like_objects_are_files(codec):
+    (data,) = codec.compress(noise_picture(9, 8))
+    (picture,) = codec.decompress([data])
+    flat = np.frombuffer(data, dtype=np.uint8)
+    for files in (data, bytearray(data), memoryview(data), flat, [bytearray(data)], (memoryview(data),), iter([flat])):
+        assert codec.decompress(files)[0].tobytes() == picture.tobytes()
+    for wrong in ("a.vqg", Path("a.vqg"), ["a.vqg"], [Path("a.vqg")]):
+        with pytest.raises(DataError, match=r"files: should be bytes, found .*; Path.* reads a file"):
+            codec.decompress(wrong)
+    with pytest.raises(DataError, match="files: should be at least one, found none"):
+        codec.decompress([])

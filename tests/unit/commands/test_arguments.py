@@ -11,7 +11,9 @@ from vqgen.commands.arguments import (
     judge_options,
     memory_size,
     parallel_stages,
+    whole_number,
 )
+from vqgen.errors import ConfigError
 from vqgen.evaluation.judge.build import JudgeOptions
 from vqgen.pipeline.request import GenerationRequest
 from vqgen.sampling import SamplingParams
@@ -40,6 +42,36 @@ def test_request_has_every_option():
     arguments.max_memory = 99
     params = SamplingParams([0.5, 1.0], 4, 0.9, [2.0], [1.0, 3.0])
     assert generation_request(arguments) == GenerationRequest(["cat", "3"], 3, 5, params, 0.25, 6, 99)
+
+
+@pytest.mark.parametrize(
+    "text", ["5.0", "1e3", "1_0", " 5", "0x10", "", "-", "five", "nan", "True", "\uff15", "9" * 1001]
+)
+def test_text_that_is_no_whole_number_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="should be a whole number, found '"):
+        whole_number(text)
+
+
+def test_whole_numbers_may_have_a_sign_and_any_size():
+    numbers = [0, -1, 2**63, 2**64 - 1, 10**40]
+    assert [whole_number(str(number)) for number in numbers] == numbers
+    assert whole_number("+007") == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--seed", "-1"], "seed: should be at least 0, found -1"),
+        (["--seed", str(2**1024)], r"seed: should be below 2\*\*1024"),
+        (["--images-per-label", "0"], "images_per_label: should be at least 1, found 0"),
+        (["--batch-size", "-3"], "batch_size: should be at least 1, found -3"),
+        (["--temperature", "nan"], "temperature: should be a finite number, found nan"),
+        (["--keep", "inf"], "keep: should be a finite number, found inf"),
+    ],
+)
+def test_number_out_of_range_is_refused_before_a_checkpoint_is_opened(words, match):
+    with pytest.raises(ConfigError, match=match):
+        generation_request(parse(add_sampling_arguments, *words, images_per_label=7))
 
 
 def test_judging_without_options_is_the_default_of_the_judge():

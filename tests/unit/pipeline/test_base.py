@@ -140,11 +140,11 @@ def test_seed_determines_the_images(pipe):
         ({"images_per_label": 0}, ConfigError, "images_per_label: should be at least 1, found 0"),
         ({"max_memory": 100}, ConfigError, "max_memory: should be at least .*, found 0.0001 MB"),
         ({"batch_size": 0}, ConfigError, "batch_size: should be at least 1, found 0"),
-        ({"temperature": -1.0}, ConfigError, "temperature should be at least 0"),
+        ({"temperature": -1.0}, ConfigError, "temperature: should be at least 0"),
         ({"temperature": [1.0, 1.0, 1.0]}, ConfigError, r"one per level \(top, bottom\), found \[1.0, 1.0, 1.0\]"),
         ({"temperature": []}, ConfigError, r"one per level \(top, bottom\), found \[\]"),
-        ({"top_k": 0}, ConfigError, "top_k should be at least 1"),
-        ({"top_p": 0.0}, ConfigError, "top_p should be above 0"),
+        ({"top_k": 0}, ConfigError, "top_k: should be at least 1"),
+        ({"top_p": 0.0}, ConfigError, "top_p: should be above 0"),
     ],
 )
 def test_parameter_out_of_range_is_refused(pipe, options, error, match):

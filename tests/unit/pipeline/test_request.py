@@ -6,7 +6,13 @@ from vqgen.codes import Codes
 from vqgen.data import LabelMap
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.pipeline.baseline import BaselineOutput
-from vqgen.pipeline.request import GenerationRequest, count_candidates, labels_as_tensor, resolve_labels
+from vqgen.pipeline.request import (
+    GenerationRequest,
+    count_candidates,
+    labels_as_tensor,
+    part_of_request,
+    resolve_labels,
+)
 from vqgen.pipeline.vqgen import GenerationOutput
 from vqgen.sampling import SamplingParams
 
@@ -141,6 +147,39 @@ def test_wrong_value_of_a_request_is_named(changes, match):
 @pytest.mark.parametrize("seed", [2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**40])
 def test_large_seeds_are_seeds(seed):
     assert GenerationRequest(seed=seed).seed == seed
+
+
+def test_image_without_a_label_is_refused_of_a_model_that_never_saw_one():
+    for labels in ([None], ["cat", None]):
+        with pytest.raises(
+            DataError, match=r"labels: .*, found None: the priors of pipeline 'tiny' were"
+        ):
+            resolve_labels(labels, LABELS, "tiny", takes_labels=True, takes_none=False)
+    assert resolve_labels(["cat"], LABELS, "tiny", takes_labels=True, takes_none=False) == [0]
+    assert resolve_labels(None, LABELS, "tiny", takes_labels=True, takes_none=False) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("labels", "places", "error", "match"),
+    [
+        ([], [], DataError, "image_indices: should be one for each of 0 labels, found 0"),
+        ([0, 1], [0], DataError, "image_indices: should be one for each of 2 labels, found 1"),
+        ([3], [0], DataError, "labels: should be indices of labels, from 0 to 2, or None, found 3"),
+        ([-1], [0], DataError, "labels: should be indices of labels, from 0 to 2, or None, found -1"),
+        ([0], [-1], ConfigError, "image_indices: should be at least 0, found -1"),
+        ([0], [0.0], ConfigError, "image_indices: should be a whole number of at least 0, found 0.0"),
+        (["cat"], [0], DataError, "labels: should be indices .*, found 'cat'"),
+        (0, [0], DataError, "labels: should be indices .*, found 0"),
+    ],
+)
+def test_part_of_a_request_has_a_place_for_each_label(labels, places, error, match):
+    with pytest.raises(error, match=match):
+        part_of_request(labels, places, 3)
+
+
+def test_part_of_a_request_is_made_of_plain_integers():
+    assert part_of_request(np.array([2, 0]), torch.tensor([7, 5]), 3) == ([2, 0], [7, 5])
+    assert part_of_request((None, np.int8(1)), range(4, 6), 3) == ([None, 1], [4, 5])
 
 
 def test_image_without_a_label_has_minus_1_in_a_tensor():

@@ -114,6 +114,25 @@ def guided_parts(make_parts):
     return parts
 
 
+def test_images_without_a_label_are_refused_of_priors_that_always_saw_one(make_parts, cpu64):
+    parts = make_parts()
+    parts.priors["bottom"] = make_prior("bottom", label_dropout=0.0)
+    pipe = VQGenPipeline(parts, cpu64)
+    assert not pipe.takes_none
+    assert pipe(["cat"]).labels == [0]
+    assert pipe().labels == [0, 1, 2]
+    with pytest.raises(DataError, match="found None: the priors of pipeline 'tiny' were trained with label_dropout 0"):
+        pipe(["cat", None])
+
+
+def test_model_without_labels_makes_images_without_labels(make_parts, cpu64):
+    parts = make_parts(labels=())
+    parts.priors = {level: make_prior(level, num_classes=0, label_dropout=0.0) for level in ("top", "bottom")}
+    pipe = VQGenPipeline(parts, cpu64)
+    assert pipe.takes_none
+    assert pipe(None).labels == pipe([None]).labels == [None]
+
+
 def test_autoguidance_reaches_its_levels_and_scale_1_changes_nothing(guided_parts, pipe, cpu64):
     guided_pipe = VQGenPipeline(guided_parts, cpu64)
     free = pipe(None, 8, seed=2)

@@ -89,10 +89,9 @@ def test_wrong_count_of_numbers_is_refused(priors, name, value, found):
 @pytest.mark.parametrize(
     ("params", "match"),
     [
-        (SamplingParams(temperature=[1.0, -1.0]), r"temperature should be at least 0 and finite, found -1\.0"),
-        (SamplingParams(top_k=0), "top_k should be at least 1 .*, found 0"),
-        (SamplingParams(top_p=0.0), r"top_p should be above 0 and at most 1 .*, found 0\.0"),
-        (SamplingParams(guidance_scale=-1), r"guidance_scale should be at least 0 and finite .*, found -1\.0"),
+        (SamplingParams(temperature=[1.0, -1.0]), r"temperature: should be at least 0, found -1\.0"),
+        (SamplingParams(top_p=0.0), r"top_p: should be above 0 and at most 1 .*, found 0\.0"),
+        (SamplingParams(guidance_scale=-1), r"guidance_scale: should be at least 0, found -1\.0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(priors, params, match):
