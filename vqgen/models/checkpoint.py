@@ -161,5 +161,15 @@ def _check_weights(expected: Mapping[str, _Shape], weights: Mapping[str, _Shape]
 
 
 def made_from(folder: Path) -> dict[str, str]:
-    """Reads the SHA-256 of everything that the model in `folder` was trained on, by name."""
-    return read_json(folder / "config.json").get("made_from", {})
+    """Reads the SHA-256 of everything that the model in `folder` was trained on, by name.
+
+    The hash of a model does not cover it: it is a note, by which a message can say what is wrong with a model. The
+    models that belong together are those whose hashes pipeline.json has.
+
+    Raises:
+        CheckpointError: The note is damaged.
+    """
+    found = read_json(folder / "config.json").get("made_from", {})
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise CheckpointError(f"{folder / 'config.json'}: made_from: should be names with hashes; restore the file")
+    return found

@@ -204,7 +204,8 @@ def read_document(folder: Path) -> PipelineDocument:
         )
     # The validation errors of pydantic are ValueErrors too.
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: is not a valid pipeline.json; restore it or make it again: {error}") from error
+        reason = " ".join(str(error).split())[:300]  # of pydantic several lines
+        raise CheckpointError(f"{path}: is not a valid pipeline.json; restore it or make it again: {reason}") from error
 
 
 def files_of(document: PipelineDocument) -> list[str]:

@@ -7,6 +7,7 @@
 and the files that every pipeline folder contains: see `vqgen.pipeline.folder`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import made_from, save_model
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
-from vqgen.pipeline.folder import CODES_CLASS, CommonParts, load_part, read_common, read_document, write_common
+from vqgen.pipeline.folder import (
+    CODES_CLASS,
+    CommonParts,
+    PipelineDocument,
+    load_part,
+    read_common,
+    read_document,
+    write_common,
+)
 from vqgen.storage.files import atomic_path
 from vqgen.storage.tensors import load_tensors, save_tensors
 
@@ -76,8 +85,8 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
     """Reads a pipeline folder.
 
     Raises:
-        CheckpointError: The folder has another pipeline, a file is missing or damaged, or a prior was trained on codes
-            of another VQ-VAE.
+        CheckpointError: The folder has another pipeline, a file is missing or damaged, a prior was trained on codes of
+            another VQ-VAE, or levels, grids or sizes of the parts do not fit together.
     """
     document = read_document(folder)
     if document.pipeline_class != CODES_CLASS:
@@ -86,6 +95,7 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
             "reconstruct, evaluate, compare, sweep, interpolate, attribute and info accept baselines"
         )
     vqvae, vqvae_hash = load_part(folder / "vqvae", [VQVAE], document.hashes, device)
+    _check_vqvae(document, vqvae)
     priors: dict[str, PixelCNN] = {}
     prior_hashes: dict[str, str] = {}
     guides: dict[str, PixelCNN] = {}
@@ -96,6 +106,7 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         # Before the hash, which differs too: this error says what is wrong with the prior.
         _check_origin(prior_folder, vqvae_hash)
         priors[level], prior_hashes[level] = load_part(prior_folder, [PixelCNN], document.hashes, device)
+        _check_prior(prior_folder, priors[level], level, vqvae, len(document.label_map))
         # By the document and not by the folder, so that a guide that got lost is missed.
         if f"guide-{level}" in document.hashes:
             guide_folder = folder / f"guide-{level}"
@@ -111,6 +122,48 @@ def load_pipeline(folder: Path, device: torch.device | str = "cpu") -> PipelineP
         vqvae_hash=vqvae_hash,
         prior_hashes=prior_hashes,
     )
+
+
+def _check_vqvae(document: PipelineDocument, vqvae: VQVAE) -> None:
+    """Checks that pipeline.json describes this VQ-VAE: its levels and the images that it takes."""
+    config = vqvae.config
+    _check_sizes(
+        document.folder / "pipeline.json",
+        "of the VQ-VAE beside it",
+        {
+            "levels": (document.levels, vqvae.levels),
+            "data.image_size": (document.data.image_size, config.image_size),
+            "data.channels": (document.data.channels, config.image_channels),
+        },
+    )
+
+
+def _check_prior(folder: Path, prior: PixelCNN, level: str, vqvae: VQVAE, num_labels: int) -> None:
+    """Checks that a prior models the codes of a level of this VQ-VAE: their grid, their number, the coarser grid."""
+    config = prior.config
+    index = vqvae.levels.index(level)
+    sides = [vqvae.config.image_size // factor for factor in vqvae.config.downsample]
+    coarser = sides[index - 1] if index else 0
+    _check_sizes(
+        folder,
+        "of this pipeline",
+        {
+            "level": (config.level, level),
+            "height x width": ((config.height, config.width), (sides[index], sides[index])),
+            "coarser_height x coarser_width": ((config.coarser_height, config.coarser_width), (coarser, coarser)),
+            "codebook_size": (config.codebook_size, vqvae.config.codebook_size),
+            "num_classes": (config.num_classes, num_labels),
+        },
+    )
+
+
+def _check_sizes(path: Path, owner: str, sizes: Mapping[str, tuple[object, object]]) -> None:
+    """Refuses a part of which a value, the first of each pair, is not the one that the other parts need."""
+    for name, (found, needed) in sizes.items():
+        if found != needed:
+            raise CheckpointError(
+                f"{path}: {name}: should be that {owner}, {needed}, found {found}; put the models of one run together"
+            )
 
 
 def _check_origin(prior_folder: Path, vqvae_hash: str) -> None:

@@ -1,4 +1,5 @@
 import pickle
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from vqgen.evaluation.score_training import (
     predict_stored,
     train_classifier,
 )
+from vqgen.runtime.compute import Compute
 from vqgen.runtime.side_by_side import side_by_side
 
 
@@ -34,6 +36,27 @@ def test_classifier_learns_its_training_images_and_nothing_else():
     shown, test = stripes(64), stripes(30)
     assert share_right(train_classifier(score_config(), shown, test, 0), test) == 1
     assert share_right(train_classifier(score_config(), exchanged(shown), test, 0), test) == 0
+
+
+def test_classifier_is_trained_on_the_device_of_the_score(monkeypatch):
+    """Accelerate takes the current GPU, so the one that the user named has to be it."""
+    current = []
+
+    @contextmanager
+    def as_current(compute):
+        current.append(compute.device)
+        yield
+        current.pop()
+
+    def make(compute):
+        assert current == [compute.device]
+        raise InterruptedError
+
+    monkeypatch.setattr(Compute, "as_current", as_current)
+    monkeypatch.setattr("vqgen.runtime.processes.make_accelerator", make)
+    config = replace(score_config(), compute=Compute(torch.device("cuda:1")))
+    with pytest.raises(InterruptedError):
+        train_classifier(config, stripes(8), stripes(4), 0)
 
 
 def test_equal_seeds_train_equal_classifiers_and_leave_no_file(tmp_path, monkeypatch):

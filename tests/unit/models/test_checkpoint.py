@@ -319,3 +319,13 @@ def test_prior_stored_under_old_names_keeps_its_file_and_its_hash(tmp_path):
     )
     assert save_model(found, tmp_path / "b") == first
     assert (tmp_path / "b" / "config.json").read_bytes() == (tmp_path / "a" / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize("note", [[], "abc", {"vqvae": 3}])
+def test_damaged_note_of_the_origin_is_refused(tmp_path, note):
+    save_model(make_prior("top"), tmp_path / "a")
+    edit_json(tmp_path / "a" / "config.json", made_from=note)
+    with pytest.raises(
+        CheckpointError, match=r"config\.json: made_from: should be names with hashes; restore the file"
+    ):
+        made_from(tmp_path / "a")

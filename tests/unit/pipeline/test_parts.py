@@ -67,6 +67,39 @@ def test_same_parts_make_the_same_bytes(tmp_path, saved, make_parts):
     assert tree(tmp_path / "loaded") == tree(saved)
 
 
+MISFITS = [
+    ("top", {"level": "bottom"}, "prior-top: level: should be that of this pipeline, top, found bottom"),
+    ("top", {"height": 4}, r"prior-top: height x width: should be that of this pipeline, \(2, 2\), found \(4, 2\)"),
+    ("bottom", {"coarser_height": 4}, r"prior-bottom: coarser_height x coarser_width: .* \(2, 2\), found \(4, 2\)"),
+    ("bottom", {"codebook_size": 32}, "prior-bottom: codebook_size: should be that of this pipeline, 16, found 32"),
+    ("bottom", {"num_classes": 5}, "prior-bottom: num_classes: should be that of this pipeline, 3, found 5"),
+]
+
+
+@pytest.mark.parametrize(("level", "changes", "match"), MISFITS)
+def test_prior_that_does_not_fit_the_vqvae_is_refused_by_name(tmp_path, make_parts, level, changes, match):
+    parts = make_parts()
+    parts.priors[level] = make_prior(**({"level": level} | changes))
+    save_pipeline(parts, tmp_path / "pipeline")  # with the hashes of these models
+    with pytest.raises(CheckpointError, match=f"{match}; put the models of one run together"):
+        load_pipeline(tmp_path / "pipeline")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"levels": ["top", "middle", "bottom"]}, "levels: should be that of the VQ-VAE beside it, .* found"),
+        ({"levels": ["../x", "bottom"]}, "levels: should be that of the VQ-VAE beside it"),
+        ({"data": {"source": "digits", "image_size": 16, "channels": 1}}, r"data\.image_size: .* 8, found 16"),
+        ({"data": {"source": "digits", "image_size": 8, "channels": 3}}, r"data\.channels: .* 1, found 3"),
+    ],
+)
+def test_document_that_does_not_fit_the_vqvae_is_refused(saved, changes, match):
+    edit_json(saved / "pipeline.json", **changes)
+    with pytest.raises(CheckpointError, match=rf"pipeline\.json: {match}"):
+        load_pipeline(saved)
+
+
 def test_prior_of_another_vqvae_is_refused_by_name(tmp_path, saved, make_parts):
     save_pipeline(make_parts(seed=1), tmp_path / "other")
     shutil.rmtree(saved / "prior-bottom")
