@@ -233,8 +233,10 @@ def _notes(
 
 
 def _save_picture(judgements: Sequence[Judgement], request: "GenerationRequest", path: Path) -> None:
+    from vqgen.data.no_data import mark_output
     from vqgen.reports.grids import save_side_by_side
 
+    mark_output(path.parent)
     blocks = {judgement.run.name: judgement.samples.images for judgement in judgements}
     names = judgements[0].run.pipe.label_map.names
     save_side_by_side(blocks, names, request.images_per_label, path)

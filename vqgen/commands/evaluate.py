@@ -189,8 +189,10 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", lpips: Any, pi
         return sum(judge.accuracy_scores([scored(samples) for scored in sets]), Findings())
     found, indices = judge.memorisation(samples)
     if picture is not None:
+        from vqgen.data.no_data import mark_output
         from vqgen.reports.grids import save_neighbours
 
+        mark_output(picture.parent)
         save_neighbours(samples.images, judge.train.images[indices], picture)
     return found
 

@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    from vqgen.data.no_data import mark_output
     from vqgen.evaluation.judge.build import OF_SPACE, build_judge, groups_without_labels
     from vqgen.evaluation.judge.settings import left_out_notes, provenance, sampling_text
     from vqgen.pipeline import open_pipeline
@@ -80,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     points, limits, problems = _measure(judge, requests, arguments.vary, with_score=with_score)
     left_out |= problems
+    mark_output(picture.parent)
+    picture.unlink(missing_ok=True)  # an old one would not belong to the new numbers, if none is drawn
     has_picture = plot_trade_off(points, limits, arguments.vary, picture)
     document = provenance(judge, arguments.checkpoint, request)
     document |= {"varied": arguments.vary, "points": points, "real_images": limits, "left_out": left_out}
