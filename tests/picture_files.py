@@ -63,9 +63,9 @@ def _directory(tags: list[tuple[int, int, Any]], start: int, order: str, is_big:
     extra_at = start + len(table) + entry * len(tags) + (8 if is_big else 4)
     extra = b""
     for tag, kind, values in tags:
-        code = {1: "B", 2: "s", 3: "H", 4: "I", 7: "B"}[kind]
+        code = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 7: "B"}[kind]
         data = values if isinstance(values, bytes) else struct.pack(f"{order}{len(values)}{code}", *values)
-        table += struct.pack(f"{order}HH{place_code}", tag, kind, len(values))
+        table += struct.pack(f"{order}HH{place_code}", tag, kind, len(values) // (8 if kind == 5 else 1))
         if len(data) <= inline:
             table += data.ljust(inline, b"\0")
         else:

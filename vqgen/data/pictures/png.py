@@ -89,13 +89,15 @@ def read_chunks(file: BufferedIOBase) -> Chunks:
     kept = [(0, 8)]
     found: dict[bytes, bytes] = {}
     is_harmless = True
+    total = 0
     for name, start, end, data in _chunks(file):
         if name in (b"IHDR", b"tRNS") or (name in _OF_COLOURS and data is not None):
             found.setdefault(name, data or b"")
         if name in _OF_PIXELS or (data is not None and _is_handed_on(name, data)):
             kept.append((start, end))
-        elif data is None or not _is_harmless(name, data):
-            is_harmless = False
+        else:
+            total += end - start  # Pillow limits them together, too
+            is_harmless = is_harmless and data is not None and _is_harmless(name, data) and total <= _MOST_METADATA
     header = found.get(b"IHDR", b"").ljust(13, b"\0")
     colours = {name: found[name] for name in _OF_COLOURS if name in found}
     key = found.get(b"tRNS", b"")

@@ -3,26 +3,56 @@ import pytest
 from PIL import Image
 
 from vqgen.data.pictures import samples
-from vqgen.data.pictures.alpha import key_alpha, on_white
+from vqgen.data.pictures.alpha import colours_of, has_alpha, key_alpha, on_white, without_blank_alpha
+
+RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("LA", 2), ("RGBA", 4)])
-@pytest.mark.parametrize("block", [1, 50, 1 << 20])
-def test_picture_laid_on_white_in_parts_is_that_of_the_whole(monkeypatch, mode, channels, block):
-    monkeypatch.setattr(samples, "_BLOCK", block)
-    values = np.random.default_rng(0).integers(0, 256, (9, 7, channels), dtype=np.uint8)
-    picture = Image.fromarray(values, mode)
-    whole = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
-    found = on_white(picture)
+def picture(mode):
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    values = RNG.integers(0, 256, (6, 5, bands), dtype=np.uint8)
+    return Image.fromarray(values[..., 0] if bands == 1 else values)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_blank_alpha_is_no_alpha(mode):
+    drawn = picture(mode)
+    assert without_blank_alpha(drawn) is drawn
+    blank = drawn.copy()
+    blank.putalpha(0)
+    found = without_blank_alpha(blank)
     assert found.mode == mode[:-1]
-    assert (np.asarray(found) == np.asarray(whole.convert(mode[:-1]))).all()
+    assert found.tobytes() == colours_of(drawn).tobytes()
 
 
-@pytest.mark.parametrize("block", [1, 1 << 20])
-def test_key_is_transparent_where_all_channels_have_it(monkeypatch, block):
+def test_single_opaque_pixel_keeps_the_plane():
+    drawn = Image.new("RGBA", (4, 4), (9, 9, 9, 0))
+    drawn.putpixel((3, 2), (9, 9, 9, 1))
+    assert without_blank_alpha(drawn) is drawn
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize("block", [1, 12, 1 << 20])
+def test_picture_on_white_is_the_mixture(mode, block, monkeypatch):
     monkeypatch.setattr(samples, "_BLOCK", block)
-    values = np.random.default_rng(0).integers(0, 2, (6, 5, 3), dtype=np.uint16)
-    expected = [[0 if pixel.tolist() == [1, 0, 1] else 255 for pixel in row] for row in values]
-    alpha = key_alpha(values, (1, 0, 1))
-    assert alpha.dtype == np.uint8
-    assert alpha.tolist() == expected
+    drawn = picture(mode)
+    values = np.asarray(drawn).astype(float)
+    share = values[..., -1:] / 255
+    expected = values[..., :-1] * share + 255 * (1 - share)
+    found = on_white(drawn)
+    assert found.mode == mode[:-1]
+    assert np.abs(np.asarray(found).reshape(expected.shape) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pictures_without_alpha_stay_themselves(mode):
+    drawn = picture(mode)
+    assert not has_alpha(drawn)
+    assert on_white(drawn) is drawn
+    assert colours_of(drawn) is drawn
+    assert without_blank_alpha(drawn) is drawn
+
+
+def test_key_is_transparent_in_all_channels_only():
+    values = np.array([[[1, 2, 3], [1, 2, 4], [1, 2, 3]]])
+    assert key_alpha(values, (1, 2, 3)).tolist() == [[0, 255, 0]]
