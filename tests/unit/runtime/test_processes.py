@@ -1,12 +1,14 @@
+import os
 import socket
 import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from process_group import run_processes
 
-from vqgen.errors import ConfigError
+from vqgen.errors import ConfigError, VQGenWarning
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.processes import make_accelerator
 
@@ -92,3 +94,37 @@ def test_module_that_keeps_the_group_is_loaded_before_the_group_exists(launched,
     with pytest.raises(ConfigError, match="found 1 joined"):
         make_accelerator(Compute.resolve("cpu"))
     assert loaded == [True]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RANK": "1"},
+        {"LOCAL_RANK": "1", "RANK": "3", "LOCAL_WORLD_SIZE": "4"},
+        {"WORLD_SIZE": "1", "RANK": "1", "LOCAL_RANK": "1"},
+        {"PMI_SIZE": "4", "PMI_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4"},
+    ],
+)
+def test_process_without_others_is_the_first_of_one(launched, monkeypatch, variables):
+    launched(**variables)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = make_accelerator(Compute.resolve("cpu"))
+    assert (accelerator.process_index, accelerator.num_processes, accelerator.is_main_process) == (0, 1, True)
+    assert not torch.distributed.is_initialized()
+    assert variables.items() <= os.environ.items()
+
+
+def test_settings_of_accelerate_have_no_effect_and_are_named(launched, monkeypatch):
+    launched()
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "EAGER")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.warns(VQGenWarning) as warned:
+        accelerator = make_accelerator(Compute.resolve("cpu"))
+    assert [str(each.message).partition("=")[0] for each in warned] == [
+        "ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS",
+    ]  # fmt: skip
+    assert accelerator.gradient_accumulation_steps == 1
+    assert accelerator.mixed_precision == "no"
+    assert str(accelerator.state.dynamo_plugin.backend).endswith("NO")
