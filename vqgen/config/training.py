@@ -35,7 +35,8 @@ class TrainConfig(Config):
     validate_every: int = Field(200, gt=0)
     """Steps between validations. The last step is always validated."""
     patience: int = Field(0, ge=0)
-    """Stop after this number of validations without an improvement; 0 never stops early."""
+    """Stop after this number of validations without an improvement; 0 never stops early. Validations count as soon as
+    latents are quantized (quantize_after) and labels are contrasted (label_contrast), from the first finite one on."""
     save_every: int = runtime_field(200, gt=0)
     """Steps between saves of the training state. An interrupted run resumes from the last one."""
     log_every: int = runtime_field(20, gt=0)

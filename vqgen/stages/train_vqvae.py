@@ -66,6 +66,10 @@ class VQVAEObjective(ImageObjective):
         """Moves the codebooks."""
         self.model.update_codebooks()
 
+    def validation_counts(self, step: int, place: int | float) -> bool:
+        """Returns True once latents are quantized: before, the codebooks are random numbers."""
+        return step >= self.model.config.quantize_after
+
     def validate(self) -> dict[str, float]:
         """Computes MSE, PSNR, and usage and perplexity of each level over the whole validation set."""
         return validate_vqvae(self.model, self._batches(), self._compute)

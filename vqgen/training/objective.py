@@ -32,6 +32,15 @@ class Objective(nn.Module):
     def end_step(self) -> None:
         """Finishes a step after the optimizer's update, in all processes."""
 
+    def validation_counts(self, step: int, place: int | float) -> bool:
+        """Returns True if a validation may choose the weights, and use up patience.
+
+        Args:
+            step: Number of the last step, from 0, as in `begin_step`.
+            place: Place of this step in the schedule; `step` itself in a training of full length.
+        """
+        return True
+
     def validate(self) -> dict[str, float]:
         """Computes the validation metrics over all processes, with the weights in the model."""
         raise TypeError(f"{type(self).__name__} should define validate")

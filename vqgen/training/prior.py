@@ -37,6 +37,7 @@ class PriorObjective(Objective):
         rank: This process, in [0, world_size).
         world_size: Number of processes.
         input_dropout_steps: Number of first steps that drop codes from the input; None for all steps.
+        first_contrast: Place in the schedule of the first step that contrasts labels; 0 without a contrast.
     """
 
     monitor = "nats_per_code"
@@ -49,6 +50,7 @@ class PriorObjective(Objective):
         rank: int,
         world_size: int,
         input_dropout_steps: int | None = None,
+        first_contrast: int = 0,
     ) -> None:
         super().__init__()
         self.model: PixelCNN = model
@@ -57,10 +59,15 @@ class PriorObjective(Objective):
         self._rank = rank
         self._world_size = world_size
         self._input_dropout_steps = input_dropout_steps
+        self._first_contrast = first_contrast
 
     def begin_step(self, step: int, seed: int) -> None:
         """Turns the dropout of input codes off for the last steps: they train on whole inputs, as in sampling."""
         self.model.input_dropout = self._input_dropout_steps is None or step < self._input_dropout_steps
+
+    def validation_counts(self, step: int, place: int | float) -> bool:
+        """Returns True once labels are contrasted: in nats alone, weights before the contrast may be better."""
+        return place >= self._first_contrast
 
     def forward(
         self,
@@ -198,8 +205,10 @@ def fit_prior(
     model = PixelCNN(config)
     num_images = sum(store.info.counts.get(split, 0) for split in TRAINING_SPLITS)
     order = training_order(train, num_images, seed, world_size)
-    objective = PriorObjective(model, store, compute, rank, world_size, input_dropout_steps(config, order.num_steps))
     contrast = _contrast(config, store, order.num_steps)
+    dropout_steps = input_dropout_steps(config, order.num_steps)
+    first_contrast = 0 if contrast is None else contrast.first_step
+    objective = PriorObjective(model, store, compute, rank, world_size, dropout_steps, first_contrast)
     batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
     snapshot_step = guide_step(guide_share, order.num_steps)
     trainer = Trainer(objective, batches, train, order.num_steps, session, snapshot_step=snapshot_step)

@@ -26,7 +26,7 @@ class Progress:
 
     Attributes:
         step: Number of finished steps.
-        best_value: Smallest monitored metric so far.
+        best_value: Smallest monitored metric so far, of the validations that count; infinite if none has counted.
         best_step: Step of the validation with this value.
         waited: Validations since that one.
         best_metrics: All metrics of that validation.
@@ -70,7 +70,10 @@ class Progress:
                 found["best_metrics"] = found.pop("best_figures")
             if "pace" in found and found["pace"] is not None:  # JSON has no tuples
                 found["pace"] = tuple(found["pace"])
-            return Progress(**found)
+            progress = Progress(**found)
+            if math.isnan(progress.best_value):  # of an earlier version: no later value would be smaller
+                progress.best_value = math.inf
+            return progress
         except (ValueError, TypeError) as error:
             raise CheckpointError(
                 f"{origin}: is not a training state ({error}); begin the stage anew with --redo"

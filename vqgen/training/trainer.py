@@ -4,6 +4,7 @@ A step's batch, randomness and learning rate follow from (seed, stage, step). So
 equals a loop that never stopped. Metrics stay on the device until they are written.
 """
 
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
@@ -96,7 +97,8 @@ class Trainer:
         """Trains to the end and leaves the best weights in the objective's model.
 
         Returns:
-            The metrics of the validation that chose these weights, and `best_step` and `steps`.
+            The metrics of the validation that chose these weights, and `best_step` and `steps`. If no validation
+            counted, they are of the last weights.
 
         Raises:
             Interrupted: A signal asked the program to stop; the state is saved.
@@ -184,7 +186,7 @@ class Trainer:
         bar.update()
 
     def _validate(self) -> None:
-        """Validates the weights in the model, and keeps them if they are the best so far."""
+        """Validates the weights in the model, and judges them."""
         begin = time.perf_counter()
         self.wrapped.eval()
         with torch.no_grad(), _errors_of_one_process():
@@ -192,16 +194,31 @@ class Trainer:
         self.wrapped.train()
         self.pacer.add_validation(time.perf_counter() - begin)
         self.log.add_validation(metrics)
+        self._judge(metrics)
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        """Keeps the weights in the model if they are the best so far; otherwise patience has waited once more.
+
+        Validations count from the first one that the objective lets count and that is finite. Those before choose no
+        weights and use up no patience. If none counts, the last weights are the result.
+        """
+        step = self.progress.step
         value = metrics[self.objective.monitor]
-        # There must be best weights: the first validation counts even if its value is NaN, which is never smaller.
-        if not self.best or value < self.progress.best_value:
-            self.progress.best_value = value
-            self.progress.best_step = self.progress.step
-            self.progress.waited = 0
-            self.progress.best_metrics = {f"val_{name}": number for name, number in metrics.items()}
-            self.best = self._copy_of_model()
-        else:
-            self.progress.waited += 1
+        counts = self.objective.validation_counts(step - 1, self.pacer.pace.at(step - 1))
+        if counts and math.isfinite(value) and value < self.progress.best_value:
+            self._keep(metrics, value)
+        elif self.best:
+            self.progress.waited += counts
+        elif step == self.pacer.pace.end:
+            self._keep(metrics, math.inf)  # any later one is better, if the training gets more steps
+
+    def _keep(self, metrics: dict[str, float], value: float) -> None:
+        """Keeps the weights in the model as the result so far."""
+        self.progress.best_value = value
+        self.progress.best_step = self.progress.step
+        self.progress.waited = 0
+        self.progress.best_metrics = {f"val_{name}": number for name, number in metrics.items()}
+        self.best = self._copy_of_model()
 
     def _copy_of_model(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.objective.model.state_dict().items()}

@@ -68,6 +68,31 @@ def test_validation_is_of_all_images_at_once(objective, model, images):
         assert found[f"usage_{level}"] == len(grid.unique()) / model.config.codebook_size
 
 
+def test_validation_before_latents_are_quantized_does_not_end_the_training(make_context, tiny_recipe):
+    """Sixteen steps, of which four are not quantized: two validations of a random codebook are no reason to end."""
+    train = tiny_recipe().vqvae.train.model_dump() | {"steps": 16, "validate_every": 1, "patience": 2}
+    context = make_context(tiny_recipe(vqvae={"quantize_after": 4, "train": train}))
+    train_vqvae(context)
+    metrics = read_record(context.folder / "vqvae").metrics
+    assert metrics["best_step"] > 4
+    assert metrics["steps"] >= metrics["best_step"]
+    trained = load_model(context.folder / "vqvae" / "model", VQVAE)
+    assert all(quantizer.initialized and quantizer.steps > 4 for quantizer in trained.quantizers)
+
+
+@pytest.mark.parametrize("quantize_after", [0, 3])
+def test_validation_counts_from_the_first_quantized_step_on(model, images, make_context, quantize_after):
+    config = model.config.model_copy(update={"quantize_after": quantize_after})
+    compute = make_context(dtype="float64").compute
+    objective = VQVAEObjective(VQVAE(config).double().train(), images.validation, DATA, compute, 0, 1)
+    for step in range(5):
+        objective.begin_step(step, seed=step)
+        objective(torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), None)
+        objective.end_step()
+        started = all(bool(quantizer.initialized) for quantizer in objective.model.quantizers)
+        assert objective.validation_counts(step, 0) == started == (step >= quantize_after)
+
+
 def test_validation_computes_no_gradients(model, images, make_context):
     batches = evaluation_batches(images.validation, evaluation_transform(DATA), batch_size=4)
     validate_vqvae(model, batches, make_context(dtype="float64").compute)

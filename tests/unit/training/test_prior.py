@@ -109,6 +109,18 @@ def test_prior_without_label_contrast_has_no_metrics_beside_its_loss():
     assert parts == {}
 
 
+def test_weights_are_chosen_among_those_that_contrast_labels(store, tmp_path, monkeypatch):
+    """Half of eight steps contrast labels; validations get worse all the time, and patience is one."""
+    nats = iter(range(1, 9))
+    monkeypatch.setattr("vqgen.training.prior.mean_nats_per_code", lambda *arguments: float(next(nats)))
+    config = make_prior("bottom", label_contrast=1.0, label_contrast_share=0.5).config
+    train = TrainConfig(steps=8, batch_size=8, validate_every=1, patience=1)
+    metrics = fit_prior(config, train, store, session(tmp_path / "contrast"), CPU64).metrics
+    assert (metrics["best_step"], metrics["steps"]) == (5, 6)
+    lines = [json.loads(line) for line in (tmp_path / "contrast" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["label_contrast"] > 0 for line in lines] == [False] * 4 + [True] * 2
+
+
 DROPPING = {"dropout": 0.0, "code_dropout": 0.5, "coarser_dropout": 0.5, "rescale": False}
 
 

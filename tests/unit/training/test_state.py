@@ -21,6 +21,11 @@ def test_progress_of_version_0_1_is_read(tmp_path):
     assert Progress.read(json.dumps(old), tmp_path) == Progress(step=3, best_metrics={"val_mse": 0.1})
 
 
+def test_best_value_that_is_not_a_number_is_beaten_by_any_later_one(tmp_path):
+    stored = Progress(step=3, best_value=math.nan, best_step=2).as_json()
+    assert Progress.read(stored, tmp_path) == Progress(step=3, best_value=math.inf, best_step=2)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"step": 1, "colour": "red"}'])
 def test_text_that_is_not_a_progress_is_refused(tmp_path, text):
     with pytest.raises(

@@ -8,6 +8,7 @@ from training_runs import (
     NUM_IMAGES,
     STEPS,
     VQVAE_SETTINGS,
+    Cut,
     at_step,
     cut_at,
     difference,
@@ -202,7 +203,9 @@ def test_best_weights_are_kept_with_their_metrics(tmp_path):
         (2, [3.0, 1.0, 2.0, 1.0], 16, 8),  # an equal value is not a better one
         (2, [3.0, 4.0, 2.0, 4.0, 1.0, 2.0], 24, 20),
         (0, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 24, 4),
-        (2, [math.nan, math.nan, math.nan], 12, 4),
+        (2, [3.0, math.nan, math.nan], 12, 4),
+        (2, [math.nan, -math.inf, 3.0, 2.0, 4.0, math.nan], 24, 16),  # patience waits from the first finite value on
+        (2, [math.nan, math.inf, math.nan, math.nan, math.nan, math.nan], 24, 24),  # the last weights
     ],
 )
 def test_patience_ends_the_training_after_validations_without_a_better_one(tmp_path, patience, values, steps, best):
@@ -215,6 +218,54 @@ def test_patience_ends_the_training_after_validations_without_a_better_one(tmp_p
     cut_at(again, steps)
     assert again.train()["best_step"] == best
     assert difference(weights(trainer), weights(again)) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "steps", "best"),
+    [
+        ([1.0, 2.0, 9.0, 8.0, 10.0, 11.0], 24, 16),
+        ([1.0, 2.0, 3.0, 10.0, 11.0, 12.0], 20, 12),
+        ([1.0, 2.0, math.nan, 7.0, 8.0, 9.0], 24, 16),
+        ([1.0, 2.0, math.nan, math.nan, math.nan, math.nan], 24, 24),
+    ],
+)
+@pytest.mark.parametrize("cut", [None, 7, 13, 23])
+def test_validations_that_do_not_count_choose_no_weights_and_use_up_no_patience(tmp_path, values, steps, best, cut):
+    asked = []
+
+    def make(remaining):
+        trainer = make_trainer(tmp_path, train={"steps": 24, "patience": 2, "save_every": 1})
+        judged = scripted(trainer, remaining)
+
+        def validation_counts(step, place):
+            asked.append((step, place))
+            return step >= 9
+
+        trainer.objective.validation_counts = validation_counts
+        return trainer, judged
+
+    trainer, judged = make(values)
+    if cut is not None and cut < steps:
+        cut_at(trainer, cut)
+        with pytest.raises(Cut):
+            trainer.train()
+        trainer, later = make(values[cut // 4 :])
+    else:
+        later = []
+    metrics = trainer.train()
+    assert (metrics["steps"], metrics["best_step"]) == (steps, best)
+    assert metrics["val_mse"] == pytest.approx(values[best // 4 - 1], nan_ok=True)
+    assert difference(weights(trainer), [*judged, *later][best // 4 - 1]) == 0
+    assert asked == [(step - 1, step - 1) for step in range(4, steps + 1, 4)]
+
+
+def test_training_whose_validations_never_counted_takes_any_later_one(tmp_path):
+    first = make_trainer(tmp_path)
+    scripted(first, [math.nan] * 3)
+    assert first.train()["best_step"] == STEPS
+    longer = make_trainer(tmp_path, train={"steps": 20}, continued_from=STEPS)
+    scripted(longer, [9.0, 10.0])
+    assert longer.train()["best_step"] == STEPS + 4
 
 
 def test_last_step_is_always_validated(tmp_path):
