@@ -3,8 +3,8 @@
 Each function takes the name of a parameter and its value. It returns the value as a plain object of Python, which goes
 into JSON, or raises an error of one line that names the parameter, the requirement and the value found.
 
-A number of NumPy or torch counts as the number of Python that it holds. A boolean is no number, a float is no whole
-number (5.0 neither), and a string is neither. Wrong pictures, labels, codes and files raise a `DataError`; every other
+A number of NumPy or torch counts as the number of Python that it holds. A boolean is no number (but a seed: 0 or 1), a
+float is no whole number (5.0 neither), and a string is neither. Wrong pictures, labels, codes and files raise a `DataError`; every other
 wrong value raises a `ConfigError`.
 
 This module imports no torch.
@@ -106,10 +106,13 @@ def as_count(name: str, value: object, *, least: int = 1, most: int | None = _MO
 def as_seed(name: str, value: object) -> int:
     """Returns a seed as an `int` in [0, 2**1024). There is no number that stands for "any seed".
 
+    Equal values are one seed. So True, which is equal to 1, is the seed 1, as it is elsewhere in Python.
+
     Raises:
         ConfigError: The value is no whole number, or is out of this range.
     """
-    number = as_count(name, value, least=0, most=None)
+    plain = _plain(value)
+    number = as_count(name, int(plain) if isinstance(plain, bool) else value, least=0, most=None)
     if number.bit_length() > _SEED_BITS:
         raise ConfigError(f"{name}: should be below 2**{_SEED_BITS}, found {_number_text(number)}")
     return number

@@ -100,10 +100,21 @@ def test_metrics_equal_those_of_evaluate_also_with_a_classifier_trained_on_the_s
     assert compared["real_images"] == {}
 
 
+def test_runs_are_compared_by_few_samples_as_far_as_they_can_be(vqgen, runs, tmp_path):
+    trained, single, _ = runs
+    words = ("--images-per-label", 1, "--no-score", "--json", tmp_path / "c.json")
+    finished = vqgen("compare", trained, single, *FAST, *words)
+    assert finished.code == 0, finished.err
+    assert "frechet_distance: left out, it needs at least 17 images" in finished.out
+    document = json.loads((tmp_path / "c.json").read_text())
+    for run in document["runs"]:
+        assert run["metrics"]["frechet_distance"] is None
+        assert run["left_out"].keys() == {"frechet_distance"}
+        assert run["metrics"]["kernel_distance"] is not None
+
+
 def test_runs_that_cannot_be_compared_are_refused_and_nothing_is_written(vqgen, runs, tmp_path):
     trained, single, _ = runs
-    few = vqgen("compare", trained, single, *FAST, "--images-per-label", "1", "--json", tmp_path / "c.json")
-    assert_refused(few, "frechet distance", "at least 17 images", "found 10", "--images-per-label")
     outputs = ("--json", tmp_path / "c.json", "-o", tmp_path / "out", *FAST)
     assert_refused(vqgen("compare", trained, *outputs), "RUN: should be at least two", "found 1")
     assert_refused(vqgen("compare", trained, trained / "pipeline", *outputs), "given once", "twice")
@@ -127,7 +138,7 @@ def test_runs_that_cannot_be_compared_are_refused_and_nothing_is_written(vqgen, 
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_without_labels_are_refused_without_the_weights_of_inception(vqgen, tmp_path):
+def test_runs_without_labels_are_compared_by_what_needs_none(vqgen, tmp_path):
     for number in range(40):
         save_picture(tmp_path / "images" / f"{number}.png", number, grey=True)
     document = small_document(data__source="folder", data__root=str(tmp_path / "images"))
@@ -136,5 +147,12 @@ def test_runs_without_labels_are_refused_without_the_weights_of_inception(vqgen,
     for run in runs:
         words = ("run", recipe, "--checkpoints", tmp_path, "--run-name", run.name, "--quiet", "--force")
         assert vqgen(*words).code == 0
-    assert_refused(vqgen("compare", *runs, *FAST), "has no labels", "leave the score out: --no-score")
-    assert_refused(vqgen("compare", *runs, *FAST, "--no-score"), "has no labels", "--inception-weights FILE")
+    finished = vqgen("compare", *runs, *FAST, "--json", tmp_path / "c.json")
+    assert finished.code == 0, finished.err
+    assert "score: left out, the images have no labels, so no classifier can be trained on samples" in finished.out
+    assert "distribution, classifier-metrics: left out, the images have no labels, so there is no" in finished.out
+    document = json.loads((tmp_path / "c.json").read_text())
+    for run in document["runs"]:
+        assert run["metrics"]["copies"] is not None
+        assert run["metrics"]["frechet_distance"] is None
+    assert document["left_out"].keys() == {"score", "distribution", "classifier-metrics"}

@@ -135,7 +135,7 @@ def test_wrong_options_are_refused_and_write_nothing(vqgen, judged, tmp_path):
         (["--keep", "0"], ["keep", "above 0", "found 0"]),
         (["--guidance-scale", "nan"], ["guidance_scale", "found nan"]),
         (["--images-per-label", "0"], ["images_per_label", "at least 1"]),
-        (["--images-per-label", "1"], ["frechet distance", "at least 17 images", "found 10", "--images-per-label"]),
+        (["--judging-seed", "-1"], ["--judging-seed", "at least 0", "found -1"]),
         (["--real-images", "0"], ["--real-images", "at least 1", "found 0"]),
         (["--classifier-steps", "0"], ["--classifier-steps", "at least 1", "found 0"]),
         (["--score-seeds", "0"], ["--score-seeds", "at least 1", "found 0"]),
@@ -209,14 +209,21 @@ def test_checkpoint_without_labels_is_judged_by_metrics_that_need_none(vqgen, tm
     root = tmp_path / "checkpoints"
     assert vqgen("run", recipe, "--checkpoints", root, "--quiet", "--force").code == 0
     assert_refused(vqgen("train-classifier", recipe, "--checkpoints", root), "needs images with labels")
-    assert_refused(vqgen("evaluate", root / "tiny"), "has no labels", "--only reconstruction")
     assert_refused(vqgen("evaluate", root / "tiny", "--only", "distribution"), "has no labels", "--inception-weights")
     sweep = ("sweep", root / "tiny", "-o", tmp_path / "s")
     assert_refused(vqgen(*sweep), "guidance_scale: should be 1 for a model without labels")
-    assert_refused(vqgen(*sweep, "--vary", "temperature"), "has no labels", "--no-score")
-    words = ("--only", "reconstruction", "codes", "likelihood", "code-entropy", "memorisation", "--images-per-label", 3)
-    finished = vqgen("evaluate", root / "tiny", *words)
+    finished = vqgen(*sweep, "--vary", "temperature", "--values", 1, "--images-per-label", 3)
     assert finished.code == 0, finished.err
+    assert "and no picture, for lack of two metrics to draw" in finished.out
+    points = json.loads((tmp_path / "s" / "trade-off.json").read_text())["points"]
+    assert {"copies", "entropy_top"} <= points[0].keys()
+    finished = vqgen("evaluate", root / "tiny", "--images-per-label", 3, "--json", tmp_path / "e.json")
+    assert finished.code == 0, finished.err
+    assert "score: left out, the images have no labels" in finished.out
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert {"score", "distribution", "classifier-metrics"} <= document["left_out"].keys()
+    groups = {metric["group"] for metric in document["metrics"]}
+    assert groups == {"reconstruction", "codes", "likelihood", "code-entropy", "memorisation"}
     assert "nearer" in finished.out
     assert "3 samples, 3 validation" in finished.out.split("entropy_top")[1].splitlines()[0]
 

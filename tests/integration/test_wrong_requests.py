@@ -69,9 +69,10 @@ def test_missing_gpu_is_refused(vqgen, trained, tmp_path):
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (["--labels", "zero"], ["0 to 9", "'zero'"]),
-        (["--labels", "10"], ["0 to 9", "'10'"]),
-        (["--labels", "-1"], ["0 to 9", "'-1'"]),
+        (["--labels", "zero"], ["one of the names", "'zero'"]),
+        (["--labels", "10"], ["one of the names", "'10'"]),
+        (["--labels", "-1"], ["one of the names", "'-1'"]),
+        (["--labels", "index:10"], ["0 to 9", "'index:10'"]),
         (["--images-per-label", "0"], ["images_per_label", "at least 1", "found 0"]),
         (["--images-per-label", "many"], ["--images-per-label", "many"]),
         (["--temperature", "-1"], ["temperature", "at least 0", "found -1"]),
@@ -91,6 +92,8 @@ def test_missing_gpu_is_refused(vqgen, trained, tmp_path):
         (["--device", "nonsense"], ["device", "'nonsense'"]),
         (["--dtype", "nonsense"], ["dtype", "'nonsense'"]),
         (["--seed", "x"], ["--seed", "'x'"]),
+        (["--seed", "-1"], ["seed", "at least 0", "found -1"]),
+        (["--seed", "5.0"], ["--seed", "whole number", "found '5.0'"]),
         (["--nonsense"], ["--nonsense"]),
     ],
 )

@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         _save_picture(judgements, request, picture)
         print(f"  samples side by side: {picture}")
     if arguments.json:
-        _write_json(Path(arguments.json), judge, judgements, real, request)
+        _write_json(Path(arguments.json), judge, judgements, real, request, left_out)
     return 0
 
 
@@ -248,6 +248,7 @@ def _write_json(
     judgements: Sequence[Judgement],
     real: Mapping[str, float],
     request: "GenerationRequest",
+    left_out: Mapping[str, str],
 ) -> None:
     from vqgen.evaluation.judge.settings import judging_settings
     from vqgen.storage.files import write_json
@@ -264,4 +265,4 @@ def _write_json(
     ]
     held_out = {judge.held_out.split: len(judge.held_out), "samples": len(judgements[0].samples.images)}
     settings = judging_settings(judge, request) | {"counts": held_out}
-    write_json(path, settings | {"runs": runs, "real_images": dict(real)})
+    write_json(path, settings | {"runs": runs, "real_images": dict(real), "left_out": dict(left_out)})

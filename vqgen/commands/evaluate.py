@@ -115,9 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
         without_score=_WITHOUT_SCORE,
     )
     samples = draw(pipe, request) if set(OF_SAMPLES) & set(groups) else None
-    found = Findings(left_out=left_out | without)
-    for group in groups:
-        found += _judge(judge, group, samples, lpips, picture)
+    judged = [_judge(judge, group, samples, lpips, picture) for group in groups]
+    found = sum([Findings(left_out=without), *judged, Findings(left_out=left_out)], Findings())
     if quick is not None:
         print(quick.notice)
     print(format_table(metric_rows(found.metrics), left=(0, 1, 4, 5)))
