@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_checkpoint_argument(parser)
     add_output_argument(parser)
-    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="names or indices (default: every label)")
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="names, or else indices: 3 or index:3 (default: every label)")
     add_sampling_arguments(parser, images_per_label=8)
     parser.add_argument(
         "--max-memory",
