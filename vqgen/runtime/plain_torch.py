@@ -8,9 +8,9 @@ repeatability of operations stays: threads, TF32, deterministic algorithms.
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 
@@ -47,14 +47,27 @@ def plain_torch() -> Iterator[None]:
 
 
 def computes_plainly(act: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Makes a function compute as in `plain_torch`, without gradients."""
+    """Makes a function, or every step of a generator, compute as in `plain_torch`, without gradients."""
 
     @functools.wraps(act)
     def plain(*arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
         with plain_torch(), torch.no_grad():
-            return act(*arguments, **options)
+            result = act(*arguments, **options)
+        return cast(Result, _stepwise(result)) if inspect.isgenerator(result) else result
 
     return plain
+
+
+def _stepwise(items: Generator[Any, Any, Any]) -> Iterator[Any]:
+    # Between two steps the settings of the host hold again.
+    with closing(items):
+        while True:
+            with plain_torch(), torch.no_grad():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
 
 
 def plain_methods(kind: Kind) -> Kind:

@@ -76,6 +76,32 @@ def test_same_network_computes_the_same_numbers(ambient):
     assert torch.equal(found, expected)
 
 
+def test_steps_of_a_generator_are_plain_and_the_host_is_itself_between_them():
+    closed = []
+
+    @computes_plainly
+    def steps():
+        try:
+            for number in range(3):
+                yield number, settings(), torch.is_grad_enabled()
+        finally:
+            closed.append(settings())
+
+    with default_dtype(torch.float64):
+        host = settings()
+        found = []
+        for step in steps():
+            found.append(step)
+            assert settings() == host
+            assert torch.is_grad_enabled()
+        assert found == [(number, PLAIN, False) for number in range(3)]
+        begun = steps()
+        next(begun)
+        begun.close()
+        assert len(closed) == 2
+        assert settings() == host
+
+
 def test_weights_made_in_inference_mode_can_be_trained():
     with torch.inference_mode(), plain_torch():
         layer = nn.Linear(2, 2)
