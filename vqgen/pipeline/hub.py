@@ -75,9 +75,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    pinned = {} if revision is None else {"revision": revision}
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns, **pinned))
+        return Path(snapshot_download(name, allow_patterns=patterns, revision=revision))
     # The library raises a ValueError for a name that no repository can have.
     except (HfHubHTTPError, EntryNotFoundError, OSError, ValueError) as error:
         raise CheckpointError(
