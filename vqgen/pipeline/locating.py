@@ -40,7 +40,8 @@ def locate_pipeline(name_or_path: str | Path) -> Path:
         CheckpointError: There is no pipeline. The message lists what the folder contains instead, or similar names.
         ConfigError: The value is no path.
     """
-    name = str(as_path("checkpoint", name_or_path, "a folder, or the name of a repository on the Hub"))
+    as_path("checkpoint", name_or_path, "a folder, or the name of a repository on the Hub")
+    name = str(name_or_path)  # with a "./" at its beginning, which a path loses
     if name.startswith(_EXPLICIT):
         return _download(name)
     path = Path(name_or_path)
