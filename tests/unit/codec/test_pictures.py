@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-import torch
 from codec_models import noise_picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from vqgen.codec.pictures import check_size, prepare_pictures, restore_picture
+from vqgen.data import Reading
 from vqgen.errors import ConfigError, DataError
 
 
@@ -37,9 +37,10 @@ def test_padding_repeats_the_edge():
 
 def test_dropped_alpha_lays_transparent_pixels_on_white():
     clear = Image.new("LA", (2, 2), (0, 0))
+    clear.putpixel((1, 1), (7, 255))
     prepared = prepare_pictures([clear], 1, 2)[0]
     assert prepared.alpha is None
-    assert torch.equal(prepared.pixels, torch.full((1, 2, 2), 255, dtype=torch.uint8))
+    assert prepared.pixels[0].tolist() == [[255, 255], [255, 7]]
 
 
 def test_unknown_alpha_and_no_pictures_are_refused():
@@ -57,3 +58,11 @@ def test_picture_that_no_file_can_hold_is_refused(size):
         DataError, match=rf"at most 67108864 pixels and no side above 65535, found {size[0]} x {size[1]}"
     ):
         check_size(*size)
+
+
+def test_pictures_are_read_by_the_rules_of_the_model():
+    floats = Image.fromarray(np.full((4, 4), 3.0, np.float32))
+    prepared = prepare_pictures([floats], 1, 4, reading=Reading(measured_range=(0, 3)))[0]
+    assert (prepared.pixels == 255).all()
+    with pytest.raises(DataError, match="samples are float32"):
+        prepare_pictures([floats], 1, 4)

@@ -27,6 +27,8 @@ class Example(Config):
     """A renamed field."""
     later: float = added_field(0.5)
     """An added field."""
+    rules: int = added_field(2, before=1)
+    """An added field with another default than the behaviour of before."""
     workers: int = runtime_field(0, ge=0)
     """A runtime field."""
 
@@ -52,8 +54,8 @@ def test_old_name_and_old_value_are_translated():
 
 def test_stored_values_have_the_first_names_in_the_order_of_the_fields():
     stored = Example(is_red=True).stored()
-    assert stored == {"first": 1, "colour": "red", "later": 0.5, "workers": 0}
-    assert list(stored) == ["first", "colour", "later", "workers"]
+    assert stored == {"first": 1, "colour": "red", "later": 0.5, "rules": 2, "workers": 0}
+    assert list(stored) == ["first", "colour", "later", "rules", "workers"]
 
 
 @pytest.mark.parametrize("is_red", [True, False])
@@ -88,6 +90,8 @@ def test_added_field_is_unchanged_only_at_its_default():
     assert not is_unchanged_added_field(Example(later=0.25), "later")
     assert not is_unchanged_added_field(Example(), "first")
     assert not is_unchanged_added_field(Example(), "workers")
+    assert not is_unchanged_added_field(Example(), "rules")
+    assert is_unchanged_added_field(Example(rules=1), "rules")
 
 
 def test_runtime_field_is_told_from_the_other_fields():

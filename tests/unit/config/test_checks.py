@@ -117,3 +117,9 @@ def test_attention_on_a_grid_of_absurd_size_is_refused_before_the_run(with_prior
     large = {"data": {"image_size": 512}}
     text = problems(with_priors({"attention_every": 1}, {"attention_every": 1}, **large))
     assert "priors.1.attention_every: should be 0 on a grid of more than 32,768 codes, found 1 on 65,536 codes" in text
+
+
+def test_range_under_the_first_rules_is_refused(tiny_recipe):
+    text = problems(tiny_recipe(data={"reading_rules": 1, "value_range": (0, 4095)}))
+    assert "data.value_range: needs data.reading_rules = 2, found 1" in text
+    assert check_recipe(tiny_recipe(data={"value_range": (0, 4095)})) == []

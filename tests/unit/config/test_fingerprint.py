@@ -80,6 +80,13 @@ def test_added_fields_are_not_in_a_fingerprint_at_their_defaults(tiny_recipe):
     assert "generate.top_k" in fields
 
 
+def test_rules_and_ranges_of_pictures_count_only_beyond_the_first_rules(tiny_recipe):
+    before = stage_fields(tiny_recipe(data={"reading_rules": 1}), "vqvae")
+    assert not {"data.reading_rules", "data.value_range", "data.measured_range"} & before.keys()
+    now = stage_fields(tiny_recipe(data={"value_range": (0, 1)}), "vqvae")
+    assert differences(before, now) == ["data.reading_rules: (absent) -> 2", "data.value_range: (absent) -> [0.0, 1.0]"]
+
+
 def test_record_with_fields_of_the_codes_still_fits(tiny_recipe):
     fields = stage_fields(tiny_recipe(), "vqvae")
     recorded = fields | {"data.augmented_copies": 3, "data.mirrored_copies": True}

@@ -17,7 +17,8 @@ from vqgen.config import (
     save_recipe,
     shipped_recipes,
 )
-from vqgen.config.loading import section_of, validate_recipe
+from vqgen.config.loading import section_of, validate_recipe, with_rules_of_run
+from vqgen.config.overrides import apply_overrides
 from vqgen.errors import ConfigError, VQGenWarning
 
 
@@ -207,3 +208,39 @@ def test_unknown_name_is_answered_with_the_nearest():
 def test_path_of_a_missing_file_is_refused_as_a_file(name):
     with pytest.raises(ConfigError, match=f"there is no file '{name}'; `vqgen recipes` lists"):
         find_recipe(name)
+
+
+def test_stored_recipe_without_rules_was_made_under_the_first_ones(tiny_document, tmp_path):
+    document = tiny_document()
+    assert validate_recipe(document, origin="mine").data.reading_rules == 2
+    assert validate_recipe(document, origin="stored", stored=True).data.reading_rules == 1
+    path = tmp_path / "recipe.toml"
+    path.write_text(tomli_w.dumps(document))
+    assert read_recipe(path).data.reading_rules == 2
+    (tmp_path / "pipeline.json").touch()  # the folder of a pipeline
+    assert read_recipe(path).data.reading_rules == 1
+    save_recipe(validate_recipe(document, origin="mine"), path)
+    assert read_recipe(path).data.reading_rules == 2
+
+
+def test_run_keeps_its_rules_unless_the_user_names_others(tiny_document, tmp_path):
+    run = tmp_path / "run"
+    (run / "vqvae").mkdir(parents=True)
+    source = tmp_path / "mine.toml"
+
+    def rules(*options, **data):
+        document = tiny_document(data=data)
+        source.write_text(tomli_w.dumps(document))
+        recipe = apply_overrides(read_recipe(source), list(options))
+        return with_rules_of_run(recipe, source, options, run).data.reading_rules
+
+    assert rules() == 2  # a new run
+    (run / "vqvae" / "stage.json").touch()
+    (run / "recipe.toml").write_text(tomli_w.dumps(tiny_document()))
+    assert rules() == 1
+    assert rules("--seed", "3") == 1
+    assert rules("--data.reading-rules", "2") == 2
+    assert rules("--data.reading_rules=2") == 2
+    assert rules(reading_rules=2) == 2
+    save_recipe(validate_recipe(tiny_document(), origin="mine"), run / "recipe.toml")
+    assert rules() == 2

@@ -73,6 +73,10 @@ def test_recipe_without_options_stays_the_same_object(tiny_recipe):
         ("--data.root", ["--data.root: expected one argument"]),
         ("--data.horizontal-flip maybe", ["--data.horizontal-flip: should be true or false, found 'maybe'"]),
         ("stray", ["no field for stray", "--fields"]),
+        ("--data.value-range 0", ["--data.value-range: should be two numbers, found '0'"]),
+        ("--data.value-range 0 x", ["--data.value-range: should be two numbers, found '0 x'"]),
+        ("--data.value-range 5 1", ["data.value_range: should be two numbers, black below white, found 5 1"]),
+        ("--data.reading-rules 3", ["--data.reading-rules: should be one of 1, 2, found '3'"]),
         ("--vqvae.codebook-size 1", ["vqvae.codebook_size: should be greater than or equal to 2, found 1"]),
         (
             "--seed -1 --vqvae.train.steps 0",
@@ -88,6 +92,13 @@ def test_wrong_option_is_refused_in_plain_lines(tiny_recipe, capsys, options, pa
     for part in parts:
         assert part in words
     assert capsys.readouterr() == ("", "")
+
+
+def test_range_of_samples_is_two_numbers_that_may_be_negative(tiny_recipe):
+    assert apply_overrides(tiny_recipe(), ["--data.value-range", "-1.5", "4095"]).data.value_range == (-1.5, 4095)
+    changed = apply_overrides(tiny_recipe(data={"value_range": (0, 1)}), ["--data.value-range", "None"])
+    assert changed.data.value_range is None
+    assert "--data.value-range FLOAT FLOAT" in override_help(tiny_recipe())
 
 
 def test_old_name_is_accepted_with_a_warning_that_gives_the_new_one(tiny_recipe):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_folders import labelled, opened, write
+from PIL import Image
 
 from vqgen.errors import DataError
 
@@ -210,3 +211,19 @@ def test_label_named_train_is_refused_not_guessed(tmp_path: Path) -> None:
     for name in ("bus", "car"):
         shutil.rmtree(tmp_path / name)
     assert len(opened(tmp_path).train) == 9
+
+
+def test_range_of_floats_is_measured_once_over_the_training_images(tmp_path: Path) -> None:
+    for split, high in (("train", 2.0), ("val", 8.0)):
+        (tmp_path / split).mkdir()
+        for number in range(4):
+            values = np.array([[0, high * (number + 1) / 4]], np.float32)
+            Image.fromarray(values).save(tmp_path / split / f"{number}.tif")
+    splits = opened(tmp_path)
+    assert splits.measured_range == (0, 2)
+    assert np.asarray(splits.train.read(0)).tolist() == [[0, 64]]
+    assert np.asarray(splits.validation.read(0)).tolist() == [[0, 255]]  # clipped
+    declared = opened(tmp_path, value_range=(0, 8))
+    assert declared.measured_range is None
+    assert np.asarray(declared.validation.read(1)).tolist() == [[0, 128]]
+    assert opened(tmp_path, measured_range=(0, 4)).measured_range == (0, 4)  # of the model, for other images

@@ -1,10 +1,13 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from vqgen.data import ImageSet, LabelMap
+from vqgen.data import FileReader, ImageSet, LabelMap, Reading, normalize_mode
 from vqgen.data.image_set import ArrayReader, fingerprint
+from vqgen.data.pictures.extents import Extent
 
 PIXELS = np.arange(4 * 9, dtype=np.uint8).reshape(4, 3, 3)
 
@@ -49,3 +52,20 @@ def test_fingerprint_covers_names_labels_and_contents() -> None:
     assert len(set(prints)) == len(prints)
     assert prints[0] == fingerprint(LabelMap(("x", "y")), [(image_set(), PIXELS.copy())])
     assert len(prints[0]) == 64
+
+
+def test_pictures_of_arrays_are_not_touched_by_reading_rules() -> None:
+    picture = ArrayReader(np.full((1, 2, 2), 10, np.uint8))(0)
+    assert normalize_mode(picture, reading=Reading(value_range=(0, 20))) is picture
+
+
+def test_files_are_read_and_measured_by_the_rules_of_the_set(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([[0, 0.5, 2]], np.float32)).save(path)
+    reader = FileReader([path], reading=Reading(measured_range=(0, 2)))
+    assert np.asarray(reader(0)).tolist() == [[0, 64, 255]]
+    assert reader.measure(0) == Extent("float32", 0, 2, None)
+    first = FileReader([path], reading=Reading(rules=1))
+    assert first.measure(0) is None
+    assert np.asarray(first(0)).tolist() == [[0, 0, 2]]  # guessed: values of at most 255
+    assert FileReader([path]).reading == Reading()

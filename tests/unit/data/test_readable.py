@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqgen.data import ImageSet, check_readable
+from vqgen.config import DataConfig
+from vqgen.data import FileReader, ImageSet, Reading, check_readable
+from vqgen.data.pictures.extents import Extent
+from vqgen.data.readable import settled_reading
 from vqgen.errors import DataError
 
 
@@ -54,3 +57,50 @@ def test_first_twenty_unreadable_images_are_logged(caplog: pytest.LogCaptureFixt
     lines = caplog.records[0].message.splitlines()
     assert lines[0] == "30 of 100 images cannot be read and are left out:"
     assert [line.strip() for line in lines[1:]] == [*(f"cannot read {index}" for index in range(20)), "..."]
+
+
+FOLDER = DataConfig(source="folder", image_size=4)
+
+
+def test_values_of_files_are_found_in_the_same_pass(tmp_path):
+    paths = [tmp_path / f"{number}.tif" for number in range(3)]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.array([[number, 10.5 * number]], np.float32)).save(path)
+    paths[1].write_bytes(b"broken")
+    files = ImageSet(("a", "b", "c"), np.full(3, -1), FileReader(paths))
+    checked = check_readable(files, 0.5)
+    assert checked.unreadable == ["b"]
+    assert checked.extents == {0: Extent("float32", 0, 0, None), 2: Extent("float32", 2, 21, None)}
+    assert checked.extents_of(range(2)) == [Extent("float32", 0, 0, None)]
+
+
+def settled(caplog, extents, **fields):
+    with caplog.at_level(logging.WARNING, "vqgen.data"):
+        reading = settled_reading(FOLDER.model_copy(update=fields), extents)
+    return reading, [record.message for record in caplog.records]
+
+
+def test_range_that_is_missing_is_measured_and_told_once(caplog):
+    extents = [Extent("float32", -0.5, 1, None), Extent("8-bit", 0, 255, (0, 255))]
+    reading, lines = settled(caplog, extents)
+    assert reading == Reading(measured_range=(-0.5, 1))
+    assert len(lines) == 1
+    assert "-0.5 is black and 1 is white" in lines[0]
+
+
+def test_range_that_is_known_is_not_measured(caplog):
+    extents = [Extent("float32", -0.5, 1, None)]
+    for known in ({"value_range": (0.0, 1.0)}, {"measured_range": (0.0, 1.0)}):
+        assert settled(caplog, extents, **known) == (Reading(**known), [])
+
+
+def test_small_part_of_the_range_is_warned_of_with_the_option(caplog):
+    dark = [Extent("16-bit", 0, 4095, (0, 65535))] * 20
+    reading, lines = settled(caplog, dark)
+    assert reading == Reading()
+    assert len(lines) == 1
+    assert lines[0].endswith("--data.value-range 0 4095")
+
+
+def test_first_rules_measure_nothing(caplog):
+    assert settled(caplog, [], reading_rules=1) == (Reading(rules=1), [])

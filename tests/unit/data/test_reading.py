@@ -1,5 +1,3 @@
-import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +65,20 @@ def test_alpha_is_laid_on_white(tmp_path: Path) -> None:
     assert found.ndim == 2
     assert np.abs(found - expected).max() <= 1
     assert found[0, 0] == 7
-    colour = np.dstack([COLOUR, np.zeros_like(GREY)])
-    assert (pixels(save(Image.fromarray(colour), tmp_path / "b.png")) == 255).all()
+    clear = np.dstack([COLOUR, np.zeros_like(GREY)])
+    clear[1, 1, 3] = 255
+    found = pixels(save(Image.fromarray(clear), tmp_path / "b.png"))
+    assert found[0].tolist() == [[255, 255, 255]] * 3
+    assert found[1, 1].tolist() == COLOUR[1, 1].tolist()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_alpha_that_is_zero_everywhere_means_no_alpha(tmp_path: Path, suffix: str) -> None:
+    blank = np.dstack([COLOUR, np.zeros_like(GREY)])
+    options = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    path = save(Image.fromarray(blank), tmp_path / f"a.{suffix}", **options)
+    assert (pixels(path) == COLOUR).all()
+    assert read_image(path, keep_alpha=True).mode == "RGB"
 
 
 def test_transparent_colour_key_becomes_white(tmp_path: Path) -> None:
@@ -115,30 +125,6 @@ def test_png_in_mode_i_has_16_bits() -> None:
     image = Image.fromarray(np.full((2, 2), 200, dtype=np.int32))
     image.format = "PNG"
     assert (np.asarray(normalize_mode(image)) == 1).all()
-
-
-def test_range_of_integers_follows_from_their_values() -> None:
-    small = np.array([[0, 7, 255]], np.int32)
-    large = np.array([[0, 257, 65535]], np.int32)
-    assert np.asarray(normalize_mode(Image.fromarray(small))).tolist() == [[0, 7, 255]]
-    assert np.asarray(normalize_mode(Image.fromarray(large))).tolist() == [[0, 1, 255]]
-
-
-def test_range_of_floats_follows_from_their_values(tmp_path: Path) -> None:
-    def found(*values: float) -> list[int]:
-        return np.asarray(normalize_mode(Image.fromarray(np.array([values], np.float32))))[0].tolist()
-
-    assert found(0.0, 0.5, 1.0) == [0, 128, 255]
-    assert found(0.0, 99.6, 255.0) == [0, 100, 255]
-    assert found(0.0, 25700.0) == [0, 100]
-    path = save(Image.fromarray(np.array([[0.0, 1.0]], np.float32)), tmp_path / "a.tif")
-    assert pixels(path).tolist() == [[0, 255]]
-
-
-@pytest.mark.parametrize("values", [[-1], [65536], [float("nan")], [float("inf")]])
-def test_values_of_unknown_range_are_refused(values: list[float]) -> None:
-    with pytest.raises(DataError, match=r"lie in \[0, 65535\]"):
-        normalize_mode(Image.fromarray(np.array([values], np.float32)))
 
 
 def test_files_in_cmyk_and_ycbcr_keep_their_colours(tmp_path: Path) -> None:
@@ -234,8 +220,8 @@ def test_file_that_is_not_an_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     # Pillow would start Ghostscript for this one
     (tmp_path / "script.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
-    for name in ("text", "empty", "script"):
-        with pytest.raises(DataError, match=rf"{name}\.png': its format is not known"):
+    for name, cause in (("text", "its format is not known"), ("empty", "not known"), ("script", r"PostScript \(EPS\)")):
+        with pytest.raises(DataError, match=rf"{name}\.png': .*{cause}"):
             read_image(tmp_path / f"{name}.png")
     with pytest.raises(DataError, match="Is a directory"):
         read_image(tmp_path / "folder.png")
@@ -255,17 +241,6 @@ def test_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_image_without_pixels_is_refused() -> None:
     with pytest.raises(DataError, match="at least one pixel, found 0 x 5"):
         normalize_mode(Image.new("L", (0, 5)))
-
-
-def test_threads_leave_the_warning_filters_as_they_were(tmp_path: Path) -> None:
-    path = save(Image.fromarray(COLOUR), tmp_path / "a.png")
-    before = list(warnings.filters)
-    threads = [threading.Thread(target=lambda: [read_image(path) for _ in range(50)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert warnings.filters == before
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("LA", "LA"), ("RGBA", "RGBA"), ("L", "L"), ("RGB", "RGB"), ("La", "LA")])

@@ -1,3 +1,4 @@
+import io
 import math
 import pickle
 from typing import Any
@@ -258,3 +259,23 @@ def test_transforms_can_be_pickled() -> None:
     image = noise(20, 20)
     transform = training_transform(config(random_crop=0.5))
     assert torch.equal(pickle.loads(pickle.dumps(transform))(image, 3), transform(image, 3))
+
+
+def test_pictures_of_users_are_read_by_the_rules_of_the_model() -> None:
+    values = Image.fromarray(np.full((4, 4), 20, np.int32))
+    config = DataConfig(source="folder", image_size=4, channels=1, value_range=(0, 40))
+    assert (evaluation_transform(config)(values) == 128).all()
+    assert (training_transform(config)(values, 0) == 128).all()
+    assert (evaluation_transform(config.model_copy(update={"reading_rules": 1}))(values) == 20).all()
+
+
+def test_picture_on_its_side_is_turned_before_it_is_cropped() -> None:
+    stripes = np.zeros((2, 6), np.uint8)
+    stripes[:, 2:4] = 255  # the centre square
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(stripes).save(file, "PNG", exif=exif)
+    config = DataConfig(source="folder", image_size=2, channels=1)
+    for transform in (evaluation_transform(config), lambda image: training_transform(config)(image, 0)):
+        assert (transform(Image.open(file)) == 255).all()

@@ -1,11 +1,15 @@
 """The pipeline folder of a run, after every stage, after a redone stage and after a failure."""
 
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vqgen import BaselinePipeline, VQGenPipeline, open_pipeline
 from vqgen.config.portable import portable_document
+from vqgen.data import Reading
 from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline.parts import FREQUENCIES
 from vqgen.stages import assemble
@@ -244,3 +248,18 @@ def test_unfinished_stages_do_not_belong(make_run):
     vqvae = read_record(run.context.folder / "vqvae")
     StageRecord("codes", {}, {"vqvae": vqvae.output}, {}).write(run.context.folder / "codes")
     assert records_that_belong(run.context, vqvae) == {"vqvae": vqvae}
+
+
+def test_measured_range_is_saved_with_the_model_and_stays_when_no_stage_measures(make_run):
+    run = make_run()
+    opened = SimpleNamespace(measured_range=(-1.0, 3.5))
+    vars(run.context)["images"] = opened
+    run.finish("vqvae")
+    assert VQGenPipeline.from_pretrained(run.pipeline).parts.data.measured_range == (-1.0, 3.5)
+    del vars(run.context)["images"]  # another session, which opens no images
+    for stage in ("codes", "prior-top"):
+        run.finish(stage)
+    pipe = VQGenPipeline.from_pretrained(run.pipeline)
+    assert pipe.reading == Reading(measured_range=(-1.0, 3.5))
+    floats = Image.fromarray(np.full((8, 8), 3.5, np.float32))
+    assert (pipe.preprocess(floats) == 255).all()

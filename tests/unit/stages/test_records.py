@@ -122,3 +122,9 @@ def test_baseline_has_no_rates(run_with_a_prior):
     data = {"source": "digits", "image_size": 16, "channels": 1}
     baseline = validate_recipe({"name": "b", "data": data, "autoencoder": {}}, origin="b")
     assert measured_rates(baseline, run_with_a_prior) == {}
+
+
+def test_measured_range_is_written_and_read_again(tmp_path):
+    record = replace(RECORD, measured_range=(-0.5, 1.003))
+    record.write(tmp_path)
+    assert read_record(tmp_path) == record

@@ -64,9 +64,9 @@ def sample_range(samples: Samples, reading: Reading) -> ValueRange:
     found = reading.value_range or samples.own_range or reading.measured_range
     if found is None:
         raise DataError(
-            f"its samples are {samples.kind}, which define no values of black and white; give both as "
-            "data.value_range (--data.value-range LOW HIGH, in Python Reading(value_range=(LOW, HIGH))), or train on "
-            "images of this kind: a run measures the range of its training images and saves it with the model"
+            f"its samples are {samples.kind}, which define no values of black and white: declare them with "
+            "--data.value-range LOW HIGH (in Python Reading(value_range=(LOW, HIGH))); a model that was trained on "
+            "such images knows their range"
         )
     return found
 

@@ -48,7 +48,7 @@ def test_reference_values_are_black_and_white():
     found = rgb(decode_tiff(ycbcr((1, 1), tags=[(532, 5, limits)])).pixels)
     full = BLOCKS.repeat(2, 0).repeat(2, 1).astype(float)
     red = (full[..., 0] - 16) * 255 / 219 + 1.402 * (full[..., 2] - 128) * 127 / 112
-    assert np.abs(found[..., 0] - np.clip(red, 0, 255)).max() <= 2
+    assert np.abs(found[..., 0] - np.clip(red, 0, 255)).max() <= 3
 
 
 def test_full_samples_without_the_tag_are_full_samples():
