@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_checkpoint_argument(parser)
     add_output_argument(parser)
-    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="names, or else indices: 3 or index:3 (default: every label)")
+    parser.add_argument(
+        "--labels", nargs="+", metavar="LABEL", help="names, or else indices: 3 or index:3 (default: every label)"
+    )
     add_sampling_arguments(parser, images_per_label=8)
     parser.add_argument(
         "--max-memory",
@@ -36,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.reports.samples import save_generation
     from vqgen.runtime.launch import join_processes
 
-    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
-    folder.check_empty()
+    folder = OutputFolder(arguments.output, whole=True, overwrite=arguments.overwrite)
     # Under torchrun each process draws a share of the images. Without a launcher there is one process.
     processes = join_processes(arguments.device, arguments.dtype)
     pipe = open_pipeline(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)

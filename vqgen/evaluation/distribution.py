@@ -52,8 +52,8 @@ def frechet_distance(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"])
 
     Source: Heusel et al. 2017, arXiv 1706.08500, equation 6; covariances with n - 1 as in the published code.
     """
-    for features in (one, other):
-        check_count("frechet distance", len(features), features.shape[1] + 1, "one more than the space has dimensions")
+    least = one.shape[1] + 1
+    check_count("frechet distance", min(len(one), len(other)), least, "one more than the space has dimensions")
     return frechet_distance_of_gaussians(*_gaussian(one), *_gaussian(other))
 
 
@@ -106,8 +106,7 @@ def kernel_distance(one: Float64[Tensor, "n d"], other: Float64[Tensor, "m d"]) 
     """
     n = len(one)
     m = len(other)
-    for count in (n, m):
-        check_count("kernel distance", count, 2)
+    check_count("kernel distance", min(n, m), 2)
     # Unbiased: within a set, the pairs of an image with itself are left out, and the mean is over the other pairs.
     within = [(_kernel_sum(x, x) - _kernel_diagonal(x)) / (len(x) * (len(x) - 1)) for x in (one, other)]
     return sum(within) - 2 * _kernel_sum(one, other) / (n * m)
@@ -135,8 +134,7 @@ def kernel_distance_of_subsets(
 
     Source: KID, Binkowski et al. 2018, arXiv 1801.01401, section 4; 100 subsets of 1,000, as in torchmetrics.
     """
-    for features in (one, other):
-        check_count("kernel distance of subsets", len(features), size)
+    check_count("kernel distance of subsets", min(len(one), len(other)), size)
     draws = torch.Generator().manual_seed(derive_seed(seed, "subsets"))
 
     def subset(features: Tensor) -> Tensor:
