@@ -8,11 +8,11 @@ A shard holds a fixed range of a split's images, so any number of processes writ
 Legend: `b` batch, `h w` grid of a level.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from vqgen.data.label_map import LabelMap
 from vqgen.errors import DataError
 from vqgen.storage.documents import read_json
 from vqgen.storage.files import sha256_of_file, write_json
+from vqgen.storage.names import stays_inside
 
 SHARD_SIZE = 1024
 """Images per shard."""
@@ -148,6 +149,7 @@ class CodeStore:
             # The store's own size: `SHARD_SIZE` may differ in another version of this program.
             self._shard_size: int = manifest["shard_size"]
             self._hashes: dict[str, str] = manifest["sha256"]
+            _check_names(self.info.counts)
         except (KeyError, TypeError, ValueError, DataError) as error:
             raise DataError(_bad_manifest(folder / "manifest.json", error)) from error
         self._shards: dict[Path, ShardContent] = {}
@@ -273,6 +275,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: should have format_version {_FORMAT_VERSION}, found {version}; use the vqgen that wrote it"
         )
     return manifest
+
+
+def _check_names(splits: Iterable[str]) -> None:
+    """Refuses a split whose name leads out of the folder: shards, and what is made of them, are named after it."""
+    wrong = [name for name in splits if not stays_inside(name) or PurePath(name).name != name]
+    if wrong:
+        raise DataError(f"a split should have the name of a file, found {wrong[0]!r}")
 
 
 def _bad_manifest(path: Path, error: Exception) -> str:

@@ -7,12 +7,14 @@ UTF-8 file nor a terminal takes. One rule for each place:
     TOML       has no surrogates: NUL and four digits, "\u0000dcf1"; no name contains a NUL
     terminal   an escape for each sign that is not printed: surrogates, control signs, marks of the writing direction
     compared   in the Unicode form NFC: macOS writes an accent as a sign of its own, and a keyboard does not
+    path       a name that a file lists (a code store, an archive) becomes a path only if `stays_inside` is true
 """
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -47,6 +49,28 @@ def comparable(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def stays_inside(name: str, kind: type[PurePath] = PurePath) -> bool:
+    """Returns True for a name that is a path to a file below the folder that it is appended to.
+
+    A file may come from a stranger. Without this check a name in it could stand for any file of the user.
+
+    Args:
+        name: The name: a relative path.
+        kind: The paths of the system; those of this one unless a test asks for others.
+    """
+    path = kind(name)
+    if path.is_absolute() or path.anchor or ".." in path.parts or "\0" in name or not path.name:
+        return False
+    # On Windows a colon names another stream of a file, and a few names are devices in every folder.
+    is_windows = isinstance(path, PureWindowsPath)
+    return not (is_windows and any(":" in part or _DEVICE.fullmatch(part) for part in path.parts))
+
+
+def key_on_disk(name: str) -> str:
+    """Returns the form that is equal for names that some file system takes for one: by case, or by Unicode form."""
+    return comparable(comparable(name).casefold())
+
+
 def json_text(text: str) -> str:
     """Escapes the surrogates in a JSON document, so that it becomes a UTF-8 file. The values stay the same."""
     # In JSON a surrogate can only stand in a string, where the escape means the same.
@@ -77,15 +101,15 @@ def folder_names(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
         One name per label, in the order of the labels.
     """
     plain = [_plain(name) for name in names]
-    counts = Counter(map(_key, plain))
-    reserved = set(map(_key, taken))
+    counts = Counter(map(key_on_disk, plain))
+    reserved = set(map(key_on_disk, taken))
     # An index never makes a name that another label has by itself.
     used = reserved | set(counts)
     result = []
     for index, name in enumerate(plain):
-        if counts[_key(name)] > 1 or _key(name) in reserved or not _is_safe(name):
+        if counts[key_on_disk(name)] > 1 or key_on_disk(name) in reserved or not _is_safe(name):
             name = _numbered(name, index, used)
-            used.add(_key(name))
+            used.add(key_on_disk(name))
         result.append(name)
     return result
 
@@ -124,11 +148,6 @@ def _numbered(name: str, index: int, used: Collection[str]) -> str:
     while True:
         # "_" stands for a name without a letter, so that the result has one underscore more.
         start = (name or "_").encode()[: _LONGEST - len(end)].decode(errors="ignore")
-        if _key(start + end) not in used:
+        if key_on_disk(start + end) not in used:
             return start + end
         end += "_"
-
-
-def _key(name: str) -> str:
-    """Returns the form that is equal for names that a file system may take for one."""
-    return comparable(comparable(name).casefold())

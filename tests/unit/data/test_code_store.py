@@ -265,3 +265,11 @@ def test_store_is_read_with_its_own_shard_size(folder, source, monkeypatch):
     monkeypatch.setattr(code_store, "SHARD_SIZE", 3)
     codes, _ = CodeStore(folder).batch("train", [4, 22])
     assert torch.equal(codes.bottom, source.codes["train"].bottom[[4, 22]])
+
+
+@pytest.mark.parametrize("split", ["../evil", "/evil", "a/b", "..", "", "a\0b"])
+def test_split_whose_name_leads_elsewhere_is_refused(folder, split):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"counts": {split: 1}}))
+    with pytest.raises(DataError, match="a split should have the name of a file, found "):
+        CodeStore(folder)

@@ -2,6 +2,7 @@ import json
 import os
 import tomllib
 import unicodedata
+from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 import tomli_w
@@ -9,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqgen.storage.files import write_json
-from vqgen.storage.names import comparable, folder_names, for_toml, from_toml, json_text, listed, shown, shown_lines
+from vqgen.storage.names import (
+    comparable,
+    folder_names,
+    for_toml,
+    from_toml,
+    json_text,
+    key_on_disk,
+    listed,
+    shown,
+    shown_lines,
+    stays_inside,
+)
 
 LATIN = os.fsdecode(b"ni\xf1o")
 ODD = [
@@ -115,3 +127,29 @@ def test_folders_of_any_labels_differ_on_every_file_system(names: list[str]) -> 
         assert 0 < len(name.encode()) <= 255
         assert name == name.strip(". ")
         assert not set(name) & set('/\\:*?"<>|\0\n')
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a/b.png", "./a", "a//b", " ", "a..b", "...", "C:a", "a\\..\\b", "con", "n" * 300]
+)
+def test_name_below_a_folder_stays_inside(name: str) -> None:
+    assert stays_inside(name, PurePosixPath)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "../a", "a/../../b", "a/..", "/a", "//a", "a\0b"])
+def test_name_that_leads_out_does_not_stay_inside(name: str) -> None:
+    assert not stays_inside(name, PurePosixPath)
+    assert not stays_inside(name, PureWindowsPath)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["C:a", "C:", "C:\\a", "c:/a", "\\a", "..\\a", "\\\\host\\share\\a", "a:stream", "con", "b/NUL.png", "COM1.txt"],
+)
+def test_drives_streams_and_devices_of_windows_do_not_stay_inside(name: str) -> None:
+    assert not stays_inside(name, PureWindowsPath)
+
+
+def test_names_of_one_file_have_one_key() -> None:
+    assert key_on_disk("A/é") == key_on_disk("a/E\u0301")
+    assert key_on_disk("a") != key_on_disk("b")
