@@ -108,10 +108,12 @@ def make_trainer(
     noise: float = 0.0,
     snapshot_step: int | None = None,
     continued_from: int | None = None,
+    accelerator: Accelerator | None = None,
 ) -> Trainer:
     """Builds the trainer of this process of the group, with changes to the settings above."""
     # Without this argument DDP copies buffers from rank 0, and would hide codebooks that differ between processes.
-    accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    plain = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    accelerator = accelerator or Accelerator(cpu=True, kwargs_handlers=plain)
     rank = accelerator.process_index
     world_size = accelerator.num_processes
     config = TrainConfig(**(TRAIN_SETTINGS | (train or {})))

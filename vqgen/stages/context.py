@@ -1,5 +1,6 @@
 """The state that all stages of a run share: recipe, folder, processes and images."""
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -55,6 +56,8 @@ class RunContext:
     parallel_stages: int | None = None
     continued: Mapping[str, Continuation] = field(default_factory=dict)
     completing: Callable[[], AbstractContextManager[object]] = nullcontext
+
+    _has_trained = False  # no field: the processes of stages side by side do not take it over
 
     @cached_property
     def images(self) -> ImageSplits:
@@ -127,6 +130,7 @@ class RunContext:
             stage: Name of the stage.
             continued_from: Finished steps of a training that had ended and goes on; None for any other training.
         """
+        self._has_trained = True
         return Session(
             stage=stage,
             seed=self.recipe.seed,
@@ -136,6 +140,16 @@ class RunContext:
             quiet=self.quiet,
             continued_from=continued_from,
         )
+
+    def release_memory(self) -> None:
+        """Frees the weights, moments and data of the trainings so far, which Accelerate would keep for ever."""
+        if self._has_trained:
+            self._has_trained = False
+            self.accelerator.free_memory()
+            # Once more: Accelerate collects before it lets go. A model and its wrapped `forward` refer to each other.
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def image_batches(self, stage: str, train: TrainConfig, *, augment: bool) -> ImageBatches:
         """Returns the batches of training images that this process sees in the training of `stage`."""

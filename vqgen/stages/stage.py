@@ -69,6 +69,7 @@ def run_stage(
             context.say(f"{stage}: complete{kept if context.redo else ''}")
             return record.output
         result = work(record)
+        context.release_memory()  # the stages after this one need it
         complete_stage(context, record, result.output, result.metrics, finish, result.seconds)
     context.say(f"{stage}: {metrics_text(result.metrics) if result.message is None else result.message}")
     return result.output

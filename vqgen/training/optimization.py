@@ -1,8 +1,10 @@
-"""The optimizer of all stages, its learning rate, and the check of the compiler."""
+"""The optimizer of all stages, its learning rate, the scale of the loss, and the check of the compiler."""
 
 import math
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import get_grad_scaler
 from torch import nn
 
 from vqgen.config import TrainConfig
@@ -45,6 +47,18 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         [g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, config.beta2), fused=is_fused
     )
+
+
+def renew_scaler(accelerator: Accelerator) -> None:
+    """Gives the next training a scaler of the loss in its first state, if the precision needs one.
+
+    The stages of a run share one accelerator. A scale that one training has found would change the steps that the next
+    one skips: the stage would differ from the same stage in a command of its own.
+    """
+    if accelerator.scaler is not None:
+        handler = accelerator.scaler_handler
+        settings = {} if handler is None else handler.to_kwargs()
+        accelerator.scaler = get_grad_scaler(accelerator.distributed_type, **settings)
 
 
 _REMEDIES = {"cpu": "install a C++ compiler, or ", "cuda": "install Triton and a C compiler, or "}

@@ -27,7 +27,7 @@ from vqgen.training.metrics_log import MetricsLog
 from vqgen.training.micro_batches import length_of, pinned, split_batch, to_device
 from vqgen.training.moving_average import MovingAverage
 from vqgen.training.objective import Batches, Objective, Session
-from vqgen.training.optimization import check_compiler, learning_rate_at, make_optimizer
+from vqgen.training.optimization import check_compiler, learning_rate_at, make_optimizer, renew_scaler
 from vqgen.training.pace import Pacer
 from vqgen.training.state import Progress, below, exact_number, load_moments, moments, state_path
 
@@ -79,6 +79,7 @@ class Trainer:
                 part.compile()  # in place, so that weights keep their names
         optimizer = make_optimizer(objective.model, config)
         self.parameters: list[Tensor] = [p for p in objective.model.parameters() if p.requires_grad]
+        renew_scaler(self.accelerator)
         self.wrapped, self.optimizer = self.accelerator.prepare(objective, optimizer)
         self.average = MovingAverage(self.parameters, config.ema_decay) if config.ema_decay else None
         self.best: dict[str, Tensor] = {}

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 from tiny_models import make_prior
 
@@ -11,6 +14,7 @@ from vqgen.stages.records import read_record
 from vqgen.stages.train_prior import train_prior
 from vqgen.training.metrics_log import read_metrics
 from vqgen.training.prior import FittedPrior, mean_nats_per_code
+from vqgen.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -41,6 +45,29 @@ def test_trained_prior_has_a_model_a_picture_and_a_place_in_the_pipeline(make_ex
     assert record.metrics["train_nats_per_code"] == pytest.approx(nats)
     assert record.metrics["val_bpp"] == pytest.approx(record.metrics["val_bits_per_code"] * 16 / 64)
     assert train_prior(context, "bottom") == output
+
+
+def test_memory_of_a_finished_stage_is_free_in_the_next_one(make_extracted, monkeypatch):
+    context = make_extracted().context
+    made = []
+    alive = []
+    begin = Trainer.__init__
+
+    def watched(trainer, objective, batches, *arguments, **options):
+        alive.append([reference() for reference in made if reference() is not None])
+        begin(trainer, objective, batches, *arguments, **options)
+        parts = (trainer, objective, objective.model, trainer.optimizer, trainer.optimizer.optimizer, batches.store)
+        made.extend(map(weakref.ref, parts))
+
+    monkeypatch.setattr(Trainer, "__init__", watched)
+    gc.disable()  # a collection at a chance moment would hide what the stage leaves behind
+    try:
+        train_prior(context, "top")
+        train_prior(context, "bottom")
+    finally:
+        gc.enable()
+    assert len(made) == 12
+    assert alive == [[], []]
 
 
 def test_guide_is_saved_beside_the_prior_and_in_the_pipeline(make_extracted, tiny_recipe):
