@@ -234,6 +234,7 @@ def test_attribute_reads_no_more_images_than_it_shows(baselines, vqgen, tmp_path
         save_picture(tmp_path / "many" / f"{number}.png", number, grey=True)
     (tmp_path / "many" / "9.png").write_text("no picture")
     words = ("attribute", baselines / "vae", tmp_path / "many", "-o", tmp_path / "out", "--from", 3, "--to", 8)
+    words += ("--overwrite",)
     finished = vqgen(*words)
     assert (finished.code, finished.err) == (0, "")
     monkeypatch.setattr("vqgen.commands.attribute._MOST_ROWS", 3)

@@ -82,7 +82,7 @@ def test_comparison_is_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):
 
 
 def test_metrics_equal_those_of_evaluate_also_with_a_classifier_trained_on_the_spot(vqgen, trained, runs, tmp_path):
-    words = (*FAST, "--images-per-label", 7, "--json", tmp_path / "a.json")
+    words = (*FAST, "--images-per-label", 7, "--json", tmp_path / "a.json", "--overwrite")
     finished = vqgen("compare", trained, runs[1], *words, "--no-score")
     assert finished.code == 0, finished.err
     assert "tiny has no classifier; training one on 1,618 real images" in finished.out

@@ -111,7 +111,7 @@ def test_sweep_draws_curves_and_writes_their_points(vqgen, judged, tmp_path):
 def test_codes_of_hot_samples_are_more_varied_than_those_of_cold_ones(vqgen, judged, tmp_path):
     def code_entropy(temperature):
         words = ("--only", "code-entropy", "--images-per-label", 40, "--temperature", temperature)
-        finished = vqgen("evaluate", judged, *words, "--json", tmp_path / "a.json")
+        finished = vqgen("evaluate", judged, *words, "--json", tmp_path / "a.json", "--overwrite")
         assert finished.code == 0, finished.err
         return {metric["name"]: metric for metric in json.loads((tmp_path / "a.json").read_text())["metrics"]}
 
@@ -182,7 +182,7 @@ def test_score_is_by_classifiers_of_the_checkpoint_that_judges(vqgen, trained, j
 def test_score_of_several_seeds_is_their_mean(vqgen, judged, tmp_path):
     def scores(*options):
         only = ("--only", "score", "--images-per-label", 6, "--classifier-steps", 20, "--quiet")
-        finished = vqgen("evaluate", judged, *only, *options, "--json", tmp_path / "a.json")
+        finished = vqgen("evaluate", judged, *only, *options, "--json", tmp_path / "a.json", "--overwrite")
         assert finished.code == 0, finished.err
         document = json.loads((tmp_path / "a.json").read_text())
         return {metric["name"]: metric for metric in document["metrics"]}, document["score_seeds"]

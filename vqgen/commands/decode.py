@@ -29,8 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.data import CodeStore
     from vqgen.pipeline import VQGenPipeline
 
-    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
-    folder.check_empty()
+    folder = OutputFolder(arguments.output, whole=True, overwrite=arguments.overwrite)
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     store = CodeStore(Path(arguments.store), pipe.parts.vqvae_hash)
     tally = Tally(sum(store.info.counts.values()), too_long="encode the picture under a shorter name")

@@ -70,7 +70,7 @@ def _check_output(folder: Path, *, overwrite: bool) -> None:
         raise ConfigError(
             f"-o {shown(str(folder))}: should be a new folder or a code store, found something else; choose another"
         )
-    OutputFolder(folder, overwrite=overwrite).check_empty()
+    OutputFolder(folder, whole=True, overwrite=overwrite)
 
 
 def _write_shards(pipe: "VQGenPipeline", images: "ImageSet", folder: Path, tally: Tally) -> None:

@@ -14,8 +14,9 @@ All of this is checked before the work, not after minutes of it.
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from vqgen.errors import CheckpointError, ConfigError, DataError
@@ -25,6 +26,9 @@ from vqgen.storage.names import comparable, shown
 
 _OPEN_FILES = ((os.sep, "dev"), (os.sep, "proc"))
 """Beginnings of paths that stand for open files and devices, such as /dev/stdout."""
+
+_MOST_COUNTED = 10_000
+"""Older files that are counted, at most: the folder may be the home of the user."""
 
 Writer = Callable[[Path], object]
 """A function that writes the content of a file to a path."""
@@ -75,6 +79,8 @@ class OutputFolder:
     Args:
         path: The folder; it is made by the first file.
         suffix: The suffix that is appended to names.
+        whole: True for a folder that is one result, which should be new or empty. False for outputs that may lie beside
+            other files.
         overwrite: True if the user asked to replace files.
         is_data: False marks a new folder, so that no search for images takes its pictures for data.
 
@@ -82,32 +88,32 @@ class OutputFolder:
         path: The folder.
 
     Raises:
-        ConfigError: A file stands in the place of the folder or of one of its parents, or it cannot be written.
+        ConfigError: A file stands in the place of the folder or of one of its parents, it cannot be written, or it
+            should be empty and has files.
     """
 
     def __init__(
-        self, path: str | Path, suffix: str = ".png", *, overwrite: bool = False, is_data: bool = True
+        self,
+        path: str | Path,
+        suffix: str = ".png",
+        *,
+        whole: bool = False,
+        overwrite: bool = False,
+        is_data: bool = True,
     ) -> None:
         self.path = Path(path)
         self._suffix = suffix
         self._overwrite = overwrite
         self._is_data = is_data
-        self._claimed: dict[str, Path] = {}
+        self._written: dict[str, Path] = {}
         _check_place(self.path)
-        self._older = set(_files_in(self.path))
-
-    def check_empty(self) -> None:
-        """Refuses a folder that has files, unless the user asked to replace files.
-
-        Raises:
-            ConfigError: The folder has files.
-        """
-        if self._older and not self._overwrite:
+        # Beside outputs of single files only files of their kind are of interest.
+        self._older = set(islice(_files_in(self.path, "" if whole else suffix), _MOST_COUNTED))
+        if whole and self._older and not overwrite:
             first = shown(min(self._older).relative_to(self.path).as_posix())
-            more = f" and {len(self._older) - 1:,} more" if len(self._older) > 1 else ""
             raise ConfigError(
-                f"-o {shown(str(self.path))}: should be a new or empty folder, found {first}{more}; --overwrite "
-                "replaces the results of an earlier call, or choose another -o"
+                f"-o {shown(str(self.path))}: should be a new or empty folder, found {first}{_more(self._older)}; "
+                "--overwrite replaces the results of an earlier call, or choose another -o"
             )
 
     def check_names(self, names: Iterable[str]) -> None:
@@ -149,21 +155,29 @@ class OutputFolder:
         Returns:
             For each its path, or the reason why it could not be written.
         """
-        results: list[Path | Exception] = []
-        writers: dict[Path, Writer] = {}
-        for name, writer in files:
-            try:
-                target = self._claim(name)
-            except DataError as error:
-                results.append(error)
-                continue
-            writers[target] = writer
-            results.append(target)
-        if writers and not self._is_data:
+        if not self._is_data:
             self._mark()
-        errors = write_each(writers)
-        self._older.difference_update(target for target in writers if target not in errors)
-        return [errors.get(result, result) if isinstance(result, Path) else result for result in results]
+        results: dict[int, Path | Exception] = {}
+        now: dict[str, tuple[int, Path]] = {}
+        later: list[int] = []
+        for number, (name, _) in enumerate(files):
+            try:
+                target = self.target(name)
+                self._check_free(target)
+            except DataError as error:
+                results[number] = error
+                continue
+            if now.setdefault(_key(target), (number, target)) != (number, target):
+                later.append(number)  # whether it is the same file shows when the first one is written
+        errors = write_each({target: files[number][1] for number, target in now.values()})
+        for key, (number, target) in now.items():
+            results[number] = errors.get(target, target)
+            if target not in errors:
+                self._written[key] = target
+                self._older.discard(target)
+        if later:
+            results |= zip(later, self.write([files[number] for number in later]), strict=True)
+        return [results[number] for number in range(len(files))]
 
     def remove_samples(self) -> None:
         """Removes the pictures that the samples.json of an earlier call lists, and that file. All others stay."""
@@ -188,7 +202,8 @@ class OutputFolder:
             written: Files that this call has written without `write`.
         """
         count = len(self._older.difference(written))
-        return f"; {count:,} older file{' is' if count == 1 else 's are'} there too" if count else ""
+        least = "at least " if len(self._older) == _MOST_COUNTED else ""
+        return f"; {least}{count:,} older file{' is' if count == 1 else 's are'} there too" if count else ""
 
     def _mark(self) -> None:
         from vqgen.data.no_data import mark_output
@@ -196,24 +211,26 @@ class OutputFolder:
         mark_output(self.path)
         self._is_data = True
 
-    def _claim(self, name: str) -> Path:
-        """Returns the file of an output that no other output of this call has.
+    def _check_free(self, target: Path) -> None:
+        """Refuses a file that this call has written.
 
         Raises:
-            DataError: As `target`, or another output has the same file.
+            DataError: Another output has the same file.
         """
-        target = self.target(name)
-        # Names that differ only in case or in their Unicode form are one file on some systems.
-        earlier = self._claimed.setdefault(comparable(str(target)).casefold(), target)
-        if earlier is not target and (earlier == target or _is_one_file(earlier, target)):
+        earlier = self._written.get(_key(target))
+        if earlier is not None and (earlier == target or _is_one_file(earlier, target)):
             raise DataError(
                 f"another output of this call is written to {shown(str(earlier))}; not written. Rename one of the two"
             )
-        return target
 
 
-def _files_in(folder: Path) -> Iterable[Path]:
-    """Yields the files in a folder and below it, without those that are hidden or that systems put there."""
+def _key(path: Path) -> str:
+    """Returns a text that is equal for paths that are one file on some systems: of another case or Unicode form."""
+    return comparable(str(path)).casefold()
+
+
+def _files_in(folder: Path, suffix: str) -> Iterable[Path]:
+    """Yields the files of a suffix in a folder and below it, but for hidden ones and those that systems put there."""
     from vqgen.data.no_data import is_hidden, is_of_system
 
     def counts(name: str) -> bool:
@@ -221,7 +238,7 @@ def _files_in(folder: Path) -> Iterable[Path]:
 
     for place, folders, names in os.walk(folder):
         folders[:] = filter(counts, folders)
-        yield from (Path(place, name) for name in names if counts(name))
+        yield from (Path(place, name) for name in names if name.endswith(suffix) and counts(name))
 
 
 def _check_place(folder: Path) -> None:
@@ -262,8 +279,14 @@ def _check_name(path: Path) -> None:
 def _refuse_existing(targets: Sequence[Path], overwrite: bool) -> None:
     existing = [] if overwrite else [path for path in targets if _holds_content(path)]
     if existing:
-        more = f", and {len(existing) - 1:,} more" if len(existing) > 1 else ""
-        raise ConfigError(f"{shown(str(existing[0]))}: exists{more}; --overwrite replaces, or choose another name")
+        raise ConfigError(
+            f"{shown(str(existing[0]))}: exists{_more(existing)}; --overwrite replaces, or choose another name"
+        )
+
+
+def _more(files: Collection[Path]) -> str:
+    """Returns the number of files beside the one that a message names; empty if there is only that one."""
+    return f", and {len(files) - 1:,} more" if len(files) > 1 else ""
 
 
 def _holds_content(path: Path) -> bool:

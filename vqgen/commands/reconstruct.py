@@ -38,10 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.commands.inputs import collect_images, read_all
     from vqgen.pipeline import open_pipeline
 
+    check_not_read(Path(arguments.output), arguments.paths)
     # A picture beside its reconstruction is no data.
-    folder = OutputFolder(arguments.output, overwrite=arguments.overwrite, is_data=False)
-    check_not_read(folder.path, arguments.paths)
-    folder.check_empty()
+    folder = OutputFolder(arguments.output, whole=True, overwrite=arguments.overwrite, is_data=False)
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     images = collect_images(arguments.paths, pipe.label_map, reading=pipe.reading)
     labels = dict(zip(images.names, images.labels.tolist(), strict=True))

@@ -51,7 +51,7 @@ def test_current_folder_is_refused(tmp_path, monkeypatch):
 
 def test_store_is_replaced_only_on_request(tmp_path):
     write_store(tmp_path / "store")
-    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found images-.* and 1 more; --overwrite"):
+    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found images-.*, and 1 more; --overwrite"):
         _check_output(tmp_path / "store", overwrite=False)
 
 
@@ -73,7 +73,8 @@ def stored(folder):
 def test_picture_that_takes_too_much_memory_leaves_the_others(run, pipe, tmp_path, capsys, monkeypatch):
     assert run() == 0
     sound = stored(tmp_path / "store")
-    bad = pipe.preprocess(Image.open(tmp_path / "in" / "b.png"))
+    with Image.open(tmp_path / "in" / "b.png") as picture:
+        bad = pipe.preprocess(picture)
     encode_tensor = type(pipe).encode_tensor
 
     def limited(self, images):

@@ -102,7 +102,7 @@ def test_samples_of_an_earlier_call_are_replaced_only_on_request(run, tmp_path, 
     out = tmp_path / "out"
     assert run("--labels", "cat", "dog", "--images-per-label", "2") == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found cat/00000\.png and 5 more"):
+    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found cat/00000\.png, and 5 more"):
         run("--labels", "dog", "--images-per-label", "1")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     (out / "cat" / "mine.txt").write_text("mine")

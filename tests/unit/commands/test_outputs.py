@@ -86,31 +86,39 @@ def test_folder_with_files_is_refused_unless_overwritten(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     with pytest.raises(ConfigError, match=f"should be a new or empty folder, found {name}; --overwrite replaces"):
-        OutputFolder(tmp_path).check_empty()
+        OutputFolder(tmp_path, whole=True)
     (tmp_path / "zoo").touch()
-    with pytest.raises(ConfigError, match=f"found {name} and 1 more; "):
-        OutputFolder(tmp_path).check_empty()
-    OutputFolder(tmp_path, overwrite=True).check_empty()
+    with pytest.raises(ConfigError, match=f"found {name}, and 1 more; "):
+        OutputFolder(tmp_path, whole=True)
+    OutputFolder(tmp_path, whole=True, overwrite=True)
 
 
 def test_folders_and_files_of_the_system_leave_a_folder_empty(tmp_path):
     (tmp_path / "deep" / "deeper").mkdir(parents=True)
     for name in (".DS_Store", "Thumbs.db", "deep/desktop.ini", ".vqgen-output"):
         (tmp_path / name).touch()
-    OutputFolder(tmp_path).check_empty()
-    OutputFolder(tmp_path / "new").check_empty()
+    OutputFolder(tmp_path, whole=True)
+    OutputFolder(tmp_path / "new", whole=True)
 
 
 def test_older_files_that_were_not_replaced_are_counted(tmp_path):
     for name in ("a.png", "b.png", "notes.txt"):
         (tmp_path / name).write_text("old")
-    folder = OutputFolder(tmp_path, overwrite=True)
+    assert OutputFolder(tmp_path, overwrite=True).beside() == "; 2 older files are there too"  # pictures only
+    folder = OutputFolder(tmp_path, whole=True, overwrite=True)
     assert folder.beside() == "; 3 older files are there too"
     folder.write([("a", text("new")), ("c", text("new"))])
     assert folder.beside() == "; 2 older files are there too"
     assert folder.beside([tmp_path / "b.png"]) == "; 1 older file is there too"
     assert OutputFolder(tmp_path / "new").beside() == ""
     assert (tmp_path / "a.png").read_text() == "new"
+
+
+def test_older_files_are_counted_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "_MOST_COUNTED", 2)
+    for number in range(5):
+        (tmp_path / f"{number}.png").touch()
+    assert OutputFolder(tmp_path).beside() == "; at least 2 older files are there too"
 
 
 # names
@@ -171,13 +179,37 @@ def test_second_output_of_one_name_is_refused(tmp_path):
     assert (tmp_path / "a.png").read_text() == "1"
 
 
+def test_batch_that_was_cut_by_an_error_can_be_written_again(tmp_path):
+    def fail(path):
+        path.write_text("half")
+        raise MemoryError
+
+    folder = OutputFolder(tmp_path)
+    with pytest.raises(MemoryError):
+        folder.write([("a", text("1")), ("b", fail)])
+    assert folder.write([("a", text("2"))]) == [tmp_path / "a.png"]
+    assert (tmp_path / "a.png").read_text() == "2"
+    assert files(tmp_path) == ["a.png"]
+
+
+def test_folder_of_no_data_is_marked_with_its_first_file(tmp_path, monkeypatch):
+    folder = OutputFolder(tmp_path / "out", is_data=False)
+    assert not (tmp_path / "out").exists()
+    assert folder.write([("a", text("1"))]) == [tmp_path / "out" / "a.png"]
+    assert files(tmp_path / "out") == [".vqgen-output", "a.png"]
+
+
 def test_names_that_differ_in_case_are_one_file_on_some_systems(tmp_path, monkeypatch):
     both = OutputFolder(tmp_path / "sensitive").write([("a", text("1")), ("A", text("2")), ("é", text("3"))])
     assert [path.name for path in both] == ["a.png", "A.png", "é.png"]
     folder = OutputFolder(tmp_path / "folding")
     assert folder.write([("a", text("1"))]) == [tmp_path / "folding" / "a.png"]
     monkeypatch.setattr(os.path, "samefile", lambda one, other: True)
-    (error,) = folder.write([("A", text("2"))])
+    error, other = folder.write([("A", text("2")), ("b", text("3"))])
+    assert isinstance(error, DataError)
+    assert other == tmp_path / "folding" / "b.png"
+    first, error = OutputFolder(tmp_path / "new").write([("É", text("1")), ("e\u0301", text("2"))])
+    assert first == tmp_path / "new" / "É.png"
     assert isinstance(error, DataError)
     assert (tmp_path / "folding" / "a.png").read_text() == "1"
 
@@ -197,7 +229,7 @@ def test_listed_samples_are_removed_and_all_else_stays(tmp_path):
     write_samples(out, ["3/0.png", "7/0.png", "7/1.png", "../mine.txt", "/etc/hostname"])
     (tmp_path / "mine.txt").write_text("mine")
     (out / "7" / "mine.png").write_text("mine")
-    folder = OutputFolder(out, overwrite=True)
+    folder = OutputFolder(out, whole=True, overwrite=True)
     folder.remove_samples()
     assert files(out) == ["7/mine.png"]
     assert not (out / "3").exists()
@@ -210,7 +242,7 @@ def test_foreign_list_of_samples_removes_nothing(tmp_path, content):
     (tmp_path / "samples.json").write_text(content)
     for name in ("a.png", "grid.png"):
         (tmp_path / name).touch()
-    OutputFolder(tmp_path, overwrite=True).remove_samples()
+    OutputFolder(tmp_path, whole=True, overwrite=True).remove_samples()
     assert files(tmp_path) == ["a.png", "grid.png", "samples.json"]
 
 

@@ -121,7 +121,7 @@ def test_folder_with_files_is_refused(call, opens, pipe, pictures, tmp_path):
     words = ("c", pictures, "-o", tmp_path / "out")
     assert call(reconstruct, *words) == 0
     (pictures / "b.png").unlink()
-    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found a\.png\.png and 2 more"):
+    with pytest.raises(ConfigError, match=r"should be a new or empty folder, found a\.png\.png, and 2 more"):
         call(reconstruct, *words)
 
 
