@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from vqgen import __version__
 from vqgen.errors import Interrupted, VQGenError, VQGenWarning
-from vqgen.runtime.ambient import is_launched, launched_rank, no_plotting_backend, show_only_own_warnings
+from vqgen.runtime.ambient import is_launched, launched_rank, show_only_own_warnings, without_display_settings
 from vqgen.runtime.host import restored_host
 from vqgen.runtime.launch import group_left_at_end
 from vqgen.runtime.process_start import prepare_process
@@ -138,7 +138,7 @@ def _run(module: ModuleType, arguments: argparse.Namespace) -> int:
 def _exit_code(act: Callable[[], int]) -> int:
     """Runs a command, and turns an error that the user can mend into a message and an exit code."""
     try:
-        with raising_signals(), warnings.catch_warnings(), no_plotting_backend():
+        with raising_signals(), warnings.catch_warnings(), without_display_settings():
             warnings.showwarning = _show_warning
             show_only_own_warnings()
             _log_as_warnings()

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.runtime.ambient import no_plotting_backend
+from vqgen.runtime.ambient import without_display_settings
 from vqgen.storage.files import atomic_path
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def written_figure(path: Path, width: float, height: float) -> Iterator["Figure"
         width: Inches.
         height: Inches.
     """
-    with no_plotting_backend():
+    with without_display_settings():
         # Not by pyplot, which looks for a screen and keeps every figure in memory.
         from matplotlib import style
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -109,17 +109,20 @@ def unfollowed_settings(variables: Mapping[str, str], device: str, precision: st
 
 
 @contextmanager
-def no_plotting_backend() -> Iterator[None]:
-    """Hides the backend that a notebook wants for its plots: an unknown one fails when Matplotlib is imported."""
-    before = os.environ.get("MPLBACKEND")
+def without_display_settings() -> Iterator[None]:
+    """Hides the settings of Matplotlib and tqdm in the block.
+
+    The backend that a notebook wants for its plots may be unknown here, and a bar may have a setting that is no number:
+    both libraries then fail when they are imported, which is after the training of a stage.
+    """
+    names = [name for name in os.environ if name == "MPLBACKEND" or name.startswith("TQDM_")]
+    before = {name: os.environ.pop(name) for name in names}
     os.environ["MPLBACKEND"] = "agg"
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop("MPLBACKEND", None)
-        else:
-            os.environ["MPLBACKEND"] = before
+        del os.environ["MPLBACKEND"]
+        os.environ.update(before)
 
 
 def show_only_own_warnings() -> None:

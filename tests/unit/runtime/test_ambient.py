@@ -10,9 +10,9 @@ from vqgen.runtime.ambient import (
     launched_here,
     launched_processes,
     launched_rank,
-    no_plotting_backend,
     show_only_own_warnings,
     unfollowed_settings,
+    without_display_settings,
     without_foreign_settings,
 )
 
@@ -105,14 +105,16 @@ def test_launcher_of_several_processes_is_left_alone_and_the_first_one_warns(var
         assert "ACCELERATE_USE_FSDP" not in os.environ
 
 
-@pytest.mark.parametrize("before", [None, "module://nothing"])
-def test_plotting_backend_is_in_memory_in_the_block(monkeypatch, before):
+@pytest.mark.parametrize("before", [{}, {"MPLBACKEND": "module://nothing", "TQDM_MININTERVAL": "often"}])
+def test_settings_of_plots_and_bars_are_away_in_the_block(monkeypatch, before):
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    if before:
-        monkeypatch.setenv("MPLBACKEND", before)
-    with no_plotting_backend():
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(KeyError), without_display_settings():
         assert os.environ["MPLBACKEND"] == "agg"
-    assert os.environ.get("MPLBACKEND") == before
+        assert "TQDM_MININTERVAL" not in os.environ
+        raise KeyError
+    assert {name: os.environ[name] for name in ("MPLBACKEND", "TQDM_MININTERVAL") if name in os.environ} == before
 
 
 def test_warnings_as_errors_are_without_effect(monkeypatch):
