@@ -64,9 +64,9 @@ def sample_range(samples: Samples, reading: Reading) -> ValueRange:
     found = reading.value_range or samples.own_range or reading.measured_range
     if found is None:
         raise DataError(
-            f"its samples are {samples.kind}, which define no values of black and white: declare them with "
-            "--data.value-range LOW HIGH (in Python Reading(value_range=(LOW, HIGH))); a model that was trained on "
-            "such images knows their range"
+            f"its samples are {samples.kind}, which define no values of black and white: a run measures them over its "
+            "training images, or takes --data.value-range LOW HIGH, and saves them with the model; in Python give "
+            "Reading(value_range=(LOW, HIGH))"
         )
     return found
 
