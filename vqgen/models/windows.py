@@ -34,7 +34,7 @@ class Side:
 
     Attributes:
         core: The cells that the window is for.
-        outer: The same with the margin, cut at the edges of the picture.
+        outer: The same with the margin, or more at the edges of the picture.
     """
 
     core: range
@@ -171,8 +171,11 @@ def _sides(total: int, longest: int, margin: int) -> list[Side]:
         return [Side(range(total), range(total))]
     # A core that is smaller than its margin would cost more than nine times the work of the whole picture.
     step = max(longest - 2 * margin, margin, 1)
+    # All of one size, also at the edges: memory that one window frees then fits the next one.
+    size = min(total, step + 2 * margin)
     cores = [range(begin, min(begin + step, total)) for begin in range(0, total, step)]
-    return [Side(core, range(max(0, core.start - margin), min(total, core.stop + margin))) for core in cores]
+    starts = [min(max(0, core.start - margin), total - size) for core in cores]
+    return [Side(core, range(start, start + size)) for core, start in zip(cores, starts, strict=True)]
 
 
 def _scaled(cells: range, factor: int, origin: int = 0) -> slice:
