@@ -23,6 +23,10 @@ class DataError(VQGenError):
     """Images, labels or stored codes that are missing, unreadable or do not meet a requirement."""
 
 
+class ReadError(DataError):
+    """A file that the system could not read now, for a reason that says nothing about its content."""
+
+
 class CheckpointError(VQGenError):
     """A model, a training state or a pipeline folder that cannot be used."""
 

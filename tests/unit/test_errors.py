@@ -6,7 +6,9 @@ from vqgen import errors
 from vqgen.errors import Interrupted, VQGenError
 
 
-@pytest.mark.parametrize("kind", ["ConfigError", "DataError", "CheckpointError", "BitstreamError", "ProcessError"])
+@pytest.mark.parametrize(
+    "kind", ["ConfigError", "DataError", "ReadError", "CheckpointError", "BitstreamError", "ProcessError"]
+)
 def test_errors_of_a_user_are_caught_as_one_kind_and_alike_in_every_process(kind):
     with pytest.raises(VQGenError, match="steps: should be at least 1, found 0") as caught:
         raise getattr(errors, kind)("steps: should be at least 1, found 0")

@@ -13,6 +13,7 @@ from vqgen.data.pictures.decoding import decode_file, decode_picture
 from vqgen.data.pictures.extents import Extent, extent_of
 from vqgen.data.pictures.first_rules import normalize_by_first_rules, read_by_first_rules
 from vqgen.data.pictures.formats import silence
+from vqgen.data.watching import open_watched, read_error, system_cause
 from vqgen.errors import DataError
 
 _READ = "vqgen: read"
@@ -32,11 +33,12 @@ def read_image(path: Path, *, keep_alpha: bool = False, reading: Reading | None 
 
     Raises:
         DataError: The file is missing, truncated, not an image, too large to be safe, or of unknown range.
+        ReadError: The system failed to read it, or has too little memory.
     """
     reading = reading or Reading()
     # An open file, not a path: from a path, Pillow 13 maps an uncompressed TIFF into memory and swaps its height and
     # width if its orientation turns it.
-    with _named(path), path.open("rb") as file:
+    with _named(path), open_watched(path) as file:
         if reading.rules == 1:
             return mark_read(read_by_first_rules(file, keep_alpha=keep_alpha))
         return mark_read(convert(decode_file(file), reading, keep_alpha=keep_alpha))
@@ -48,7 +50,7 @@ def measure_image(path: Path) -> Extent:
     Raises:
         DataError: As `read_image`, except that samples without a range are accepted.
     """
-    with _named(path), path.open("rb") as file:
+    with _named(path), open_watched(path) as file:
         return extent_of(decode_file(file))
 
 
@@ -68,6 +70,7 @@ def normalize_mode(image: Image.Image, *, keep_alpha: bool = False, reading: Rea
 
     Raises:
         DataError: The picture is empty or cannot be decoded, or its values are not finite or of unknown range.
+        ReadError: As in `read_image`; the file of a picture may not have been read yet.
     """
     reading = reading or Reading()
     if 0 in image.size:
@@ -82,9 +85,11 @@ def normalize_mode(image: Image.Image, *, keep_alpha: bool = False, reading: Rea
             return mark_read(found.copy() if found is image and image.info else found)
         found = convert(decode_picture(image), reading, keep_alpha=keep_alpha)
         return found if found is image else mark_read(found)
-    except DataError:
-        raise
     except Exception as error:  # damaged files make decoders raise almost anything
+        if (cause := system_cause(error)) is not None:
+            raise read_error("cannot read the image", cause) from error
+        if isinstance(error, DataError):
+            raise
         raise DataError(_cause(error)) from error
 
 
@@ -97,11 +102,13 @@ def mark_read(picture: Image.Image) -> Image.Image:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Names the file in every error."""
+    """Names the file in every error, and keeps errors of the system apart from damaged pictures."""
     try:
         with silence.entered():
             yield
     except Exception as error:  # damaged files make decoders raise almost anything
+        if (cause := system_cause(error)) is not None:
+            raise read_error(f"cannot read image {str(path)!r}", cause) from error
         raise DataError(f"cannot read image {str(path)!r}: {_cause(error)}") from error
 
 
