@@ -37,7 +37,8 @@ def test_evaluate_finds_a_finite_value_for_every_metric(vqgen, judged, tmp_path)
         assert metric["space"] in finished.out
     assert pixels(tmp_path / "pictures" / "neighbours.png").ndim == 2
     # the same again, from the stored features
-    again = vqgen(*words, "--json", tmp_path / "b.json", "--reference-features", tmp_path / "f.safetensors")
+    stored = ("--json", tmp_path / "b.json", "--reference-features", tmp_path / "f.safetensors", "--overwrite")
+    again = vqgen(*words, *stored)
     assert again.out == finished.out
     assert (tmp_path / "b.json").read_text() == (tmp_path / "a.json").read_text()
 

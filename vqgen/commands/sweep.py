@@ -170,7 +170,9 @@ def _varied(request: "GenerationRequest", vary: str, value: float) -> "Generatio
 def _line(vary: str, point: dict[str, float], columns: Sequence[str]) -> str:
     """Returns the line of a table for one value. Lines are printed one by one, because each takes minutes."""
     cells = [f"{point['value']:<{len(vary)}g}"]
-    cells += [f"{point[column]:>{len(column)}.4g}" if column in point else "-" for column in columns]
+    cells += [
+        f"{point[column]:>{len(column)}.4g}" if column in point else f"{'-':>{len(column)}}" for column in columns
+    ]
     return "  ".join(cells)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from vqgen.arguments import as_index, as_seed
 from vqgen.config.base import Config, added_field, runtime_field
 from vqgen.config.bounds import MOST_STEPS
 from vqgen.config.data import DataConfig
@@ -19,6 +20,7 @@ from vqgen.config.models import (
     VQVAESettings,
 )
 from vqgen.config.training import TrainConfig
+from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
 
 
@@ -107,6 +109,20 @@ class CommonRecipe(Config):
     classifier: ClassifierSection | None = None
     """The classifier of real images. A recipe without this section trains no classifier."""
     generate: GenerateConfig = Field(default_factory=lambda: GenerateConfig.model_validate({}))
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _seed_is_a_whole_number(cls, value: object) -> object:
+        # pydantic takes 5.0, "5.0" and true for integers; a command and Python refuse them, and so does a recipe.
+        if isinstance(value, str):
+            if not re.fullmatch(r"[+-]?[0-9]{1,1000}", value, re.ASCII):
+                raise ValueError(f"should be a whole number of at least 0, found {value!r}")
+            value = int(value)
+        try:
+            number = as_index("seed", value)
+            return number if number < 0 else as_seed("seed", number)  # the field refuses a negative one
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("seed: ")) from error
 
     @field_validator("name")
     @classmethod

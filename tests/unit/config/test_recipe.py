@@ -1,6 +1,9 @@
+import numpy as np
 import pytest
 
 from vqgen.config import ClassifierSection, CommonRecipe
+from vqgen.config.loading import validate_recipe
+from vqgen.errors import ConfigError
 
 
 def test_stages_follow_the_levels(tiny_recipe):
@@ -91,3 +94,16 @@ def test_sampling_has_the_parameters_of_a_request(tiny_recipe):
     assert sampling == {
         "temperature": 1.0, "top_k": 3, "top_p": None, "guidance_scale": 1.0, "autoguidance_scale": 1.0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [5.0, "5.0", "1e3", "1_0", True, "true", -1, 2**1024, None])
+def test_seed_that_is_no_whole_number_is_refused(tiny_document, seed):
+    with pytest.raises(ConfigError, match="\n  seed: should be "):
+        validate_recipe(tiny_document(seed=seed), origin="tiny")
+
+
+@pytest.mark.parametrize("seed", [0, "7", 2**63, 2**64 - 1, 10**40, np.int64(7), np.uint64(2**64 - 1)])
+def test_whole_number_of_any_size_and_library_is_a_seed(tiny_document, seed):
+    found = validate_recipe(tiny_document(seed=seed), origin="tiny").seed
+    assert found == int(seed)
+    assert type(found) is int

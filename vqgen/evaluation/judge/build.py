@@ -93,6 +93,8 @@ def build_judge(
         DataError: The real images are missing, or are not those of the training.
     """
     # Before the images are read, which takes long.
+    score_seeds = as_count("--score-seeds", options.score_seeds)
+    as_seed("--judging-seed", options.seed)
     _check_labels(pipe, checkpoint, options, needs_space, needs_score, without_score)
     real = open_real_images(pipe, options.data_root, most=options.real_images, splits=["train", "validation", "test"])
     # Validation images chose the best weights, so test images are the better judges.
@@ -100,8 +102,6 @@ def build_judge(
     # On the CPU, because only its classifier will be used and moved to the device.
     judging = open_pipeline(options.classifier, device="cpu") if options.classifier else None
     section = _section_of_score(pipe, judging, options.classifier_steps)
-    score_seeds = as_count("--score-seeds", options.score_seeds)
-    as_seed("--judging-seed", options.seed)
     reference = real["train"] if options.reference == "train" else held_out
     if needs_space:
         _check_stored_features(options.reference_features, len(reference))  # before a classifier is trained
