@@ -198,7 +198,8 @@ def test_archive_with_names_that_lead_elsewhere_writes_nothing_there(vqgen, trai
     for name in ("../evil", "/evil", "a/../../evil"):
         with (tmp_path / "evil.vqga").open("wb") as file:
             writer = ArchiveWriter(file, codec)
-            writer.add(codec.encode([Image.open(pictures / "grey.png")])[0], name)
+            with Image.open(pictures / "grey.png") as picture:
+                writer.add(codec.encode([picture])[0], name)
             writer.finish()
         finished = vqgen("decompress", trained, tmp_path / "evil.vqga", "-o", tmp_path / "back" / "deep")
         assert_refused(finished, "evil.vqga", "leads out of the output folder")
