@@ -56,9 +56,13 @@ class ImageCoder:
 
     def decode_all(self, codes: Codes) -> Iterator[UInt8[Tensor, "b c H W"]]:
         """Decodes any number of images, and yields them some at a time; see `decode`."""
-        count, height, width = self._size(codes)
-        at_a_time = self.images_at_a_time(height, width)
-        yield from (self.decode(codes[begin : begin + at_a_time]) for begin in range(0, count, at_a_time))
+        at_a_time = self.images_of_codes_at_a_time(codes)
+        yield from (self.decode(codes[begin : begin + at_a_time]) for begin in range(0, len(codes), at_a_time))
+
+    def images_of_codes_at_a_time(self, codes: Codes) -> int:
+        """Returns the number of images with such codes that are decoded together; see `images_at_a_time`."""
+        _, height, width = self._size(codes)
+        return self.images_at_a_time(height, width)
 
     @torch.no_grad()
     def encode(self, images: UInt8[Tensor, "b c H W"]) -> Codes:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from vqgen.data import ShardContent
     from vqgen.pipeline import VQGenPipeline
 
-_IMAGES_AT_A_TIME = 64
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -52,8 +50,9 @@ def _decode(pipe: "VQGenPipeline", content: "ShardContent", before: str, folder:
     import torch
 
     codes = [(f"{before}{name}", index) for index, name in enumerate(content.names)]
-    for begin in range(0, len(codes), _IMAGES_AT_A_TIME):
-        batch = codes[begin : begin + _IMAGES_AT_A_TIME]
+    at_a_time = pipe.codec.image_coder.images_of_codes_at_a_time(content.codes)
+    for begin in range(0, len(codes), at_a_time):
+        batch = codes[begin : begin + at_a_time]
         pictures = tally.work(
             batch, lambda part: pipe.decode(content.codes[torch.tensor([index for _, index in part])])
         )

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 from PIL import Image
 
@@ -116,3 +118,20 @@ def test_name_of_a_label_goes_before_the_folder_of_anothers_samples(tmp_path):
         Image.new("L", (2, 2)).save(tmp_path / folder / "1.png")
     images = collect_images([str(tmp_path)], LabelMap(("con", "con_0", "x")))
     assert images.labels.tolist() == [1, 2]
+
+
+def test_large_picture_is_gone_before_the_next_one_is_read():
+    alive = []
+
+    def read():
+        for _ in range(3):
+            assert all(picture() is None for picture in alive)
+            picture = Image.new("L", (1100, 1000))
+            alive.append(weakref.ref(picture))
+            yield "large", picture
+            del picture
+
+    for batch in batches(read(), lambda each: each[1].width * each[1].height):
+        assert len(batch) == 1
+        del batch
+    assert len(alive) == 3
