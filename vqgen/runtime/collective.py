@@ -1,8 +1,11 @@
-"""Sums and gathers over the processes of a run. With one process they return their input.
+"""Sums, gathers and shared outcomes over the processes of a run. With one process they return their input.
 
 Legend: `n` rows of this process, `d` dimensions of a row, `m` rows to fetch.
 """
 
+import pickle
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,68 @@ def gather_objects(items: list[Item], *, to_main_only: bool = False) -> list[Ite
     else:
         dist.gather_object(items)
     return [item for part in gathered for item in part]
+
+
+def on_main(act: Callable[[], Result]) -> Result:
+    """Runs `act` in the process of rank 0. All processes receive its result, or raise its error.
+
+    Args:
+        act: Its result can be pickled.
+
+    Raises:
+        BaseException: Any error of `act`, a fault of the program and a signal too: the other processes would wait for a
+            result that never comes. They receive an error that cannot be pickled as a `RuntimeError` with its text.
+    """
+    if world_size() == 1:
+        return act()
+    failure: BaseException | None = None
+    parcel: list[bytes | None] = [None]
+    if dist.get_rank() == 0:
+        try:
+            parcel = [pickle.dumps((act(), None))]
+        except BaseException as error:
+            failure = error
+            parcel = [pickle.dumps((None, _portable(error)))]
+    try:
+        dist.broadcast_object_list(parcel)
+    except Exception:
+        if failure is None:  # otherwise the others have ended, for the same signal perhaps
+            raise
+    if failure is not None:
+        raise failure  # not its copy: with the traceback
+    assert parcel[0] is not None
+    result, error = pickle.loads(parcel[0])
+    if error is not None:
+        raise error
+    return result
+
+
+def in_all(act: Callable[[], object]) -> None:
+    """Runs `act` in all processes and waits for all of them. If it fails in some, all raise the first error.
+
+    Args:
+        act: The work of this process. A signal stops it at once, without waiting for the others.
+    """
+    if world_size() == 1:
+        act()
+        return
+    failure: Exception | None = None
+    try:
+        act()
+    except Exception as error:
+        failure = error
+    for error in gather_objects([None if failure is None else _portable(failure)]):
+        if error is not None:  # in order of rank, so that all processes raise the same one
+            raise error
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Returns an error that can be pickled: the error itself or, if it has no pickle, one with its text."""
+    try:
+        pickle.loads(pickle.dumps(error))  # some errors can be written but not read again
+    except Exception:
+        return RuntimeError("".join(traceback.format_exception(error)).strip())
+    return error
 
 
 def row_span(num_rows: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import distributed
 
 from vqgen.errors import ConfigError
@@ -18,6 +18,10 @@ _LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 _MEETING_SECONDS = 60.0
 """Time that processes started by hand wait for each other."""
+
+_WAITING = timedelta(days=1)
+"""Time that processes wait for one of them, which downloads, reads a million pictures or saves. By default NCCL gives
+up after ten minutes, gloo after thirty. A process that has ended is not waited for: its launcher ends the others."""
 
 _MIXED_PRECISION = {"float32": "no", "float64": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -55,7 +59,10 @@ def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: s
             log_with=None if tracker == "none" else tracker,
             project_dir=folder,
             # Codebooks are buffers, and every process moves them by the same sums: a broadcast would be in vain.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+                InitProcessGroupKwargs(timeout=_WAITING),
+            ],
         )
     if accelerator.num_processes != promised:
         raise ConfigError(
@@ -102,8 +109,8 @@ def _meet(promised: int) -> None:
             f"WORLD_SIZE: promises {promised} processes, but they did not meet at {host}:{port} "
             f"within {_MEETING_SECONDS:.0f} s; {_START}"
         ) from error
-    store.set_timeout(timedelta(minutes=30))  # torch's own, because a step may take long
-    distributed.init_process_group("gloo", store=store, rank=int(rank), world_size=promised)
+    store.set_timeout(_WAITING)
+    distributed.init_process_group("gloo", timeout=_WAITING, store=store, rank=int(rank), world_size=promised)
 
 
 def _require_tensorboard() -> None:

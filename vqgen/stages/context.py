@@ -7,17 +7,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
 
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
 from vqgen.config.data import ValueRange
 from vqgen.data import ImageBatches, ImageSplits, open_images, training_batches
-from vqgen.errors import ConfigError, VQGenError, VQGenWarning
+from vqgen.errors import ConfigError, VQGenWarning
 from vqgen.runtime.ambient import is_launched
+from vqgen.runtime.collective import in_all, on_main
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.continuation import Continuation
@@ -187,31 +187,12 @@ class RunContext:
             warnings.warn(text, VQGenWarning, stacklevel=3)
 
     def on_main(self, act: Callable[[], Result]) -> Result:
-        """Runs `act` in the main process. All processes receive its result, or raise its error."""
-        outcome: list[Any] = [None, None]
-        if self.is_main:
-            try:
-                outcome[0] = act()
-            except (VQGenError, OSError) as error:
-                # Without the error the other processes would wait for a result that never comes.
-                outcome[1] = error
-        if self.world_size > 1:
-            broadcast_object_list(outcome)
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
+        """Runs `act` in the main process. All processes receive its result, or raise its error, whatever it is."""
+        return on_main(act)
 
     def in_all(self, act: Callable[[], object]) -> None:
         """Runs `act` in all processes and waits for all of them. If it fails in some, all raise the first error."""
-        failure: Exception | None = None
-        try:
-            act()
-        except (VQGenError, OSError) as error:
-            failure = error
-        failures = gather_object([failure]) if self.world_size > 1 else [failure]
-        for error in failures:  # in order of rank, so that all processes raise the same one
-            if error is not None:
-                raise error
+        in_all(act)
 
 
 def tracker_of(recipe: AnyRecipe) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from vqgen.config import TrainConfig
 from vqgen.errors import Interrupted, VQGenError
 from vqgen.models.checkpoint import load_weights
-from vqgen.runtime.collective import all_reduce_max
+from vqgen.runtime.collective import all_reduce_max, on_main
 from vqgen.runtime.prefetching import one_ahead
 from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
@@ -242,10 +242,8 @@ class Trainer:
         now = time.perf_counter()
         self.progress.seconds = self.progress.seconds + now - self._since
         self._since = now
-        if self.accelerator.is_main_process:
-            save_tensors(self.state_path, self._state(), self.progress.as_json())
-        # No process goes on, or ends, before the state is on disk.
-        self.accelerator.wait_for_everyone()
+        # No process goes on, or ends, before the state is on disk. All of them end if it cannot be written.
+        on_main(lambda: save_tensors(self.state_path, self._state(), self.progress.as_json()))
 
     def _state(self) -> dict[str, Tensor]:
         """Collects all tensors that the next step or the result depends on, by name (see `state`)."""

@@ -3,12 +3,15 @@ import torch
 from process_group import run_processes
 from torch import distributed
 
+from vqgen.errors import DataError, Interrupted
 from vqgen.runtime.collective import (
     Processes,
     all_reduce_max,
     all_reduce_sum,
     gather_objects,
     gather_rows,
+    in_all,
+    on_main,
     row_span,
     world_size,
 )
@@ -65,6 +68,80 @@ def test_single_process_exchanges_nothing():
     items = ["a", "b"]
     assert gather_objects(items) is items
     assert gather_objects(items, to_main_only=True) is items
+
+
+class Unreadable(Exception):
+    """Its pickle can be written and not read again: it has two arguments and passes on one."""
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(f"{text} {number}")
+
+
+FAILURES = [
+    DataError("broken"), OSError(28, "No space left"), ValueError("text"), KeyError("name"), AssertionError("a fault"),
+    MemoryError(), Unreadable(3, "unreadable"), Interrupted(15), KeyboardInterrupt(), SystemExit(3),
+]  # fmt: skip
+
+
+def failures_of(run, *arguments):
+    """Calls `run` with a function that raises each of the failures, and returns their types and texts."""
+    found = []
+    for failure in FAILURES:
+        if run is in_all and not isinstance(failure, Exception):
+            continue  # signals reach all processes
+
+        def fail(failure=failure):
+            if distributed.get_rank() in arguments:
+                raise failure
+
+        try:
+            found.append(run(fail))
+        except BaseException as error:
+            found.append((type(error).__name__, str(error)))
+    return found
+
+
+def outcomes():
+    rank = distributed.get_rank()
+    found = {"result": on_main(lambda: f"by {rank}"), "on_main": failures_of(on_main, 0)}
+    found |= {"in_all": failures_of(in_all, 0, 1), "in_last": failures_of(in_all, 1), "none": in_all(lambda: None)}
+    try:
+        on_main(lambda: lambda: rank)
+    except Exception as error:
+        found["without pickle"] = "pickle" in str(error)
+    return found | {"after": on_main(lambda: rank)}
+
+
+def test_every_outcome_of_one_process_reaches_the_others():
+    main, other = run_processes(2, outcomes)
+    of_itself = [(type(error).__name__, str(error)) for error in FAILURES]
+    assert main["result"] == other["result"] == "by 0"
+    assert main["on_main"] == of_itself
+    for found, expected in (
+        (other["on_main"], of_itself),
+        *((each["in_last"], of_itself[:7]) for each in (main, other)),
+    ):
+        assert found[:6] == expected[:6]
+        assert found[6][0] == "RuntimeError" and found[6][1].endswith("Unreadable: unreadable 3")
+        assert found[7:] == expected[7:]
+    assert main["in_all"] == other["in_all"]
+    assert main["none"] is other["none"] is None
+    assert main["without pickle"] and other["without pickle"]
+    assert main["after"] == other["after"] == 0
+
+
+def test_only_process_raises_its_own_errors():
+    error = KeyError("name")
+
+    def fail():
+        raise error
+
+    for run in (on_main, in_all):
+        with pytest.raises(KeyError) as caught:
+            run(fail)
+        assert caught.value is error
+    assert on_main(lambda: 3) == 3
+    assert in_all(lambda: 3) is None
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 12])

@@ -1,6 +1,7 @@
 import os
 import socket
 import sys
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -94,6 +95,20 @@ def test_module_that_keeps_the_group_is_loaded_before_the_group_exists(launched,
     with pytest.raises(ConfigError, match="found 1 joined"):
         make_accelerator(Compute.resolve("cpu"))
     assert loaded == [True]
+
+
+def test_processes_wait_for_one_that_downloads_or_saves_for_long(launched, monkeypatch):
+    given = []
+
+    def join(*, kwargs_handlers, **_):
+        given.extend(handler.to_kwargs().get("timeout") for handler in kwargs_handlers)
+        return SimpleNamespace(num_processes=1)
+
+    launched(**LAUNCHER, WORLD_SIZE="2", TORCHELASTIC_RUN_ID="run")
+    monkeypatch.setattr("vqgen.runtime.processes.Accelerator", join)
+    with pytest.raises(ConfigError, match="found 1 joined"):
+        make_accelerator(Compute.resolve("cpu"))
+    assert [patience for patience in given if patience is not None] == [timedelta(days=1)]
 
 
 @pytest.mark.parametrize(

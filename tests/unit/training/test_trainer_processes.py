@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -70,6 +72,21 @@ def test_one_two_and_three_processes_train_the_same_model(tmp_path, double, step
         assert (losses(ranks[0]) - losses(reference)).abs().max() < tolerance
         for name, value in reference["metrics"].items():
             assert ranks[0]["metrics"][name] == pytest.approx(value, abs=100 * tolerance)  # psnr is of the order of 10
+
+
+def _save_on_a_full_disk(folder):
+    trainer = make_trainer(Path(folder))
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with patch("vqgen.training.trainer.save_tensors", fail), pytest.raises(OSError, match="No space left") as caught:
+        trainer.train()
+    return trainer.progress.step, caught.value.errno
+
+
+def test_processes_end_together_if_the_first_one_cannot_save(tmp_path):
+    assert run_processes(2, _save_on_a_full_disk, str(tmp_path)) == [(4, 28)] * 2
 
 
 def test_micro_batches_in_two_processes_equal_one_batch_in_one(tmp_path):
