@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqgen.data import CodeStore, TrainingOrder
 from vqgen.data.wrong_labels import WrongLabels
-from vqgen.runtime.randomness import derive_seed
+from vqgen.runtime.randomness import derive_uniform
 
 AUGMENTED = "train-augmented"
 """Name of the split of augmented training images."""
@@ -100,7 +100,7 @@ class CodeBatches:
             positions, indices = self.order.share(step, self.rank, self.world_size)
             by_split = list(self._by_split(indices))
             # A draw belongs to a position in the stream: it survives a restart and any number of processes.
-            uniforms = [derive_seed(self.seed, "label", position) / 2**63 for position in positions]
+            uniforms = [derive_uniform(self.seed, "label", position) for position in positions]
             parts = [
                 read_batch(
                     self.store, split, self.level, [indices[i] - first for i in rows], [uniforms[i] for i in rows]
@@ -115,7 +115,7 @@ class CodeBatches:
         """Returns the batch with wrong labels, if its step has them; `positions` places its images in the stream."""
         if self.contrast is None or self._place(step) < self.contrast.first_step:
             return batch
-        uniforms = torch.tensor([derive_seed(self.seed, "wrong label", p) / 2**63 for p in positions])
+        uniforms = torch.tensor([derive_uniform(self.seed, "wrong label", p) for p in positions])
         return replace(batch, wrong_labels=self.contrast.wrong_labels.draw(batch.codes, batch.labels, uniforms))
 
     def _by_split(self, indices: list[int]) -> Iterator[tuple[str, int, list[int]]]:

@@ -83,7 +83,5 @@ class WrongLabels:
         """
         # Inversion: the label drawn is the first whose cumulative probability exceeds the uniform. Its own share is 0.
         cumulative = self.probabilities(codes, labels.clamp(min=0)).cumsum(dim=1)
-        # A draw that float32 rounded to 1 would lead past the last label.
-        below_one = uniforms.double().clamp(max=1 - 2**-24)
-        drawn = (cumulative <= below_one[:, None] * cumulative[:, -1:]).sum(dim=1)
+        drawn = (cumulative <= uniforms.double()[:, None] * cumulative[:, -1:]).sum(dim=1)
         return torch.where(labels < 0, -1, drawn)

@@ -8,6 +8,9 @@ import hashlib
 import operator
 from typing import SupportsIndex
 
+_BELOW_ONE = 1 - 2**-24
+"""The largest number of float32 below 1."""
+
 
 def derive_seed(*purpose: SupportsIndex | str) -> int:
     """Hashes a purpose to a seed in [0, 2**63).
@@ -29,3 +32,8 @@ def derive_seed(*purpose: SupportsIndex | str) -> int:
     # The name of a label may have bytes that are no text, which Python keeps as surrogates.
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+def derive_uniform(*purpose: SupportsIndex | str) -> float:
+    """Draws a number in [0, 1) for a purpose; also in float32, which rounds numbers just below 1 to 1."""
+    return min(derive_seed(*purpose) / 2**63, _BELOW_ONE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vqgen.runtime.randomness import derive_seed
+from vqgen.runtime.randomness import derive_seed, derive_uniform
 
 
 def test_seed_is_the_same_on_every_machine():
@@ -20,6 +20,19 @@ def test_seeds_fit_every_generator():
     assert max(seeds) > 2**62  # fails with probability 2**-1000
     torch.Generator().manual_seed(max(seeds))
     np.random.default_rng(max(seeds))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**62, 2**63 - 2**39, 2**63 - 2**38, 2**63 - 1])
+def test_uniform_is_below_one_in_float32_too(monkeypatch, seed):
+    monkeypatch.setattr("vqgen.runtime.randomness.derive_seed", lambda *purpose: seed)
+    assert 0 <= float(torch.tensor(derive_uniform(0), dtype=torch.float32)) < 1
+    assert derive_uniform(0) == pytest.approx(seed / 2**63, abs=2**-24)
+
+
+def test_uniform_is_the_seed_as_a_share():
+    draws = [derive_uniform(7, "label", position) for position in range(1000)]
+    assert draws == [derive_seed(7, "label", position) / 2**63 for position in range(1000)]
+    assert abs(sum(draws) / 1000 - 0.5) < 0.05  # 5 deviations of 0.29 / sqrt(1000)
 
 
 def test_every_part_of_the_purpose_counts():
