@@ -3,6 +3,7 @@
 from vqgen.data.code_shards import ShardContent, write_shard
 from vqgen.data.code_store import SHARD_SIZE, CodeStore, StoreInfo, finish_store, write_store
 from vqgen.data.counting import ImageCounts, count_images
+from vqgen.data.exclusions import read_exclusions, write_exclusions
 from vqgen.data.finding import find_files, find_images, search_files, search_images
 from vqgen.data.image_set import ArrayReader, FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import Label, LabelMap
@@ -45,6 +46,7 @@ __all__ = [
     "model_pixels",
     "normalize_mode",
     "open_images",
+    "read_exclusions",
     "read_image",
     "search_files",
     "search_images",
@@ -54,6 +56,7 @@ __all__ = [
     "to_uint8",
     "training_batches",
     "training_transform",
+    "write_exclusions",
     "write_shard",
     "write_store",
 ]

@@ -18,6 +18,7 @@ class Found:
     Attributes:
         root: The folder that was searched.
         paths: The files; each begins with `root`. In the order of their relative paths.
+        names: Their relative paths, with `/`.
         outputs: Folders that vqgen wrote, relative to `root`. Nothing below them is found.
         system: Folders that a system or a program keeps, relative to `root`. Nothing below them is found.
         unread: Pictures that are not read.
@@ -25,6 +26,7 @@ class Found:
 
     root: Path
     paths: list[Path] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     system: list[str] = field(default_factory=list)
     unread: Unread = field(default_factory=Unread)
@@ -72,8 +74,8 @@ def search_files(root: Path, suffixes: Collection[str], *, for_images: bool = Fa
     # Real paths, so that a link to the folder itself, or to one above it, ends there.
     here = Path(os.path.realpath(root))
     search = _Search(Found(root), suffixes, for_images, {str(here), *map(str, here.parents)})
-    names = sorted(search.walk("", _entries(str(root))))
-    search.found.paths = [root / name for name in names]
+    search.found.names = sorted(search.walk("", _entries(str(root))))
+    search.found.paths = [root / name for name in search.found.names]
     return search.found
 
 

@@ -6,7 +6,7 @@ nothing is guessed. Names of labels that differ only in their Unicode form are o
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqgen.config import DataConfig
-from vqgen.data.content import content_hashes
+from vqgen.data.exclusions import Exclusion
 from vqgen.data.finding import Found, find_images, search_images, subfolders
-from vqgen.data.image_set import FileReader, ImageSet, ImageSplits, fingerprint
+from vqgen.data.image_set import FileReader, ImageSet, ImageSplits
 from vqgen.data.label_map import LabelMap
-from vqgen.data.pictures import Reading
-from vqgen.data.readable import Checked, check_readable, settled_reading
+from vqgen.data.readable import settled_reading
+from vqgen.data.split_files import SplitFiles
 from vqgen.data.splitting import stratified_split
 from vqgen.errors import DataError
 from vqgen.runtime.turns import is_first
@@ -47,35 +47,39 @@ class _Listing:
         return self.found.paths
 
 
-def open_folder(config: DataConfig, seed: int) -> ImageSplits:
+def open_folder(config: DataConfig, seed: int, exclusions: Mapping[str, Exclusion] | None = None) -> ImageSplits:
     """Opens a folder of images and decodes each image once, to find the unreadable ones.
 
-    Decoding a large folder takes minutes (see `check_readable`). In a distributed run all processes must call this.
+    Decoding a large folder takes minutes (see `check_readable`). A later start takes seconds: it decodes the files that
+    are new, have changed, or could not be read. In a distributed run all processes must call this.
 
     Args:
         config: `root` names the folder.
         seed: The run's seed, for the split.
+        exclusions: Name of each file that earlier starts of the run left out -> the verdict on it. It is left out
+            again, unless its bytes have changed.
 
     Returns:
         The splits. Labels are in the order of their names, or of their numbers if all names are whole numbers.
 
     Raises:
         DataError: The folder is missing, empty or ambiguous, or too many of its images cannot be read.
+        ReadError: The system failed to read an image.
     """
     root = _checked_root(config.root)
     listings = {split: _list(folder) for split, folder in _split_folders(root).items()}
     label_map = LabelMap(_label_names(listings))
     _tell_of_the_rest(listings.values())
     sets = {split: _image_set(root, listing, label_map) for split, listing in listings.items()}
-    checked = _checked_files(sets, listings, config)
-    unreadable = checked.unreadable
+    files = SplitFiles(sets, {split: listing.paths for split, listing in listings.items()})
+    checked = files.checked(config, exclusions or {})
+    unreadable = {files.names[index]: files.exclusion(index, why) for index, why in checked.unreadable.items()}
     reading = settled_reading(config, checked.extents_of(range(len(sets["train"]))))
     sets = {split: replace(s, read=FileReader(listings[split].paths, reading=reading)) for split, s in sets.items()}
-    left_out = set(unreadable)
-    indices = {split: [i for i, name in enumerate(s.names) if name not in left_out] for split, s in sets.items()}
+    indices = {split: [i for i, name in enumerate(s.names) if name not in unreadable] for split, s in sets.items()}
     _check_left(root, sets, indices, label_map)
     # Before the seeded split below: the fingerprint identifies the images, not the way they are split.
-    by_content, by_size = _fingerprints(label_map, sets, listings, indices)
+    by_content, by_size = files.fingerprints(label_map, indices)
     if "validation" not in indices:
         readable = np.array(indices["train"])
         labels = sets["train"].labels[readable]
@@ -155,8 +159,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def _list(folder: Path) -> _Listing:
     found = search_images(folder)
-    relative = [path.relative_to(folder).parts for path in found.paths]
-    labels = [parts[0] if len(parts) > 1 else None for parts in relative]
+    labels = [name.split("/")[0] if "/" in name else None for name in found.names]
     if not found.paths:
         notes = "".join(f"; {note}" for note in found.notes)
         raise DataError(
@@ -164,7 +167,7 @@ def _list(folder: Path) -> _Listing:
             "<label>/<image>, <split>/<label>/<image> or <image>"
         )
     if None in labels and len(set(labels)) > 1:
-        loose = [parts[0] for parts in relative if len(parts) == 1]
+        loose = [name for name in found.names if "/" not in name]
         raise DataError(
             f"{str(folder)!r} should contain either images or label folders, found both: images {listed(loose)} "
             f"beside folders {listed(_ordered(labels))}. Move the images into folders, or away"
@@ -230,20 +233,11 @@ def _label_names(listings: dict[str, _Listing]) -> tuple[str, ...]:
 
 def _image_set(root: Path, listing: _Listing, label_map: LabelMap) -> ImageSet:
     position = {comparable(name): index for index, name in enumerate(label_map.names)}
-    labels = np.array([position.get(comparable(name or ""), -1) for name in listing.labels], dtype=np.int64)
-    names = tuple(path.relative_to(root).as_posix() for path in listing.paths)
+    of_folder = {name: position.get(comparable(name or ""), -1) for name in set(listing.labels)}
+    labels = np.array([of_folder[name] for name in listing.labels], dtype=np.int64)
+    before = "" if listing.folder == root else f"{listing.folder.relative_to(root).as_posix()}/"
+    names = tuple(before + name for name in listing.found.names)
     return ImageSet(names, labels, FileReader(listing.paths))
-
-
-def _checked_files(sets: dict[str, ImageSet], listings: dict[str, _Listing], config: DataConfig) -> Checked:
-    """Decodes all images, train first, in one pass: `max_unreadable` is a share of the whole folder."""
-    order = sorted(sets, key=lambda split: split != "train")
-    every = ImageSet(
-        tuple(name for split in order for name in sets[split].names),
-        np.concatenate([sets[split].labels for split in order]),
-        FileReader([path for split in order for path in listings[split].paths], reading=Reading.of(config)),
-    )
-    return check_readable(every, config.max_unreadable)
 
 
 def _check_left(root: Path, sets: dict[str, ImageSet], indices: dict[str, list[int]], label_map: LabelMap) -> None:
@@ -260,21 +254,6 @@ def _check_left(root: Path, sets: dict[str, ImageSet], indices: dict[str, list[i
             f"every label should have images to train on, found none that can be read of {listed(missing)}. "
             "Repair them, or remove the label"
         )
-
-
-def _fingerprints(
-    label_map: LabelMap, sets: dict[str, ImageSet], listings: dict[str, _Listing], indices: dict[str, list[int]]
-) -> tuple[str, str]:
-    """Computes the fingerprint of the images by the bytes of their files, and the one of earlier versions, by sizes."""
-    parts = []
-    for split in sorted(sets):
-        paths = [listings[split].paths[position] for position in indices[split]]
-        parts.append((sets[split].subset(indices[split]), paths))
-    every = content_hashes([path for _, paths in parts for path in paths])
-    ends = np.cumsum([len(paths) for _, paths in parts])[:-1]
-    by_content = [(images, hashes) for (images, _), hashes in zip(parts, np.split(every, ends), strict=True)]
-    by_size = [(images, np.array([path.stat().st_size for path in paths], dtype=np.int64)) for images, paths in parts]
-    return fingerprint(label_map, by_content), fingerprint(label_map, by_size)
 
 
 def _ordered(labels: Iterable[str | None]) -> list[str]:

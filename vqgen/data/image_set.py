@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vqgen.config.data import ValueRange
+from vqgen.data.exclusions import Exclusion
 from vqgen.data.label_map import LabelMap
 from vqgen.data.pictures import Reading
 from vqgen.data.pictures.extents import Extent
@@ -61,7 +62,7 @@ class ImageSplits:
             the sorted files of the split's folder, or the whole source if it has no splits.
         fingerprint: SHA-256, in hex, of the images: names, labels and pixels, or the bytes of the files for folders.
             Neither the place of the folder nor the seed of the split changes it.
-        unreadable: Names of files that are left out because they cannot be read.
+        unreadable: Name of each file that is left out because it cannot be read -> the verdict on it.
         measured_range: Values of black and white of the training images whose samples have no range of their own; None
             without such images.
         earlier_fingerprints: Fingerprints of the same images in records of earlier versions: sizes of files stood for
@@ -74,7 +75,7 @@ class ImageSplits:
     label_map: LabelMap
     indices: dict[str, list[int]]
     fingerprint: str
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: Mapping[str, Exclusion] = field(default_factory=dict)
     measured_range: ValueRange | None = None
     earlier_fingerprints: tuple[str, ...] = ()
 

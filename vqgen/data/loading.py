@@ -234,7 +234,7 @@ class _WholeBatches(Dataset):
         try:
             return self._load(self._keys[item])
         except DataError as error:
-            return DataError(*error.args)
+            return type(error)(*error.args)
 
 
 def _unchanged(item: object) -> object:

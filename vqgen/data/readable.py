@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from vqgen.config import DataConfig
 from vqgen.data.image_set import FileReader, ImageSet
 from vqgen.data.pictures import Reading
 from vqgen.data.pictures.extents import Extent, common_range, little_used, told_range
-from vqgen.errors import DataError
+from vqgen.errors import DataError, ReadError
 from vqgen.runtime.turns import is_first, processes_here, shared_out
 
 _logger = logging.getLogger("vqgen.data")
@@ -25,20 +26,27 @@ class Checked(NamedTuple):
 
     Attributes:
         images: The readable images, in order.
-        unreadable: Names of the unreadable ones.
-        extents: Index of each readable file in the set that was checked -> the values of its samples.
+        unreadable: Index of each unreadable one in the set that was checked -> the reason.
+        extents: Index of each readable file in that set -> the values of its samples; None if they have no values.
     """
 
     images: ImageSet
-    unreadable: list[str]
-    extents: dict[int, Extent]
+    unreadable: dict[int, str]
+    extents: dict[int, Extent | None]
 
     def extents_of(self, indices: range) -> list[Extent]:
         """Returns the values of the readable files at `indices`."""
-        return [self.extents[index] for index in indices if index in self.extents]
+        return [extent for index in indices if (extent := self.extents.get(index)) is not None]
 
 
-def check_readable(images: ImageSet, max_unreadable: float, threads: int | None = None) -> Checked:
+def check_readable(
+    images: ImageSet,
+    max_unreadable: float,
+    threads: int | None = None,
+    *,
+    known: Mapping[int, Extent | None] | None = None,
+    left_out: Mapping[int, str] | None = None,
+) -> Checked:
     """Decodes every image once and leaves out the unreadable ones.
 
     It decodes whole images, because their headers do not show that a file was cut short. For a large folder this costs
@@ -49,21 +57,39 @@ def check_readable(images: ImageSet, max_unreadable: float, threads: int | None 
         images: Images to check.
         max_unreadable: Largest accepted share of unreadable images, in [0, 1].
         threads: Threads that decode; None takes one for each processor that this process may use.
+        known: Index of each image that is known to be readable -> the values of its samples. It is not decoded.
+        left_out: Index of each image that is known to be unreadable -> the reason. It is not decoded.
 
     Returns:
-        The readable images, the names of the unreadable ones, and the values that were found.
+        The readable images, the unreadable ones, and the values that were found.
 
     Raises:
         DataError: More than `max_unreadable` of the images cannot be read, or none can.
+        ReadError: The system failed to read an image, so it is not known whether the image is sound.
     """
     threads = threads or max(1, _processors() // processes_here())
+    known = known or {}
+    left_out = left_out or {}
+    open_ones = [index for index in range(len(images)) if index not in known and index not in left_out]
     # Every process receives the failures of all: they must agree on the images that are left.
-    found = dict(shared_out(lambda indices: _decode_all(images, indices, threads), len(images)))
-    failures = {index: result for index, result in found.items() if isinstance(result, str)}
-    extents = {index: result for index, result in found.items() if isinstance(result, Extent)}
+    results = shared_out(
+        lambda part: _decode_all(images, [open_ones[place] for place in part], threads), len(open_ones)
+    )
+    for _, result in results:
+        if isinstance(result, ReadError):
+            raise result
+    found = {**known, **left_out, **dict(results)}
+    failures = {index: result for index, result in sorted(found.items()) if isinstance(result, str)}
+    extents = {index: result for index, result in found.items() if result is None or isinstance(result, Extent)}
+    if failures:
+        _tell_of_failures(images, failures, max_unreadable)
+    kept = images.subset([index for index in range(len(images)) if index not in failures]) if failures else images
+    return Checked(kept, failures, extents)
+
+
+def _tell_of_failures(images: ImageSet, failures: Mapping[int, str], max_unreadable: float) -> None:
+    """Warns of the images that cannot be read, or refuses them if they are too many."""
     names = [images.names[index] for index in failures]
-    if not names:
-        return Checked(images, [], extents)
     counted = f"{len(names)} of {len(images)} images"
     if len(names) > max_unreadable * len(images) or len(names) == len(images):
         shown = ", ".join(names[:_NAMES_IN_ERROR]) + (", ..." if len(names) > _NAMES_IN_ERROR else "")
@@ -75,8 +101,6 @@ def check_readable(images: ImageSet, max_unreadable: float, threads: int | None 
     if is_first():
         lines = [*list(failures.values())[:_NAMES_LOGGED], *(["..."] if len(names) > _NAMES_LOGGED else [])]
         _logger.warning("%s cannot be read and are left out:\n  %s", counted, "\n  ".join(lines))
-    kept = images.subset([index for index in range(len(images)) if index not in failures])
-    return Checked(kept, names, extents)
 
 
 def settled_reading(data: DataConfig, extents: list[Extent]) -> Reading:
@@ -101,27 +125,29 @@ def settled_reading(data: DataConfig, extents: list[Extent]) -> Reading:
     return reading
 
 
-_Result = str | Extent | None
-"""The reason why an image cannot be read, or the values of its samples; None for an image that is in no file."""
+_Result = str | Extent | ReadError | None
+"""The reason why an image cannot be read, or the values of its samples; None for a sound image without such values."""
 
 
-def _decode_all(images: ImageSet, indices: range, threads: int) -> list[tuple[int, _Result]]:
+def _decode_all(images: ImageSet, indices: Sequence[int], threads: int) -> list[tuple[int, _Result]]:
     blocks = [indices[start : start + _BLOCK] for start in range(0, len(indices), _BLOCK)]
     with ThreadPoolExecutor(threads) as pool:
         return [result for found in pool.map(lambda block: _decode(images, block), blocks) for result in found]
 
 
-def _decode(images: ImageSet, indices: range) -> list[tuple[int, _Result]]:
+def _decode(images: ImageSet, indices: Sequence[int]) -> list[tuple[int, _Result]]:
     # Samples without a range are measured here; pictures of them can be made only when all are measured.
     act = images.read.measure if isinstance(images.read, FileReader) else images.read
     found: list[tuple[int, _Result]] = []
     for index in indices:
         try:
             result = act(index)
+            # Images in no file are read, and the picture is dropped.
+            found.append((index, result if isinstance(result, Extent) else None))
+        except ReadError as error:
+            found.append((index, error))
         except DataError as error:
-            result = str(error)
-        if isinstance(result, _Result):
-            found.append((index, result))
+            found.append((index, str(error)))
     return found
 
 

@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 from vqgen.errors import ReadError
@@ -63,7 +64,7 @@ class _Watched(io.FileIO):
 
 
 @contextmanager
-def open_watched(path: Path) -> Iterator[io.BufferedReader]:
+def open_watched(path: Path) -> Iterator[BufferedIOBase]:
     """Opens a file for reading. A read that fails is raised at the end of the block, even if a decoder swallowed it.
 
     Args:

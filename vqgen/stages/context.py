@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
 from vqgen.config.data import ValueRange
-from vqgen.data import ImageBatches, ImageSplits, open_images, training_batches
+from vqgen.data import ImageBatches, ImageSplits, open_images, read_exclusions, training_batches, write_exclusions
 from vqgen.errors import ConfigError, VQGenWarning
 from vqgen.runtime.ambient import is_launched
 from vqgen.runtime.collective import in_all, on_main
@@ -62,8 +62,13 @@ class RunContext:
     @cached_property
     def images(self) -> ImageSplits:
         """The images, opened at their first use."""
-        images = open_images(self.recipe.data, self.recipe.seed)
-        self.on_main(lambda: renew_fingerprints(self.folder, images))
+        images = open_images(self.recipe.data, self.recipe.seed, exclusions=read_exclusions(self.folder))
+
+        def keep() -> None:
+            write_exclusions(self.folder, images.unreadable)
+            renew_fingerprints(self.folder, images)
+
+        self.on_main(keep)
         return images
 
     @property

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -7,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vqgen.data import content
-from vqgen.data.content import content_hashes
-from vqgen.errors import DataError
+from vqgen.data.content import contents_of
+from vqgen.errors import ReadError
 from vqgen.storage.home import cache_folder
 
 
@@ -26,12 +27,12 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return paths
 
 
-def expected(paths: list[Path]) -> list[bytes]:
-    return [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+def expected(paths: list[Path]) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
-def hashed(paths: list[Path]) -> list[bytes]:
-    return [bytes(row) for row in content_hashes(paths)]
+def hashed(paths: list[Path]) -> list[str | None]:
+    return contents_of(paths).hashes
 
 
 def test_hash_is_of_the_bytes_and_comes_from_the_cache_the_second_time(
@@ -89,7 +90,32 @@ def test_cache_that_cannot_be_written_is_done_without(files: list[Path], monkeyp
     assert hashed(files) == expected(files)
 
 
-def test_missing_file_is_named(files: list[Path]) -> None:
+def test_missing_file_has_no_hash(files: list[Path]) -> None:
     files[1].unlink()
-    with pytest.raises(DataError, match=r"xff.bmp': cannot be read any more|udcff.bmp': cannot be read any more"):
-        content_hashes(files)
+    files[2].unlink()
+    files[2].symlink_to("gone")
+    found = contents_of(files)
+    assert found.hashes == [*expected(files[:1]), None, None]
+    assert found.sizes == [9, 0, 0]
+
+
+def test_failing_disk_is_an_error_and_not_a_missing_file(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(content, "sha256_of_file", fail)
+    with pytest.raises(ReadError, match=r"cannot read '.*a\.bmp': Input/output error"):
+        contents_of(files)
+    monkeypatch.setattr(content.os, "stat", fail)
+    with pytest.raises(ReadError, match=r"cannot read '.*a\.bmp': Input/output error"):
+        contents_of(files)
+
+
+def test_many_small_files_have_a_cache_that_is_written_for_new_files_only(files, monkeypatch) -> None:
+    monkeypatch.setattr(content, "_WORTH_A_CACHE", 2**26)
+    monkeypatch.setattr(content, "_MANY", 3)
+    first = contents_of(files)
+    assert first.cache is not None
+    before = first.cache.stat()
+    assert contents_of(files) == first
+    assert first.cache.stat() == before

@@ -91,7 +91,7 @@ def test_sets_like_mnist_are_read_and_split(
     assert splits.test is not None
     assert splits.indices["test"] == list(range(20))
     assert (np.asarray(splits.test.read(7)) == TEST[7]).all()
-    assert splits.unreadable == []
+    assert splits.unreadable == {}
 
 
 def test_root_defaults_to_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from vqgen.config import DataConfig
 from vqgen.data import FileReader, ImageSet, Reading, check_readable
 from vqgen.data.pictures.extents import Extent
 from vqgen.data.readable import settled_reading
-from vqgen.errors import DataError
+from vqgen.errors import DataError, ReadError
 
 
 class Partly:
@@ -27,14 +27,14 @@ def image_set(count: int, broken: set[int]) -> ImageSet:
 
 def test_sound_set_comes_back_itself() -> None:
     images = image_set(300, set())
-    assert check_readable(images, 0.0) == (images, [], {})
+    assert check_readable(images, 0.0) == (images, {}, dict.fromkeys(range(300)))
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_readable_images_remain_in_order(threads: int | None) -> None:
     broken = {0, 64, 150, 299}
     kept, names, _ = check_readable(image_set(300, broken), 0.5, threads)
-    assert names == ["0", "64", "150", "299"]
+    assert names == {index: f"cannot read {index}" for index in sorted(broken)}
     assert kept.labels.tolist() == [index for index in range(300) if index not in broken]
     assert kept.read(63).getpixel((0, 0)) == 65
 
@@ -59,6 +59,25 @@ def test_first_twenty_unreadable_images_are_logged(caplog: pytest.LogCaptureFixt
     assert [line.strip() for line in lines[1:]] == [*(f"cannot read {index}" for index in range(20)), "..."]
 
 
+def test_known_images_are_not_decoded() -> None:
+    extent = Extent("8-bit", 0, 9, (0, 255))
+    images = image_set(10, {1, 2, 3})
+    checked = check_readable(images, 0.5, known={1: extent, 9: None}, left_out={0: "as ever"})
+    assert checked.unreadable == {0: "as ever", 2: "cannot read 2", 3: "cannot read 3"}
+    assert checked.extents == {1: extent, **dict.fromkeys(range(4, 10))}
+    assert checked.images.names == ("1", "4", "5", "6", "7", "8", "9")
+    with pytest.raises(DataError, match=r"found 0\.3 \(3 of 10 images\): 0, 2, 3 \(the first: as ever\)"):
+        check_readable(images, 0.2, known={1: extent}, left_out={0: "as ever"})
+
+
+def test_failing_system_is_raised_and_counts_no_image_as_unreadable() -> None:
+    def read(index: int) -> Image.Image:
+        raise ReadError(f"cannot read image {index}: Input/output error") if index == 7 else DataError("damaged")
+
+    with pytest.raises(ReadError, match="cannot read image 7: Input/output error"):
+        check_readable(ImageSet(tuple(map(str, range(100))), np.arange(100), read), 1.0)
+
+
 FOLDER = DataConfig(source="folder", image_size=4)
 
 
@@ -69,7 +88,7 @@ def test_values_of_files_are_found_in_the_same_pass(tmp_path):
     paths[1].write_bytes(b"broken")
     files = ImageSet(("a", "b", "c"), np.full(3, -1), FileReader(paths))
     checked = check_readable(files, 0.5)
-    assert checked.unreadable == ["b"]
+    assert checked.unreadable.keys() == {1}
     assert checked.extents == {0: Extent("float32", 0, 0, None), 2: Extent("float32", 2, 21, None)}
     assert checked.extents_of(range(2)) == [Extent("float32", 0, 0, None)]
 

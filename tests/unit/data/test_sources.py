@@ -16,7 +16,9 @@ def test_source_is_opened_by_the_function_of_its_kind(monkeypatch: pytest.Monkey
     calls = []
     for kind in ("digits", "folder", "torchvision"):
         monkeypatch.setattr(
-            sources, f"open_{kind}", lambda config, seed, kind=kind: calls.append((kind, config.source, seed)) or splits
+            sources,
+            f"open_{kind}",
+            lambda config, seed, *exclusions, kind=kind: calls.append((kind, config.source, seed)) or splits,
         )
     assert open_images(DataConfig.model_validate({"source": source, "image_size": 8}), 5) is splits
     assert calls == [(source if source in ("digits", "folder") else "torchvision", source, 5)]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from process_group import run_processes
 
+from vqgen.data.exclusions import Exclusion
 from vqgen.errors import ConfigError, DataError, VQGenWarning
 from vqgen.runtime.compute import Compute
 from vqgen.stages.context import RunContext, tracker_of
@@ -24,10 +26,18 @@ def test_images_are_opened_once_at_their_first_use(make_context, images, monkeyp
     context = make_context()
     del context.images
     opened = []
-    monkeypatch.setattr("vqgen.stages.context.open_images", lambda data, seed: opened.append(seed) or images)
+    images = replace(images, unreadable={"a.png": Exclusion("ab" * 32, "cut short")})
+    monkeypatch.setattr(
+        "vqgen.stages.context.open_images",
+        lambda data, seed, exclusions: opened.append((seed, exclusions)) or images,
+    )
     assert opened == []
     assert context.images is context.images is images
-    assert opened == [0]
+    assert opened == [(0, {})]
+    # The next start gets the list of the files that this one left out.
+    del context.images
+    assert context.images is images
+    assert opened == [(0, {}), (0, images.unreadable)]
 
 
 @pytest.mark.parametrize(("dtype", "double"), [("float32", False), ("bfloat16", False), ("float64", True)])

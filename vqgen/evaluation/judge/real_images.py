@@ -14,7 +14,7 @@ from vqgen.config import AnyRecipe, DataConfig, read_recipe
 from vqgen.config.base import is_runtime_field
 from vqgen.config.loading import validate_recipe
 from vqgen.config.portable import portable_document
-from vqgen.data import ImageSet, evaluation_batches, evaluation_transform, open_images
+from vqgen.data import ImageSet, evaluation_batches, evaluation_transform, open_images, read_exclusions
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.pipeline.base import AnyPipeline
 from vqgen.runtime.randomness import derive_seed
@@ -87,7 +87,8 @@ def open_real_images(
     recipe = recipe_of(pipe)
     data = _data_on_this_machine(pipe, root)
     # The split is drawn again from the recipe's seed, and has to come out as it was recorded at the training.
-    opened = open_images(data, recipe.seed)
+    run = pipe.parts.run_folder
+    opened = open_images(data, recipe.seed, exclusions={} if run is None else read_exclusions(run))
     found = {"train": opened.train, "validation": opened.validation, "test": opened.test}
     is_like = opened.label_map.is_like(pipe.label_map)
     if not is_like or (pipe.parts.split and opened.indices != pipe.parts.split):

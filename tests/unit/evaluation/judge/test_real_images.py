@@ -73,7 +73,7 @@ def folder_pipe(make_pipe, tmp_path, monkeypatch):
     pipe.parts.texts["recipe.toml"] = text.replace("[data]\n", '[data]\nroot = "/stranger"\nworkers = 99\n')
     pipe.asked = []
 
-    def ask(data, seed):
+    def ask(data, seed, exclusions):
         pipe.asked.append(data)
         raise InterruptedError
 
