@@ -134,7 +134,11 @@ def _open_run(arguments: argparse.Namespace, recipe: "AnyRecipe") -> "RunContext
     Raises:
         ConfigError: The run folder, the device or the dtype is wrong, or the processes do not meet.
     """
+    from vqgen.config import find_recipe
+    from vqgen.config.loading import with_rules_of_run
+
     folder = run_folder(arguments, recipe)
+    recipe = with_rules_of_run(recipe, find_recipe(arguments.recipe), arguments.overrides, folder)
 
     # These import torch, which takes seconds. A wrong recipe has been refused before.
     from vqgen.runtime.compute import Compute

@@ -62,13 +62,18 @@ def test_time_to_read_is_that_of_most_pictures(tmp_path, monkeypatch):
     clock = [0.0]
     read_image = budget_pictures.read_image
 
-    def read(path):
+    def read(path, reading):
         clock[0] += 0.4 if path.stem == "3" else 0.01
         return read_image(path)
 
     monkeypatch.setattr(budget_pictures, "read_image", read)
     monkeypatch.setattr(budget_pictures.time, "perf_counter", lambda: clock[0])
     assert sample_pictures(folder_data(tmp_path)).read_seconds == pytest.approx(0.01)
+
+
+def test_pictures_without_a_range_are_timed_before_it_is_measured(tmp_path):
+    Image.fromarray(np.full((8, 8), 3.0, np.float32)).save(tmp_path / "a.tif")
+    assert sample_pictures(folder_data(tmp_path)).is_grey
 
 
 def test_unreadable_picture_is_left_out_of_the_sample(tmp_path):
