@@ -5,7 +5,6 @@ Legend: `n` images, `d` dimensions of the space, `y` labels, `c H W` image.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -17,7 +16,6 @@ from vqgen.errors import DataError
 from vqgen.models.image_classifier import ImageClassifier
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
-from vqgen.storage.tensors import load_tensors, save_tensors
 
 _BATCH_SIZE = 100
 
@@ -53,6 +51,11 @@ class FeatureSpace(Protocol):
         """The name of the space, with the hash of the network's weights."""
         ...
 
+    @property
+    def dtype(self) -> str:
+        """The dtype of the network's computation."""
+        ...
+
     def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:
         """Computes the features of images, on the CPU."""
         ...
@@ -60,6 +63,8 @@ class FeatureSpace(Protocol):
 
 class ClassifierSpace:
     """The space of the penultimate layer of one of our own classifiers.
+
+    It is computed in float64 or else in float32, never in bfloat16 or float16.
 
     Args:
         classifier: The network, in evaluation mode, on the device of `compute`.
@@ -70,6 +75,9 @@ class ClassifierSpace:
     def __init__(self, classifier: ImageClassifier, sha256: str, compute: Compute) -> None:
         self.classifier = classifier
         self.compute = compute
+        # Not the dtype of `compute`: a measuring instrument is not rounded to 8 bits. In bfloat16 images share features
+        # and logits, and distances of equal size would decide precision, recall and accuracy.
+        self.dtype = str(compute.float_dtype).removeprefix("torch.")
         self.name = f"classifier {sha256[:12]}"
 
     def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:
@@ -77,10 +85,9 @@ class ClassifierSpace:
 
         def evaluate(batch: Tensor) -> tuple[Tensor, Tensor]:
             pixels = model_pixels(batch, self.compute.device, self.compute.float_dtype)
-            with self.compute.autocast():
-                # Not `forward`, which returns no features. This way the body runs once for both results.
-                features = self.classifier.features(pixels)
-                return features, self.classifier.head(features)
+            # Not `forward`, which returns no features. This way the body runs once for both results.
+            features = self.classifier.features(pixels)
+            return features, self.classifier.head(features)
 
         return features_of(images, evaluate, self.name)
 
@@ -131,23 +138,3 @@ def halves(count: int, seed: int) -> tuple[Int64[Tensor, " half"], Int64[Tensor,
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed(seed, "halves")))
     # Equally large, because many metrics depend on the number of images.
     return order[: count // 2], order[count // 2 : 2 * (count // 2)]
-
-
-def save_features(features: Features, path: Path) -> None:
-    """Writes features with the name of their space to a safetensors file, all or nothing."""
-    # The name of the space goes along, so that a reader can refuse features of other weights.
-    tensors = {"values": features.values, "log_probabilities": features.log_probabilities}
-    save_tensors(path, tensors, features.space)
-
-
-def load_features(path: Path) -> Features:
-    """Reads a file of `save_features`.
-
-    Raises:
-        CheckpointError: The file is missing or damaged.
-        DataError: The file holds something else.
-    """
-    tensors, space = load_tensors(path)
-    if tensors.keys() != {"values", "log_probabilities"} or not space:
-        raise DataError(f"{path}: should hold features that vqgen wrote, found {', '.join(sorted(tensors))}")
-    return Features(tensors["values"], space, tensors["log_probabilities"])

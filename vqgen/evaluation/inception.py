@@ -54,6 +54,7 @@ class InceptionSpace:
         network = FeatureExtractorInceptionV3("vqgen", ["2048", "logits_unbiased"], str(weights))
         self.network = network.to(compute.device)
         self.device = compute.device
+        self.dtype = "float32"
         self.name = f"inception {sha256_of_file(weights)[:12]}"
 
     def __call__(self, images: UInt8[Tensor, "n c H W"]) -> Features:

@@ -2,10 +2,9 @@ import pytest
 import torch
 
 from vqgen.data import to_float
-from vqgen.errors import CheckpointError, DataError
-from vqgen.evaluation.features import ClassifierSpace, Features, check_same_space, halves, load_features, save_features
+from vqgen.errors import DataError
+from vqgen.evaluation.features import ClassifierSpace, Features, check_same_space, halves
 from vqgen.runtime.compute import Compute
-from vqgen.storage.tensors import save_tensors
 
 CPU = Compute.resolve("cpu")
 
@@ -32,23 +31,16 @@ def test_features_of_two_spaces_are_refused():
         check_same_space(features(), features("inception 9"))
 
 
-def test_saved_features_come_back(tmp_path):
-    saved = features()
-    save_features(saved, tmp_path / "f.safetensors")
-    loaded = load_features(tmp_path / "f.safetensors")
-    assert loaded.space == saved.space
-    assert torch.equal(loaded.values, saved.values)
-    assert torch.equal(loaded.log_probabilities, saved.log_probabilities)
-
-
-def test_damaged_or_foreign_files_of_features_are_refused(tmp_path):
-    save_features(features(), tmp_path / "f.safetensors")
-    (tmp_path / "f.safetensors").write_bytes((tmp_path / "f.safetensors").read_bytes()[:40])
-    with pytest.raises(CheckpointError, match="damaged or cut short"):
-        load_features(tmp_path / "f.safetensors")
-    save_tensors(tmp_path / "other.safetensors", {"weight": torch.zeros(2)})
-    with pytest.raises(DataError, match=r"other\.safetensors: should hold features that vqgen wrote, found weight"):
-        load_features(tmp_path / "other.safetensors")
+def test_space_of_a_classifier_is_never_rounded_to_bfloat16(make_classifier):
+    """In bfloat16 images of one label share logits, and the first of equal ones would decide the accuracy."""
+    classifier = make_classifier()
+    images = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8)
+    exact = ClassifierSpace(classifier, "0123", CPU)
+    rounded = ClassifierSpace(classifier, "0123", Compute.resolve("cpu", "bfloat16"))
+    assert (exact.dtype, rounded.dtype) == ("float32", "float32")
+    assert torch.equal(rounded(images).values, exact(images).values)
+    assert torch.equal(rounded(images).log_probabilities, exact(images).log_probabilities)
+    assert ClassifierSpace(classifier, "0123", Compute.resolve("cpu", "float64")).dtype == "float64"
 
 
 def test_subset_has_the_chosen_images():

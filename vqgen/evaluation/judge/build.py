@@ -7,12 +7,13 @@ from typing import Literal
 
 from vqgen.arguments import as_count, as_seed
 from vqgen.config import ClassifierSection
-from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.errors import CheckpointError, ConfigError
 from vqgen.evaluation.accuracy_score import AccuracyScorer
-from vqgen.evaluation.features import ClassifierSpace, FeatureSpace, load_features
+from vqgen.evaluation.features import ClassifierSpace, FeatureSpace
 from vqgen.evaluation.judge.judge import Judge
-from vqgen.evaluation.judge.real_images import RealImages, open_real_images, recipe_of
+from vqgen.evaluation.judge.real_images import RealImages, feature_origin, open_real_images, recipe_of
 from vqgen.evaluation.score_training import LabelledImages, ScoreConfig, train_classifier
+from vqgen.evaluation.stored_features import check_stored_features
 from vqgen.models.checkpoint import save_model
 from vqgen.pipeline import open_pipeline
 from vqgen.pipeline.base import AnyPipeline
@@ -104,18 +105,21 @@ def build_judge(
     section = _section_of_score(pipe, judging, options.classifier_steps)
     reference = real["train"] if options.reference == "train" else held_out
     if needs_space:
-        _check_stored_features(options.reference_features, len(reference))  # before a classifier is trained
+        _check_stored_features(options, reference)  # before a classifier is trained
     scorer = None
     if needs_score or needs_space:  # a space may need a classifier trained on the spot
         join_processes(str(pipe.compute.device), pipe.compute.dtype)  # a wrong launch is refused before the work
         scorer = _scorer(pipe, section, held_out, options, score_seeds)
+    space = _space(pipe, judging, options, real["train"], scorer) if needs_space else None
+    if space is not None:
+        _check_stored_features(options, reference, space)  # before samples are drawn
     return Judge(
         pipe=pipe,
         train=real["train"],
         held_out=held_out,
         seed=options.seed,
         reference=reference,
-        space=_space(pipe, judging, options, real["train"], scorer) if needs_space else None,
+        space=space,
         section=section,
         scorer=scorer,
         features_file=options.reference_features,
@@ -206,14 +210,12 @@ def _space(
         return ClassifierSpace(classifier, save_model(classifier, Path(folder) / "classifier"), pipe.compute)
 
 
-def _check_stored_features(path: Path | None, count: int) -> None:
+def _check_stored_features(options: JudgeOptions, reference: RealImages, space: FeatureSpace | None = None) -> None:
+    """Refuses a file of features of other images or, once the space is known, of another space."""
+    path = options.reference_features
     if path is None or not path.exists():
         return
-    found = len(load_features(path))
-    if found != count:
-        raise DataError(
-            f"--reference-features {path}: should hold the features of {count} images, found {found}; name another file"
-        )
+    check_stored_features(path, feature_origin(reference, space))
 
 
 def _other_classifier(pipe: AnyPipeline, judging: AnyPipeline, name: str) -> FeatureSpace:

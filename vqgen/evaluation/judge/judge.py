@@ -13,18 +13,18 @@ from torch import Tensor
 
 from vqgen.codes import Codes
 from vqgen.config import ClassifierSection
-from vqgen.errors import DataError
 from vqgen.evaluation.accuracy_score import AccuracyScorer, ScoredImages, as_many_per_label
 from vqgen.evaluation.code_entropy import code_entropies
 from vqgen.evaluation.comparison import compare_distributions, inception_scores
-from vqgen.evaluation.features import ClassifierSpace, Features, FeatureSpace, halves, load_features, save_features
+from vqgen.evaluation.features import ClassifierSpace, Features, FeatureSpace, halves
 from vqgen.evaluation.judge.model_judge import ModelJudge
-from vqgen.evaluation.judge.real_images import RealImages
+from vqgen.evaluation.judge.real_images import RealImages, feature_origin
 from vqgen.evaluation.manifold import nearest
 from vqgen.evaluation.memorisation import memorisation
 from vqgen.evaluation.metric import Computed, Findings, compute_each, difference, metrics_with_floor
 from vqgen.evaluation.score_training import LabelledImages
 from vqgen.evaluation.scores import accuracy, inception_score
+from vqgen.evaluation.stored_features import load_features, save_features
 from vqgen.pipeline.base import AnyPipeline
 from vqgen.pipeline.request import GenerationRequest, labels_as_tensor
 
@@ -69,18 +69,13 @@ class Judge(ModelJudge):
     @cached_property
     def _reference_features(self) -> Features:
         assert self.space is not None
-        if self.features_file is None or not self.features_file.exists():
-            features = self.space(self.reference.images)
-            if self.features_file is not None:
-                save_features(features, self.features_file)
-            return features
-        features = load_features(self.features_file)
-        # The file does not name its images, so their number is all that can be compared.
-        if features.space != self.space.name or len(features) != len(self.reference):
-            raise DataError(
-                f"{self.features_file}: should hold the features of {len(self.reference)} images in the space "
-                f"{self.space.name!r}, found {len(features)} in {features.space!r}; name another file for this space"
-            )
+        if self.features_file is None:
+            return self.space(self.reference.images)
+        origin = feature_origin(self.reference, self.space)
+        if self.features_file.exists():
+            return load_features(self.features_file, origin)
+        features = self.space(self.reference.images)
+        save_features(features, origin, self.features_file)
         return features
 
     def _features_of(self, samples: Samples) -> Features:

@@ -3,7 +3,9 @@
 Legend: `n` images, `c` channels, `H W` image.
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from vqgen.config.loading import validate_recipe
 from vqgen.config.portable import portable_document
 from vqgen.data import ImageSet, evaluation_batches, evaluation_transform, open_images, read_exclusions
 from vqgen.errors import CheckpointError, ConfigError, DataError
+from vqgen.evaluation.features import FeatureSpace
+from vqgen.evaluation.stored_features import FeatureOrigin
 from vqgen.pipeline.base import AnyPipeline
 from vqgen.runtime.randomness import derive_seed
 from vqgen.storage.documents import parse_toml
@@ -38,9 +42,30 @@ class RealImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    # A frozen dataclass may still have what it computes once and keeps.
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256, in hex, of the pixels in their order: of the set, the choice among its images and the transform."""
+        found = hashlib.sha256(f"{tuple(self.images.shape)}".encode())
+        for image in self.images:  # one by one, because the bytes are a copy
+            found.update(image.numpy().tobytes())
+        return found.hexdigest()
+
     def subset(self, indices: Int64[Tensor, " chosen"]) -> "RealImages":
         """Returns the images at `indices`."""
         return RealImages(self.split, self.images[indices], self.labels[indices])
+
+
+def feature_origin(real: RealImages, space: FeatureSpace | None = None) -> FeatureOrigin:
+    """Returns the origin that features of real images have.
+
+    Args:
+        real: The images.
+        space: The space; None if its network is not known yet.
+    """
+    if space is None:
+        return FeatureOrigin(len(real), real.sha256)
+    return FeatureOrigin(len(real), real.sha256, space.dtype, space.name)
 
 
 def recipe_of(pipe: AnyPipeline) -> AnyRecipe:

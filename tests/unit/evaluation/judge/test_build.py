@@ -5,9 +5,11 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from vqgen.errors import CheckpointError, ConfigError
+from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.evaluation.features import ClassifierSpace
 from vqgen.evaluation.judge.build import JudgeOptions, build_judge
+from vqgen.evaluation.judge.real_images import feature_origin
+from vqgen.evaluation.stored_features import save_features
 from vqgen.pipeline import VQGenPipeline
 
 OPTIONS = JudgeOptions(real_images=40, quiet=True)
@@ -121,3 +123,20 @@ def test_scorer_has_the_held_out_images_and_the_seeds_of_the_options(make_pipe):
     assert judge.scorer.split == judge.held_out.split
     assert list(judge.scorer.config.seeds) == [6, 7, 8]
     assert (judge.seed, judge.score_seeds) == (6, 3)
+
+
+def test_stored_features_of_other_images_or_networks_are_refused_before_the_first_training_and_sample(
+    make_pipe, make_classifier, tmp_path, capsys
+):
+    path = tmp_path / "f.safetensors"
+    pipe = with_classifier(make_pipe(), make_classifier(num_classes=10))
+    judge = build(pipe, needs_space=True)
+    save_features(judge.space(judge.reference.images), feature_origin(judge.reference, judge.space), path)
+    assert build(pipe, needs_space=True, reference_features=path).features_file == path
+    # as many other images
+    with pytest.raises(DataError, match=r"features of 40 images .*: other images, or another transform"):
+        build(make_pipe(seed=9, **TINY), needs_space=True, reference_features=path)
+    assert capsys.readouterr().out == ""
+    pipe.parts.classifier_hash = "6f" * 32
+    with pytest.raises(DataError, match=r"in the space 'classifier 6f6f6f6f6f6f' .*: another network"):
+        build(pipe, needs_space=True, reference_features=path)

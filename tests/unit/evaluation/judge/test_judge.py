@@ -22,6 +22,7 @@ class PixelSpace:
 
     def __init__(self, name="pixels 1"):
         self.name = name
+        self.dtype = "float64"
         self.calls = 0
 
     def __call__(self, images):
@@ -192,11 +193,14 @@ def test_features_of_the_reference_are_stored_and_read_back(make_judge, samples,
 
 def test_stored_features_of_other_images_or_spaces_are_refused(make_judge, samples, tmp_path):
     path = tmp_path / "reference.safetensors"
-    make_judge(features_file=path).distribution(samples)
-    with pytest.raises(DataError, match=r"should hold the features of 29 images .*found 30 .*name another file"):
+    first = make_judge(features_file=path)
+    first.distribution(samples)
+    with pytest.raises(DataError, match=r"features of 29 images .*found those of 30 .*number of images; name another"):
         make_judge(features_file=path, held_out=real_images("test", 29)).distribution(samples)
-    with pytest.raises(DataError, match=r"in the space 'pixels 2', found 30 in 'pixels 1'"):
-        make_judge(features_file=path, space=PixelSpace("pixels 2")).distribution(samples)
+    with pytest.raises(DataError, match=r"other images, or another transform of them; name another file"):
+        make_judge(features_file=path, held_out=real_images("test", 30)).distribution(samples)
+    with pytest.raises(DataError, match=r"in the space 'pixels 2' .*found those of 30 .* 'pixels 1'.*another network"):
+        make_judge(features_file=path, held_out=first.held_out, space=PixelSpace("pixels 2")).distribution(samples)
 
 
 def test_accuracy_needs_a_classifier_of_our_own_and_labels(make_judge, make_classifier, samples):

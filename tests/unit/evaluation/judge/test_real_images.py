@@ -121,3 +121,12 @@ def test_subset_has_the_chosen_images():
     images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
     part = RealImages("test", images, torch.tensor([5, 6, 7, 8])).subset(torch.tensor([3, 1]))
     assert (part.split, part.images.flatten().tolist(), part.labels.tolist()) == ("test", [3, 1], [8, 6])
+
+
+def test_hash_of_images_is_of_their_pixels_their_order_and_their_shape():
+    pixels = torch.arange(32, dtype=torch.uint8).view(2, 1, 4, 4)
+    labels = torch.zeros(2, dtype=torch.int64)
+    whole = RealImages("test", pixels, labels)
+    assert whole.sha256 == RealImages("train", pixels.clone(), labels + 1).sha256
+    others = [pixels.flip(0), pixels + 1, pixels.view(2, 1, 2, 8), pixels[:1], pixels.transpose(2, 3), pixels[:0]]
+    assert len({whole.sha256, *(RealImages("test", other, labels[: len(other)]).sha256 for other in others)}) == 7
