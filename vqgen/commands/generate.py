@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.pipeline import open_pipeline
-    from vqgen.pipeline.sharing import generate_shared
-    from vqgen.reports.samples import save_generation
+    from vqgen.pipeline.sharing import generate_shared, mean_nats
+    from vqgen.reports.samples import SampleWriter
     from vqgen.runtime.launch import join_processes
 
     folder = OutputFolder(arguments.output, whole=True, overwrite=arguments.overwrite)
@@ -43,11 +43,19 @@ def run(arguments: argparse.Namespace) -> int:
     processes = join_processes(arguments.device, arguments.dtype)
     pipe = open_pipeline(arguments.checkpoint, device=str(processes.device), dtype=arguments.dtype)
     request = generation_request(arguments)
-    output = generate_shared(pipe, request, processes, quiet=arguments.quiet)
+    labels = [label for label in pipe.resolve_labels(request.labels) for _ in range(request.images_per_label)]
+    writer = SampleWriter(folder.path, pipe.label_map, labels, request.describe())
+    log_likelihoods = []
+    for part in generate_shared(pipe, request, processes, quiet=arguments.quiet):
+        if processes.rank == 0:
+            if not writer.paths:  # something is there to take the place of the earlier samples
+                folder.remove_samples()
+            writer.add(part)
+        log_likelihoods.append(part.log_likelihood)
     if processes.rank == 0:
-        folder.remove_samples()
-        pictures = save_generation(output, pipe.label_map, folder.path, request.describe())
-        nats = "" if output.log_likelihood is None else f"; {-float(output.log_likelihood.mean()):.4g} nats each"
-        beside = folder.beside([*pictures, folder.path / "grid.png", folder.path / "samples.json"])
-        print(f"{len(output.labels)} images in {folder.path}, grid.png shows them all{nats}{beside}")
+        shows = writer.finish()
+        nats = mean_nats(log_likelihoods)
+        each = "" if nats is None else f"; {nats:.4g} nats each"
+        beside = folder.beside([*writer.paths, folder.path / "grid.png", folder.path / "samples.json"])
+        print(f"{len(labels)} images in {folder.path}, grid.png shows {shows}{each}{beside}")
     return 0

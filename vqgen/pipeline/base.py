@@ -3,8 +3,8 @@
 Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector.
 """
 
-import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, SupportsIndex, TypeVar
@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from vqgen.arguments import as_function, as_instance, as_path
+from vqgen.arguments import as_count, as_function, as_instance, as_path
 from vqgen.data import LabelMap, Reading, evaluation_transform
 from vqgen.data.checking import Pictures, as_pictures, each_picture
 from vqgen.data.label_map import Labels
 from vqgen.pipeline.folder import CommonParts, check_replaceable
-from vqgen.pipeline.gathering import as_processes, gather_images
+from vqgen.pipeline.gathering import as_processes, chosen_parts
 from vqgen.pipeline.hub import upload
 from vqgen.pipeline.locating import locate_pipeline
 from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, count_candidates, resolve_labels
@@ -27,7 +27,6 @@ from vqgen.runtime.collective import Processes
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.plain_torch import plain_methods
 from vqgen.sampling import PerLevel, SamplingParams
-from vqgen.sampling.rejection import keep_surest
 
 Parts = TypeVar("Parts", bound=CommonParts)
 Output = TypeVar("Output", bound=GeneratedImages)
@@ -128,42 +127,43 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
     def generate(
         self, request: GenerationRequest, *, processes: Processes | None = None, progress: Progress | None = None
     ) -> Output:
-        """Generates the images of a request; errors as in `__call__`.
-
-        Each candidate is decoded and scored once, in one process.
+        """Generates the images of a request; errors as in `__call__`. Each candidate is drawn and scored once.
 
         Args:
             request: The request.
-            processes: The processes that share the request. All of them call this, with the same request and a seed.
-                None for this process alone.
+            processes: Those that share the request; all call this with the same seed. None for this process alone.
             progress: Called with the number of images of each finished batch.
         """
+        (images,) = self.generate_parts(request, self.count(request), processes, progress)
+        return images
+
+    def generate_parts(
+        self,
+        request: GenerationRequest,
+        size: int,
+        processes: Processes | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Output]:
+        """Yields the images of a request in its order, about `size` candidates at a time; the rest as in `generate`."""
         candidates = self.check_request(request)
         progress = None if progress is None else as_function("progress", progress)
-        # All candidates of a label stand in a row: `keep_surest` chooses among each row.
-        labels = [label for label in self.resolve_labels(request.labels) for _ in range(candidates)]
-        # A new seed is returned with the images. It has 48 bits, because JSON readers may be exact up to 2^53 only.
-        request = replace(request, seed=secrets.randbits(48) if request.seed is None else request.seed)
-        processes = as_processes(processes, self.compute.device)
-        own = processes.share(len(labels))
-        # Indices within the whole request: an image does not depend on the number of processes.
-        # With more processes than images some draw nothing. They go on, because gathering needs every process.
-        part = self._draw(labels[own.start : own.stop], own, request, progress) if own else None
-        if part is not None and candidates > request.images_per_label:
-            assert self.parts.classifier is not None  # `check_request` has seen to it
-            sureness = score_images(self.parts.classifier, part.pixels, part.labels, self.compute)
-            part = replace(part, label_probability=sureness)
-        # A share may end inside a row of candidates, so the choice comes after the join. All processes make the same.
-        images = gather_images(part, processes)
-        if images.label_probability is None:
-            return images
-        return images.subset(keep_surest(images.label_probability, candidates, request.images_per_label))
+        request = request.seeded()
+
+        def draw(labels: list[int | None], indices: range) -> Output:
+            images = self._draw(labels, indices, request, progress)
+            if candidates == request.images_per_label or self.parts.classifier is None:
+                return images
+            sureness = score_images(self.parts.classifier, images.pixels, images.labels, self.compute)
+            return replace(images, label_probability=sureness)
+
+        row = (request.images_per_label, candidates)
+        shared = as_processes(processes, self.compute.device)
+        yield from chosen_parts(self.resolve_labels(request.labels), row, as_count("size", size), draw, shared)
 
     def check_request(self, request: GenerationRequest) -> int:
-        """Checks a request before anything is sampled; errors as in `__call__`.
+        """Checks a request before anything is sampled, and counts the candidates of each label; errors as in `__call__`.
 
-        Returns:
-            The number of candidates of each label, of which `images_per_label` remain.
+        Of the candidates of a label `images_per_label` remain.
         """
         self.check_sampling(as_instance("request", request, GenerationRequest).params)
         return count_candidates(request, has_classifier=self.parts.classifier is not None, name=self.parts.name)

@@ -3,6 +3,7 @@
 Legend: `b` images, `p` images with pixels (b or none), `c` channels, `H W` image.
 """
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -70,6 +71,11 @@ class GenerationRequest:
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
+
+    def seeded(self) -> "GenerationRequest":
+        """Returns the request with a seed, a new one if it has none. The seed is returned with the images."""
+        # 48 bits, because JSON readers may be exact up to 2^53 only.
+        return self if self.seed is not None else replace(self, seed=secrets.randbits(48))
 
     def describe(self) -> dict[str, Any]:
         """Returns the parameters for samples.json, by which its images can be drawn again."""

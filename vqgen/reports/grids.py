@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn import functional as F
 
 from vqgen.data import to_pil
 from vqgen.storage.files import atomic_path
@@ -51,15 +49,20 @@ def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int =
     """
     # A whole factor, rounded up, and repeated pixels: what a model drew stays exact, without a blur.
     factor = max(1, -(-least_side // images.shape[-1]))
-    large = images.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-    columns = min(columns, len(large))
-    margin = max(2, large.shape[-1] // 16)
+    height, width = (factor * side for side in images.shape[-2:])
+    columns = min(columns, len(images))
+    margin = max(2, width // 16)
     # Each picture brings its margin at the left and above, so that neighbours share one; the right and lower edges of
-    # the grid are added at the end.
-    framed = F.pad(large, (margin, 0, margin, 0), value=_WHITE)
-    unfilled = framed.new_full((-len(framed) % columns, *framed.shape[1:]), _WHITE)
-    grid = rearrange(torch.cat([framed, unfilled]), "(row column) c h w -> c (row h) (column w)", column=columns)
-    return to_pil(F.pad(grid, (0, margin, 0, margin), value=_WHITE)[None])[0]
+    # the grid are added at the end. Picture by picture, because memory should hold one large grid and no copy of it.
+    rows = -(-len(images) // columns)
+    size = (rows * (height + margin) + margin, columns * (width + margin) + margin)
+    grid = images.new_full((images.shape[1], *size), _WHITE)
+    for place, image in enumerate(images):
+        top = place // columns * (height + margin) + margin
+        left = place % columns * (width + margin) + margin
+        large = image.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+        grid[:, top : top + height, left : left + width] = large
+    return to_pil(grid[None])[0]
 
 
 def save_reconstruction_grid(

@@ -1,11 +1,13 @@
 """The end of a run: images of every label, sampled by its pipeline."""
 
+from functools import partial
+
 from vqgen.config import AnyRecipe
 from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline import open_pipeline
-from vqgen.pipeline.request import GeneratedImages, GenerationRequest
-from vqgen.pipeline.sharing import generate_shared
-from vqgen.reports.samples import save_generation
+from vqgen.pipeline.request import GenerationRequest
+from vqgen.pipeline.sharing import generate_shared, mean_nats
+from vqgen.reports.samples import SampleWriter
 from vqgen.runtime.collective import Processes
 from vqgen.sampling import SamplingParams
 from vqgen.stages.bookkeeping import require_stage
@@ -24,15 +26,16 @@ def generate_samples(context: RunContext) -> None:
         pipe = open_pipeline(context.folder / "pipeline", device=str(context.device), dtype=context.compute.dtype)
         request = request_of(context.recipe)
         processes = Processes(context.rank, context.world_size, context.device)
-        output = generate_shared(pipe, request, processes, quiet=context.quiet)
-
-        def save() -> None:
-            save_generation(output, pipe.label_map, folder, request.describe())
-
-        context.on_main(save)  # the pixels of all processes are in the main process
-        metrics = _metrics(output)
+        labels = [label for label in pipe.resolve_labels(request.labels) for _ in range(request.images_per_label)]
+        writer = SampleWriter(folder, pipe.label_map, labels, request.describe())
+        log_likelihoods = []
+        for part in generate_shared(pipe, request, processes, quiet=context.quiet):
+            context.on_main(partial(writer.add, part))  # the pixels of all processes are in the main process
+            log_likelihoods.append(part.log_likelihood)
+        context.on_main(writer.finish)
+        metrics = _metrics(len(labels), mean_nats(log_likelihoods))
         nats = f" {metrics['nats_per_image']:.4g} nats each," if "nats_per_image" in metrics else ""
-        message = f"{len(output.labels)} images,{nats} see {folder / 'grid.png'}"
+        message = f"{len(labels)} images,{nats} see {folder / 'grid.png'}"
         return StageResult(metrics=metrics, message=message)
 
     run_stage(context, STAGE, _inputs(context), work)
@@ -50,12 +53,9 @@ def request_of(recipe: AnyRecipe) -> GenerationRequest:
     )
 
 
-def _metrics(output: GeneratedImages) -> dict[str, int | float]:
-    """Counts the images, and averages their negative log-likelihood if the pipeline computes likelihoods."""
-    metrics: dict[str, int | float] = {"images": len(output.labels)}
-    if output.log_likelihood is not None:
-        metrics["nats_per_image"] = float(-output.log_likelihood.mean())
-    return metrics
+def _metrics(count: int, nats: float | None) -> dict[str, int | float]:
+    """Returns the number of images, and their nats if the pipeline computes likelihoods."""
+    return {"images": count} | ({} if nats is None else {"nats_per_image": nats})
 
 
 def _inputs(context: RunContext) -> dict[str, str]:

@@ -84,7 +84,7 @@ def test_first_process_alone_writes_and_prints(run, pipe, tmp_path, capsys, monk
     monkeypatch.setattr(
         "vqgen.runtime.launch.join_processes", lambda device, dtype: Processes(rank, 2, torch.device("cpu"))
     )
-    monkeypatch.setattr("vqgen.pipeline.sharing.generate_shared", lambda *words, **options: output)
+    monkeypatch.setattr("vqgen.pipeline.sharing.generate_shared", lambda *words, **options: iter([output]))
     assert run() == 0
     assert (tmp_path / "out" / "grid.png").exists() == is_written
     assert bool(capsys.readouterr().out) == is_written

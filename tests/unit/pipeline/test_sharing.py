@@ -6,7 +6,7 @@ from process_group import run_processes
 from vqgen.pipeline import BaselinePipeline, open_pipeline
 from vqgen.pipeline.baseline_parts import save_baseline
 from vqgen.pipeline.request import GenerationRequest
-from vqgen.pipeline.sharing import generate_shared
+from vqgen.pipeline.sharing import generate_shared, mean_nats
 from vqgen.runtime.collective import Processes
 
 CPU = torch.device("cpu")
@@ -24,7 +24,8 @@ def fields(output):
 def generate_in_a_process(folder, options):
     pipe = open_pipeline(folder, device="cpu", dtype="float64")
     processes = Processes(dist.get_rank(), dist.get_world_size(), CPU)
-    return fields(generate_shared(pipe, GenerationRequest(**options), processes, quiet=True))
+    parts = list(generate_shared(pipe, GenerationRequest(**options), processes, quiet=True))
+    return fields(type(parts[0]).cat(parts))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,26 @@ def test_main_process_shows_the_progress_of_its_share(pipe, monkeypatch):
 
     monkeypatch.setattr("vqgen.pipeline.sharing.ProgressBar", Bar)
     request = GenerationRequest(images_per_label=4, batch_size=5)
-    generate_shared(pipe, request, Processes(0, 1, CPU))
-    generate_shared(pipe, request, Processes(0, 1, CPU), quiet=True)
+    assert len(list(generate_shared(pipe, request, Processes(0, 1, CPU)))) == 1
+    assert len(list(generate_shared(pipe, request, Processes(0, 1, CPU), quiet=True))) == 1
     assert bars == [[12, True, 5, 5, 2], [12, False, 5, 5, 2]]
+
+
+def test_nats_are_averaged_over_the_images_of_all_parts():
+    parts = [torch.tensor([-1.0, -2.0], dtype=torch.float64), torch.tensor([-6.0], dtype=torch.float64)]
+    assert mean_nats(parts) == pytest.approx(3.0)
+    assert mean_nats([None, None]) is None
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.4])
+def test_parts_are_bounded_by_their_bytes_and_together_are_the_request(choosing, monkeypatch, keep):
+    request = GenerationRequest(images_per_label=5, batch_size=2, seed=5, keep=keep)
+    whole = choosing.generate(request)
+    monkeypatch.setattr("vqgen.pipeline.sharing._BYTES_OF_A_PART", 5 * 8 * 8)  # two batches of two, and a bit
+    parts = list(generate_shared(choosing, request, Processes(0, 1, CPU), quiet=True))
+    rows = len(choosing.label_map)
+    assert [len(part.labels) for part in parts] == ([4] * (5 * rows // 4) + [5 * rows % 4] if keep == 1 else [5] * rows)
+    joined = type(whole).cat(parts)
+    assert torch.equal(joined.pixels, whole.pixels)
+    assert torch.equal(joined.codes.bottom, whole.codes.bottom)
+    assert (joined.labels, joined.seed) == (whole.labels, whole.seed)
