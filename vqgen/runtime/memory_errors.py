@@ -18,6 +18,7 @@ _TEXTS = (
     "could not create a primitive",  # oneDNN, for want of memory for its code
     "out of memory",  # CUDA and MPS
     "bad_alloc",  # C++
+    "can't start new thread",  # Python, for want of memory for its stack
 )
 
 

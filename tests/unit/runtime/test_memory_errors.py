@@ -23,6 +23,7 @@ def test_arrays_that_no_machine_holds_are_out_of_memory():
         RuntimeError("could not create a memory object"),
         RuntimeError("could not create a primitive"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
     ],
 )
 def test_errors_of_all_libraries_name_the_work(error):
