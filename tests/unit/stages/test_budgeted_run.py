@@ -265,6 +265,7 @@ def test_places_are_cores_a_given_number_or_one_for_a_launcher(context, monkeypa
     context.parallel_stages = 2
     assert places_of(CPU, context) == Places(6, 2)
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     assert places_of(CPU, context) == ONE_BY_ONE
 
 

@@ -65,6 +65,7 @@ def test_one_parallel_stage_or_a_launcher_runs_one_after_the_other(make_context,
     assert called == [*STAGES, "samples"]
     called.clear()
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     run_all(make_context())
     assert called == [*STAGES, "samples"]
 

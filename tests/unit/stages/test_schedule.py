@@ -150,6 +150,7 @@ def test_number_of_stages_is_a_limit(context, wanted, at_once):
 
 def test_process_of_a_launcher_runs_one_stage_at_a_time(context, monkeypatch):
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     assert make_schedule(context(), GROUP).at_once == 1
 
 
@@ -248,4 +249,5 @@ def test_number_that_the_launch_or_the_devices_do_not_allow_is_refused(context, 
     monkeypatch.setattr(RunContext, "device", torch.device("mps"))
     refused(context(parallel_stages=2), "1 on one device, found 2")
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     refused(context(parallel_stages=2), "1 in processes of a launcher, which share each stage, found 2")
