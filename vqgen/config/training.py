@@ -21,7 +21,8 @@ class TrainConfig(Config):
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of AdamW."""
     weight_decay: float = Field(0.0, ge=0)
-    """Decoupled weight decay of matrices and kernels. Biases, norms and embeddings do not decay."""
+    """Decoupled weight decay of matrices and kernels, and of a prior's rows and columns, which every image uses.
+    Biases, norms and embeddings of codes and labels do not decay."""
     beta2: float = Field(0.999, gt=0, lt=1)
     """Decay of AdamW's second moment."""
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -52,5 +53,9 @@ class TrainConfig(Config):
 
     def summary(self) -> str:
         """Returns the length of the training and its batch size in words, such as `800 steps at batch 64`."""
-        length = f"{self.steps} steps" if self.epochs is None else f"{self.epochs:g} epochs"
-        return f"{length} at batch {self.batch_size}"
+        return f"{self.length_text} at batch {self.batch_size}"
+
+    @property
+    def length_text(self) -> str:
+        """The length of the training in words, such as `800 steps` or `3 epochs`."""
+        return f"{self.steps} steps" if self.epochs is None else f"{self.epochs:g} epochs"

@@ -28,7 +28,7 @@ def learning_rate_at(step: int | float, total: int, config: TrainConfig) -> floa
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Builds AdamW. Weight decay applies to matrices and kernels only, not to biases, norms and embeddings.
+    """Builds AdamW. Weight decay applies to matrices, kernels and positions, not to biases, norms and `nn.Embedding`.
 
     Args:
         model: The model, on the device of the training.
@@ -38,7 +38,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     parameters = [p for p in model.parameters() if p.requires_grad]
-    # Embeddings are matrices too, but a row that a batch does not use would only shrink.
+    # Embeddings are matrices too, but a row that a batch does not use would only shrink. The positions of a prior are
+    # plain parameters: every batch uses all of them, so they decay like any matrix.
     decayed = [p for p in parameters if p.ndim > 1 and id(p) not in embeddings]
     undecayed = [p for p in parameters if p.ndim <= 1 or id(p) in embeddings]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]

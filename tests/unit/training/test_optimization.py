@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from tiny_models import make_prior
 from torch import nn
 from training_runs import make_trainer
 
@@ -41,6 +42,16 @@ def test_weight_decay_applies_to_matrices_and_kernels_only():
         0.0: ["conv.bias", "embedding.weight", "norm.bias", "norm.weight"],
     }
     assert optimizer.defaults["betas"] == (0.9, 0.95)
+
+
+def test_embeddings_of_a_prior_do_not_decay_and_its_positions_do():
+    prior = make_prior("bottom", mirror_conditioned=True)
+    optimizer = make_optimizer(prior, TrainConfig(weight_decay=0.1))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    of = {name: decays[id(p)] for name, p in prior.named_parameters()}
+    assert (of["rows"], of["columns"]) == (0.1, 0.1)
+    assert {decay for name, decay in of.items() if "embedding" in name} == {0.0}
+    assert sum("embedding" in name for name in of) == 4  # codes, coarser codes, labels, mirrored
 
 
 def test_model_of_one_kind_of_parameters_has_one_group():
