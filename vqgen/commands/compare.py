@@ -223,7 +223,7 @@ def _notes(
         floor = f" (floor {real['cas_floor']:.4g})" if "cas_floor" in real else ""
         several = f"mean of {judge.score_seeds} seeds, " if judge.score_seeds > 1 else ""
         notes.append(
-            f"cas: {several}{judge.section.train.steps} steps each, tested on {len(judge.held_out):,} "
+            f"cas: {several}{judge.section.train.length_text} each, tested on {len(judge.held_out):,} "
             f"{judge.held_out.split} images; of {real['images']:,} real training images {real['cas']:.4g}{floor}"
         )
     notes.append(

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from vqgen.runtime.cores import available_cores
 from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
 from vqgen.runtime.side_by_side import side_by_side
+from vqgen.training.schedule import total_images
 
 _LEAST_PIXELS = 1_000_000
 """Pixels of all steps of a training from which it is worth a process of its own, which takes seconds to start."""
@@ -107,7 +108,7 @@ class AccuracyScorer:
         several = f", {len(predictions)} seeds" if len(predictions) > 1 else ""
         return metrics_with_floor(
             "accuracy score",
-            f"{self.config.section.train.steps} steps{several}",
+            f"{self.config.section.train.length_text}{several}",
             {"trained on": predictions[0].trained_on, self.split: len(labels)},  # the same number for every seed
             score(torch.arange(len(labels))),
             lambda: difference(score, halves(len(labels), self.config.seed)),
@@ -116,7 +117,12 @@ class AccuracyScorer:
     def _predictions(self, sets: Sequence[ScoredImages]) -> Generator[_Predictions, None, None]:
         """Yields the predictions of the classifier of each set and seed, the seeds of the first set first."""
         shown = ((seed, each.of_seed(seed)) for each in sets for seed in self.config.seeds)
-        processes = self._num_processes(len(sets) * self.config.num_seeds)
+        first = next(shown, None)
+        if first is None:
+            return
+        # The sets have about as many images as the first one, whose epochs count the steps of all.
+        shown = chain([first], shown)
+        processes = self._num_processes(len(sets) * self.config.num_seeds, len(first[1]))
         if processes > 1:
             yield from self._predictions_of_processes(shown, processes)
             return
@@ -157,13 +163,13 @@ class AccuracyScorer:
             counts.append(len(images))
         return trainings, counts
 
-    def _num_processes(self, trainings: int) -> int:
-        """Returns the number of processes that train side by side; 1 for this process alone."""
+    def _num_processes(self, trainings: int, num_images: int) -> int:
+        """Returns the number of processes that train side by side, on `num_images` each; 1 for this process alone."""
         # On a GPU, processes would compete for its memory. Those of a launcher share each batch of a training.
         if self.config.compute.device.type != "cpu" or launched_processes() > 1:
             return 1
-        train = self.config.section.train
-        if train.steps * train.batch_size * self.config.data.image_size**2 < _LEAST_PIXELS:
+        shown = total_images(self.config.section.train, num_images, world_size=1)
+        if shown * self.config.data.image_size**2 < _LEAST_PIXELS:
             return 1
         in_memory = self.config.compute.free_memory // _PROCESS_BYTES
         return max(1, min(trainings, available_cores(), in_memory))

@@ -75,8 +75,8 @@ class ClassifierSpace:
     def __init__(self, classifier: ImageClassifier, sha256: str, compute: Compute) -> None:
         self.classifier = classifier
         self.compute = compute
-        # Not the dtype of `compute`: a measuring instrument is not rounded to 8 bits. In bfloat16 images share features
-        # and logits, and distances of equal size would decide precision, recall and accuracy.
+        # Not the dtype of `compute`: a measuring instrument is not rounded to 8 bits. In bfloat16 labels share logits,
+        # and rounding moves images into and out of the balls of precision and recall.
         self.dtype = str(compute.float_dtype).removeprefix("torch.")
         self.name = f"classifier {sha256[:12]}"
 

@@ -82,13 +82,15 @@ class ScoreConfig:
         """The seeds of the classifiers of each set."""
         return range(self.seed, self.seed + self.num_seeds)
 
-    @property
-    def section_without_choice(self) -> ClassifierSection:
-        """The settings of a training that takes the weights after the last step: the test images choose nothing."""
+    def section_without_choice(self, num_steps: int) -> ClassifierSection:
+        """Returns settings of a training that takes the weights after the last step: the test images choose nothing.
+
+        Args:
+            num_steps: Steps of the training.
+        """
         # The loop keeps the best weights of all validations. With a single one, after the last step, it has no choice.
-        steps = self.section.train.steps
         train = self.section.train.model_copy(
-            update={"validate_every": steps, "save_every": steps, "epochs": None, "patience": 0, "tracker": "none"}
+            update={"validate_every": num_steps, "save_every": num_steps, "patience": 0, "tracker": "none"}
         )
         return self.section.model_copy(update={"train": train})
 
@@ -131,6 +133,8 @@ def train_classifier(
 ) -> ImageClassifier:
     """Trains a classifier on `train` and nothing else, in one thread of torch.
 
+    Epochs of the recipe are passes over `train`, as in every other training.
+
     Args:
         config: The classifier and its training.
         train: Images to train on.
@@ -146,13 +150,9 @@ def train_classifier(
     from vqgen.runtime.processes import make_accelerator
     from vqgen.training.classifier import as_image_set, train_on
     from vqgen.training.objective import Session
+    from vqgen.training.schedule import total_images
 
     check_count("classification accuracy score", len(train), 1)
-    section = config.section_without_choice
-    steps = section.train.steps
-    order = TrainingOrder(
-        len(train), section.train.batch_size, derive_seed(seed, "score"), steps * section.train.batch_size
-    )
     # The trainer writes checkpoints, which nobody needs after the score.
     # Accelerate moves to "cuda" without a number.
     with config.compute.as_current(), exact_threads(_THREADS), tempfile.TemporaryDirectory(dir=scratch) as folder:
@@ -166,5 +166,8 @@ def train_classifier(
         )
         images = as_image_set(train.images, train.labels)
         of_test = as_image_set(test.images, test.labels)
+        length = total_images(config.section.train, len(train), session.accelerator.num_processes)
+        order = TrainingOrder(len(train), config.section.train.batch_size, derive_seed(seed, "score"), length)
+        section = config.section_without_choice(order.num_steps)
         model, _ = train_on(images, of_test, config.classifier, section, config.data, order, session, config.compute)
     return config.compute.place(model).eval()

@@ -10,12 +10,25 @@ from vqgen.runtime.randomness import derive_seed
 def training_order(train: TrainConfig, num_images: int, seed: int, world_size: int) -> TrainingOrder:
     """Builds the order of a stage's training images.
 
+    Args:
+        train: Steps or epochs, and the batch size.
+        num_images: Number of training images.
+        seed: The stage's seed.
+        world_size: Number of processes that share each batch.
+    """
+    return TrainingOrder(
+        num_images, train.batch_size, derive_seed(seed, "order"), total_images(train, num_images, world_size)
+    )
+
+
+def total_images(train: TrainConfig, num_images: int, world_size: int) -> int:
+    """Counts the images of all steps of a training, repeated ones too.
+
     With `epochs` the last batch holds the remaining images, unless there are fewer of them than processes.
 
     Args:
         train: Steps or epochs, and the batch size.
         num_images: Number of training images.
-        seed: The stage's seed.
         world_size: Number of processes that share each batch.
     """
     total = train.steps * train.batch_size
@@ -25,7 +38,7 @@ def training_order(train: TrainConfig, num_images: int, seed: int, world_size: i
         rest = total % train.batch_size
         if total > rest and rest < world_size:
             total -= rest
-    return TrainingOrder(num_images, train.batch_size, derive_seed(seed, "order"), max(total, world_size))
+    return max(total, world_size)
 
 
 def input_dropout_steps(config: PriorSettings, num_steps: int) -> int:

@@ -9,6 +9,12 @@ from vqgen.evaluation.score_training import LabelledImages
 from vqgen.runtime.compute import Compute
 
 
+def of_epochs(epochs):
+    """Returns the classifiers of the score with a training of this length."""
+    section = score_config().section
+    return section.model_copy(update={"train": section.train.model_copy(update={"epochs": epochs})})
+
+
 def exchanged(shown):
     return LabelledImages(shown.images, 1 - shown.labels)
 
@@ -47,6 +53,12 @@ def test_score_is_the_share_of_test_images_classified_right():
     assert (found.name, found.value, found.space) == ("cas", 0.8, "40 steps")
     assert found.counts == {"trained on": 64, "test": 30}
     assert (of_wrong.name, of_wrong.value) == ("wrong", pytest.approx(0.2))
+
+
+def test_score_of_a_recipe_of_epochs_names_them():
+    scorer = AccuracyScorer(score_config(section=of_epochs(20.0), num_seeds=2), stripes(30), "test")
+    ((score, _),) = scorer.scores([of_any_seed("cas", stripes(64))])
+    assert (score.value, score.space) == (1, "20 epochs, 2 seeds")
 
 
 def test_classifier_of_each_seed_learns_the_images_of_its_seed():
@@ -139,7 +151,7 @@ def test_files_are_removed_if_the_caller_takes_no_more_scores(worth_processes, c
 
 
 def processes_of(trainings, **changes):
-    return AccuracyScorer(score_config(**changes), stripes(4), "test")._num_processes(trainings)
+    return AccuracyScorer(score_config(**changes), stripes(4), "test")._num_processes(trainings, 64)
 
 
 def test_processes_are_as_many_as_trainings_and_cores(worth_processes):
@@ -164,6 +176,8 @@ def test_short_trainings_stay_in_this_process(monkeypatch):
     monkeypatch.setattr(accuracy_score, "available_cores", lambda: 3)
     assert processes_of(3) == 1
     assert processes_of(3, section=score_config().section.with_steps(100_000)) == 3
+    assert processes_of(3, section=of_epochs(10)) == 1
+    assert processes_of(3, section=of_epochs(1000)) == 3  # of 64 images
 
 
 def test_choice_has_as_many_of_each_label_as_wanted_or_all_of_them():

@@ -32,7 +32,7 @@ def test_features_of_two_spaces_are_refused():
 
 
 def test_space_of_a_classifier_is_never_rounded_to_bfloat16(make_classifier):
-    """In bfloat16 images of one label share logits, and the first of equal ones would decide the accuracy."""
+    """In bfloat16 labels share logits, and the first of equal ones would decide the accuracy."""
     classifier = make_classifier()
     images = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8)
     exact = ClassifierSpace(classifier, "0123", CPU)

@@ -68,6 +68,23 @@ def test_equal_seeds_train_equal_classifiers_and_leave_no_file(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("epochs", "sizes"), [(1.0, [16, 16, 8]), (0.5, [16, 4]), (1.6, [16, 16, 16, 16])])
+def test_epochs_of_the_recipe_are_passes_over_the_images_shown(epochs, sizes, monkeypatch):
+    """Of 40 images in batches of 16; the 40 steps of the same recipe count for nothing."""
+    orders = []
+
+    def record(images, test, config, section, data, order, *_):
+        orders.append(([order.size(step) for step in range(order.num_steps)], section.train.validate_every))
+        raise InterruptedError
+
+    monkeypatch.setattr("vqgen.training.classifier.train_on", record)
+    section = score_config().section
+    section = section.model_copy(update={"train": section.train.model_copy(update={"epochs": epochs})})
+    with pytest.raises(InterruptedError):
+        train_classifier(score_config(section=section), stripes(40), stripes(4), 0)
+    assert orders == [(sizes, len(sizes))]
+
+
 def test_test_images_choose_nothing():
     shown = stripes(32)
     assert are_equal(weights(shown, stripes(10)), weights(shown, exchanged(stripes(4))))
@@ -100,9 +117,9 @@ def test_classifier_without_images_is_refused():
 
 def test_settings_without_choice_validate_once_after_the_last_step():
     config = score_config()
-    changed = config.section_without_choice
-    assert changed.train.validate_every == changed.train.save_every == changed.train.steps == 40
-    assert (changed.train.patience, changed.train.epochs) == (0, None)
+    changed = config.section_without_choice(40)
+    assert changed.train.validate_every == changed.train.save_every == 40
+    assert changed.train.patience == 0
     assert changed.channels == config.section.channels
     assert list(replace(config, seed=4, num_seeds=3).seeds) == [4, 5, 6]
 

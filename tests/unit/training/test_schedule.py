@@ -1,7 +1,7 @@
 import pytest
 
 from vqgen.config import PriorSettings, TrainConfig
-from vqgen.training.schedule import contrasted_steps, guide_step, input_dropout_steps, training_order
+from vqgen.training.schedule import contrasted_steps, guide_step, input_dropout_steps, total_images, training_order
 
 
 def sizes(world_size=1, num_images=10, **train):
@@ -26,6 +26,16 @@ def test_remainder_smaller_than_the_number_of_processes_is_dropped(world_size, e
 
 def test_only_batch_has_an_image_for_every_process():
     assert sizes(3, epochs=0.1) == [3]
+
+
+def test_images_of_all_steps_are_counted():
+    def counts(**train):
+        config = TrainConfig(batch_size=4, **train)
+        return [total_images(config, 10, world_size) for world_size in (1, 3)]
+
+    assert counts(steps=5) == [20, 20]
+    assert counts(epochs=1.0) == [10, 8]
+    assert counts(epochs=0.01) == [1, 3]
 
 
 def test_order_follows_the_seed():
