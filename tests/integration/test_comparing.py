@@ -77,6 +77,8 @@ def test_comparison_is_a_table_a_picture_and_a_document(vqgen, runs, tmp_path):
     assert 0 <= document["real_images"]["cas"] <= 1
     assert document["counts"] == {"validation": 179, "samples": 30}
     assert document["space"] in finished.out
+    assert "validation images chose the weights" in finished.out
+    assert len(document["notes"]) == 1
     picture = pixels(tmp_path / "out" / "samples.png")
     assert picture.shape[1] > 3 * 3 * 48  # three blocks of three pictures
 

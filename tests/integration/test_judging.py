@@ -32,6 +32,9 @@ def test_evaluate_finds_a_finite_value_for_every_metric(vqgen, judged, tmp_path)
     assert metrics["recall"]["counts"] == {"samples": 40, "validation": 179}
     assert metrics["recall"]["space"] == document["space"]
     assert document["sampling"]["seed"] == 0
+    (note,) = document["notes"]
+    assert "validation images chose the weights" in note
+    assert f"  {note}\n" in finished.out
     for name, metric in metrics.items():
         assert f"{name}  " in finished.out
         assert metric["space"] in finished.out
@@ -103,6 +106,8 @@ def test_sweep_draws_curves_and_writes_their_points(vqgen, judged, tmp_path):
         assert document["points"][0]["frechet_distance"] != document["points"][1]["frechet_distance"]
         assert document["real_images"].keys() == {"precision", "recall", "cas"}
         assert pixels(out / "trade-off.png").shape[1] > 1000
+        assert "validation images chose the weights" in finished.out
+        assert len(document["notes"]) == 1
     finished = vqgen(
         "sweep", judged, "-o", tmp_path / "t", "--vary", "temperature", "--values", 0.5, "--no-score", *FAST
     )

@@ -211,12 +211,13 @@ def _notes(
     judge: "Judge", real: Mapping[str, float], request: "GenerationRequest", left_out: Mapping[str, str]
 ) -> list[str]:
     """Returns the notes below the table: the features, images and seeds behind the metrics, and what is left out."""
-    from vqgen.evaluation.judge.settings import FLOOR_NOTE, left_out_notes, sampling_text
+    from vqgen.evaluation.judge.settings import FLOOR_NOTE, held_out_notes, left_out_notes, sampling_text
 
     space = "" if judge.space is None else f"space: {judge.space.name}, for all runs; "
     notes = [
         FLOOR_NOTE,
         f"{space}reference: {len(judge.reference):,} {judge.reference.split} images",
+        *held_out_notes(judge),
         f"samples: {sampling_text(request)}; seed of judging {judge.seed}",
     ]
     if real:

@@ -219,10 +219,10 @@ def _notes(
     left_out: Mapping[str, str],
 ) -> list[str]:
     """Returns the notes below the table: the samples and the seed behind the metrics, and metrics that are left out."""
-    from vqgen.evaluation.judge.settings import FLOOR_NOTE, left_out_notes, sampling_text
+    from vqgen.evaluation.judge.settings import FLOOR_NOTE, held_out_notes, left_out_notes, sampling_text
     from vqgen.evaluation.pixel_errors import ms_ssim_weights
 
-    notes = [FLOOR_NOTE]
+    notes = [FLOOR_NOTE, *held_out_notes(judge)]
     if samples is not None:
         notes.append(f"samples: {sampling_text(request)}; seed of judging {judge.seed}")
     scales = len(ms_ssim_weights(judge.held_out.images.shape[-1]))

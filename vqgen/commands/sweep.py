@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from vqgen.data.no_data import mark_output
     from vqgen.evaluation.judge.build import OF_SPACE, build_judge, groups_without_labels
-    from vqgen.evaluation.judge.settings import left_out_notes, provenance, sampling_text
+    from vqgen.evaluation.judge.settings import held_out_notes, left_out_notes, provenance, sampling_text
     from vqgen.pipeline import open_pipeline
     from vqgen.reports.plots import plot_trade_off
     from vqgen.storage.files import write_json
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_json(document_file, document)
     shown = picture if has_picture else f"{document_file}, and no picture, for lack of two metrics to draw"
     print(f"{shown}: apart from {arguments.vary}, {sampling_text(request)}")
-    for note in left_out_notes(left_out):
+    for note in [*held_out_notes(judge), *left_out_notes(left_out)]:
         print(f"  {note}")
     return 0
 

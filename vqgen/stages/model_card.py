@@ -50,7 +50,8 @@ def write_card(recipe: AnyRecipe, label_map: LabelMap, records: Sequence[StageRe
 {continued}
 ## Measured in training
 
-By `vqgen run recipe.toml`; validation metrics are over the whole validation split.
+By `vqgen run recipe.toml`; validation metrics are over the whole validation split, which also
+chose the best weights.
 
 {table}
 

@@ -69,6 +69,15 @@ def test_lpips_equals_its_definition_with_the_weights_of_the_file(tmp_path):
     assert found == pytest.approx(naive_lpips(backbone, images, noisy), rel=1e-4)
 
 
+@pytest.mark.parametrize(("side", "is_computed"), [(8, False), (30, False), (31, True)])
+def test_lpips_is_of_images_that_alexnet_leaves_a_position_of(side, is_computed, tmp_path):
+    torch.save(alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
+    images = torch.randint(256, (2, 1, side, side), dtype=torch.uint8)
+    found = reconstruction_errors(images, images.flip(3), load_lpips(tmp_path / "alexnet.pth"))
+    assert ("lpips" in found) == is_computed
+    assert {"mse", "psnr"} <= found.keys()
+
+
 def naive_lpips(backbone, images, noisy):
     """Computes LPIPS by its definition: weighted squared distance of normalised features after each ReLU."""
     from pathlib import Path

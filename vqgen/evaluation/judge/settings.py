@@ -5,10 +5,23 @@ from typing import Any
 
 from vqgen import __version__
 from vqgen.evaluation.judge.judge import Judge
+from vqgen.evaluation.judge.model_judge import ModelJudge
 from vqgen.pipeline.request import GenerationRequest
 from vqgen.sampling import numbers_of
 
 FLOOR_NOTE = "floor: the distance between two halves of the real images, or the difference between their metrics"
+
+
+_CHOSE_WEIGHTS = (
+    "held-out: there are no test images, and the validation images chose the weights of the models, so metrics on them "
+    "may be better than on new images"
+)
+
+
+def held_out_notes(judge: ModelJudge) -> list[str]:
+    """Returns a line if the held-out images chose the weights that they judge, and else none."""
+    # Every training keeps the weights of its best validation.
+    return [_CHOSE_WEIGHTS] if judge.held_out.split == "validation" else []
 
 
 def left_out_notes(left_out: Mapping[str, str]) -> list[str]:
@@ -56,6 +69,8 @@ def judging_settings(judge: Judge, request: GenerationRequest) -> dict[str, Any]
         "dtype": judge.pipe.compute.dtype,
         "space": judge.space.name if judge.space else None,
         "reference": judge.reference.split,
+        "held_out": judge.held_out.split,
+        "notes": held_out_notes(judge),
         "seed_of_judging": judge.seed,
         "score_seeds": judge.score_seeds,
         "sampling": {

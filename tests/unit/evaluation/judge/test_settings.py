@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from vqgen import __version__
 from vqgen.config import ClassifierSection
 from vqgen.evaluation.judge.judge import Judge
 from vqgen.evaluation.judge.real_images import RealImages
-from vqgen.evaluation.judge.settings import judging_settings, provenance, sampling_text
+from vqgen.evaluation.judge.settings import held_out_notes, judging_settings, provenance, sampling_text
 from vqgen.pipeline.request import GenerationRequest
 from vqgen.sampling import SamplingParams
 
@@ -51,6 +52,15 @@ def test_settings_contain_all_that_comparable_judgements_share(judge):
     assert found["sampling"] == {"images_per_label": 5, "seed": 7} | request.describe()
     assert found["classifier"]["channels"] == 24
     assert json.loads(json.dumps(found)) == found
+
+
+def test_validation_images_that_judge_are_said_to_have_chosen_the_weights(judge):
+    assert judging_settings(judge, GenerationRequest())["notes"] == held_out_notes(judge) == []
+    of_validation = replace(judge, held_out=replace(judge.held_out, split="validation"))
+    (note,) = held_out_notes(of_validation)
+    assert "there are no test images, and the validation images chose the weights" in note
+    found = judging_settings(of_validation, GenerationRequest())
+    assert (found["held_out"], found["notes"]) == ("validation", [note])
 
 
 def test_provenance_adds_the_checkpoint_and_its_hash(judge):
