@@ -22,7 +22,7 @@ from pathlib import Path
 from vqgen.errors import CheckpointError, ConfigError, DataError
 from vqgen.storage.documents import read_json
 from vqgen.storage.files import write_each
-from vqgen.storage.names import comparable, shown
+from vqgen.storage.names import key_on_disk, shown, stays_inside
 
 _OPEN_FILES = ((os.sep, "dev"), (os.sep, "proc"))
 """Beginnings of paths that stand for open files and devices, such as /dev/stdout."""
@@ -140,11 +140,9 @@ class OutputFolder:
         Raises:
             DataError: The name leads out of the folder, or no file can have it.
         """
-        # Without this check, an archive or a store of a stranger could replace any file of the user.
-        path = Path(name)
-        if path.is_absolute() or path.drive or ".." in path.parts or "\0" in name or not path.name:
+        if not stays_inside(name):
             raise DataError("its name leads out of the output folder; not written")
-        return self.path / f"{path.as_posix()}{self._suffix}"
+        return self.path / f"{Path(name).as_posix()}{self._suffix}"
 
     def write(self, files: Sequence[tuple[str, Writer]]) -> list[Path | Exception]:
         """Writes files, each whole or not at all.
@@ -167,7 +165,7 @@ class OutputFolder:
             except DataError as error:
                 results[number] = error
                 continue
-            if now.setdefault(_key(target), (number, target)) != (number, target):
+            if now.setdefault(key_on_disk(str(target)), (number, target)) != (number, target):
                 later.append(number)  # whether it is the same file shows when the first one is written
         errors = write_each({target: files[number][1] for number, target in now.values()})
         for key, (number, target) in now.items():
@@ -217,16 +215,11 @@ class OutputFolder:
         Raises:
             DataError: Another output has the same file.
         """
-        earlier = self._written.get(_key(target))
+        earlier = self._written.get(key_on_disk(str(target)))
         if earlier is not None and (earlier == target or _is_one_file(earlier, target)):
             raise DataError(
                 f"another output of this call is written to {shown(str(earlier))}; not written. Rename one of the two"
             )
-
-
-def _key(path: Path) -> str:
-    """Returns a text that is equal for paths that are one file on some systems: of another case or Unicode form."""
-    return comparable(str(path)).casefold()
 
 
 def _files_in(folder: Path, suffix: str) -> Iterable[Path]:

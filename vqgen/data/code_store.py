@@ -8,7 +8,7 @@ A shard holds a fixed range of a split's images, so any number of processes writ
 Legend: `b` batch, `h w` grid of a level.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ from vqgen.data.label_map import LabelMap
 from vqgen.errors import DataError
 from vqgen.storage.documents import read_json
 from vqgen.storage.files import sha256_of_file, write_json
-from vqgen.storage.names import stays_inside
+from vqgen.storage.names import key_on_disk, listed, stays_inside
 
 SHARD_SIZE = 1024
 """Images per shard."""
@@ -277,11 +277,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check_names(splits: Iterable[str]) -> None:
+def _check_names(splits: Collection[str]) -> None:
     """Refuses a split whose name leads out of the folder: shards, and what is made of them, are named after it."""
     wrong = [name for name in splits if not stays_inside(name) or PurePath(name).name != name]
     if wrong:
         raise DataError(f"a split should have the name of a file, found {wrong[0]!r}")
+    if len(set(map(key_on_disk, splits))) < len(splits):
+        raise DataError(f"splits should have names that differ on every file system, found {listed([*splits])}")
 
 
 def _bad_manifest(path: Path, error: Exception) -> str:

@@ -161,7 +161,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         yield from chosen_parts(self.resolve_labels(request.labels), row, as_count("size", size), draw, shared)
 
     def check_request(self, request: GenerationRequest) -> int:
-        """Checks a request before anything is sampled, and counts the candidates of each label; errors as in `__call__`.
+        """Checks a request before sampling, and counts the candidates of each label; errors as in `__call__`.
 
         Of the candidates of a label `images_per_label` remain.
         """

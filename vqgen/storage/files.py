@@ -5,6 +5,8 @@ goes through a symbolic link to the file or folder that the link points to. A pi
 
     .<12 hex digits>.tmp<suffix>     the new file or folder, until it is whole
     .<12 hex digits>.old/<name>      a folder that is being replaced
+
+A folder that cannot be renamed, such as a volume of a container, has both inside, and its content is replaced.
 """
 
 import errno
@@ -17,14 +19,14 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vqgen.storage.names import json_text
-from vqgen.storage.refusals import flush_file, move, remove, share_file
+from vqgen.storage.refusals import flush_file, flush_folder, move, remove, share_file
 
 _FILES_AT_A_TIME = 16
 
@@ -33,6 +35,12 @@ _LONGEST_SUFFIX = 16
 
 _NEW_STYLE = re.compile(r"\.[0-9a-f]{12}\.(old|tmp(\..*)?)")
 """The names of temporary files and folders."""
+
+_OLD_STYLE_FILE = re.compile(r"\..+\.\d+\.tmp(\..*)?")
+"""The names that vqgen 0.1 gave to temporary files and folders."""
+
+_OF_SAFETENSORS = re.compile(r"\.tmp[0-9A-Za-z]{6}")
+"""The names that safetensors gives to its temporary files, beside the new file."""
 
 _OLD_STYLE_FOLDER = re.compile(r"\.(?P<name>.+)\.\d+\.old")
 """The name that vqgen 0.1 gave to a folder that was being replaced."""
@@ -67,13 +75,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         return
     target = linked_path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_beside(target, f"tmp{_short_suffix(target)}")
+    beside = target / "content" if _stays_in_place(target) else target
+    temporary = _temporary_beside(beside, f"tmp{_short_suffix(target)}")
     try:
         yield temporary
         # A rename cannot replace a folder that has files, so the old folder is moved aside first. After a kill between
         # the two renames, `remove_leftovers` moves it back.
-        if temporary.is_dir() and target.is_dir():
-            _replace_folder(temporary, target)
+        if temporary.is_dir():
+            replace = _replace_content if temporary.parent == target else _replace_folder
+            replace(temporary, target)
+            flush_folder(target.parent)
         else:
             if temporary.is_file():
                 share_file(temporary)
@@ -115,7 +126,15 @@ def _short_suffix(target: Path) -> str:
     return target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
 
 
+def _stays_in_place(target: Path) -> bool:
+    """Returns True for a folder that cannot be renamed: a mount point, or one in a folder that cannot be written to."""
+    return target.is_dir() and (os.path.ismount(target) or not os.access(target.parent, os.W_OK))
+
+
 def _replace_folder(temporary: Path, target: Path) -> None:
+    if not target.is_dir():
+        move(temporary, target)
+        return
     replaced = _temporary_beside(target, "old")
     replaced.mkdir()
     # Into a folder, and not under a name that contains the old one: that may have 255 bytes already.
@@ -123,10 +142,36 @@ def _replace_folder(temporary: Path, target: Path) -> None:
     try:
         move(temporary, target)
     except BaseException:
-        move(replaced / target.name, target)
+        move(replaced / target.name, target)  # if this fails too, the old folder stays for `remove_leftovers`
+        replaced.rmdir()
         raise
-    finally:
-        remove(replaced)
+    remove(replaced)
+
+
+def _replace_content(temporary: Path, target: Path) -> None:
+    """Replaces the content of a folder by that of a folder inside it."""
+    old = [path for path in target.iterdir() if not _NEW_STYLE.fullmatch(path.name)]
+    # Files go last: a folder of vqgen is whole when the documents at its top are there.
+    new = sorted(temporary.iterdir(), key=Path.is_file)
+    replaced = _temporary_beside(target / "content", "old")
+    replaced.mkdir()
+    try:
+        _move_all(old, replaced)
+        _move_all(new, target)
+    except BaseException:
+        if all((replaced / path.name).exists() for path in old):  # so the new content was on its way
+            for path in new:
+                remove(target / path.name)
+        _move_all(replaced.iterdir(), target)
+        replaced.rmdir()
+        raise
+    remove(replaced)
+    flush_folder(target)
+
+
+def _move_all(paths: Iterable[Path], folder: Path) -> None:
+    for path in list(paths):
+        move(path, folder / path.name)
 
 
 def _is_stream(target: Path) -> bool:
@@ -228,14 +273,24 @@ def remove_leftovers(folder: Path) -> None:
         _put_back_linked(linked_path(path))
     for replaced in list(folder.rglob(".*.old")):
         _put_back(replaced)
-    for pattern in (".*.tmp*", ".tmp*"):  # our own, and the ones that safetensors makes beside its files
-        for temporary in list(folder.rglob(pattern)):
-            remove(temporary)
+    for temporary in [path for path in folder.rglob(".*tmp*") if _is_leftover(path)]:
+        remove(temporary)
     # Another run may write to a folder that is linked here, so only what is old goes, by names that nobody else gives.
     for path in links:
         for temporary in [each for each in path.rglob(".*") if _NEW_STYLE.fullmatch(each.name)]:
             if time.time() - temporary.lstat().st_mtime > _SECONDS_OF_A_WRITE:
                 remove(temporary)
+
+
+def _is_leftover(path: Path) -> bool:
+    """Returns True for a temporary file or folder of vqgen, or of safetensors; a user may have others."""
+    if not _OF_SAFETENSORS.fullmatch(path.name):
+        return bool(_NEW_STYLE.fullmatch(path.name) or _OLD_STYLE_FILE.fullmatch(path.name))
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:  # the length of the header, and the header, unless the kill came before
+        begin = file.read(9)
+    return (len(begin) < 9 and not any(begin)) or begin[8:] in (b"{", b"\0")
 
 
 def _put_back_linked(target: Path) -> None:

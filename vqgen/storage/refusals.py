@@ -16,6 +16,7 @@ import stat
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,9 +73,19 @@ def flush_file(path: Path) -> None:
             raise
         warn_once(
             "flush",
-            f"{_lasting(path.parent)}: the file system refuses to flush files ({error.strerror}); after a loss of power the "
-            "newest files may be cut short",
+            f"{_lasting(path.parent)}: the file system refuses to flush files ({error.strerror}); after a loss of "
+            "power the newest files may be cut short",
         )
+
+
+def flush_folder(folder: Path) -> None:
+    """Flushes the names in a folder to the disk, if the system can, so that a rename survives a loss of power."""
+    with suppress(OSError):  # Windows opens no folder, and without the flush the names come later
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _opened_for_flush(path: Path) -> BinaryIO:

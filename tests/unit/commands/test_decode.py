@@ -60,6 +60,13 @@ def test_name_that_leads_out_of_the_folder_is_refused(stored, tmp_path):
     assert not (tmp_path / "evil.png").exists()
 
 
+def test_split_that_leads_out_of_the_folder_is_refused(stored, tmp_path):
+    arguments = stored(train="0", **{"../evil": "x"})
+    with pytest.raises(DataError, match=r"a split should have the name of a file, found '\.\./evil'"):
+        decode.run(arguments)
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_that_cannot_be_written_leave_the_others(stored, tmp_path, capsys):
     names = ("a", "../evil", "n" * 255, "taken", "a", "b\n", "n" * 251)
     arguments = stored(images=names)

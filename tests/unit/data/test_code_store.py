@@ -273,3 +273,10 @@ def test_split_whose_name_leads_elsewhere_is_refused(folder, split):
     (folder / "manifest.json").write_text(json.dumps(manifest | {"counts": {split: 1}}))
     with pytest.raises(DataError, match="a split should have the name of a file, found "):
         CodeStore(folder)
+
+
+def test_splits_that_are_one_file_on_some_systems_are_refused(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"counts": {"train": 1, "Train": 1}}))
+    with pytest.raises(DataError, match="differ on every file system, found 'train', 'Train'"):
+        CodeStore(folder)
