@@ -160,8 +160,7 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run() -> int:
-    arguments = _parse()
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.kills < 1 or not arguments.minutes > 0:
         raise ConfigError("--kills should be at least 1 and --minutes above 0")
     with tempfile.TemporaryDirectory() as folder, _shim() as library:
@@ -184,5 +183,11 @@ def _run() -> int:
     return int(any(trial.fault for trial in bench.trials))
 
 
+def main() -> int:
+    """Runs the program and returns its exit code."""
+    arguments = _parse()
+    return exit_code(lambda: _run(arguments))
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(_run))
+    sys.exit(main())
