@@ -4,8 +4,8 @@ Each function takes the name of a parameter and its value. It returns the value 
 into JSON, or raises an error of one line that names the parameter, the requirement and the value found.
 
 A number of NumPy or torch counts as the number of Python that it holds. A boolean is no number (but a seed: 0 or 1), a
-float is no whole number (5.0 neither), and a string is neither. Wrong pictures, labels, codes and files raise a `DataError`; every other
-wrong value raises a `ConfigError`.
+float is no whole number (5.0 neither), and a string is neither. Wrong pictures, labels, codes and files raise a
+`DataError`; every other wrong value raises a `ConfigError`.
 
 This module imports no torch.
 """

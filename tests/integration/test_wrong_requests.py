@@ -135,7 +135,7 @@ def test_collapsed_codes_stop_a_run_before_the_priors_unless_it_is_forced(vqgen,
         prior["train"] = train
     recipe = write_recipe(tmp_path / "tiny.toml", document)
     finished = vqgen("run", recipe, "--checkpoints", tmp_path)
-    assert_refused(finished, "collapsed", "bottom:", "--vqvae.train.steps", "--vqvae.restart-after", "--force trains")
+    assert_refused(finished, "collapsed", "bottom:", "--more-steps vqvae=N", "--vqvae.restart-after", "--force trains")
     assert not (tmp_path / "tiny" / "prior-top").exists()
 
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--force")

@@ -9,13 +9,14 @@ first (`Config.stored`). `made_from` has the SHA-256 of everything that the mode
 A pickle could run code when it is opened, so a model of a stranger could not be opened safely.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vqgen.config import Config
 from vqgen.errors import CheckpointError
@@ -132,10 +133,26 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: Pat
     model.load_state_dict(dict(weights))
 
 
+class _Unfilled(TorchFunctionMode):
+    """A context in which random numbers are not drawn, because only shapes count.
+
+    On the device "meta" torch computes some shapes in Python and imports its compiler for it, which takes a second:
+    those of random numbers and of arithmetic that is not in place. Models use none of the latter in their constructors.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _expected_shapes(model_class: type[nn.Module], config: Config, folder: Path) -> dict[str, _Shape]:
     """Returns the shapes of the weights of a model. It is built without memory, so it may be of any size."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             return {name: tuple(tensor.shape) for name, tensor in model_class(config).state_dict().items()}
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(_no_configuration(folder, model_class, str(error).partition("\n")[0])) from error

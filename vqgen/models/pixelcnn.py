@@ -66,8 +66,9 @@ class PixelCNN(nn.Module):
         self.first = self._convolution(channels, strict=True)
         # A convolution cannot tell where it is, and the first position sees no code at all: its row and its column are
         # the learned start. At 0.5 they are about as large as the features; a tenth of it learns measurably slower.
-        self.rows = nn.Parameter(0.5 * torch.randn(config.height, 1, channels))
-        self.columns = nn.Parameter(0.5 * torch.randn(config.width, channels))
+        # In place, as all arithmetic of a model that is built without memory: see `models.checkpoint`.
+        self.rows = nn.Parameter(torch.randn(config.height, 1, channels).mul_(0.5))
+        self.columns = nn.Parameter(torch.randn(config.width, channels).mul_(0.5))
         self.label_embedding = nn.Embedding(config.num_classes + 1, channels)
         # Zero at the start: mirrored images are like the others until training finds a difference.
         self.mirrored_embedding = nn.Parameter(torch.zeros(channels)) if config.mirror_conditioned else None

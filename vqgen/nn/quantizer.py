@@ -92,7 +92,8 @@ class VectorQuantizer(nn.Module):
         self.restart_after = restart_after
         self.quantize_after = quantize_after
         self.step_seed = 0
-        codebook = torch.randn(codebook_size, embedding_dim) / embedding_dim**0.5
+        # In place, as all arithmetic of a model that is built without memory: see `models.checkpoint`.
+        codebook = torch.randn(codebook_size, embedding_dim).div_(embedding_dim**0.5)
         self.register_buffer("codebook", codebook)
         self.register_buffer("ema_counts", torch.ones(codebook_size))
         self.register_buffer("ema_sums", codebook.clone())

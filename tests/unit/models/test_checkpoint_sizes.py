@@ -1,7 +1,10 @@
 """Configurations of any size, and weights that do not fit them: refused before a model takes memory."""
 
 import json
+import subprocess
+import sys
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from vqgen.errors import CheckpointError
 from vqgen.models.checkpoint import load_model, made_from, save_model
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.registry import CONFIGS
 from vqgen.models.vqvae import VQVAE
 from vqgen.storage.documents import read_json
 from vqgen.storage.tensors import read_shapes
@@ -97,3 +101,28 @@ def test_damaged_note_of_the_origin_is_refused(tmp_path, note):
         CheckpointError, match=r"config\.json: made_from: should be names with hashes; restore the file"
     ):
         made_from(tmp_path / "a")
+
+
+def test_opening_a_model_of_any_class_imports_no_compiler(tmp_path):
+    """Shapes of tensors without memory can make torch import its compiler, which takes a second of every command."""
+    models = [make_prior("bottom"), VQVAE(VQVAEConfig(downsample=(4, 2), channels=8, image_size=8, image_channels=1))]
+    models += [make_baseline(kind=kind) for kind in ("autoencoder", "vae", "binary-vae")]
+    models += [
+        build_classifier(ClassifierConfig(image_channels=1, image_size=8, num_classes=2, kind=kind))
+        for kind in get_args(ClassifierConfig.model_fields["kind"].annotation)
+    ]
+    assert {type(model) for model in models} == set(CONFIGS)
+    for number, model in enumerate(models):
+        save_model(model, tmp_path / str(number))
+    program = """
+import sys
+from pathlib import Path
+from vqgen.models.checkpoint import load_model
+from vqgen.models.registry import CONFIGS
+from vqgen.storage.documents import read_json
+classes = {each.__name__: each for each in CONFIGS}
+for folder in Path(sys.argv[1]).iterdir():
+    load_model(folder, classes[read_json(folder / "config.json")["class"]])
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True, timeout=60)

@@ -151,9 +151,7 @@ def test_large_seeds_are_seeds(seed):
 
 def test_image_without_a_label_is_refused_of_a_model_that_never_saw_one():
     for labels in ([None], ["cat", None]):
-        with pytest.raises(
-            DataError, match=r"labels: .*, found None: the priors of pipeline 'tiny' were"
-        ):
+        with pytest.raises(DataError, match=r"labels: .*, found None: the priors of pipeline 'tiny' were"):
             resolve_labels(labels, LABELS, "tiny", takes_labels=True, takes_none=False)
     assert resolve_labels(["cat"], LABELS, "tiny", takes_labels=True, takes_none=False) == [0]
     assert resolve_labels(None, LABELS, "tiny", takes_labels=True, takes_none=False) == [0, 1, 2]

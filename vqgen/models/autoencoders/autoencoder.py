@@ -64,7 +64,10 @@ class Autoencoder(LatentModel):
         # Buffers, so that they are saved with the weights but have no gradient.
         self.register_buffer("mixture_weights", torch.full((labels, components), 1 / components))
         self.register_buffer("mixture_means", torch.zeros(labels, components, size))
-        self.register_buffer("mixture_factors", torch.eye(size).repeat(labels, components, 1, 1))
+        identity = torch.zeros(size, size).fill_diagonal_(
+            1
+        )  # `torch.eye` imports the compiler: see `models.checkpoint`
+        self.register_buffer("mixture_factors", identity.repeat(labels, components, 1, 1))
 
     @property
     def mixtures(self) -> LatentMixtures:
