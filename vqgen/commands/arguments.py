@@ -38,7 +38,7 @@ def thread_count(text: str) -> int:
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
     """Adds CHECKPOINT."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run folder, a pipeline folder or a Hub name")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run folder, a pipeline folder, or hf:user/name")
 
 
 def add_output_argument(parser: argparse.ArgumentParser) -> None:

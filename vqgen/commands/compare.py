@@ -68,7 +68,7 @@ class Judgement:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="run folders, pipeline folders or Hub names; two or more"
+        "runs", nargs="+", metavar="RUN", help="run folders, pipeline folders, or hf:user/name; two or more"
     )
     parser.add_argument("--json", metavar="FILE", help="write the metrics to this file too")
     parser.add_argument("-o", "--output", metavar="DIR", help="write a picture of all samples into this folder")
