@@ -16,8 +16,11 @@ FOREIGN = "published.py"
 """The module that reads published weights, which torch wrote. It reads them as tensors only."""
 
 
-OF_PIPES = {"runtime/child.py", "runtime/children.py", "runtime/fresh_python.py", "runtime/side_by_side.py"}
-"""The modules that send pickles through pipes to processes of their own, and read none that came from elsewhere."""
+OF_PIPES = {
+    "runtime/child.py", "runtime/children.py", "runtime/collective.py", "runtime/fresh_python.py",
+    "runtime/side_by_side.py",
+}  # fmt: skip
+"""The modules that send pickles to processes of their own launch, and read none that came from elsewhere."""
 
 
 def relative(path):
