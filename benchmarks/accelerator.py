@@ -91,7 +91,9 @@ def not_reached(parts: dict[str, dict[str, Any]]) -> list[str]:
         reasons = [] if record["status"] == "done" else [record["status"], record.get("reason", "")]
         result = record.get("result", {})
         for key, text in (("left", "left"), ("left_out", "too large for the time or the memory")):
-            reasons.append(f"{text}: {', '.join(result[key])}" if result.get(key) else "")
+            # The judge's `left_out` has a reason for each metric, which no time would mend.
+            names = result.get(key) if isinstance(result.get(key), list) else None
+            reasons.append(f"{text}: {', '.join(names)}" if names else "")
         reasons += [f"{case} failed: {error}" for case, error in result.get("failed", {}).items()]
         if any(reasons):
             lines.append(f"{name}: {'; '.join(filter(None, reasons))}")
