@@ -190,7 +190,7 @@ def test_wrong_numbers_of_stages_are_refused_and_nothing_is_lost(recipe, tmp_pat
     words = ("run", recipe, "--checkpoints", tmp_path / "c")
     assert_refused(run_installed(*words, "--parallel-stages", 0), "--parallel-stages", "at least 1, found '0'")
     # Priors of a thousand gigabytes each: the plan knows it before anything is made.
-    huge = [word for level in (0, 1) for word in (f"--priors.{level}.channels", 120_000)]
+    huge = [word for level in (0, 1) for word in (f"--priors.{level}.channels", 60_000)]
     too_many = run_installed(*words, *huge, *SIDE_BY_SIDE)
     assert_refused(too_many, "--parallel-stages: should be auto or at most 1 with", "GB of free memory, found 3")
     assert not (tmp_path / "c").exists()
