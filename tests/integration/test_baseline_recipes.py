@@ -9,6 +9,8 @@ from small_runs import assert_refused, pixels, save_picture, write_recipe
 from benchmarks import latent_sizes
 from vqgen import open_pipeline
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 
 @pytest.mark.parametrize(
     ("changes", "parts"),

@@ -18,6 +18,8 @@ from vqgen.errors import CheckpointError, Interrupted
 from vqgen.evaluation.judge.real_images import open_real_images
 from vqgen.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 
 @pytest.fixture(scope="session")
 def baselines(tmp_path_factory) -> Path:

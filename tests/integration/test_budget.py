@@ -6,6 +6,8 @@ import tomllib
 import pytest
 from small_runs import all_files, assert_refused, final_hashes, record, run_installed, save_picture
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 
 @pytest.fixture
 def photos(tmp_path):

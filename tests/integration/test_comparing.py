@@ -7,6 +7,8 @@ import shutil
 import pytest
 from small_runs import assert_refused, pixels, record, run_installed, save_picture, small_document, write_recipe
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 FAST = ("--classifier-steps", 4, "--images-per-label", 3, "--quiet", "--device", "cpu")
 SMALL = {
     "channels": 8, "stages": 2,

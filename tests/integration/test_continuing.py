@@ -18,6 +18,8 @@ from small_runs import (
 from vqgen.errors import Interrupted
 from vqgen.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 STAGES = ("vqvae", "codes", "prior-top", "prior-bottom", "samples")
 
 

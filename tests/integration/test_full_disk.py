@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from small_runs import final_hashes, pixels
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 
 @pytest.fixture
 def small_disk(tmp_path):

@@ -4,11 +4,14 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 import tomli_w
 import torch
 from small_runs import all_files, assert_refused, final_hashes, pixels, record, small_document
 
 from vqgen import VQGenPipeline
+
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
 
 FAST = ("--classifier-steps", 4, "--quiet")
 

@@ -6,6 +6,8 @@ import math
 import pytest
 from small_runs import assert_refused, pixels, record, save_picture, small_document, write_recipe
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 FAST = ("--classifier-steps", 4, "--quiet")
 NAMES = {
     "mse", "psnr", "ssim", "ms_ssim",

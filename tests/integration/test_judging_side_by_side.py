@@ -14,6 +14,8 @@ from accelerate.state import AcceleratorState
 
 from vqgen.evaluation import accuracy_score
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 CHECKOUT = Path(__file__).parents[2]
 
 SCRIPT = """

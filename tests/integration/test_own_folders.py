@@ -12,6 +12,8 @@ from small_runs import assert_refused, small_document, write_recipe
 from vqgen.config import DataConfig
 from vqgen.data import open_images
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 LATIN = os.fsdecode(b"ni\xf1o")
 ACCENT = unicodedata.normalize("NFD", "élève")
 NAMES = (LATIN, ACCENT, "grid.png", "A\n\x1b[2J", "--seed")

@@ -7,6 +7,8 @@ import shutil
 import pytest
 from small_runs import all_files, assert_refused, final_hashes, record, small_document, write_recipe
 
+pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
+
 
 @pytest.fixture
 def copied(trained, tmp_path):

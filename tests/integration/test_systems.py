@@ -55,6 +55,7 @@ def run_as_windows(program: str, *words: object) -> None:
     assert finished.returncode == 0, finished.stderr
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_posix():
     run_as_windows(IMPORTS)
 

@@ -167,7 +167,7 @@ def test_everything_that_is_missing_is_named():
             "b": {"status": "out of time", "reason": "stopped after 3 s", "result": {"left": ["x", "y"]}},
             "c": {"status": "left out", "reason": "no images"},
             "d": {"status": "done", "result": {"left_out": ["6M 64 batch 64"]}},
-            "e": {"status": "done", "result": {"left_out": {"lpips": "images are too small"}}},
+            "z": {"status": "done", "result": {"left_out": {"lpips": "images are too small"}}},
             "e": {
                 "status": "failed",
                 "reason": "broken",

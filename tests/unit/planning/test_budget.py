@@ -98,6 +98,7 @@ def test_time_for_nothing_is_refused(fast, tiny_recipe):
     assert refused.value.least_seconds > 0.1
 
 
+@pytest.mark.slow
 def test_size_that_exceeds_the_memory_is_left_out_and_named(fast, tiny_recipe, monkeypatch):
     recipe = tiny_recipe(vqvae={"channels": 64}, priors=[{"channels": 64}] * 2)
 

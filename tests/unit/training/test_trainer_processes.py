@@ -44,6 +44,7 @@ def losses(run):
     return torch.tensor([line["loss"] for line in run["lines"]], dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("double", "steps", "images_in_all", "tolerance"),
     [pytest.param(True, 50, 397, 1e-8, marks=pytest.mark.slow), (False, 20, 157, 1e-5)],
