@@ -5,6 +5,7 @@ The values are those of whole pictures, up to rounding.
 Legend: `c` channels, `H W` picture, `h` rows of a strip.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -72,7 +73,7 @@ def ms_ssim_in_strips(one: Image.Image, other: Image.Image) -> float | None:
     return product * max(0.0, similarity) ** weights[-1]
 
 
-class _Scale:
+class _Scale(ABC):
     """A picture at one scale, as intensities in [0, 1] on demand.
 
     Attributes:
@@ -83,9 +84,9 @@ class _Scale:
     height: int
     width: int
 
+    @abstractmethod
     def rows(self, rows: slice) -> Float[Tensor, "c h W"]:
         """Returns some rows."""
-        raise NotImplementedError
 
 
 class _Picture(_Scale):

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from small_folders import Torn, fill, names
 
 from vqgen.storage.files import (
     atomic_path,
@@ -20,21 +21,6 @@ from vqgen.storage.files import (
     write_json,
     write_text,
 )
-
-
-class Torn(Exception):
-    pass
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def fill(folder: Path, **files: str) -> Path:
-    folder.mkdir(parents=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return folder
 
 
 def test_file_appears_whole_and_alone(tmp_path):

@@ -5,23 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
+from small_folders import Torn, fill, names
 
 from vqgen.storage.files import atomic_path, remove_leftovers
-
-
-class Torn(Exception):
-    pass
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def fill(folder: Path, **files: str) -> Path:
-    folder.mkdir(parents=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-    return folder
 
 
 def test_leftovers_of_kills_are_removed_and_nothing_else(tmp_path):
