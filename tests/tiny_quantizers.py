@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqgen.nn.quantizer import Quantized, VectorQuantizer
+from vqgen.nn.quantizers.base import Quantized
+from vqgen.nn.quantizers.ema import EmaQuantizer
 
 
-def make_quantizer(size: int = 6, dim: int = 3, **settings: Any) -> VectorQuantizer:
+def make_quantizer(size: int = 6, dim: int = 3, **settings: Any) -> EmaQuantizer:
     """A quantizer in float64. By default it starts at random and never restarts a code."""
     settings = {"data_init": False, "restart_after": 0} | settings
-    return VectorQuantizer(size, dim, **settings).double()
+    return EmaQuantizer(size, dim, **settings).double()
 
 
 def make_latents(b: int = 2, dim: int = 3, side: int = 4, scale: float = 1.0) -> Tensor:
@@ -30,14 +31,14 @@ def rows(grid: Tensor) -> Tensor:
     return grid.permute(0, 2, 3, 1).reshape(-1, grid.shape[1])
 
 
-def step(quantizer: VectorQuantizer, *micro_batches: Tensor) -> list[Quantized]:
+def step(quantizer: EmaQuantizer, *micro_batches: Tensor) -> list[Quantized]:
     """Takes one training step over all micro-batches."""
     outputs = [quantizer(micro_batch) for micro_batch in micro_batches]
     quantizer.update()
     return outputs
 
 
-def copied_state(quantizer: VectorQuantizer) -> dict[str, Tensor]:
+def copied_state(quantizer: EmaQuantizer) -> dict[str, Tensor]:
     """Copies the state, which later steps then leave alone."""
     return {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
 

@@ -11,13 +11,20 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
-from vqgen.config import TrainConfig, VQVAEConfig
+from vqgen.config import ClassifierConfig, LossSettings, TrainConfig, VQVAEConfig
 from vqgen.data import TrainingOrder
 from vqgen.evaluation.pixel_errors import mse_per_image
 from vqgen.evaluation.reconstruction_sums import ReconstructionSums
+from vqgen.models.checkpoint import load_model, save_model
+from vqgen.models.classifier import Classifier
 from vqgen.models.vqvae import VQVAE
+from vqgen.models.warm_start import shared_weights, take_weights
+from vqgen.nn.quantizers.ema import EmaQuantizer
+from vqgen.training.adversary import Adversary
+from vqgen.training.image_losses import ImageLosses, last_kernel
 from vqgen.training.losses import vqvae_loss
-from vqgen.training.objective import Objective, Session
+from vqgen.training.objective import Limit, Objective, Opponent, Session
+from vqgen.training.perceptual import ClassifierDistance
 from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 
@@ -27,6 +34,10 @@ STEPS = 12
 VQVAE_SETTINGS: dict[str, Any] = {
     "downsample": (4, 2), "codebook_size": 24, "embedding_dim": 4, "channels": 8, "residual_channels": 4,
     "residual_layers": 1, "image_size": 8, "image_channels": 1, "codebook_decay": 0.9, "restart_after": 5,
+}  # fmt: skip
+
+RESIDUAL: dict[str, Any] = {
+    "architecture": "residual", "upsampling": "nearest", "channel_multipliers": (1, 2), "attention_heads": 2,
 }  # fmt: skip
 
 TRAIN_SETTINGS: dict[str, Any] = {
@@ -69,9 +80,19 @@ class TinyObjective(Objective):
 
     monitor = "mse"
 
-    def __init__(self, model: VQVAE, rank: int, world_size: int, noise: float) -> None:
+    def __init__(
+        self,
+        model: VQVAE,
+        rank: int,
+        world_size: int,
+        noise: float,
+        hides: bool = False,
+        losses: ImageLosses | None = None,
+    ) -> None:
         super().__init__()
+        self.losses = losses
         self.model: VQVAE = model
+        self.hides = hides
         self.rank = rank
         self.world_size = world_size
         self.noise = noise
@@ -79,24 +100,89 @@ class TinyObjective(Objective):
     def forward(self, images: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if self.noise:
             images = images + self.noise * torch.randn_like(images)
-        return vqvae_loss(self.model(images), images, 0.25)
+        levels = 1 + (positions % 3 > 0).long() if self.hides else None  # a third of the images decodes the top alone
+        output = self.model(images, levels)
+        if self.losses is None:
+            return vqvae_loss(output, images, 0.25)
+        found = self.losses(output.reconstruction, images, last_kernel(self.model.decoder))
+        commitment = 0.25 * sum(output.commitment_losses.values())
+        return found.loss + commitment, {"loss": found.value + commitment.detach(), **found.parts}
+
+    @property
+    def opponent(self) -> Opponent | None:
+        return None if self.losses is None else self.losses.adversary
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return () if self.losses is None else self.losses.limits
 
     def compiled_parts(self) -> list[torch.nn.Module]:
         return [*self.model.encoders, self.model.decoder]
 
     def begin_step(self, step: int, seed: int) -> None:
         self.model.seed_step(seed)
+        if self.losses is not None:
+            self.losses.begin_step(step)
 
     def end_step(self) -> None:
         self.model.update_codebooks()
+        if self.losses is not None:
+            self.losses.end_step()
+
+    def validation_counts(self, step: int, place: int | float) -> bool:
+        return self.opponent is None
+
+    def statistics(self) -> list[Tensor]:
+        return self.model.statistics()
+
+    def statistics_steps(self) -> int:
+        return self.model.codebook_moves
+
+    def use_statistics(self) -> None:
+        self.model.refit_codebooks()
 
     def validate(self) -> dict[str, float]:
-        codebook = self.model.quantizers[0].codebook
-        sums = ReconstructionSums(self.model.levels, self.model.config.codebook_size, codebook.device)
-        own = images().to(codebook.dtype)[:20][self.rank :: self.world_size]
+        weight = next(self.model.parameters())
+        sums = ReconstructionSums(self.model.levels, self.model.config.codebook_size, weight.device)
+        own = images().to(weight.dtype)[:20][self.rank :: self.world_size]
         output = self.model(own)
         sums.add(mse_per_image(output.reconstruction, own), dict(output.codes.grids))
         return sums.result()
+
+
+ADVERSARIAL: dict[str, Any] = {
+    "perceptual": "classifier", "perceptual_weight": 0.5, "adversarial": "hinge", "adversarial_start": 5,
+    "discriminator_channels": 8, "discriminator_layers": 1, "r1_weight": 0.3, "r1_every": 2, "lecam_weight": 0.05,
+}  # fmt: skip
+"""Losses of all kinds, with an adversary from the sixth step on."""
+
+
+def make_losses(**settings: Any) -> ImageLosses:
+    """Builds losses of 8 x 8 grey images. The features are those of a random classifier."""
+    chosen = LossSettings(**settings)
+    torch.manual_seed(2)
+    config = ClassifierConfig(channels=8, stages=2, image_size=8, image_channels=1, num_classes=3)
+    perceptual = ClassifierDistance(Classifier(config)) if chosen.perceptual != "none" else None
+    torch.manual_seed(3)
+    adversary = Adversary(chosen, 1) if chosen.has_adversary else None
+    return ImageLosses(chosen, perceptual, adversary, start=chosen.start(STEPS))
+
+
+def save_another(folder: Path) -> Path:
+    """Saves a model of the same sizes whose codebooks are in use."""
+    torch.manual_seed(5)
+    other = VQVAE(VQVAEConfig(**VQVAE_SETTINGS)).double()
+    for _ in range(3):
+        other(images())
+        other.update_codebooks()
+    save_model(other, folder)
+    return folder
+
+
+def start_from(folder: Path, model: torch.nn.Module) -> None:
+    """Gives a model the weights of a saved one."""
+    other = load_model(folder, VQVAE)
+    take_weights(model, other, shared_weights(model, other), {})
 
 
 def make_trainer(
@@ -106,9 +192,12 @@ def make_trainer(
     vqvae: dict[str, Any] | None = None,
     double: bool = True,
     noise: float = 0.0,
+    hides: bool = False,
     snapshot_step: int | None = None,
     continued_from: int | None = None,
     accelerator: Accelerator | None = None,
+    losses: dict[str, Any] | None = None,
+    start: Callable[[torch.nn.Module], object] | None = None,
 ) -> Trainer:
     """Builds the trainer of this process of the group, with changes to the settings above."""
     # Without this argument DDP copies buffers from rank 0, and would hide codebooks that differ between processes.
@@ -121,8 +210,11 @@ def make_trainer(
     model = VQVAE(VQVAEConfig(**(VQVAE_SETTINGS | (vqvae or {}))))
     order = training_order(config, NUM_IMAGES, 3, world_size)
     batches = TinyBatches(order, torch.float64 if double else torch.float32, rank, world_size)
-    session = Session("vqvae", 0, accelerator, folder, double=double, quiet=True, continued_from=continued_from)
-    objective = TinyObjective(model, rank, world_size, noise)
+    session = Session(
+        "vqvae", 0, accelerator, folder, double=double, quiet=True, continued_from=continued_from, start=start
+    )
+    found = None if losses is None else make_losses(**losses)
+    objective = TinyObjective(model, rank, world_size, noise, hides, found)
     return Trainer(objective, batches, config, order.num_steps, session, snapshot_step=snapshot_step)
 
 
@@ -132,6 +224,8 @@ def train_in_group(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
     shares = []
     restarts = []
     for quantizer in trainer.objective.model.quantizers:
+        if not isinstance(quantizer, EmaQuantizer):
+            continue
         real = quantizer._restart_idle_codes
 
         def counted(latents: Tensor, real: Any = real, quantizer: Any = quantizer) -> None:
@@ -155,6 +249,7 @@ def train_in_group(folder: str, settings: dict[str, Any]) -> dict[str, Any]:
         "restarts": sum(restarts),
         "metrics": metrics,
         "weights": {name: tensor.tolist() for name, tensor in trainer.objective.model.state_dict().items()},
+        "opponent": {} if trainer.opponent is None else {n: t.tolist() for n, t in trainer.opponent.state().items()},
         "lines": [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()],
     }
 

@@ -55,6 +55,11 @@ class Codes:
             return self.grids[name]
         raise AttributeError(f"codes have no level {name!r}")
 
+    def __repr__(self) -> str:
+        """Returns the number of images and the grid of each level. The codes would fill the screen."""
+        grids = ", ".join(f"{level} {grid.shape[1]} x {grid.shape[2]}" for level, grid in self.grids.items())
+        return f"Codes({len(self)} images: {grids})"
+
     def __len__(self) -> int:
         return next(iter(self.grids.values())).shape[0]
 

@@ -26,6 +26,8 @@ CHECKOUT = Path(__file__).parents[2]
 NOT_RUN = {
     "pip install": "would change the environment of the tests",
     "pytest": "runs the tests, this one too",
+    "vqgen app": "never ends; test_app serves it",
+    "curl": "asks a page that is served; test_app runs it",
     "mkdocs serve": "never ends; test_documentation builds the pages",
     "sbatch": "needs a cluster",
 }
@@ -41,20 +43,24 @@ JUDGED = "--images-per-label 8 --classifier-steps 2 --real-images 80 --score-see
 
 SMALLER = {
     "compare": JUDGED,
+    "complete": "--sweeps 1 --overwrite",
     "decompress": "--overwrite",
     "evaluate": JUDGED,
     "evaluate-codec": "--images 2",
     "generate": "--images-per-label 2",
+    "inpaint": "--sweeps 1 --overwrite",
     "plan": "--no-measure",
     "run": "--force",  # after two steps codes may have collapsed
     "sweep": JUDGED,
     "train-prior": "--force",
+    "vary": "--sweeps 1 --overwrite",
 }
 """Command -> words that are appended to run it in small. `python -m benchmarks.*` is asked for its help instead."""
 
 AS_THEY_ARE = {
     "--help", "attribute", "completion", "compress", "decode", "doctor", "encode", "extract-codes", "generate-samples",
-    "info", "inspect", "interpolate", "recipes", "reconstruct", "train-autoencoder", "train-classifier", "train-vqvae",
+    "info", "inspect", "interpolate", "recipes", "reconstruct", "report", "train-autoencoder", "train-classifier",
+    "train-vqvae",
 }  # fmt: skip
 """Commands that need no more words."""
 

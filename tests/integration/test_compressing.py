@@ -222,7 +222,7 @@ def test_single_file_that_cannot_be_decoded_is_refused(vqgen, trained, compresse
     refused(pictures / "grey.png", "this is not a compressed image", "PNG")
     data = (compressed / "x.jpg.vqg").read_bytes()
     for name, damaged, part in (
-        ("new.vqg", data[:4] + b"\x02" + data[5:], "should be version 1, found 2; update vqgen"),
+        ("new.vqg", data[:4] + b"\x03" + data[5:], "should be version 1 or 2, found 3; update vqgen"),
         ("cut.vqg", data[:30], "cut short"),
         ("flip.vqg", data[:8] + b"\x07" + data[9:], "CRC-32"),
         ("empty.vqg", b"", "not a compressed image"),

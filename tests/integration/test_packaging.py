@@ -24,6 +24,8 @@ def test_wheel_contains_recipes_and_types(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert "vqgen/py.typed" in names
+    for path in (CHECKOUT / "vqgen" / "reports" / "page" / "templates").iterdir():
+        assert f"vqgen/reports/page/templates/{path.name}" in names
     for path in (CHECKOUT / "pipelines").rglob("*.toml"):
         assert f"vqgen/_pipelines/{path.relative_to(CHECKOUT / 'pipelines').as_posix()}" in names
     assert not [name for name in names if name.startswith(("tests/", "pipelines/", "checkpoints/"))]

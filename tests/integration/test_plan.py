@@ -60,6 +60,7 @@ def test_rates_of_a_complete_run_are_shown(vqgen, trained, tiny_toml):
     assert all_files(trained) == before
 
 
+@pytest.mark.slow
 def test_dry_run_shows_the_same_plan(vqgen, tmp_path):
     words = ("digits", "--checkpoints", tmp_path)
     dry = vqgen("run", *words, "--dry-run").out

@@ -48,7 +48,8 @@ def labelled(tmp_path):
 
 def test_run_makes_every_stage_and_leaves_no_temporary_files(trained):
     assert {path.name for path in trained.iterdir()} == {
-        ".lock", "recipe.toml", "vqvae", "codes", "prior-top", "prior-bottom", "samples", "pipeline",
+        ".lock", "recipe.toml", "vqvae", "codes", "prior-top", "prior-bottom", "samples", "pipeline", "report",
+        "report.html",
     }  # fmt: skip
     for stage, steps in (("vqvae", 24), ("prior-top", 16), ("prior-bottom", 16)):
         assert [line["step"] for line in metrics(trained / stage)] == list(range(1, steps + 1))
@@ -132,6 +133,7 @@ def test_dry_run_of_a_complete_run_tells_what_a_run_would_do(vqgen, trained, tin
     assert all_files(trained) == before
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_make_the_same_run(vqgen, trained, tiny_toml, tmp_path):
     for words in (
         ["train-vqvae"], ["extract-codes"], ["train-prior", "--level", "bottom"], ["train-prior"], ["generate-samples"],
@@ -160,7 +162,7 @@ def test_other_seed_gives_another_model(vqgen, trained, tiny_toml, tmp_path):
     assert record(tmp_path / "tiny" / "vqvae")["output"] != record(trained / "vqvae")["output"]
 
 
-@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("levels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_run_has_any_number_of_levels(vqgen, tmp_path, levels):
     document = small_document(levels)
     for prior in document["priors"]:
@@ -175,6 +177,7 @@ def test_run_has_any_number_of_levels(vqgen, tmp_path, levels):
     assert finished.code == 0, finished.err
 
 
+@pytest.mark.slow
 def test_labelled_folder_becomes_samples_of_its_labels(vqgen, labelled, tmp_path):
     document = small_document(data__source="folder", data__root=str(labelled), data__horizontal_flip=True)
     document["data"]["channels"] = 3
@@ -190,6 +193,7 @@ def test_labelled_folder_becomes_samples_of_its_labels(vqgen, labelled, tmp_path
     assert len(list((tmp_path / "decoded" / "validation" / "val").rglob("*.jpg.png"))) == 6
 
 
+@pytest.mark.slow
 def test_folder_without_labels_becomes_samples_without_labels(vqgen, pictures, tmp_path):
     for number in range(30):
         save_picture(pictures / f"{number}.png", number)
@@ -206,6 +210,7 @@ def test_folder_without_labels_becomes_samples_without_labels(vqgen, pictures, t
     assert "trained without labels" in finished.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_run_has_the_dtype_of_its_command(vqgen, labelled, pictures, tmp_path, dtype):
     document = small_document(data__source="folder", data__root=str(labelled))
@@ -221,6 +226,7 @@ def test_run_has_the_dtype_of_its_command(vqgen, labelled, pictures, tmp_path, d
     assert vqgen("generate", run, "--labels", "ant", "-o", tmp_path / "out").code == 0  # in float32, the default
 
 
+@pytest.mark.slow
 def test_unreadable_pictures_below_the_limit_are_named_and_left_out(vqgen, labelled, tmp_path):
     (labelled / "train" / "ant" / "broken.png").write_bytes(b"no image")
     document = small_document(data__source="folder", data__root=str(labelled), data__max_unreadable=0.05)
@@ -236,6 +242,7 @@ def test_blind_spot_is_a_warning(vqgen, tiny_toml):
     assert finished.err.startswith("vqgen: warning: priors.1 (bottom) has a blind spot")
 
 
+@pytest.mark.slow
 def test_quiet_run_shows_no_progress_bars(vqgen, labelled, tmp_path):
     document = small_document(1, data__source="folder", data__root=str(labelled))
     finished = vqgen("run", write_recipe(tmp_path / "my.toml", document), "--checkpoints", tmp_path, "--quiet")
@@ -243,6 +250,7 @@ def test_quiet_run_shows_no_progress_bars(vqgen, labelled, tmp_path):
     assert finished.err == ""
 
 
+@pytest.mark.slow
 def test_priors_learn_mirrored_images_conditioned_on_the_mirroring(vqgen, tmp_path):
     recipe = write_recipe(tmp_path / "both.toml", small_document(data__mirrored_copies=True))
     finished = vqgen("run", recipe, "--checkpoints", tmp_path, "--quiet")
@@ -264,6 +272,7 @@ def test_priors_learn_mirrored_images_conditioned_on_the_mirroring(vqgen, tmp_pa
         assert prior.mirrored_embedding is not None and prior.mirrored_embedding.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_last_steps_of_a_prior_have_the_label_contrast(vqgen, tmp_path):
     recipe = write_recipe(tmp_path / "tiny.toml", small_document())
     contrast = ("--priors.1.label-contrast", "2", "--priors.1.label-contrast-share", "0.5")

@@ -66,9 +66,9 @@ def begun(tmp_path, whole):
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    """Reads every file of a run but those with the time that a stage took."""
+    """Reads every file of a run but those with the time that a stage took, or with the place of the run."""
     files = [path for path in sorted(run.rglob("*")) if path.is_file()]
-    timed = ("stage.json", "training.safetensors")
+    timed = ("stage.json", "training.safetensors", "report.html")
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in files if path.name not in timed}
 
 

@@ -14,6 +14,11 @@ import accelerate, huggingface_hub, matplotlib.figure, psutil, sklearn.datasets,
 import asyncio, multiprocessing, subprocess, tqdm.auto
 from filelock import SoftFileLock
 
+try:
+    import gradio, uvicorn
+except ImportError:
+    pass  # an extra; without it the modules of the page name what is missing when they are used
+
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None  # an import finds nothing
 for name in ("sched_getaffinity", "getuid", "geteuid", "fork", "killpg", "setsid", "O_DIRECTORY", "mkfifo"):

@@ -126,6 +126,7 @@ def test_folder_in_place_of_a_recipe_is_refused(vqgen, tmp_path):
 # collapsed codes, processes
 
 
+@pytest.mark.slow
 def test_collapsed_codes_stop_a_run_before_the_priors_unless_it_is_forced(vqgen, tmp_path):
     train = {"steps": 2, "batch_size": 16, "validate_every": 2}
     document = small_document(

@@ -84,3 +84,8 @@ def test_only_batches_of_the_same_levels_can_be_joined():
     for parts, found in ([], "none"), ([make(), Codes({"top": make().top})], "top/bottom, top"):
         with pytest.raises(DataError, match=f"all with the same levels, found {found}"):
             Codes.cat(parts)
+
+
+def test_text_of_codes_is_one_short_line():
+    codes = Codes({"top": torch.zeros(3, 4, 4), "bottom": torch.zeros(3, 8, 6)})
+    assert repr(codes) == "Codes(3 images: top 4 x 4, bottom 8 x 6)"

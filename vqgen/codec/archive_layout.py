@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 
-from vqgen.codec.framing import check_magic, check_seal, seal
+from vqgen.codec.framing import check_magic, check_seal, flags_of, num_levels_in, seal, version_of
 from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.varints import read_varint, write_varint
 from vqgen.errors import BitstreamError
 
 MAGIC = b"\x89VQA"
-VERSION = 1
 
 MAX_BLOCK_BYTES = 1 << 28
 """Bytes of a block, at most."""
@@ -29,9 +28,10 @@ _HEADER = struct.Struct("<4sBB8s8sBB")
 _FOOTER = struct.Struct("<II4s")
 _END = b"VQAE"
 
-# Bits of the flags, above the two that count the levels.
+# Bits of the flags, above the two that count the levels. Those above them belong to larger counts.
 _STATIC = 4
 _PRIOR = 8
+_SPARE = 4
 
 _READ_BYTES = 1 << 20
 
@@ -54,7 +54,7 @@ class ArchiveHeader:
     """The part of an archive before its blocks.
 
     Attributes:
-        num_levels: Levels of the VQ-VAE.
+        num_levels: Grids of codes of the VQ-VAE.
         coders: Coders whose models its blocks may need.
         vqvae: First 8 bytes of the VQ-VAE's SHA-256.
         models: Fingerprint of the models that the coders use.
@@ -69,9 +69,11 @@ class ArchiveHeader:
 
     def pack(self) -> bytes:
         """Writes the header as bytes, with its CRC-32."""
-        flags = self.num_levels | (Coder.STATIC in self.coders) * _STATIC | (Coder.PRIOR in self.coders) * _PRIOR
+        count = flags_of(self.num_levels, _SPARE)
+        flags = count | (Coder.STATIC in self.coders) * _STATIC | (Coder.PRIOR in self.coders) * _PRIOR
         compute_type = ComputeType.FLOAT64 if Coder.PRIOR in self.coders else ComputeType.NONE
-        return seal(_HEADER.pack(MAGIC, VERSION, flags, self.vqvae, self.models, self.batch_size, compute_type))
+        version = version_of(self.num_levels)
+        return seal(_HEADER.pack(MAGIC, version, flags, self.vqvae, self.models, self.batch_size, compute_type))
 
     @staticmethod
     def parse(data: bytes) -> "ArchiveHeader":
@@ -80,21 +82,23 @@ class ArchiveHeader:
         Raises:
             BitstreamError: The file is of another kind or version, is damaged or cut short, or has unknown flags.
         """
-        check_magic(data, MAGIC, VERSION, "an archive of vqgen (.vqga)")
+        check_magic(data, MAGIC, "an archive of vqgen (.vqga)")
         check_seal(data, _HEADER.size)
-        _, _, flags, vqvae, models, batch_size, compute_type = _HEADER.unpack_from(data)
+        _, version, flags, vqvae, models, batch_size, compute_type = _HEADER.unpack_from(data)
         by_prior = bool(flags & _PRIOR)
         # Packed blocks need no model, so every archive may have them and no flag announces them.
         coders = (
             {Coder.PACKED} | ({Coder.STATIC} if flags & _STATIC else set()) | ({Coder.PRIOR} if by_prior else set())
         )
-        supported = flags >> 4 == 0 and flags & 3 and by_prior == (batch_size > 0)
+        num_levels = num_levels_in(version, flags, _SPARE)
+        is_known = num_levels > 0 and version == version_of(num_levels) and (version > 1 or flags >> _SPARE == 0)
+        supported = is_known and by_prior == (batch_size > 0)
         if not supported or compute_type != (ComputeType.FLOAT64 if by_prior else ComputeType.NONE):
             raise BitstreamError(
                 "the archive's header should have flags and a compute shape that this version supports, found flags "
                 f"{flags:#04x}, {batch_size} tiles, dtype {compute_type}"
             )
-        return ArchiveHeader(flags & 3, frozenset(coders), vqvae, models, batch_size)
+        return ArchiveHeader(num_levels, frozenset(coders), vqvae, models, batch_size)
 
 
 HEADER_BYTES = _HEADER.size + 4

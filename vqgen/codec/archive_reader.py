@@ -104,7 +104,7 @@ class ArchiveReader:
         parts = self.codec.parts
 
         def read(data: bytes) -> list[str | None]:
-            block = read_block(data, parts.vqvae.config.downsample, len(parts.label_map))
+            block = read_block(data, parts.vqvae.config.grid_factors, len(parts.label_map))
             return [image.name for image in block.images]
 
         return self._each_block(read)
@@ -208,7 +208,7 @@ def decode_block(codec: Codec, header: ArchiveHeader, data: bytes) -> list[tuple
         BitstreamError: The block is damaged or contradicts the header.
     """
     config = codec.parts.vqvae.config
-    block = read_block(data, config.downsample, len(codec.parts.label_map))
+    block = read_block(data, config.grid_factors, len(codec.parts.label_map))
     # The fingerprint in the header covers the models of the header's coders only.
     if not {segment.coder for segment in block.segments} <= header.coders:
         raise BitstreamError("a block should use only the coders of the archive's header, found another coder")

@@ -116,7 +116,7 @@ class ArchiveWriter:
             assert self._decodes_to(data, images)
         # The coders come from the block itself, because it may have fallen back.
         parts = self.codec.parts
-        segments = read_block(data, parts.vqvae.config.downsample, len(parts.label_map)).segments
+        segments = read_block(data, parts.vqvae.config.grid_factors, len(parts.label_map)).segments
         self.coders_used.update(segment.coder for segment in segments)
         block = write_varint(len(data)) + data
         self.bytes_written += self._file.write(block)

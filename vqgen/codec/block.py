@@ -88,12 +88,12 @@ def write_block(
     return description + levels + lengths + _CRC.pack(crc) + b"".join(data)
 
 
-def read_block(data: bytes, downsample: tuple[int, ...], num_labels: int) -> Block:
+def read_block(data: bytes, factors: tuple[int, ...], num_labels: int) -> Block:
     """Reads everything but the codes of a block.
 
     Args:
         data: The block.
-        downsample: Total downsampling of each level, coarse to fine.
+        factors: Total downsampling of each grid, coarse to fine.
         num_labels: Number of labels of the pipeline.
 
     Raises:
@@ -101,7 +101,7 @@ def read_block(data: bytes, downsample: tuple[int, ...], num_labels: int) -> Blo
     """
     images, at = read_description(data, num_labels)
     start = zlib.crc32(data[:at])
-    levels, at = _read_levels(data, at, _codes_per_level(images, downsample))
+    levels, at = _read_levels(data, at, _codes_per_level(images, factors))
     lengths: list[int | None] = []
     for image in images:
         length, at = read_varint(data, at) if image.shape.has_alpha else (None, at)
@@ -137,6 +137,6 @@ def _read_levels(data: bytes, at: int, totals: Sequence[int]) -> tuple[list[Leve
     return levels, at
 
 
-def _codes_per_level(images: Sequence[ImageEntry], downsample: tuple[int, ...]) -> list[int]:
-    sizes = [image.shape.grid_sizes(downsample) for image in images]
-    return [sum(each[level][0] * each[level][1] for each in sizes) for level in range(len(downsample))]
+def _codes_per_level(images: Sequence[ImageEntry], factors: tuple[int, ...]) -> list[int]:
+    sizes = [image.shape.grid_sizes(factors) for image in images]
+    return [sum(each[level][0] * each[level][1] for each in sizes) for level in range(len(factors))]

@@ -139,8 +139,8 @@ class Codec:
         """
         codes = [as_instance("codes", each, ImageCodes, error=DataError) for each in as_items("codes", codes, _CODES)]
         images: list[Image.Image] = []
-        downsample = self.parts.vqvae.config.downsample
-        for part in _batches((_padded_size(each, downsample) for each in codes), self._pixels_at_a_time):
+        factors = self.parts.vqvae.config.grid_factors
+        for part in _batches((_padded_size(each, factors) for each in codes), self._pixels_at_a_time):
             images += self._decode(codes[part])
         return images
 
@@ -227,7 +227,7 @@ class Codec:
 
     def _decode(self, batch: Sequence[ImageCodes]) -> Iterator[Image.Image]:
         shape = batch[0].shape
-        if self.image_coder.fits(*_padded_size(batch[0], self.parts.vqvae.config.downsample)):
+        if self.image_coder.fits(*_padded_size(batch[0], self.parts.vqvae.config.grid_factors)):
             grids = {
                 level: torch.stack([torch.from_numpy(each.grids[level]) for each in batch])
                 for level in self.models.levels
@@ -271,10 +271,10 @@ def warn_of_fall_back(wrong: int, total: int, items: str) -> None:
     )
 
 
-def _padded_size(codes: ImageCodes, downsample: tuple[int, ...]) -> tuple[int, int]:
+def _padded_size(codes: ImageCodes, factors: tuple[int, ...]) -> tuple[int, int]:
     """Returns the rows and columns, in pixels, of the image that the VQ-VAE decodes."""
-    height, width = codes.shape.grid_sizes(downsample)[-1]
-    return height * downsample[-1], width * downsample[-1]
+    height, width = codes.shape.grid_sizes(factors)[-1]
+    return height * factors[-1], width * factors[-1]
 
 
 def _batches(sizes: Iterable[tuple[int, int]], most_pixels: int) -> Iterator[slice]:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from vqgen.codec.framing import check_magic, check_seal, seal
+from vqgen.codec.framing import check_magic, check_seal, flags_of, num_levels_in, seal, version_of
 from vqgen.errors import BitstreamError
 
 # A byte above 127 in front, as in PNG: no ASCII text begins with it.
 MAGIC = b"\x89VQG"
-VERSION = 1
 
 MAX_PIXELS = 1 << 26
 """Pixels of an image, at most."""
@@ -36,10 +35,11 @@ _LEVEL = struct.Struct("<BHHI")
 _LENGTH = struct.Struct("<I")
 _CRC_BYTES = 4
 
-# Bits of the flags, above the two that count the levels.
+# Bits of the flags, above the two that count the levels. The three above them belong to larger counts.
 _RGB = 4
 _ALPHA = 8
 _LABEL = 16
+_SPARE = 5
 
 
 class Coder(IntEnum):
@@ -107,14 +107,23 @@ class Header:
     levels: tuple[LevelHeader, ...]
     alpha_length: int | None = None
 
+    @property
+    def version(self) -> int:
+        """The version of the file."""
+        return version_of(len(self.levels))
+
+    @property
+    def flags(self) -> int:
+        """The flags of the file: its number of levels, and what it has."""
+        flags = flags_of(len(self.levels), _SPARE) | self.rgb * _RGB
+        return flags | (self.alpha_length is not None) * _ALPHA | (self.label is not None) * _LABEL
+
     def pack(self) -> bytes:
         """Writes the header as bytes, with its CRC-32."""
-        flags = len(self.levels) | self.rgb * _RGB
-        flags |= (self.alpha_length is not None) * _ALPHA | (self.label is not None) * _LABEL
         label = NO_LABEL if self.label is None else self.label
         fixed = _FIXED.pack(
-            MAGIC, VERSION, flags, self.width, self.height, self.vqvae, self.models, self.batch_size, self.compute_type,
-            label, self.codes_crc,
+            MAGIC, self.version, self.flags, self.width, self.height, self.vqvae, self.models, self.batch_size,
+            self.compute_type, label, self.codes_crc,
         )  # fmt: skip
         levels = b"".join(_LEVEL.pack(level.coder, level.height, level.width, level.length) for level in self.levels)
         alpha = b"" if self.alpha_length is None else _LENGTH.pack(self.alpha_length)
@@ -133,18 +142,18 @@ def read_header(data: bytes) -> tuple[Header, int]:
     Raises:
         BitstreamError: The file is of another kind or version, is damaged or cut short, or claims impossible sizes.
     """
-    check_magic(data, MAGIC, VERSION, "a compressed image of vqgen (.vqg)")
+    check_magic(data, MAGIC, "a compressed image of vqgen (.vqg)")
     if len(data) < _FIXED.size:
         raise BitstreamError(
             f"the file is cut short: its header should have more than {_FIXED.size} bytes, found {len(data)}"
         )
     # The flags alone determine the header's length. They are not trusted before the CRC-32 over that length is right.
-    _, _, flags, *_ = _FIXED.unpack_from(data)
-    count = flags & 3
+    _, version, flags, *_ = _FIXED.unpack_from(data)
+    count = num_levels_in(version, flags, _SPARE)
     size = _FIXED.size + count * _LEVEL.size + bool(flags & _ALPHA) * _LENGTH.size
     check_seal(data, size)
     header = _parse(data, flags, count)
-    _check_bounds(header, flags)
+    _check_bounds(header, version, flags)
     begin = size + _CRC_BYTES
     end = begin + sum(level.length for level in header.levels) + (header.alpha_length or 0)
     # Surplus bytes are refused too: no checksum covers them.
@@ -209,10 +218,11 @@ def _parse(data: bytes, flags: int, count: int) -> Header:
         ) from error
 
 
-def _check_bounds(header: Header, flags: int) -> None:
+def _check_bounds(header: Header, version: int, flags: int) -> None:
     # An unknown flag may change the layout of the file, so it cannot be ignored.
-    if flags >> 5 or not header.levels:
-        raise BitstreamError(f"the header should have 1 to 3 levels and known flags, found flags {flags:#04x}")
+    if (version, flags) != (header.version, header.flags) or not header.levels:
+        wanted = "1 to 3" if version == 1 else "more than 3"
+        raise BitstreamError(f"the header should have {wanted} levels and known flags, found flags {flags:#04x}")
     if not 0 < header.width * header.height <= MAX_PIXELS:
         raise BitstreamError(f"the image should have 1 to {MAX_PIXELS} pixels, found {header.width} x {header.height}")
     needs_prior = any(level.coder is Coder.PRIOR for level in header.levels)

@@ -166,7 +166,7 @@ class ImageCoder:
     def _needed(self, height: int, width: int) -> int:
         """Estimates the bytes that an image takes: its codes, its decoded pixels, and the features of a window."""
         pixels = height * width
-        codes = sum(_BYTES_OF_A_CODE * pixels // factor**2 for factor in self.vqvae.config.downsample)
+        codes = sum(_BYTES_OF_A_CODE * pixels // factor**2 for factor in self.vqvae.config.grid_factors)
         features = min(pixels * bytes_per_pixel(self.vqvae), self.windows.window_bytes)
         return features if self.compute.device.type != "cpu" else features + codes + 4 * pixels
 

@@ -28,16 +28,16 @@ class ImageShape:
     label: int | None = None
     has_alpha: bool = False
 
-    def grid_sizes(self, downsample: tuple[int, ...]) -> list[tuple[int, int]]:
+    def grid_sizes(self, factors: tuple[int, ...]) -> list[tuple[int, int]]:
         """Returns the rows and columns of each level's grid, for the image padded to a multiple of the stride.
 
         Args:
-            downsample: Total downsampling of each level, coarse to fine; the first is the stride.
+            factors: Total downsampling of each grid, coarse to fine; the first is the stride.
         """
-        stride = downsample[0]
+        stride = factors[0]
         height = -(-self.height // stride) * stride
         width = -(-self.width // stride) * stride
-        return [(height // factor, width // factor) for factor in downsample]
+        return [(height // factor, width // factor) for factor in factors]
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def open_image_file(models: EntropyModels, data: bytes) -> OpenedFile:
     shape = ImageShape(header.width, header.height, header.rgb, header.label, header.alpha_length is not None)
     check_shape(models, shape)
     # The header repeats the grid sizes, which follow from the image's size, so that files can be inspected alone.
-    expected = shape.grid_sizes(models.parts.vqvae.config.downsample)
+    expected = shape.grid_sizes(models.parts.vqvae.config.grid_factors)
     found = [(level.height, level.width) for level in header.levels]
     if found != expected:
         raise BitstreamError(f"its grids should be {expected} for its size, found {found}")

@@ -120,7 +120,7 @@ def decode_streams(
         For each stream, level -> grids, coarse to fine; or the reason why it cannot be decoded.
     """
     results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError] = [{} for _ in streams]
-    downsample = models.parts.vqvae.config.downsample
+    factors = models.parts.vqvae.config.grid_factors
     coarser: str | None = None
     # Level by level over all streams: the coarser grids of a stream condition its finer ones.
     for index, level in enumerate(models.levels):
@@ -129,7 +129,7 @@ def decode_streams(
             grids = results[number]
             if isinstance(grids, BitstreamError):
                 continue
-            sizes = [shape.grid_sizes(downsample)[index] for shape in stream.shapes]
+            sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
             try:
                 if stream.segments[level].coder is Coder.PRIOR:
                     # Cutting needs the sizes of the grids only. The coder fills in the codes.
@@ -183,14 +183,14 @@ def _read_by_prior(
         return
     coder = PriorCoder(models.prior(level), batch_size)
     coder.decode([each for _, each in tiles], [streams[number].segments[level].data for number, _ in tiles])
-    downsample = models.parts.vqvae.config.downsample
+    factors = models.parts.vqvae.config.grid_factors
     index = models.levels.index(level)
     for number, each in tiles:
         grids = results[number]
         if each.failure is not None or isinstance(grids, BitstreamError):
             results[number] = each.failure or grids
             continue
-        sizes = [shape.grid_sizes(downsample)[index] for shape in streams[number].shapes]
+        sizes = [shape.grid_sizes(factors)[index] for shape in streams[number].shapes]
         tilings = [Tiling(height, width, coder.order.height, coder.order.width) for height, width in sizes]
         parts = np.split(each.codes, np.cumsum([tiling.count for tiling in tilings])[:-1])
         grids[level] = [tiling.join(part) for tiling, part in zip(tilings, parts, strict=True)]

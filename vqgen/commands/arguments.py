@@ -5,9 +5,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqgen.errors import ConfigError
+
 if TYPE_CHECKING:
     from vqgen.evaluation.judge.build import JudgeOptions
+    from vqgen.pipeline.base import AnyPipeline
     from vqgen.pipeline.request import GenerationRequest
+    from vqgen.sampling import SamplingParams
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -52,15 +56,42 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier call")
 
 
-def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label: int) -> None:
-    """Adds the number of images of each label, and the parameters of sampling."""
+def add_levels_argument(parser: argparse.ArgumentParser, effect: str) -> None:
+    """Adds --levels.
+
+    Args:
+        parser: The parser.
+        effect: The effect on the pictures of the command.
+    """
     parser.add_argument(
-        "--images-per-label",
-        type=whole_number,
-        default=images_per_label,
-        metavar="N",
-        help=f"images of each label (default: {images_per_label})",
+        "--levels",
+        nargs="+",
+        metavar="LEVEL",
+        help=f"{effect}, --levels top for example; all other levels are at their means (default: all levels)",
     )
+
+
+def chosen_levels(pipe: "AnyPipeline", names: list[str] | None) -> tuple[str, ...] | None:
+    """Returns the levels that --levels names, coarse to fine; None without it.
+
+    Args:
+        pipe: The pipeline that will decode.
+        names: The value of --levels.
+
+    Raises:
+        ConfigError: The model has no such level, or no codes.
+    """
+    if names is None:
+        return None
+    if not pipe.has_codes:
+        raise ConfigError(f"--levels: pipeline {pipe.parts.name!r} has no codes, so it has no levels; leave it out")
+    from vqgen.models.levels_alone import as_levels
+
+    return as_levels(names, pipe.parts.vqvae.config)
+
+
+def add_parameter_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the seed and the parameters of sampling."""
     parser.add_argument(
         "--seed",
         type=whole_number,
@@ -76,13 +107,6 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
     for option, (metavar, effect) in per_level.items():
         text = f"one number for all levels, or one per level, coarse to fine; {effect}; 1 samples the model (default)"
         parser.add_argument(option, type=float, nargs="+", default=[1.0], metavar=metavar, help=text)
-    parser.add_argument(
-        "--keep",
-        type=float,
-        default=1.0,
-        metavar="SHARE",
-        help="share of the samples to keep: the ones that the classifier is surest of (default: 1, all)",
-    )
     parser.add_argument("--top-k", type=whole_number, metavar="K", help="sample among the K most likely codes")
     parser.add_argument(
         "--top-p", type=float, metavar="P", help="sample among the most likely codes that together have probability P"
@@ -96,23 +120,42 @@ def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label:
     )
 
 
-def generation_request(arguments: argparse.Namespace) -> "GenerationRequest":
-    """Returns the request for images that the arguments of `add_sampling_arguments` describe."""
-    from vqgen.pipeline.request import GenerationRequest
+def sampling_params(arguments: argparse.Namespace) -> "SamplingParams":
+    """Returns the parameters that the arguments of `add_parameter_arguments` describe."""
     from vqgen.sampling import SamplingParams
 
-    params = SamplingParams(
+    return SamplingParams(
         temperature=arguments.temperature,
         top_k=arguments.top_k,
         top_p=arguments.top_p,
         guidance_scale=arguments.guidance_scale,
         autoguidance_scale=arguments.autoguidance_scale,
     )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser, *, images_per_label: int) -> None:
+    """Adds the number of images of each label, and the parameters of sampling."""
+    text = f"images of each label (default: {images_per_label})"
+    parser.add_argument("--images-per-label", type=whole_number, default=images_per_label, metavar="N", help=text)
+    add_parameter_arguments(parser)
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="share of the samples to keep: the ones that the classifier is surest of (default: 1, all)",
+    )
+
+
+def generation_request(arguments: argparse.Namespace) -> "GenerationRequest":
+    """Returns the request for images that the arguments of `add_sampling_arguments` describe."""
+    from vqgen.pipeline.request import GenerationRequest
+
     return GenerationRequest(
         labels=getattr(arguments, "labels", None),
         images_per_label=arguments.images_per_label,
         seed=arguments.seed,
-        params=params,
+        params=sampling_params(arguments),
         keep=arguments.keep,
         batch_size=arguments.batch_size,
         max_memory=getattr(arguments, "max_memory", None),

@@ -1,15 +1,19 @@
 """`vqgen attribute`: move images along a direction: the difference of the means of two labels or folders."""
 
 import argparse
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vqgen.commands.animating import add_animation_arguments, animation_options
 from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument, whole_number
 from vqgen.commands.outputs import check_files, check_not_read
 from vqgen.commands.tally import Tally
 from vqgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
     from vqgen.data import ImageSet
@@ -52,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="training images to average, at most (default: 5000)",
     )
+    add_animation_arguments(parser)
     add_compute_arguments(parser)
 
 
@@ -65,8 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     from vqgen.reports.grids import image_grid, save_image
 
     _check_direction(arguments)
+    animation = animation_options(arguments, "attribute")
+    if animation is not None and len(arguments.strengths) < 2:
+        raise ConfigError("--strengths: should be at least 2 for an animation, found 1")
     path = Path(arguments.output) / "attribute.png"
-    check_files([path], arguments.overwrite)
+    check_files([path, animation and animation.path], arguments.overwrite)
     check_not_read(path.parent, [*arguments.paths, *filter(None, (arguments.without, arguments.with_))])
     pipe = open_pipeline(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
     named = collect_images(arguments.paths, pipe.label_map, reading=pipe.reading)
@@ -75,12 +83,35 @@ def run(arguments: argparse.Namespace) -> int:
     labels = pipe.known_labels(originals, labels)
     direction = _direction(pipe, arguments)
     latents = pipe.to_latents(originals, labels)
-    columns = [pipe.from_latents(latents + strength * direction, labels) for strength in arguments.strengths]
+
+    def changed(strength: float) -> torch.Tensor:
+        return pipe.from_latents(latents + strength * direction, labels)
+
+    columns = [changed(strength) for strength in arguments.strengths]
     rows = torch.stack([originals, *columns], dim=1).flatten(0, 1)
     mark_output(path.parent)
     save_image(image_grid(rows, columns=1 + len(columns), least_side=96), path)
     print(f"{path}: each image, then strengths {', '.join(f'{value:g}' for value in arguments.strengths)}")
+    if animation is not None:
+        columns_of_frame = math.ceil(math.sqrt(len(originals)))
+
+        def draw(count: int) -> "list[Image]":
+            steps = map(changed, _between(arguments.strengths, count))
+            return [image_grid(pixels, columns=columns_of_frame, least_side=96) for pixels in steps]
+
+        print(animation.write(draw))
     return 0 if len(originals) == len(shown) else 1
+
+
+def _between(strengths: Sequence[float], count: int) -> list[float]:
+    """Returns strengths at equal distances along the given ones, with the first and the last one."""
+    last = len(strengths) - 1
+    found = []
+    for number in range(count):
+        place = number * last / (count - 1)
+        left = min(int(place), last - 1)
+        found.append(strengths[left] + (place - left) * (strengths[left + 1] - strengths[left]))
+    return found
 
 
 def _check_direction(arguments: argparse.Namespace) -> None:

@@ -117,7 +117,9 @@ def _add_field(parser: argparse.ArgumentParser, field: "RecipeField") -> None:
         parser.add_argument(field.option, field.negations[0], action="store_true", help=text)
     else:
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
-        parser.add_argument(field.option, nargs="+" if field.is_list else None, choices=choices, help=text)
+        # Recipes of two kinds have a field with the same short option, which a parser takes once.
+        short = [field.short] if field.short and field.short not in parser._option_string_actions else []
+        parser.add_argument(field.option, *short, nargs="+" if field.is_list else None, choices=choices, help=text)
 
 
 def _annotate(action: argparse.Action, recipes: Sequence[str]) -> None:
@@ -129,7 +131,7 @@ def _annotate(action: argparse.Action, recipes: Sequence[str]) -> None:
         listed = f"({' '.join(recipes)})"  # tcsh has no functions
         function = "_vqgen_recipe_files"
         action.complete = {"bash": function, "zsh": function, "tcsh": listed}  # type: ignore[attr-defined]
-    elif action.metavar in FOLDERS or option == "--data.root":
+    elif action.metavar in FOLDERS or option in ("--data.root", "--init-from"):
         action.complete = "directory"  # type: ignore[attr-defined]
-    elif action.metavar in FILES:
+    elif action.metavar in FILES or option == "--lpips-weights":
         action.complete = "file"  # type: ignore[attr-defined]

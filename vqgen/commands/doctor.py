@@ -260,7 +260,7 @@ def _c_functions() -> tuple[bool, str]:
 
 
 def _lpips_weights() -> tuple[bool, str]:
-    from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights
+    from vqgen.models.lpips import LPIPS_FILE, find_lpips_weights
 
     if find_lpips_weights() is not None:
         return True, f"{LPIPS_FILE} is in torch's cache"

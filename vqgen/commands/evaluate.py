@@ -202,7 +202,8 @@ def _lpips(path: str | None) -> tuple[Any, dict[str, str]]:
     Raises:
         ConfigError: The given file does not exist.
     """
-    from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights, load_lpips
+    from vqgen.evaluation.reconstruction import load_lpips
+    from vqgen.models.lpips import LPIPS_FILE, find_lpips_weights
 
     if path is not None and not Path(path).is_file():
         raise ConfigError(f"--lpips-weights: should be a file, found {path!r}, which does not exist; leave it out")

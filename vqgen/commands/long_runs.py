@@ -51,8 +51,10 @@ def _seconds_to_do(context: "RunContext") -> float:
     from vqgen.runtime.machine import Machine, measure_machine
     from vqgen.stages.states import shares_to_do
 
-    planner = build_planner(context.recipe, context.compute, {}, measure=False)
     shares = shares_to_do(context)
+    if not any(shares.values()):
+        return 0.0  # before the images are counted: a large folder takes seconds
+    planner = build_planner(context.recipe, context.compute, {}, measure=False)
 
     def seconds(machine: Machine) -> float:
         stages = replace(planner, machine=machine).stages()

@@ -114,9 +114,10 @@ def work_on_run(
     if prepare is not None:
         context = prepare(context)
         recipe_warnings = check_recipe(context.recipe)
+    start = _check_start(context, own_stages)
     for text in recipe_warnings:
         context.warn(text)
-    context.say(describe(context.recipe, context.folder))
+    context.say("\n".join([describe(context.recipe, context.folder), *start]))
     if arguments.dry_run:
         _print_plan(context)
         return 0
@@ -128,6 +129,13 @@ def work_on_run(
     return 0
 
 
+def _check_start(context: "RunContext", stages: "Sequence[str] | None") -> list[str]:
+    """Refuses a wrong --init-from, and returns lines that tell what begins with its weights."""
+    from vqgen.stages.warm_start_check import check_warm_start
+
+    return context.on_main(lambda: check_warm_start(context, stages or context.recipe.stage_names))
+
+
 def _open_run(arguments: argparse.Namespace, recipe: "AnyRecipe") -> "RunContext":
     """Starts the processes of a run.
 
@@ -135,10 +143,10 @@ def _open_run(arguments: argparse.Namespace, recipe: "AnyRecipe") -> "RunContext
         ConfigError: The run folder, the device or the dtype is wrong, or the processes do not meet.
     """
     from vqgen.config import find_recipe
-    from vqgen.config.loading import with_rules_of_run
+    from vqgen.config.loading import with_behaviour_of_run
 
     folder = run_folder(arguments, recipe)
-    recipe = with_rules_of_run(recipe, find_recipe(arguments.recipe), arguments.overrides, folder)
+    recipe = with_behaviour_of_run(recipe, find_recipe(arguments.recipe), arguments.overrides, folder)
 
     # These import torch, which takes seconds. A wrong recipe has been refused before.
     from vqgen.runtime.compute import Compute

@@ -7,6 +7,7 @@ from vqgen.config.checks import check_recipe
 from vqgen.config.data import DataConfig
 from vqgen.config.fingerprint import differences, own_fields, result_fields, stage_fields
 from vqgen.config.loading import find_recipe, read_recipe, save_recipe, shipped_recipes
+from vqgen.config.losses import LPIPS_SIDE, LossSettings
 from vqgen.config.models import (
     ClassifierConfig,
     ClassifierKind,
@@ -18,11 +19,15 @@ from vqgen.config.models import (
     VQVAESettings,
     level_names,
 )
+from vqgen.config.networks import Architecture, Upsampling
+from vqgen.config.quantizer import QuantizerSettings
 from vqgen.config.recipe import ClassifierSection, CommonRecipe, GenerateConfig, PriorSection, Recipe, VQVAESection
 from vqgen.config.training import TrainConfig
 
 __all__ = [
+    "LPIPS_SIDE",
     "AnyRecipe",
+    "Architecture",
     "AutoencoderConfig",
     "AutoencoderSection",
     "AutoencoderSettings",
@@ -37,11 +42,14 @@ __all__ = [
     "DataConfig",
     "GenerateConfig",
     "Level",
+    "LossSettings",
     "PixelCNNConfig",
     "PriorSection",
     "PriorSettings",
+    "QuantizerSettings",
     "Recipe",
     "TrainConfig",
+    "Upsampling",
     "VQVAEConfig",
     "VQVAESection",
     "VQVAESettings",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -68,12 +68,17 @@ class Config(BaseModel):
         return values
 
 
-def runtime_field(default: Any, **constraints: Any) -> Any:
+def runtime_field(default: Any, *, short: str = "", **constraints: Any) -> Any:
     """Declares a field that never changes a result: a path, a number of workers, an interval of saves.
 
     No fingerprint covers it, so a run goes on after its images have moved to another folder.
+
+    Args:
+        default: The value of a recipe that does not set the field.
+        short: Another option of the command line for it, without its sections; empty for none.
+        constraints: The constraints of pydantic.
     """
-    return Field(default, json_schema_extra={"runtime": True}, **constraints)
+    return Field(default, json_schema_extra={"runtime": True, "short": short}, **constraints)
 
 
 _SAME = object()
@@ -103,3 +108,25 @@ def is_runtime_field(model: type[Config], name: str) -> bool:
     """Returns True if `runtime_field` declared the field `name` of `model`."""
     extra = model.model_fields[name].json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("runtime"))
+
+
+def short_option(model: type[Config], name: str) -> str:
+    """Returns the option without sections that `runtime_field` declared for the field `name`; empty for none."""
+    extra = model.model_fields[name].json_schema_extra
+    return str(extra.get("short", "")) if isinstance(extra, dict) else ""
+
+
+def is_new_behaviour(kind: type[Config], name: str) -> bool:
+    """Returns True if `added_field` declared the field `name` with a default that is not the behaviour of before."""
+    extra = kind.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("added")) and kind.model_fields[name].default != extra["before"]
+
+
+def section_of(annotation: Any) -> type[Config] | None:
+    """Returns the class of the section that an annotation describes; None for a plain field.
+
+    A section may be optional (`X | None`) or repeated (`tuple[X, ...]`): the class is then found inside.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := section_of(part))), None)

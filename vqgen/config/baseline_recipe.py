@@ -2,8 +2,9 @@
 
 from pydantic import Field
 
-from vqgen.config.base import Config
+from vqgen.config.base import Config, added_field
 from vqgen.config.baselines import AutoencoderConfig, AutoencoderSettings
+from vqgen.config.losses import LossSettings
 from vqgen.config.recipe import CommonRecipe, Recipe
 from vqgen.config.training import TrainConfig
 from vqgen.errors import ConfigError
@@ -14,6 +15,8 @@ class AutoencoderSection(AutoencoderSettings):
 
     augment: bool = True
     """Train on augmented images."""
+    losses: LossSettings = added_field(LossSettings.model_validate({}))
+    """The losses of a reconstructed image."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
 
@@ -26,6 +29,11 @@ class BaselineRecipe(CommonRecipe):
     def generator_stages(self) -> list[str]:
         """The only stage of a baseline: its autoencoder."""
         return ["autoencoder"]
+
+    @property
+    def losses(self) -> LossSettings:
+        """The losses of the autoencoder."""
+        return self.autoencoder.losses
 
     def stage_section(self, stage: str) -> tuple[str, Config] | None:
         """Returns the path and the section of a stage; None for a stage without a section of its own.
@@ -43,7 +51,7 @@ class BaselineRecipe(CommonRecipe):
     def autoencoder_config(self, num_labels: int) -> AutoencoderConfig:
         """Returns the configuration of the baseline, for a label map of `num_labels` names."""
         return AutoencoderConfig(
-            **self.autoencoder.model_dump(exclude={"train", "augment"}),
+            **self.autoencoder.model_dump(exclude={"train", "augment", "losses"}),
             image_size=self.data.image_size,
             image_channels=self.data.channels,
             # An unconditional model has no use for labels, so its configuration and its hash do not depend on them.
@@ -56,7 +64,7 @@ class BaselineRecipe(CommonRecipe):
         labels = ", conditioned on the label" if section.labels == "conditional" else ""
         return [
             f"  {section.kind}  {section.latent_size} latents, {section.channels} channels{labels}, "
-            f"{section.train.summary()}"
+            f"{section.losses.text}{section.train.summary()}"
         ]
 
 

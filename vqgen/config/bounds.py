@@ -13,6 +13,9 @@ MOST_LAYERS = 2**10
 MOST_CODES = 2**16
 """Entries of a codebook: a code is stored in 16 bits."""
 
+MOST_DEPTH = 2**3
+"""Quantizations of a latent. Compressed files count at most 31 grids, and three levels of this depth have 24."""
+
 MOST_LABELS = 2**20
 """Labels of a label map."""
 

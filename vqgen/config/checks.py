@@ -2,6 +2,10 @@
 
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
 from vqgen.config.bounds import MOST_ATTENDED
+from vqgen.config.losses import LPIPS_SIDE
+from vqgen.config.models import level_names
+from vqgen.config.networks import network_problems
+from vqgen.config.quantizer import quantizer_problems
 from vqgen.config.recipe import CommonRecipe, Recipe
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder
@@ -23,11 +27,17 @@ def check_recipe(recipe: AnyRecipe, *, needs_images: bool = True) -> list[str]:
     Raises:
         ConfigError: The sections do not fit together. The message lists all problems, one per line.
     """
-    problems = [*_data_problems(recipe, needs_images), *_rejection_problems(recipe)]
+    problems = [*_data_problems(recipe, needs_images), *_rejection_problems(recipe), *_loss_problems(recipe)]
     if isinstance(recipe, BaselineRecipe):
         problems += [*_baseline_problems(recipe), *_baseline_generate_problems(recipe)]
     else:
-        problems += [*_grid_problems(recipe), *_prior_problems(recipe), *_guidance_problems(recipe)]
+        problems += [
+            *_grid_problems(recipe),
+            *_network_problems(recipe),
+            *_quantizer_problems(recipe),
+            *_prior_problems(recipe),
+            *_guidance_problems(recipe),
+        ]
     if problems:
         raise ConfigError("\n".join([f"recipe {recipe.name!r} does not fit together:", *(f"  {p}" for p in problems)]))
     if isinstance(recipe, BaselineRecipe):
@@ -66,11 +76,25 @@ def _grid_problems(recipe: Recipe) -> list[str]:
     ][:1]  # the coarsest factor is enough: each finer one divides it
 
 
+def _network_problems(recipe: Recipe) -> list[str]:
+    return [f"vqvae.{each}" for each in network_problems(recipe.vqvae, recipe.data.image_size)]
+
+
+def _quantizer_problems(recipe: Recipe) -> list[str]:
+    vqvae = recipe.vqvae
+    levels = level_names(len(vqvae.downsample))
+    return [f"vqvae.{each}" for each in quantizer_problems(vqvae.quantizer, levels, vqvae.codebook_size)]
+
+
 def _prior_problems(recipe: Recipe) -> list[str]:
     problems = []
     if len(recipe.priors) != len(recipe.levels):
+        levels = level_names(len(recipe.vqvae.downsample))
+        is_deep = len(recipe.levels) > len(levels)
+        per_grid = f", or one per grid of codes ({', '.join(recipe.levels)})" if is_deep else ""
         problems.append(
-            f"priors: should be one per level ({', '.join(recipe.levels)}, coarse to fine), found {len(recipe.priors)}"
+            f"priors: should be one per level ({', '.join(levels)}, coarse to fine){per_grid}, "
+            f"found {len(recipe.priors)}"
         )
     for index, prior in enumerate(recipe.priors):
         if prior.attention_every and prior.channels % prior.attention_heads:
@@ -101,6 +125,57 @@ def _rejection_problems(recipe: CommonRecipe) -> list[str]:
     ]
 
 
+def _loss_problems(recipe: CommonRecipe) -> list[str]:
+    losses = recipe.losses
+    path = f"{recipe.generator_stages[0]}.losses"
+    option = f"--{path}"
+    size = recipe.data.image_size
+    problems = [
+        f'{path}.{name}: needs {path}.perceptual = "{needed}", found "{losses.perceptual}"; leave it out, or set both'
+        for name, value, needed in (
+            ("lpips_weights", losses.lpips_weights, "lpips"),
+            ("classifier", losses.classifier, "classifier"),
+        )
+        if value is not None and losses.perceptual != needed
+    ]
+    if losses.perceptual == "lpips" and size < LPIPS_SIDE:
+        problems.append(
+            f'{path}.perceptual: "lpips" needs images of at least {LPIPS_SIDE} x {LPIPS_SIDE} pixels, found {size}; '
+            f"{option}.perceptual classifier takes images of any size"
+        )
+    if losses.uses_own_classifier and recipe.classifier is None:
+        problems.append(
+            f'{path}.perceptual: "classifier" needs [classifier] in the recipe or {path}.classifier, found neither; '
+            f"any option of --classifier adds the first, {option}.classifier CHECKPOINT names another one"
+        )
+    return problems + _adversary_problems(recipe, path)
+
+
+def _adversary_problems(recipe: CommonRecipe, path: str) -> list[str]:
+    losses = recipe.losses
+    if not losses.has_adversary:
+        return []
+    stage = recipe.generator_stages[0]
+    train = recipe.trainings[0]
+    problems = []
+    if train.epochs is None and losses.start(train.steps) >= train.steps:
+        problems.append(
+            f"{path}.adversarial_start: should be below {stage}.train.steps = {train.steps}, or the discriminator "
+            f"would start after the end, found {losses.start(train.steps)}"
+        )
+    if train.patience:
+        problems.append(
+            f"{stage}.train.patience: should be 0 with {path}.adversarial, whose validations choose no weights, "
+            f"found {train.patience}"
+        )
+    if 2**losses.discriminator_layers > recipe.data.image_size:
+        problems.append(
+            f"{path}.discriminator_layers: should be at most {recipe.data.image_size.bit_length() - 1} for images of "
+            f"{recipe.data.image_size} pixels, found {losses.discriminator_layers}"
+        )
+    return problems
+
+
 def _guidance_problems(recipe: Recipe) -> list[str]:
     problems: list[str] = []
     for index, prior in enumerate(recipe.priors):
@@ -119,7 +194,14 @@ def _guidance_problems(recipe: Recipe) -> list[str]:
 
 def _baseline_problems(recipe: BaselineRecipe) -> list[str]:
     data = recipe.data
-    problems = [
+    kind = recipe.autoencoder.kind
+    problems = []
+    if kind != "autoencoder" and recipe.losses.pixel != "l2":
+        problems.append(
+            f'autoencoder.losses.pixel: should be left out for kind = "{kind}", whose likelihood compares the pixels, '
+            f'found "{recipe.losses.pixel}"'
+        )
+    problems += [
         f"data.{name}: should be left out of a baseline, which has no codes, found {value}"
         for name, value in {"augmented_copies": data.augmented_copies, "mirrored_copies": data.mirrored_copies}.items()
         if value

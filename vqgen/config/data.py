@@ -1,8 +1,7 @@
 """The images of a run, their split and their transforms."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -101,11 +100,3 @@ class DataConfig(Config):
                 "mirrored_copies": False,
             }
         )
-
-
-def stored_data(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a stored section [data] with the reading rules that it was made under: without the field the first ones.
-
-    A recipe without the field, in contrast, gets the newest rules.
-    """
-    return {"reading_rules": 1, **document}

@@ -2,17 +2,17 @@
 
 import difflib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import tomli_w
 from pydantic import ValidationError
 
-from vqgen.config.base import Config
+from vqgen.config.base import Config, section_of
 from vqgen.config.baseline_recipe import AnyRecipe, BaselineRecipe
-from vqgen.config.data import stored_data
+from vqgen.config.changed_defaults import continued, with_behaviour_of_then
 from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError, VQGenWarning
 from vqgen.storage.documents import read_toml
@@ -63,7 +63,8 @@ def read_recipe(path: Path) -> AnyRecipe:
         ConfigError: The file is not a TOML file, or fields are wrong. The message lists all of them with their paths.
     """
     document = read_toml(path, error=ConfigError, remedy="correct it, or restore it")
-    return validate_recipe(_with_rules_of_before(document) if _is_stored(path) else document, origin=str(path))
+    kind = _kind_of(document)
+    return validate_recipe(with_behaviour_of_then(document, kind) if _is_stored(path) else document, origin=str(path))
 
 
 def validate_recipe(document: dict[str, Any], *, origin: str, stored: bool = False) -> AnyRecipe:
@@ -73,14 +74,14 @@ def validate_recipe(document: dict[str, Any], *, origin: str, stored: bool = Fal
         document: The recipe, section by section.
         origin: Name of the recipe in errors and warnings.
         stored: True for a document that vqgen wrote. Fields under old names then give no warning, which the user could
-            not mend, and a document without reading rules was made under the first ones.
+            not mend, and a field that is missing means the behaviour before it was added.
 
     Raises:
         ConfigError: Fields are wrong. The message lists all of them with their paths.
     """
-    kind = BaselineRecipe if "autoencoder" in document else Recipe
+    kind = _kind_of(document)
     if stored:
-        document = _with_rules_of_before(document)
+        document = with_behaviour_of_then(document, kind)
     for path, renamed in () if stored else _old_names(document, kind):
         warnings.warn(
             f"recipe {origin}: {path} is now called {renamed}; the old name will go", VQGenWarning, stacklevel=2
@@ -93,10 +94,10 @@ def validate_recipe(document: dict[str, Any], *, origin: str, stored: bool = Fal
         raise ConfigError("\n".join([title, *(f"  {line}" for line in lines)])) from error
 
 
-def with_rules_of_run(recipe: AnyRecipe, source: Path, options: Sequence[str], folder: Path) -> AnyRecipe:
-    """Returns the recipe with the reading rules of the run in a folder, unless the user names others.
+def with_behaviour_of_run(recipe: AnyRecipe, source: Path, options: Sequence[str], folder: Path) -> AnyRecipe:
+    """Returns the recipe with the behaviour of the run in a folder, where a default has changed since.
 
-    So the command that began a run continues it under the rules of then.
+    So the command that began a run continues it (see `continued`).
 
     Args:
         recipe: The recipe, with its options.
@@ -105,24 +106,21 @@ def with_rules_of_run(recipe: AnyRecipe, source: Path, options: Sequence[str], f
         folder: The run folder, which may not exist.
     """
     saved = folder / "recipe.toml"
-    spellings = ("--data.reading-rules", "--data.reading_rules")
-    if any(option.partition("=")[0] in spellings for option in options) or not saved.is_file():
+    if not saved.is_file():
         return recipe
-    if "reading_rules" in read_toml(source, error=ConfigError).get("data", {}):
-        return recipe
-    rules = read_recipe(saved).data.reading_rules
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"reading_rules": rules})})
+    document = continued(recipe, read_recipe(saved), read_toml(source, error=ConfigError), options)
+    return type(recipe).model_validate(document) if document else recipe
+
+
+def _kind_of(document: Mapping[str, Any]) -> type[AnyRecipe]:
+    """Returns the class of a recipe. A section [autoencoder] makes it the recipe of a baseline."""
+    return BaselineRecipe if "autoencoder" in document else Recipe
 
 
 def _is_stored(path: Path) -> bool:
     """Returns True for the recipe of a run folder or of a pipeline folder, which vqgen wrote."""
     neighbours = ("pipeline.json", "pipeline", "vqvae/stage.json", "autoencoder/stage.json", "classifier/stage.json")
     return path.name == "recipe.toml" and any((path.parent / name).exists() for name in neighbours)
-
-
-def _with_rules_of_before(document: dict[str, Any]) -> dict[str, Any]:
-    data = document.get("data")
-    return document | {"data": stored_data(data)} if isinstance(data, dict) else document
 
 
 def save_recipe(recipe: AnyRecipe, path: Path) -> None:
@@ -148,16 +146,6 @@ def _old_names(document: Any, model: type[Config], prefix: str = "") -> Iterator
             for index, part in enumerate(value if isinstance(value, list | tuple) else []):
                 yield from _old_names(part, section, f"{prefix}{name}.{index}.")
             yield from _old_names(value, section, f"{prefix}{name}.")
-
-
-def section_of(annotation: Any) -> type[Config] | None:
-    """Returns the class of the section that an annotation describes; None for a plain field.
-
-    A section may be optional (`X | None`) or repeated (`tuple[X, ...]`): the class is then found inside.
-    """
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := section_of(part))), None)
 
 
 def _describe(problem: Any, kind: type[AnyRecipe]) -> str:

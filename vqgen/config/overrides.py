@@ -15,9 +15,9 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from vqgen.config.base import Config
+from vqgen.config.base import Config, section_of, short_option
 from vqgen.config.baseline_recipe import AnyRecipe
-from vqgen.config.loading import section_of, validate_recipe
+from vqgen.config.loading import validate_recipe
 from vqgen.errors import ConfigError
 
 _REQUIREMENTS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -35,6 +35,7 @@ class RecipeField:
         value: The value in the recipe; None for an old name.
         description: One or more sentences; empty for an old name.
         new_name: The present name of the field, if this is an old one; else None.
+        short: Another option for the field, without its sections; empty for none.
     """
 
     path: tuple[str | int, ...]
@@ -42,6 +43,7 @@ class RecipeField:
     value: Any = None
     description: str = ""
     new_name: str | None = None
+    short: str = ""
 
     @property
     def option(self) -> str:
@@ -60,8 +62,9 @@ class RecipeField:
 
     @property
     def names(self) -> list[str]:
-        """The spellings of the option: with hyphens, and with the underscores of the recipe."""
-        return list(dict.fromkeys([self.option, "--" + ".".join(map(str, self.path))]))
+        """The spellings of the option: with hyphens, with the underscores of the recipe, and the short one."""
+        spellings = [self.option, "--" + ".".join(map(str, self.path)), self.short]
+        return [name for name in dict.fromkeys(spellings) if name]
 
     @property
     def negations(self) -> list[str]:
@@ -126,7 +129,7 @@ def override_help(recipe: AnyRecipe) -> str:
     for field in recipe_fields(with_classifier(recipe)):
         if field.new_name is not None:
             continue
-        negation = f", {field.negations[0]}" if field.is_flag else ""
+        negation = f", {field.negations[0]}" if field.is_flag else f", {field.short}" if field.short else ""
         lines.append(f"  {field.option}{negation} {_placeholder(field.annotation)}  (now: {_shown(field.value)})")
         lines += textwrap.wrap(field.description, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
@@ -166,7 +169,9 @@ def _fields(config: Config, path: tuple[str | int, ...]) -> Iterator[RecipeField
             for index, entry in enumerate(value):
                 yield from _fields(entry, (*path, name, index))
         elif section_of(info.annotation) is None:
-            yield RecipeField((*path, name), info.annotation, value, " ".join((info.description or "").split()))
+            description = " ".join((info.description or "").split())
+            short = short_option(model, name)
+            yield RecipeField((*path, name), info.annotation, value, description, short=short)
     for name, renamed in model.old_names.items():
         yield RecipeField((*path, name), str, new_name=renamed.name)
 
@@ -221,6 +226,8 @@ def _requirement(annotation: Any) -> str:
 def _tuple_requirement(members: tuple[Any, ...]) -> str:
     if members == (float, float):
         return "two numbers"
+    if get_origin(members[0]) is Literal:
+        return f"one or more of {', '.join(repr(value) for value in get_args(members[0]))}"
     return "one or more whole numbers" if members[0] is int else "one or more values"
 
 
@@ -231,7 +238,7 @@ def _placeholder(annotation: Any) -> str:
         if get_origin(choice) is Literal:
             parts.append("{" + ",".join(map(str, get_args(choice))) + "}")
         elif get_origin(choice) is tuple:
-            members = [_PLACEHOLDERS.get(member, "VALUE") for member in get_args(choice) if member is not ...]
+            members = [_placeholder(member) for member in get_args(choice) if member is not ...]
             parts.append(" ".join(members) if len(members) > 1 else f"{members[0]} ...")
         else:
             parts.append(_PLACEHOLDERS.get(choice, "VALUE"))

@@ -8,9 +8,8 @@ from typing import Any
 
 import tomli_w
 
-from vqgen.config.base import Config, is_runtime_field
+from vqgen.config.base import Config, is_runtime_field, section_of
 from vqgen.config.baseline_recipe import BaselineRecipe
-from vqgen.config.loading import section_of
 from vqgen.config.recipe import Recipe
 from vqgen.storage.documents import parse_toml
 

@@ -10,6 +10,7 @@ from vqgen.arguments import as_index, as_seed
 from vqgen.config.base import Config, added_field, runtime_field
 from vqgen.config.bounds import MOST_STEPS
 from vqgen.config.data import DataConfig
+from vqgen.config.losses import LossSettings
 from vqgen.config.models import (
     ClassifierConfig,
     ClassifierSettings,
@@ -30,8 +31,13 @@ class VQVAESection(VQVAESettings):
     quantize_after: int = Field(200, ge=0, le=MOST_STEPS)
     """First training steps, in which latents pass unquantized, so that every level carries information before its
     codebook is initialized. At most a quarter of the training."""
+    level_dropout: float = added_field(0.1, before=0.0, ge=0, lt=1)
+    """Share of the training images whose finer levels are hidden from the decoder. Without it a fine level may learn to
+    do all by itself, and the codes of the coarse level collapse. With it the coarse level alone decodes, too."""
     augment: bool = True
     """Train on augmented images. data.augmented_copies, for the priors, does not depend on this."""
+    losses: LossSettings = added_field(LossSettings.model_validate({}))
+    """The losses of a reconstructed image."""
     train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate({}))
 
 
@@ -105,6 +111,9 @@ class CommonRecipe(Config):
     """Seed of all random numbers of the run."""
     threads: int | None = runtime_field(None, gt=0)
     """Threads of every stage on a CPU. Without it each stage takes as many as its work can use."""
+    init_from: str | None = runtime_field(None)
+    """Begin each training with the weights that fit of the same model in another run: a run folder, a pipeline folder,
+    or hf:user/name. The hashes of these models are inputs of the stages, so another start is another result."""
     data: DataConfig
     classifier: ClassifierSection | None = None
     """The classifier of real images. A recipe without this section trains no classifier."""
@@ -137,12 +146,19 @@ class CommonRecipe(Config):
     def stage_names(self) -> list[str]:
         """The stages of a run, in order. Each is also the name of a folder."""
         classifier = [] if self.classifier is None else ["classifier"]
+        if self.losses.uses_own_classifier:
+            return [*classifier, *self.generator_stages, "samples"]
         return [*self.generator_stages, *classifier, "samples"]
 
     @property
     @abstractmethod
     def generator_stages(self) -> list[str]:
         """The stages that make the generator, in order. The first one is enough for a pipeline."""
+
+    @property
+    @abstractmethod
+    def losses(self) -> LossSettings:
+        """The losses of the first stage of the generator."""
 
     @abstractmethod
     def summary(self) -> list[str]:
@@ -176,10 +192,26 @@ class Recipe(CommonRecipe):
     vqvae: VQVAESection
     priors: tuple[PriorSection, ...]
 
+    @field_validator("priors")
+    @classmethod
+    def _one_of_a_level_serves_all_its_grids(
+        cls, value: tuple[PriorSection, ...], info: Any
+    ) -> tuple[PriorSection, ...]:
+        # Otherwise no shipped recipe could take a depth from the command line.
+        vqvae = info.data.get("vqvae")
+        if vqvae is None or len(value) != len(vqvae.downsample):
+            return value
+        return tuple(value[index] for index in vqvae.levels_of_grids)
+
     @property
     def generator_stages(self) -> list[str]:
-        """The VQ-VAE, its codes, and one prior per level, coarse to fine."""
+        """The VQ-VAE, its codes, and one prior per grid of codes, coarse to fine."""
         return ["vqvae", "codes", *(f"prior-{level}" for level in self.levels)]
+
+    @property
+    def losses(self) -> LossSettings:
+        """The losses of the VQ-VAE."""
+        return self.vqvae.losses
 
     def stage_section(self, stage: str) -> tuple[str, Config] | None:
         """Returns the path and the section of a stage; None for a stage without a section of its own, as the codes."""
@@ -193,12 +225,12 @@ class Recipe(CommonRecipe):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """The names of the levels, coarse to fine."""
+        """The names of the grids of codes, coarse to fine; see `VQVAESettings.levels`."""
         return self.vqvae.levels
 
     def grid_side(self, level: Level) -> int:
         """Returns the side of the square grid of codes of `level`."""
-        return self.data.image_size // self.vqvae.downsample[self.levels.index(level)]
+        return self.data.image_size // self.vqvae.grid_factors[self.levels.index(level)]
 
     def prior(self, level: Level) -> PriorSection:
         """Returns the section of the prior of `level`."""
@@ -210,7 +242,7 @@ class Recipe(CommonRecipe):
         Args:
             total_steps: Steps of its training; None for the steps in the recipe.
         """
-        settings = self.vqvae.model_dump(exclude={"train", "augment"})
+        settings = self.vqvae.model_dump(exclude={"train", "augment", "level_dropout", "losses"})
         # Short trainings, as in tests, would otherwise end before the codebooks are initialized.
         most = (total_steps or self.vqvae.train.steps) // 4
         settings["quantize_after"] = min(self.vqvae.quantize_after, most)
@@ -236,8 +268,7 @@ class Recipe(CommonRecipe):
         """Returns the lines that describe the models: one for the VQ-VAE, and one for each level with its prior."""
         vqvae = self.vqvae
         lines = [
-            f"  vqvae    {vqvae.codebook_size} codes of {vqvae.embedding_dim} dimensions, {vqvae.channels} channels, "
-            f"{vqvae.train.summary()}",
+            f"  vqvae    {vqvae.codebook_text}, {vqvae.channels} channels, {vqvae.losses.text}{vqvae.train.summary()}",
         ]
         for level, prior in zip(self.levels, self.priors, strict=True):
             side = self.grid_side(level)

@@ -45,8 +45,9 @@ class TrainConfig(Config):
     max_seconds: float | None = runtime_field(None, gt=0)
     """Time that the training may take, over all sessions. On a slow machine it then does fewer steps, and the learning
     rate falls to its end within them. Unlike other limits it changes the result, and makes no stage stale."""
-    tracker: Literal["none", "tensorboard"] = runtime_field("none")
-    """A tracker that receives the metrics too."""
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = runtime_field("none")
+    """A tracker that receives the metrics too, with reconstructions and samples. The first one that a training of the
+    recipe names has the whole run."""
     compile: bool = runtime_field(False)
     """Compile the training step with torch.compile. The first steps then take long, and later steps may be faster.
     On an H100 with torch 2.11 the loss of priors became NaN after 100 steps in bfloat16, but not in float32."""

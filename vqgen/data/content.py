@@ -124,7 +124,10 @@ def _state(path: Path) -> _State | None:
 def _absolute(paths: Sequence[Path]) -> list[str]:
     # The same as `os.path.abspath` of each, which asks for the present folder every time.
     here = os.getcwd()
-    return [os.path.normpath(os.path.join(here, path)) for path in paths]
+    # Each folder once: there are many files for each.
+    split = [os.path.split(path) for path in map(os.fspath, paths)]
+    folders = {folder: os.path.normpath(os.path.join(here, folder)) for folder in {folder for folder, _ in split}}
+    return [os.path.join(folders[folder], name) for folder, name in split]
 
 
 def _kept(entry: Any, state: _State | None) -> str | None:
@@ -150,5 +153,7 @@ def _raise_of_the_system(path: Path, error: OSError) -> None:
 
 def _cache_file(paths: Sequence[Path]) -> Path:
     """Returns the file that keeps the hashes of these files: one for each folder that contains all of them."""
-    root = os.path.commonpath([os.path.abspath(folder) for folder in {path.parent for path in paths}])
+    # As text: the parents of a hundred thousand paths take most of a second.
+    folders = {os.path.dirname(path) for path in map(os.fspath, paths)}
+    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
     return cache_folder() / "images" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"

@@ -121,6 +121,11 @@ class LabelMap:
         alike = [index for index, known in enumerate(self.names) if comparable(known) == wanted]
         return alike[0] if len(alike) == 1 else None
 
+    def common(self, other: "LabelMap") -> dict[int, int]:
+        """Returns index -> index in the other map, for the names that both have."""
+        found = {index: other.find(name) for index, name in enumerate(self.names)}
+        return {index: place for index, place in found.items() if place is not None}
+
     def is_like(self, other: "LabelMap") -> bool:
         """Returns True if both maps have the same names, each in any Unicode form."""
         return [*map(comparable, self.names)] == [*map(comparable, other.names)]

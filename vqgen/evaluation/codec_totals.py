@@ -115,7 +115,7 @@ class LevelTotals:
         reader = ArchiveReader(file, codec)
         totals = cls(codec.models)
         for data in read_blocks(file):
-            block = read_block(data, codec.parts.vqvae.config.downsample, len(codec.parts.label_map))
+            block = read_block(data, codec.parts.vqvae.config.grid_factors, len(codec.parts.label_map))
             totals.add([codes for _, codes in decode_block(codec, reader.header, data)], block.segments)
         return totals
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqgen.errors import ConfigError
 from vqgen.evaluation.features import Features, features_of
-from vqgen.evaluation.published import read_published_weights
+from vqgen.models.published import read_published_weights
 from vqgen.runtime.compute import Compute
 from vqgen.storage.files import sha256_of_file
 

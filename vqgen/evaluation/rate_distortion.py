@@ -70,7 +70,7 @@ def measure_peer(original: Image.Image, name: str, quality: int) -> Measured:
     Raises:
         DataError: The format cannot hold an image of this size.
     """
-    data = _write_peer(original, name, quality)
+    data = write_peer(original, name, quality)
     with Image.open(io.BytesIO(data)) as restored:
         return _measured(original, restored, len(data), quality)
 
@@ -87,7 +87,7 @@ def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
 
     def length(quality: int) -> int:
         if quality not in lengths:
-            lengths[quality] = len(_write_peer(original, name, quality))
+            lengths[quality] = len(write_peer(original, name, quality))
         return lengths[quality]
 
     # Bisection: files grow with the quality, nearly always; 8 files are written instead of 101.
@@ -247,7 +247,8 @@ def _of_peers(measure: Callable[[str], Result]) -> dict[str, Result]:
     return found
 
 
-def _write_peer(original: Image.Image, name: str, quality: int) -> bytes:
+def write_peer(original: Image.Image, name: str, quality: int) -> bytes:
+    """Writes a picture in one of Pillow's formats; arguments and errors as in `measure_peer`."""
     file = io.BytesIO()
     # Each format at its best effort: a careless setting of the others would flatter ours.
     options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}

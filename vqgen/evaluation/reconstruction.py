@@ -3,7 +3,6 @@
 Legend: `b` images, `c` channels, `H W` image.
 """
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,18 +10,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vqgen.config import LPIPS_SIDE
 from vqgen.data import to_float
 from vqgen.evaluation.pixel_errors import WINDOW, ms_ssim_per_image, mse_per_image, psnr_per_image
-from vqgen.evaluation.published import read_published_weights
+from vqgen.models.lpips import lpips_network
 from vqgen.runtime.threads import computing_threads, threads_for_work
 
 _BATCH_SIZE = 100
-
-LPIPS_SIDE = 31
-"""Side of the smallest image that LPIPS can be computed of: AlexNet leaves one position of it to its third layer."""
-
-LPIPS_FILE = "alexnet-owt-7be5be79.pth"
-"""torchvision's name of the AlexNet weights that LPIPS needs."""
 
 
 def reconstruction_errors(
@@ -83,12 +77,6 @@ def _to_rgb(images: Tensor) -> Tensor:
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
-def find_lpips_weights() -> Path | None:
-    """Returns the AlexNet weights in torch's cache, if torchvision has stored them there."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_FILE
-    return path if path.is_file() else None
-
-
 def load_lpips(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
     """Builds LPIPS on AlexNet. Its own linear layers come with torchmetrics.
 
@@ -101,23 +89,7 @@ def load_lpips(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
     Raises:
         CheckpointError: The file is missing, or holds something else.
     """
-    from torchmetrics.functional.image.lpips import _LPIPS
-    from torchvision.models import alexnet
-
-    published = read_published_weights(weights, "AlexNet", "features.0.weight")
-    backbone = alexnet(weights=None)
-    backbone.load_state_dict(published)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # pnet_rand: a backbone of random weights. The published ones would be downloaded, even if the file is here.
-        network = _LPIPS(pretrained=True, net="alex", pnet_rand=True).eval()
-    # torchmetrics cuts AlexNet into slices, one behind each ReLU that LPIPS compares. Their layers are in AlexNet's
-    # order, so they are exchanged one by one for the layers with weights; the last pooling is in no slice.
-    layers = iter(backbone.features)
-    for index in range(1, network.net.N_slices + 1):
-        part = getattr(network.net, f"slice{index}")
-        for name in list(part._modules):
-            part._modules[name] = next(layers)
+    network = lpips_network(weights)
 
     @torch.no_grad()
     def distance(one: Tensor, other: Tensor) -> Tensor:

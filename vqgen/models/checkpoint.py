@@ -9,18 +9,18 @@ first (`Config.stored`). `made_from` has the SHA-256 of everything that the mode
 A pickle could run code when it is opened, so a model of a stranger could not be opened safely.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from vqgen.config import Config
 from vqgen.errors import CheckpointError
 from vqgen.models.registry import CONFIGS
+from vqgen.models.without_weights import without_weights
 from vqgen.runtime.plain_torch import computes_plainly, kept_random_state
 from vqgen.storage.documents import FORMAT_VERSION, check_format, read_json
 from vqgen.storage.files import atomic_path, sha256_of_file, sha256_of_json, write_json
@@ -34,16 +34,22 @@ _SHOWN = 8
 """Problems that a message lists."""
 
 
-def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> str:
+def save_model(
+    model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None, dtype: torch.dtype | None = None
+) -> str:
     """Writes the portable folder of a model, all or nothing.
 
     Args:
-        model: The model. Its weights keep their dtype.
+        model: The model.
         folder: Folder to write or replace.
         made_from: Name -> SHA-256 of everything that the model was trained on.
+        dtype: Dtype of the weights in the file; None keeps their own. A model is loaded from 16 bits to float32.
 
     Returns:
         The hash of the model; see `hash_model`.
+
+    Raises:
+        CheckpointError: A weight is too large for the dtype.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -57,8 +63,20 @@ def save_model(model: nn.Module, folder: Path, made_from: Mapping[str, str] | No
                 "made_from": dict(made_from or {}),
             },
         )
-        save_tensors(temporary / "model.safetensors", model.state_dict())
+        weights = model.state_dict() if dtype is None else _rounded(model.state_dict(), dtype, folder)
+        save_tensors(temporary / "model.safetensors", weights)
         return hash_model(temporary)
+
+
+def _rounded(weights: Mapping[str, Tensor], dtype: torch.dtype, folder: Path) -> dict[str, Tensor]:
+    rounded = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
+    for name, each in rounded.items():
+        if not bool(each.isfinite().all()) and bool(weights[name].isfinite().all()):
+            raise CheckpointError(
+                f"{folder.name}: {name} should be at most {torch.finfo(dtype).max:g} in {str(dtype)[6:]}, found "
+                f"{float(weights[name].abs().max()):g}; use bfloat16, or keep the weights as they are"
+            )
+    return rounded
 
 
 def hash_model(folder: Path) -> str:
@@ -133,29 +151,13 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, origin: Pat
     model.load_state_dict(dict(weights))
 
 
-class _Unfilled(TorchFunctionMode):
-    """A context in which random numbers are not drawn, because only shapes count.
-
-    On the device "meta" torch computes some shapes in Python and imports its compiler for it, which takes a second:
-    those of random numbers and of arithmetic that is not in place. Models use none of the latter in their constructors.
-    """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
 def _expected_shapes(model_class: type[nn.Module], config: Config, folder: Path) -> dict[str, _Shape]:
     """Returns the shapes of the weights of a model. It is built without memory, so it may be of any size."""
     try:
-        with torch.device("meta"), _Unfilled():
-            return {name: tuple(tensor.shape) for name, tensor in model_class(config).state_dict().items()}
+        model = without_weights(lambda: model_class(config))
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(_no_configuration(folder, model_class, str(error).partition("\n")[0])) from error
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def _no_configuration(folder: Path, model_class: type[nn.Module], reason: str) -> str:

@@ -67,6 +67,16 @@ class Classifier(ImageClassifier):
         """Computes the mean of the last stage over the grid, for images with pixels in [-1, 1]."""
         return self.body(images).mean(dim=(2, 3))
 
+    def feature_maps(self, images: Float[Tensor, "b c H W"]) -> list[Float[Tensor, "b _c _h _w"]]:
+        """Returns the output of every halving, of every block but the last one, and of the last activation."""
+        maps: list[Tensor] = []
+        for part in self.body:
+            images = part(images)
+            if isinstance(part, (nn.ReLU, PreActivationBlock)):
+                maps.append(images)
+        del maps[-2]  # of the last block: the norm and the activation after it change neither grid nor channels
+        return maps
+
 
 class PreActivationBlock(nn.Module):
     """Adds two convolutions to its input, each after a norm and a ReLU.

@@ -1,7 +1,7 @@
 """The memory of a VQ-VAE's features in a pass without gradients, estimated from its layers.
 
 The estimate is for float32 and counts tensors that are alive at a time, with room for the copies that a library of
-convolutions makes. It is a number for each pixel, because every layer is a convolution.
+convolutions makes. It is a number for each pixel: no layer needs more on a larger picture.
 """
 
 from fractions import Fraction
@@ -37,10 +37,10 @@ def _encoding(vqvae: VQVAE) -> Fraction:
         channels, density = passed.channels, passed.density
     for index, factor in enumerate(config.downsample):
         density = Fraction(1, factor**2)
-        peak = max(peak, held + _COPIES_OF_LATENTS * config.embedding_dim * density)
+        peak = max(peak, held + _COPIES_OF_LATENTS * config.latent_dims[index] * density)
         if index > 0:
             before = Fraction(1, config.downsample[index - 1] ** 2)
-            passed = alive_features(vqvae.expanders[index - 1], config.embedding_dim * index, before)
+            passed = alive_features(vqvae.expanders[index - 1], sum(config.latent_dims[:index]), before)
             # The features of the level are joined to those of the expander.
             peak = max(peak, held + passed.peak, held + 4 * passed.output)
     return peak + _maps(vqvae)
@@ -50,14 +50,16 @@ def _decoding(vqvae: VQVAE) -> Fraction:
     """Returns the numbers for each pixel that decoding holds at a time."""
     config = vqvae.config
     density = Fraction(1, config.downsample[-1] ** 2)
-    passed = alive_features(vqvae.decoder, config.embedding_dim * len(config.downsample), density)
+    passed = alive_features(vqvae.decoder, sum(config.latent_dims), density)
     return _maps(vqvae) + max(passed.peak, Fraction(_COPIES_OF_PIXELS * config.image_channels))
 
 
 def _maps(vqvae: VQVAE) -> Fraction:
     """Returns the numbers for each pixel of the quantized maps of all levels, and of the decoder inputs from them."""
-    config = vqvae.config
-    return sum(
-        (Fraction(config.embedding_dim * (2 * index + 3), factor**2) for index, factor in enumerate(config.downsample)),
-        start=Fraction(0),
-    )
+    dims = vqvae.config.latent_dims
+    numbers = [
+        # The latents and the map of the level, and the decoder input, which holds the maps of all levels up to it.
+        Fraction(dim + 2 * sum(dims[: index + 1]), factor**2)
+        for index, (dim, factor) in enumerate(zip(dims, vqvae.config.downsample, strict=True))
+    ]
+    return sum(numbers, start=Fraction(0))

@@ -32,3 +32,7 @@ class HiddenLayerClassifier(ImageClassifier):
     def features(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d"]:
         """Computes the units of the hidden layer for images with pixels in [-1, 1]."""
         return F.relu(self.hidden(images.flatten(1)))
+
+    def feature_maps(self, images: Float[Tensor, "b c H W"]) -> list[Float[Tensor, "b _c _h _w"]]:
+        """Returns the hidden layer, which is the only depth, as a grid of one position."""
+        return [self.features(images)[:, :, None, None]]

@@ -1,6 +1,6 @@
 """The interface of all classifiers: features of an image, dropout, and a last layer that labels it.
 
-Legend: `b` batch, `c` channels, `H W` image, `d` dimensions of the features, `y` labels.
+Legend: `b` batch, `c` channels, `H W` image, `h w` grid of a depth, `d` dimensions of the features, `y` labels.
 """
 
 from abc import ABC, abstractmethod
@@ -27,6 +27,10 @@ class ImageClassifier(nn.Module, ABC):
     @abstractmethod
     def features(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d"]:
         """Computes the features of images with pixels in [-1, 1]: the layer before the last one."""
+
+    @abstractmethod
+    def feature_maps(self, images: Float[Tensor, "b c H W"]) -> list[Float[Tensor, "b _c _h _w"]]:
+        """Computes the features of several depths, from the image to the last layer, for pixels in [-1, 1]."""
 
     def forward(self, images: Float[Tensor, "b c H W"]) -> Float[Tensor, "b y"]:
         """Computes the logits of all labels for images with pixels in [-1, 1]."""

@@ -1,10 +1,11 @@
 """The margins of a VQ-VAE: the cells around a part of a picture that its codes, or its pixels, depend on.
 
-A cell is a position of the coarsest level: `downsample[0]` pixels along each side. Every layer is a convolution, so the
-margins follow from the kernels and strides alone.
+A cell is a position of the coarsest level: `downsample[0]` pixels along each side. The margins follow from the kernels
+and strides of the layers, and from the squares of the attentions. These begin at multiples of `alignment` cells, so a
+margin is that of the cell of a square that reaches furthest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -12,28 +13,34 @@ from vqgen.models.vqvae import VQVAE
 from vqgen.nn.receptive_field import Span, needed_inputs
 
 
+def alignment(vqvae: VQVAE) -> int:
+    """Returns the cells at whose multiples a part of a picture begins, so that it has the squares of the whole."""
+    return vqvae.config.attended_side if vqvae.config.attention_heads else 1
+
+
 def encoding_margin(vqvae: VQVAE) -> int:
     """Computes the cells around a cell that its codes of all levels depend on, in each direction."""
-    cell = vqvae.config.downsample[0]
-    pixels = (
-        span
+    size = vqvae.config.downsample[0]
+    return max(
+        _reach(span, place, size)
+        for place in range(alignment(vqvae))
         for index, factor in enumerate(vqvae.config.downsample)
-        for span in _pixels_of_latents(vqvae, index, (0, cell // factor - 1))
+        for span in _pixels_of_latents(vqvae, index, _positions(place, size // factor))
     )
-    return _cells(pixels, cell)
 
 
 def decoding_margin(vqvae: VQVAE) -> int:
     """Computes the cells around a cell whose codes of all levels its pixels depend on, in each direction."""
-    cell = vqvae.config.downsample[0]
-    span = (0, cell - 1)
-    margins = []
-    # The decoder and the upsamplers in the order against the pass, each with the level that it reads.
-    networks = [vqvae.decoder, *reversed(vqvae.upsamplers)]
-    for network, factor in zip(networks, reversed(vqvae.config.downsample), strict=True):
-        span = needed_inputs(network, span)
-        margins.append(_cells([span], cell // factor))
-    return max(margins)
+    size = vqvae.config.downsample[0]
+    margin = 0
+    for place in range(alignment(vqvae)):
+        span = _positions(place, size)
+        # The decoder and the upsamplers in the order against the pass, each with the level that it reads.
+        networks = [vqvae.decoder, *reversed(vqvae.upsamplers)]
+        for network, factor in zip(networks, reversed(vqvae.config.downsample), strict=True):
+            span = needed_inputs(network, span)
+            margin = max(margin, _reach(span, place, size // factor))
+    return margin
 
 
 def _pixels_of_latents(vqvae: VQVAE, index: int, span: Span) -> Iterator[Span]:
@@ -53,14 +60,20 @@ def _pixels_of_map(vqvae: VQVAE, index: int, span: Span) -> Iterator[Span]:
         yield from _pixels_of_map(vqvae, index - 1, needed_inputs(_part(vqvae.upsamplers, index - 1), span))
 
 
-def _cells(spans: Iterable[Span], positions: int) -> int:
-    """Returns the cells beyond cell 0 that spans reach into, in the direction in which they reach further.
+def _positions(cell: int, count: int) -> Span:
+    """Returns the positions of a cell in a grid, along one side.
 
     Args:
-        spans: Positions along one side.
-        positions: Positions in a cell.
+        cell: The cell.
+        count: Positions in a cell.
     """
-    return max(max(-(first // positions), last // positions) for first, last in spans)
+    return cell * count, (cell + 1) * count - 1
+
+
+def _reach(span: Span, cell: int, count: int) -> int:
+    """Returns the cells between a cell and the end of a span, in the direction in which it reaches further."""
+    first, last = span
+    return max(cell - first // count, last // count - cell)
 
 
 def _part(networks: nn.ModuleList, index: int) -> nn.Module:

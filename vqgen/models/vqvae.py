@@ -5,18 +5,20 @@ Source: VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446), sections 3.1 and A.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from vqgen.arguments import as_instance
 from vqgen.codes import Codes
 from vqgen.config import VQVAEConfig
 from vqgen.errors import DataError
-from vqgen.nn.quantizer import Quantized, VectorQuantizer
-from vqgen.nn.resizing import decoder_network, encoder_network, upsampler
+from vqgen.models.vqvae_networks import networks_of
+from vqgen.nn.quantizers.base import Quantized, Quantizer
+from vqgen.nn.quantizers.make import estimator_of, make_quantizer
+from vqgen.nn.quantizers.residual import ResidualQuantized, quantize_in_turn, sum_of_entries
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,15 @@ class VQVAEOutput:
 
     Attributes:
         reconstruction: `(b, channels, H, W)` in about [-1, 1], not clamped.
-        codes: The codes of all levels.
-        commitment_losses: Level name -> unweighted commitment loss.
+        codes: All grids of codes.
+        commitment_losses: Name of a grid -> unweighted commitment loss.
+        codebook_losses: Name of a grid -> loss of a quantizer that learns by gradient; grids of others are absent.
     """
 
     reconstruction: Float[Tensor, "b c H W"]
     codes: Codes
     commitment_losses: dict[str, Tensor]
+    codebook_losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 class VQVAE(nn.Module):
@@ -47,58 +51,38 @@ class VQVAE(nn.Module):
     decoder input of the coarser level before it. It conditions the next finer level. The finest one holds the maps of
     all levels, and the decoder turns it into the image.
 
+    A level of depth 2 or more has as many quantizers, and a grid of codes from each: its quantized map is the sum of
+    their entries. Codes and quantizers count grids; all other lists count levels.
+
     Args:
         config: The levels and the sizes of the layers.
 
     Attributes:
         config: The same.
-        levels: Names of the levels, coarse to fine.
+        levels: Names of the grids of codes, coarse to fine; those of the levels, unless a level has several.
     """
 
     def __init__(self, config: VQVAEConfig) -> None:
         super().__init__()
         self.config = as_instance("config", config, VQVAEConfig)
         self.levels = config.levels
-        c = config.channels
-        d = config.embedding_dim
-        count = len(config.levels)
-        # Encoders are chained: the finest one shrinks the image, a coarser one the features of the next finer level.
-        ratios = [a // b for a, b in zip(config.downsample, [*config.downsample[1:], 1], strict=True)]
-        inputs = [c] * (count - 1) + [config.image_channels]
-        residual = (config.residual_channels, config.residual_layers)
-        self.encoders = nn.ModuleList(
-            encoder_network(i, c, ratio, *residual) for i, ratio in zip(inputs, ratios, strict=True)
-        )
-        self.expanders = nn.ModuleList(
-            decoder_network(d * (index + 1), c, c, ratios[index], *residual) for index in range(count - 1)
-        )
-        # The coarsest level has its own features alone. Below it, those of the expander stand beside them.
-        self.to_latents = nn.ModuleList(
-            nn.Conv2d(c if index == 0 else 2 * c, d, kernel_size=1) for index in range(count)
-        )
-        self.quantizers = nn.ModuleList(
-            VectorQuantizer(
-                config.codebook_size,
-                d,
-                decay=config.codebook_decay,
-                data_init=config.initialization == "data",
-                kmeans_iterations=config.kmeans_iterations,
-                restart_after=config.restart_after,
-                quantize_after=config.quantize_after,
-            )
-            for _ in range(count)
-        )
-        # The decoder input of level `index` holds the maps of index + 1 levels, so it has d * (index + 1) channels.
-        self.upsamplers = nn.ModuleList(
-            upsampler(d * (index + 1), c, d * (index + 1), ratios[index]) for index in range(count - 1)
-        )
-        self.decoder = decoder_network(d * count, c, config.image_channels, ratios[-1], *residual)
+        count = len(config.downsample)
+        build = networks_of(config)
+        # The first weights follow from the order in which all parts are built.
+        self.encoders = nn.ModuleList(build.encoder(index) for index in range(count))
+        self.expanders = nn.ModuleList(build.expander(index) for index in range(count - 1))
+        self.to_latents = nn.ModuleList(build.to_latents(index) for index in range(count))
+        self.quantizers = nn.ModuleList(make_quantizer(config, grid) for grid in range(len(config.levels)))
+        self.upsamplers = nn.ModuleList(build.upsampler(index) for index in range(count - 1))
+        self.decoder = build.decoder()
 
-    def forward(self, images: Float[Tensor, "b c H W"]) -> VQVAEOutput:
+    def forward(self, images: Float[Tensor, "b c H W"], decoded_levels: Int[Tensor, " b"] | None = None) -> VQVAEOutput:
         """Encodes, quantizes and decodes.
 
         Args:
             images: Pixels in [-1, 1]. Both sides are multiples of the coarsest level's downsampling.
+            decoded_levels: Number of levels of each image, coarse to fine, that the decoder receives, at least 1. The
+                mean of the codebook stands for a finer one. None decodes all levels.
 
         Returns:
             The reconstruction, the codes and the commitment losses.
@@ -107,11 +91,19 @@ class VQVAE(nn.Module):
             ValueError: A side of the images is not a multiple of the coarsest level's downsampling.
         """
         results, coarser = self._quantize(images)
-        decoder_input = self._extend(coarser, len(self.levels) - 1, results[self.levels[-1]].quantized)
+        maps = [result.quantized for result in results]
+        parts = self._by_grid(results)
+        if decoded_levels is not None:
+            maps = [self._map_or_mean(index, each, decoded_levels > index) for index, each in enumerate(maps)]
+            # The coarsest level is never hidden. With a level between, the decoder input of that one has changed.
+            coarser = coarser if len(maps) < 3 else self._decoder_input(maps[:-1])
         return VQVAEOutput(
-            reconstruction=self.decoder(decoder_input),
-            codes=Codes({level: result.codes for level, result in results.items()}),
-            commitment_losses={level: result.commitment_loss for level, result in results.items()},
+            reconstruction=self.decoder(self._extend(coarser, len(maps) - 1, maps[-1])),
+            codes=Codes({grid: part.codes for grid, part in parts.items()}),
+            commitment_losses={grid: part.commitment_loss for grid, part in parts.items()},
+            codebook_losses={
+                grid: part.codebook_loss for grid, part in parts.items() if part.codebook_loss is not None
+            },
         )
 
     def encode(self, images: Float[Tensor, "b c H W"]) -> Codes:
@@ -125,7 +117,7 @@ class VQVAE(nn.Module):
         """
         # The last upsampler and the decoder are left out: only decoding needs them.
         results, _ = self._quantize(images)
-        return Codes({level: result.codes for level, result in results.items()})
+        return Codes({grid: part.codes for grid, part in self._by_grid(results).items()})
 
     def decode(self, codes: Codes) -> Float[Tensor, "b c H W"]:
         """Turns codes into images with pixels in [-1, 1], clamped.
@@ -141,8 +133,9 @@ class VQVAE(nn.Module):
         return self.decode_maps(self.embed(codes))
 
     def embed(self, codes: Codes) -> list[Float[Tensor, "b d _h _w"]]:
-        """Looks up the codebook entries of every level's codes, coarse to fine."""
-        return [self._quantizer(index).embed(codes.grids[level]) for index, level in enumerate(self.levels)]
+        """Looks up the codebook entries of all codes, and sums those of each level; the levels coarse to fine."""
+        entries = [self._quantizer(index).embed(codes.grids[grid]) for index, grid in enumerate(self.levels)]
+        return [sum_of_entries([entries[grid] for grid in grids]) for grids in self._grids]
 
     def decode_maps(self, maps: Sequence[Float[Tensor, "b d _h _w"]]) -> Float[Tensor, "b c H W"]:
         """Turns quantized maps into images with pixels in [-1, 1], clamped.
@@ -151,12 +144,8 @@ class VQVAE(nn.Module):
             maps: One map for each level, coarse to fine. They may lie between codebook entries, as a mean of the maps
                 of two images does.
         """
-        decoder_input: Tensor | None = None
-        for index, quantized in enumerate(maps):
-            decoder_input = self._extend(decoder_input, index, quantized)
-        assert decoder_input is not None
         # Only here and not in `forward`: in training a clamped pixel would have no gradient.
-        return self.decoder(decoder_input).clamp(-1, 1)
+        return self.decoder(self._decoder_input(maps)).clamp(-1, 1)
 
     def finest_positions(self, images: Shaped[Tensor, "b c H W"]) -> int:
         """Counts the codes that the finest level of a batch of images has: the rows of its products."""
@@ -169,36 +158,70 @@ class VQVAE(nn.Module):
         Args:
             seed: The same in all processes.
         """
-        # With one seed for all levels, their starts and restarts would draw the same numbers.
+        # With one seed for all grids, their starts and restarts would draw the same numbers.
         for index in range(len(self.levels)):
             self._quantizer(index).step_seed = seed + index
+
+    @property
+    def has_quantized(self) -> bool:
+        """True once a training step has quantized the latents of all grids: before, entries are random numbers."""
+        return self.codebook_moves > 0
 
     def update_codebooks(self) -> None:
         """Moves the codebooks. Call it once after each optimizer step, in all processes."""
         for index in range(len(self.levels)):
             self._quantizer(index).update()
 
-    def _quantizer(self, index: int) -> VectorQuantizer:
+    def statistics(self) -> list[Tensor]:
+        """Returns the buffers that the codebooks are a function of; see `Quantizer.statistics`."""
+        return [tensor for index in range(len(self.levels)) for tensor in self._quantizer(index).statistics()]
+
+    def refit_codebooks(self) -> None:
+        """Computes the codebooks from the statistics."""
+        for index in range(len(self.levels)):
+            self._quantizer(index).refit()
+
+    @property
+    def codebook_moves(self) -> int:
+        """Training steps that have quantized the latents of all grids. After a warm start some may begin later."""
+        return min(self._quantizer(index).moves for index in range(len(self.levels)))
+
+    @property
+    def _grids(self) -> list[list[int]]:
+        """The indices of the grids of each level."""
+        owners = self.config.levels_of_grids
+        return [
+            [grid for grid, owner in enumerate(owners) if owner == level]
+            for level in range(len(self.config.downsample))
+        ]
+
+    def _by_grid(self, results: Sequence[ResidualQuantized]) -> dict[str, Quantized]:
+        """Returns the output of each quantizer by the name of its grid."""
+        parts = (part for result in results for part in result.parts)
+        return dict(zip(self.levels, parts, strict=True))
+
+    def _quantizer(self, index: int) -> Quantizer:
         quantizer = self.quantizers[index]
-        assert isinstance(quantizer, VectorQuantizer)
+        assert isinstance(quantizer, Quantizer)
         return quantizer
 
-    def _quantize(self, images: Tensor) -> tuple[dict[str, Quantized], Tensor | None]:
+    def _quantize(self, images: Tensor) -> tuple[list[ResidualQuantized], Tensor | None]:
         """Quantizes the levels, coarse to fine.
 
         Returns:
             The result of each level, and the decoder input of the last level but one; None if there is one level.
         """
         features = self._features(images)
-        results: dict[str, Quantized] = {}
+        results: list[ResidualQuantized] = []
         decoder_input: Tensor | None = None
-        for index, level in enumerate(self.levels):
+        for index, grids in enumerate(self._grids):
             own = features[index]
             if index > 0:
                 # A finer level sees what the coarser codes already tell the decoder, so it need not repeat it.
-                decoder_input = self._extend(decoder_input, index - 1, results[self.levels[index - 1]].quantized)
+                decoder_input = self._extend(decoder_input, index - 1, results[-1].quantized)
                 own = torch.cat([self.expanders[index - 1](decoder_input), own], dim=1)
-            results[level] = self._quantizer(index)(self.to_latents[index](own))
+            quantizers = [self._quantizer(grid) for grid in grids]
+            results.append(quantize_in_turn(quantizers, self.to_latents[index](own), estimator_of(self.config)))
         return results, decoder_input
 
     def _features(self, images: Tensor) -> list[Tensor]:
@@ -210,6 +233,23 @@ class VQVAE(nn.Module):
         for encoder in reversed(self.encoders):
             features.append(encoder(features[-1]))
         return features[:0:-1]  # reversed, and without the images
+
+    def _decoder_input(self, maps: Sequence[Tensor]) -> Tensor:
+        """Returns the decoder input of the finest of some maps, which begin with the coarsest level."""
+        decoder_input: Tensor | None = None
+        for index, quantized in enumerate(maps):
+            decoder_input = self._extend(decoder_input, index, quantized)
+        assert decoder_input is not None
+        return decoder_input
+
+    def _map_or_mean(self, index: int, quantized: Tensor, is_decoded: Tensor) -> Tensor:
+        """Replaces the map of a level by the mean of its entries in the images that do not decode the level."""
+        quantizers = [self._quantizer(grid) for grid in self._grids[index]]
+        # While latents pass unquantized, the entries have no mean of any use.
+        if index == 0 or any(quantizer.waits for quantizer in quantizers):
+            return quantized
+        mean = sum_of_entries([quantizer.mean_entry() for quantizer in quantizers]).to(quantized.dtype)
+        return torch.where(is_decoded[:, None, None, None], quantized, mean[:, None, None])
 
     def _extend(self, coarser: Tensor | None, index: int, quantized: Tensor) -> Tensor:
         """Returns a level's decoder input: the upsampled coarser one and the level's quantized map, in this order."""
@@ -249,7 +289,7 @@ def _misfit(codes: Codes, config: VQVAEConfig) -> str | None:
         return f"should have the levels {', '.join(config.levels)}, found {', '.join(codes.levels)}"
     # Images may have any size, so the coarsest grid sets the measure for the finer ones.
     _, height, width = codes.grids[config.levels[0]].shape
-    for level, factor in zip(config.levels, config.downsample, strict=True):
+    for level, factor in zip(config.levels, config.grid_factors, strict=True):
         ratio = config.downsample[0] // factor
         expected = (height * ratio, width * ratio)
         _, *found = codes.grids[level].shape

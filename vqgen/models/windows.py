@@ -1,7 +1,8 @@
 """Images in windows: a VQ-VAE's codes and pixels in memory that does not grow with the picture.
 
 A window is a core and the margin around it that the codes or pixels of the core depend on. So the results are those of
-the whole picture, up to rounding. A picture that takes little memory is one window, without a margin.
+the whole picture, up to rounding. A picture that takes little memory is one window, without a margin. With attention, a
+window begins where a square of the attention does.
 
 Legend: `b` batch, `c` channels, `h w` window. A cell is a position of the coarsest level: `downsample[0]` pixels.
 """
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from vqgen.codes import Codes
 from vqgen.models.feature_memory import bytes_per_pixel
-from vqgen.models.margins import decoding_margin, encoding_margin
+from vqgen.models.margins import alignment, decoding_margin, encoding_margin
 from vqgen.models.vqvae import VQVAE
 
 WORKING_SET = 1 << 28
@@ -83,7 +84,8 @@ class Windows:
         self.vqvae = vqvae
         self.working_set = working_set
         self._stride = vqvae.config.downsample[0]
-        self._factors = [self._stride // factor for factor in vqvae.config.downsample]
+        self._factors = [self._stride // factor for factor in vqvae.config.grid_factors]
+        self._unit = alignment(vqvae)
 
     @cached_property
     def most_pixels(self) -> int:
@@ -93,7 +95,8 @@ class Windows:
     @cached_property
     def window_bytes(self) -> int:
         """Bytes that the largest window takes: the working set, or the least window of a model with a wide margin."""
-        least = (3 * max(self._encoding_margin, self._decoding_margin, 1) * self._stride) ** 2
+        widest = _raised(max(self._encoding_margin, self._decoding_margin, 1), self._unit)
+        least = (3 * widest * self._stride) ** 2
         return max(self.working_set, least * bytes_per_pixel(self.vqvae))
 
     @cached_property
@@ -117,7 +120,7 @@ class Windows:
         """
         grids = {
             level: torch.empty(1, height // factor, width // factor, dtype=torch.int64)
-            for level, factor in zip(self.vqvae.levels, self.vqvae.config.downsample, strict=True)
+            for level, factor in zip(self.vqvae.levels, self.vqvae.config.grid_factors, strict=True)
         }
         for window in self._cut(height, width, self._encoding_margin):
             found = self.vqvae.encode(read(window.outer(self._stride)))
@@ -155,27 +158,35 @@ class Windows:
         tall = min(rows, isqrt(area))
         wide = min(columns, area // max(1, tall))
         tall = min(rows, area // max(1, wide))
-        sides = product(_sides(rows, tall, margin), _sides(columns, wide, margin))
+        sides = product(_sides(rows, tall, margin, self._unit), _sides(columns, wide, margin, self._unit))
         yield from (Window(*pair) for pair in sides)
 
 
-def _sides(total: int, longest: int, margin: int) -> list[Side]:
+def _sides(total: int, longest: int, margin: int, unit: int) -> list[Side]:
     """Cuts a side of a picture.
 
     Args:
         total: Cells of the side.
         longest: Cells of a window with its margin.
         margin: Cells of the margin.
+        unit: Every window begins at a multiple of so many cells.
     """
     if total <= longest:
         return [Side(range(total), range(total))]
+    margin = _raised(margin, unit)
     # A core that is smaller than its margin would cost more than nine times the work of the whole picture.
-    step = max(longest - 2 * margin, margin, 1)
+    step = max((longest - 2 * margin) // unit * unit, margin, unit)
     # All of one size, also at the edges: memory that one window frees then fits the next one.
     size = min(total, step + 2 * margin)
     cores = [range(begin, min(begin + step, total)) for begin in range(0, total, step)]
-    starts = [min(max(0, core.start - margin), total - size) for core in cores]
-    return [Side(core, range(start, start + size)) for core, start in zip(cores, starts, strict=True)]
+    latest = _raised(total - size, unit)
+    starts = [min(max(0, core.start - margin), latest) for core in cores]
+    return [Side(core, range(start, min(start + size, total))) for core, start in zip(cores, starts, strict=True)]
+
+
+def _raised(cells: int, unit: int) -> int:
+    """Returns the least multiple of a unit that is not below a number."""
+    return -(-cells // unit) * unit
 
 
 def _scaled(cells: range, factor: int, origin: int = 0) -> slice:

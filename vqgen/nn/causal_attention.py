@@ -8,7 +8,7 @@ arXiv 1906.00446, section 3.2.
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,15 +70,33 @@ class CausalAttention(nn.Module):
             three=3,
             heads=self.heads,
         )
-        is_slow_fused = queries.requires_grad and queries.device.type == "cpu" and queries.dtype == torch.bfloat16
-        if is_slow_fused and queries.shape[-2] <= _FEW_POSITIONS:
-            attended = _attend_by_products(queries, keys, values, self.mask)
-        else:
-            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=self.mask)
+        attended = attend(queries, keys, values, self.mask)
         return self.project(rearrange(attended, f"b heads (h w) d -> {positions} (heads d)", h=self.height))
 
 
-def _attend_by_products(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+def attend(
+    queries: Float[Tensor, "*heads n d"],
+    keys: Float[Tensor, "*heads n d"],
+    values: Float[Tensor, "*heads n d"],
+    mask: Bool[Tensor, "n n"] | None = None,
+) -> Float[Tensor, "*heads n d"]:
+    """Computes softmax(q k / sqrt(d)) v.
+
+    Args:
+        queries: One for each position.
+        keys: The same.
+        values: The same.
+        mask: True where the position of the row sees the position of the column. Without a mask each sees all.
+    """
+    is_slow_fused = queries.requires_grad and queries.device.type == "cpu" and queries.dtype == torch.bfloat16
+    if is_slow_fused and queries.shape[-2] <= _FEW_POSITIONS:
+        return _attend_by_products(queries, keys, values, mask)
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+
+
+def _attend_by_products(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attends by plain matrix products, each `(b, heads, n, d)`."""
     scores = queries @ keys.mT * queries.shape[-1] ** -0.5
-    return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1) @ values
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(dim=-1) @ values

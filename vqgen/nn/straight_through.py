@@ -4,11 +4,16 @@ Legend: `n` flattened positions, `d` embedding.
 Source: VQ-VAE (van den Oord et al. 2017, arXiv 1711.00937), equations 2 and 3.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vqgen.nn.nearest import mean_square_distance
+
+Estimator = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Latents and their entries -> the entries with a gradient to the latents, and the commitment loss."""
 
 
 def straight_through(

@@ -51,6 +51,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
     has_bound: bool = False
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         plain_methods(cls)
 
     def __init__(self, parts: Parts, compute: Compute | None = None) -> None:
@@ -74,8 +75,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
             CheckpointError: There is no pipeline, it is damaged, or its parts do not belong together.
             ConfigError: The device or the dtype is unknown, or is not available here.
         """
-        # Before the models are read: a wrong device should not cost a download.
-        compute = Compute.resolve(device, dtype)
+        compute = Compute.resolve(device, dtype)  # first: a wrong device should not cost a download
         return cls(cls.load(locate_pipeline(name_or_path)), compute)
 
     def __call__(
@@ -150,7 +150,7 @@ class ImagePipeline(ABC, Generic[Parts, Output]):
         request = request.seeded()
 
         def draw(labels: list[int | None], indices: range) -> Output:
-            images = self._draw(labels, indices, request, progress)
+            images = replace(self._draw(labels, indices, request, progress), label_map=self.label_map)
             if candidates == request.images_per_label or self.parts.classifier is None:
                 return images
             sureness = score_images(self.parts.classifier, images.pixels, images.labels, self.compute)

@@ -26,7 +26,7 @@ _IMAGES_AT_A_TIME = 100
 """Images that the autoencoder encodes or decodes at a time."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BaselineOutput(GeneratedImages):
     """Generated images, with the latents that they were decoded from.
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from vqgen.config import DataConfig
 from vqgen.config.base import is_runtime_field
-from vqgen.config.data import stored_data
+from vqgen.config.changed_defaults import with_behaviour_of_then
 from vqgen.config.portable import portable_text, without_runtime_fields
 from vqgen.data.label_map import LabelMap
 from vqgen.errors import CheckpointError
@@ -192,12 +192,13 @@ def read_document(folder: Path) -> PipelineDocument:
             "or open it with the version of vqgen that wrote it"
         )
     try:
+        data = with_behaviour_of_then(document["data"], DataConfig)
         return PipelineDocument(
             folder=folder,
             pipeline_class=pipeline_class,
             name=document.get("name", folder.name),
             # Folders of pipelines made before, or by a stranger, may name a path.
-            data=DataConfig.model_validate(without_runtime_fields(stored_data(document["data"]), DataConfig)),
+            data=DataConfig.model_validate(without_runtime_fields(data, DataConfig)),
             label_map=LabelMap(tuple(document["labels"])),
             hashes=dict(document["sha256"]),
             levels=tuple(document["levels"]) if pipeline_class == CODES_CLASS else (),

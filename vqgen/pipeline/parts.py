@@ -56,12 +56,17 @@ class PipelineParts(CommonParts):
     prior_hashes: dict[str, str] = field(default_factory=dict)
 
 
-def save_pipeline(parts: PipelineParts, folder: Path) -> None:
+def save_pipeline(parts: PipelineParts, folder: Path, prior_dtype: torch.dtype | None = None) -> None:
     """Writes a pipeline folder, all or nothing.
 
     Args:
         parts: Models, labels and texts.
         folder: Folder to write or replace.
+        prior_dtype: Dtype of the weights of priors and guides in the files; None keeps their own. The VQ-VAE keeps its
+            own, because another rounding would give other codes.
+
+    Raises:
+        CheckpointError: A weight is too large for the dtype.
     """
     with atomic_path(folder) as temporary:
         hashes = {"vqvae": save_model(parts.vqvae, temporary / "vqvae")}
@@ -70,10 +75,11 @@ def save_pipeline(parts: PipelineParts, folder: Path) -> None:
             # A pipeline that was loaded and moved to another dtype has the same VQ-VAE under a new hash.
             if origin == parts.vqvae_hash:
                 origin = hashes["vqvae"]
-            hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", {"vqvae": origin})
+            made = {"vqvae": origin}
+            hashes[f"prior-{level}"] = save_model(prior, temporary / f"prior-{level}", made, prior_dtype)
             if level in parts.guides:
                 guide = parts.guides[level]
-                hashes[f"guide-{level}"] = save_model(guide, temporary / f"guide-{level}", {"vqvae": origin})
+                hashes[f"guide-{level}"] = save_model(guide, temporary / f"guide-{level}", made, prior_dtype)
         write_common(parts, temporary, CODES_CLASS, hashes, levels=list(parts.vqvae.levels))
         if parts.frequencies:
             # Frequencies sum to 2^24, so 32 bits hold each of them.
@@ -142,7 +148,7 @@ def _check_prior(folder: Path, prior: PixelCNN, level: str, vqvae: VQVAE, num_la
     """Checks that a prior models the codes of a level of this VQ-VAE: their grid, their number, the coarser grid."""
     config = prior.config
     index = vqvae.levels.index(level)
-    sides = [vqvae.config.image_size // factor for factor in vqvae.config.downsample]
+    sides = [vqvae.config.image_size // factor for factor in vqvae.config.grid_factors]
     coarser = sides[index - 1] if index else 0
     _check_sizes(
         folder,

@@ -19,6 +19,7 @@ from vqgen.codes import Codes
 from vqgen.data import LabelMap, to_pil
 from vqgen.data.label_map import Labels, listed_labels
 from vqgen.errors import CheckpointError, DataError
+from vqgen.pipeline.display import gallery_html, grid_png
 from vqgen.sampling import SamplingParams
 from vqgen.sampling.rejection import candidates_for
 
@@ -82,9 +83,9 @@ class GenerationRequest:
         return self.params.as_document() | {"keep": self.keep}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class GeneratedImages:
-    """Generated images, in the order of the request.
+    """Generated images, in the order of the request. A notebook shows them with their labels and likelihoods.
 
     Attributes:
         pixels: The images. If several processes share a request, only the main process has any.
@@ -92,6 +93,7 @@ class GeneratedImages:
         seed: The seed of the request.
         log_likelihood: log p(codes | label) of each image in nats; None for a model that has none.
         label_probability: p(label | image) by the classifier; None if the classifier did not choose the images.
+        label_map: The names of the labels.
     """
 
     pixels: UInt8[Tensor, "p c H W"]
@@ -99,6 +101,23 @@ class GeneratedImages:
     seed: int
     log_likelihood: Float64[Tensor, " b"] | None
     label_probability: Float64[Tensor, " b"] | None = None
+    label_map: LabelMap = field(default_factory=LabelMap)
+
+    def __repr__(self) -> str:
+        """Returns the number and the seed of the images. Their numbers would fill the screen."""
+        return f"{type(self).__name__}({len(self.labels)} images, seed {self.seed})"
+
+    def _repr_png_(self) -> bytes | None:
+        """Returns a grid of the images, for a notebook."""
+        return grid_png(self.pixels, self.labels) if len(self.pixels) else None
+
+    def _repr_html_(self) -> str | None:
+        """Returns the images with their captions, for a notebook."""
+        if not len(self.pixels):
+            return None
+        names = dict(enumerate(self.label_map.names))
+        captions = ["" if label is None else names.get(label, str(label)) for label in self.labels]
+        return gallery_html(self.pixels, self.labels, captions, self.log_likelihood)
 
     @cached_property
     def images(self) -> list[Image.Image]:
@@ -186,6 +205,25 @@ def resolve_labels(
 def labels_as_tensor(labels: Sequence[int | None]) -> Int64[Tensor, " b"]:
     """Returns labels as a tensor, with -1 for None."""
     return torch.tensor([-1 if label is None else label for label in labels], dtype=torch.int64)
+
+
+def labels_of_images(labels: Labels, count: int, label_map: LabelMap) -> Int64[Tensor, " b"]:
+    """Returns the indices of the labels of given images, with -1 for an image without a label.
+
+    Args:
+        labels: One name or index for all images, or one for each of them. None stands for no label.
+        count: Number of the images.
+        label_map: The names of the labels.
+
+    Raises:
+        DataError: A label is unknown, or there is not one label for each image.
+    """
+    listed = listed_labels(labels)
+    is_single = len(listed) == 1 and listed[0] is labels  # one label in a list is the label of one image
+    if len(listed) != count and not is_single:
+        raise DataError(f"labels: should be one for all of {count} images or one for each, found {len(listed)}")
+    indices = [None if label is None else label_map.index(label) for label in listed]
+    return labels_as_tensor(indices * count if is_single else indices)
 
 
 def part_of_request(labels: object, image_indices: object, num_labels: int) -> tuple[list[int | None], list[int]]:

@@ -14,12 +14,11 @@ def count_parameters(model: nn.Module) -> int:
 def describe_levels(parts: PipelineParts, raw_bpp: float) -> list[str]:
     """Returns a line for the VQ-VAE, one for its rate, and one for each level with its prior."""
     config = parts.vqvae.config
-    codebook = f"{config.codebook_size} codes of {config.embedding_dim} dimensions"
     lines = [
-        f"  vqvae    {count_parameters(parts.vqvae):,} parameters, {codebook}",
+        f"  vqvae    {count_parameters(parts.vqvae):,} parameters, {config.codebook_text}",
         f"           raw codes {raw_bpp:.4g} bpp, sha256 {parts.vqvae_hash[:16]}",
     ]
-    for level, factor in zip(config.levels, config.downsample, strict=True):
+    for level, factor in zip(config.levels, config.grid_factors, strict=True):
         side = config.image_size // factor
         lines.append(f"  {level:<8} {side} x {side} codes, {_describe_prior(parts, level)}")
     return lines

@@ -1,37 +1,41 @@
 """The pipeline of a VQ-VAE and its priors: generates images, encodes and decodes images, and compresses them.
 
-Legend: `b` images, `c` channels, `H W` image, `d` dimensions of a latent vector.
+Legend: `b` images, `k` codebook entries, `h w` grid of a level.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Float64, UInt8
-from PIL import Image
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor, nn
 
-from vqgen.arguments import as_count, as_function, as_instance, as_seed
-from vqgen.codec import Codec
-from vqgen.codec.codec import Files
+from vqgen.arguments import as_count, as_function, as_instance, as_path, as_seed
 from vqgen.codes import Codes
-from vqgen.data import Label, image_pixels, to_pil
-from vqgen.data.checking import Pictures, as_latents, as_pixels
-from vqgen.errors import CheckpointError
+from vqgen.data.label_map import Labels
+from vqgen.errors import CheckpointError, DataError
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.models.vqvae import VQVAE, check_codes
-from vqgen.pipeline.base import ImagePipeline
+from vqgen.models.vqvae import check_codes
+from vqgen.pipeline.editing import EditingPipeline
+from vqgen.pipeline.folder import check_replaceable
+from vqgen.pipeline.likelihood import code_likelihood, log_probabilities
 from vqgen.pipeline.parts import PipelineParts, load_pipeline, save_pipeline
-from vqgen.pipeline.request import GeneratedImages, GenerationRequest, Progress, labels_as_tensor, part_of_request
+from vqgen.pipeline.request import (
+    GeneratedImages,
+    GenerationRequest,
+    Progress,
+    labels_as_tensor,
+    labels_of_images,
+    part_of_request,
+)
 from vqgen.pipeline.summary import count_parameters, describe_levels
-from vqgen.runtime.compute import Compute
+from vqgen.runtime.compute import Compute, as_dtype
 from vqgen.sampling import LevelParams, Sampler, SamplingParams, fastest_sampler, images_that_fit, sample_codes
 from vqgen.sampling.params import is_blind_to_null
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class GenerationOutput(GeneratedImages):
     """Generated images, with the codes that they were decoded from.
 
@@ -44,13 +48,13 @@ class GenerationOutput(GeneratedImages):
     log_likelihood: Float64[Tensor, " b"]
 
 
-class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
+class VQGenPipeline(EditingPipeline[GenerationOutput]):
     """Generates class-conditional images, encodes images to codes, and decodes codes to images.
 
         labels --> prior[top] --> prior[bottom] --> codes --> decoder --> images
-        images --> encoder --> codes --> codec --> files
 
-    Calling the pipeline generates images: see `ImagePipeline.__call__`. Without priors it encodes and decodes.
+    Calling the pipeline generates images: see `ImagePipeline.__call__`. Without priors it encodes, decodes and
+    compresses: see `CodePipeline`. With priors it also edits: see `EditingPipeline`.
 
     Args:
         parts: Models, labels and data.
@@ -58,14 +62,10 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         sampler: The algorithm that samples one level; None for the fastest one on the device.
     """
 
-    has_codes = True
-    parts_class = PipelineParts
-
     def __init__(self, parts: PipelineParts, compute: Compute | None = None, sampler: Sampler | None = None) -> None:
         super().__init__(parts, compute)
         fastest = fastest_sampler(self.compute.device)
         self.sampler = fastest if sampler is None else as_instance("sampler", sampler, Sampler)
-        self._codec: Codec | None = None
 
     @staticmethod
     def load(folder: Path) -> PipelineParts:
@@ -76,17 +76,22 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         """Writes the pipeline folder, all or nothing. An existing folder is replaced."""
         save_pipeline(self.parts, folder)
 
+    def save_pretrained(self, folder: str | Path, *, prior_dtype: str | torch.dtype | None = None) -> None:
+        """Writes a pipeline folder, all or nothing.
+
+        Args:
+            folder: A new folder, an empty one, or a pipeline folder, which is replaced.
+            prior_dtype: Dtype of the weights of priors and guides in the files: float16 and bfloat16 halve them. They
+                are loaded to float32, so only the rounding changes the model. None keeps their dtype.
+
+        Raises:
+            CheckpointError: The folder contains something else, which would be lost, or a weight is too large.
+            ConfigError: The dtype is unknown.
+        """
+        check_replaceable(path := as_path("folder", folder))
+        save_pipeline(self.parts, path, None if prior_dtype is None else as_dtype("prior_dtype", prior_dtype))
+
     # the models
-
-    @property
-    def vqvae(self) -> VQVAE:
-        """The VQ-VAE."""
-        return self.parts.vqvae
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """The names of the levels, coarse to fine."""
-        return self.vqvae.levels
 
     @property
     def priors(self) -> list[PixelCNN]:
@@ -109,11 +114,6 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         return [self.parts.vqvae, *self.parts.priors.values(), *self.parts.guides.values()]
 
     @property
-    def model_hash(self) -> str:
-        """SHA-256 of the VQ-VAE."""
-        return self.parts.vqvae_hash
-
-    @property
     def takes_labels(self) -> bool:
         """True if images of a label can be generated."""
         return len(self.label_map) > 0
@@ -122,12 +122,6 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
     def takes_none(self) -> bool:
         """True if the priors have been trained on images without their labels."""
         return not any(is_blind_to_null(prior.config) for prior in self.parts.priors.values())
-
-    @property
-    def raw_bpp(self) -> float:
-        """Bits of the codes per pixel of the image, with a whole number of bits for each code."""
-        bits = (self.vqvae.config.codebook_size - 1).bit_length()
-        return bits * sum(1 / factor**2 for factor in self.vqvae.config.downsample)  # a code for f x f pixels
 
     @property
     def num_parameters(self) -> int:
@@ -185,6 +179,7 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
         batch_size: int = 100,
         max_memory: int | None = None,
         progress: Progress | None = None,
+        on_level: Callable[[Codes], object] | None = None,
     ) -> tuple[Codes, Float64[Tensor, " b"]]:
         """Samples the codes of some images of a request.
 
@@ -196,6 +191,8 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
             batch_size: Images sampled at a time, at most.
             max_memory: Bytes that sampling may take; None for the free memory of the device.
             progress: Called with the number of images of each finished batch.
+            on_level: Called after each level of each batch, with its codes of the levels that are drawn. An error that
+                it raises ends the sampling.
 
         Returns:
             The codes, and log p(codes | label) of each image in nats, on the CPU.
@@ -226,95 +223,50 @@ class VQGenPipeline(ImagePipeline[PipelineParts, GenerationOutput]):
                 batch_size=min(as_count("batch_size", batch_size), fitting),
                 guides=self.parts.guides,
                 progress=None if progress is None else as_function("progress", progress),
+                on_level=None if on_level is None else as_function("on_level", on_level),
             )
         return codes.to("cpu"), log_likelihood.cpu()
 
-    # images to codes, and back
+    # likelihoods
 
-    def encode(self, images: Pictures) -> Codes:
-        """Encodes pictures to codes, after the evaluation transform; arguments and errors as in `preprocess`."""
-        return self.encode_tensor(self.preprocess(images))
+    def log_likelihood(self, codes: Codes, labels: Labels = None) -> Float64[Tensor, " b"]:
+        """Computes log p(codes | label) of each image in nats, over all levels, on the CPU.
 
-    def encode_tensor(self, images: UInt8[Tensor, "b c H W"]) -> Codes:
-        """Encodes preprocessed images to codes, on the CPU."""
-        return self.codec.image_coder.encode_all(as_pixels("images", images, self.vqvae.config.image_channels))
-
-    def decode(self, codes: Codes) -> list[Image.Image]:
-        """Decodes codes to pictures.
+        Args:
+            codes: Codes of images of the size that the priors are made for.
+            labels: One label for all images, or one for each: names or indices. None stands for no label.
 
         Raises:
-            DataError: The codes do not fit the VQ-VAE.
+            DataError: The codes do not fit the priors, or a label is unknown.
+            CheckpointError: A level has no prior.
         """
-        return list(self.decode_each(codes))
+        indices = self._check_scored(codes, labels)
+        nats = code_likelihood(self.parts.priors, codes, indices, self.compute).nats
+        return -torch.stack(list(nats.values())).sum(dim=0)
 
-    def decode_each(self, codes: Codes) -> Iterator[Image.Image]:
-        """Decodes codes to pictures; memory holds the pictures of one batch.
+    def log_probabilities(self, codes: Codes, labels: Labels = None) -> dict[str, Float32[Tensor, "b h w k"]]:
+        """Computes log p(code | earlier codes, coarser codes, label) of every codebook entry, on the CPU.
 
-        Raises:
-            DataError: The codes do not fit the VQ-VAE.
+        Arguments and errors as in `log_likelihood`.
+
+        Returns:
+            Level -> log probabilities at every position.
         """
+        indices = self._check_scored(codes, labels)
+        coarser = [None, *codes.grids.values()]
+        return {
+            level: log_probabilities(prior, codes.grids[level], coarser[place], indices, self.compute)
+            for place, (level, prior) in enumerate(zip(self.levels, self.priors, strict=True))
+        }
+
+    def _check_scored(self, codes: Codes, labels: Labels) -> Int64[Tensor, " b"]:
+        """Checks codes that the priors should score, and returns the indices of their labels."""
         check_codes(codes, self.vqvae.config)
-        for pixels in self.codec.image_coder.decode_all(codes):
-            yield from to_pil(pixels)
-
-    def decode_tensor(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:
-        """Decodes codes to uint8 images, on the CPU.
-
-        Raises:
-            DataError: The codes do not fit the VQ-VAE.
-        """
-        check_codes(codes, self.vqvae.config)
-        parts = list(self.codec.image_coder.decode_all(codes))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)  # a copy of a large image would double its memory
-
-    def reconstruct_tensor(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
-        """Encodes and decodes preprocessed images, on the CPU. The labels have no effect."""
-        return self.decode_tensor(self.encode_tensor(images))
-
-    @torch.no_grad()
-    def to_latents(self, images: UInt8[Tensor, "b c H W"], labels: Tensor) -> Float[Tensor, "b d"]:
-        """Returns the quantized maps of all levels as one vector for each image, on the CPU."""
-        maps = self.vqvae.embed(self.encode_tensor(images).to(self.compute.device))
-        return torch.cat([level.flatten(1) for level in maps], dim=1).cpu()
-
-    @torch.no_grad()
-    def from_latents(self, latents: Float[Tensor, "b d"], labels: Tensor) -> UInt8[Tensor, "b c H W"]:
-        """Decodes vectors of `to_latents`, or mixtures of them, on the CPU."""
-        config = self.vqvae.config
-        # Mixtures are not codebook entries, so they pass the decoder as they are, without the quantizer.
-        shapes = [(config.embedding_dim, config.image_size // f, config.image_size // f) for f in config.downsample]
-        latents = as_latents("latents", latents, sum(math.prod(shape) for shape in shapes))
-        parts = []
-        at_a_time = self.codec.image_coder.images_at_a_time(config.image_size, config.image_size)
-        for batch in latents.to(self.compute.float_dtype).split(at_a_time):
-            pieces = batch.to(self.compute.device).split([math.prod(shape) for shape in shapes], dim=1)
-            with self.compute.autocast():
-                decoded = self.vqvae.decode_maps([p.unflatten(1, s) for p, s in zip(pieces, shapes, strict=True)])
-            parts.append(image_pixels(decoded))
-        return torch.cat(parts)
-
-    # images to small files, and back
-
-    @property
-    def codec(self) -> Codec:
-        """The codec that writes and reads compressed images with the models of this pipeline."""
-        # A codec keeps tables for its device and dtype, so `to` makes a new one necessary.
-        if self._codec is None or self._codec.compute != self.compute:
-            self._codec = Codec(self.parts, self.compute)
-        return self._codec
-
-    def compress(
-        self,
-        images: Pictures,
-        *,
-        label: Label | None = None,
-        coder: str = "auto",
-        alpha: str = "drop",
-        verify: bool = True,
-    ) -> list[bytes]:
-        """Compresses pictures of any size, each to the bytes of a `.vqg` file; see `Codec.compress`."""
-        return self.codec.compress(images, label=label, coder=coder, alpha=alpha, verify=verify)
-
-    def decompress(self, files: Files) -> list[Image.Image]:
-        """Decompresses the pictures in `.vqg` files; see `Codec.decompress`."""
-        return self.codec.decompress(files)
+        for level, prior in zip(self.levels, self.priors, strict=True):
+            found = tuple(codes.grids[level].shape[1:])
+            if found != (prior.config.height, prior.config.width):
+                raise DataError(
+                    f"codes: {level} should be {prior.config.height} x {prior.config.width} as its prior, found "
+                    f"{found[0]} x {found[1]}; priors know images of one size"
+                )
+        return labels_of_images(labels, len(codes), self.label_map)

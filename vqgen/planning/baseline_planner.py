@@ -2,8 +2,10 @@
 
 from vqgen.config import BaselineRecipe
 from vqgen.models.autoencoders.kinds import build_baseline
+from vqgen.models.without_weights import without_weights
 from vqgen.planning.baseline_costs import baseline_costs
-from vqgen.planning.estimates import size_of, tensors_of, without_weights
+from vqgen.planning.estimates import size_of, tensors_of
+from vqgen.planning.loss_costs import loss_costs
 from vqgen.planning.plans import RecipePlanner, StagePlan
 
 
@@ -13,7 +15,7 @@ class BaselinePlanner(RecipePlanner[BaselineRecipe]):
     def stages(self) -> list[StagePlan]:
         """Returns one plan per stage, in the order of the run."""
         classifier = [self._classifier()] if self.recipe.classifier else []
-        return [self._autoencoder(), *classifier, self._samples()]
+        return self._in_order([self._autoencoder(), *classifier, self._samples()])
 
     def _autoencoder(self) -> StagePlan:
         train = self.recipe.autoencoder.train
@@ -24,15 +26,18 @@ class BaselinePlanner(RecipePlanner[BaselineRecipe]):
         steps = self._steps(train, self.counts.train if self.counts else None)
         validated = self._validated_images(train, steps)
         # A validation decodes draws of the latents for the bound, and the most likely latents for the errors.
-        total = None if steps is None else steps * step_flops + validated * (costs.total + costs.decoder).flops
+        added = loss_costs(self.recipe, train, steps, validated)
+        total = None
+        if steps is not None:
+            total = steps * step_flops + validated * (costs.total + costs.decoder).flops + added.total_flops
         return StagePlan(
             "autoencoder",
             parameters=size_of(model),
             image_flops=costs.total.flops,
-            step_flops=step_flops,
+            step_flops=step_flops + added.step_flops,
             total_flops=total,
-            training_bytes=self._training_bytes(model, train, costs.total),
-            seconds=self._seconds(total, steps, tensors_of(model)),
+            training_bytes=self._training_bytes(model, train, costs.total) + self._float_bytes * added.numbers,
+            seconds=self._seconds(total, steps, tensors_of(model) + added.tensors),
         )
 
     def _samples(self) -> StagePlan:

@@ -30,6 +30,7 @@ from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
 from vqgen.planning.budget_pictures import Pictures
 from vqgen.planning.budget_rates import Rates, sampled_images, training_sections
+from vqgen.planning.loss_costs import slowdown
 from vqgen.planning.threads import stage_threads
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.threads import exact_threads
@@ -102,9 +103,11 @@ class Meter:
             config = config.model_copy(update=_WITHOUT_EXCHANGE)
         images = -(-train.batch_size // (self.processes * train.micro_batches))
         key = ("step", str(config), images, train.micro_batches, bool(train.ema_decay))
-        return self._seconds(
+        seconds = self._seconds(
             recipe, stage, key, lambda: training_step(config, train, images, self.compute, alone=self.processes == 1)
         )
+        # Other losses are not measured; their networks are as fast as the model, about.
+        return seconds * (slowdown(recipe, train) if stage == recipe.generator_stages[0] else 1.0)
 
     def _encode(self, recipe: Recipe) -> float:
         config = _vqvae_config(recipe)
@@ -251,7 +254,8 @@ def training_step(
     model, loss = _model_and_loss(config, images, compute)
     optimizer = make_optimizer(model, train)
     parameters: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    average = MovingAverage(parameters, train.ema_decay) if train.ema_decay else None
+    statistics = model.statistics() if isinstance(model, VQVAE) else []
+    average = MovingAverage(parameters, train.ema_decay, statistics) if train.ema_decay else None
 
     def step() -> None:
         for _ in range(train.micro_batches):

@@ -168,7 +168,8 @@ def _sized(recipe: Recipe, tier: Tier, pictures: Pictures, given: int | None) ->
     document["data"] |= {"image_size": side, "channels": 1 if pictures.is_grey else 3} | _augmentation(pictures)
     document["vqvae"] |= _vqvae(tier, side)
     grid = side // document["vqvae"]["downsample"][1]
-    document["priors"] = [document["priors"][index] | _prior(of_priors, grid, images) for index in range(2)]
+    first = [recipe.vqvae.levels_of_grids.index(level) for level in range(2)]  # grids; they stand for their levels
+    document["priors"] = [document["priors"][index] | _prior(of_priors, grid, images) for index in first]
     document |= {"generate": document["generate"] | _generate(pictures)}
     if pictures.counts.classes:
         document["classifier"] = document.get("classifier") or _classifier(tier)

@@ -8,7 +8,6 @@ Legend: `c` channels, `n` positions of a grid.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -18,13 +17,11 @@ from vqgen.order import CausalOrder
 from vqgen.planning.layer_costs import (
     BACKWARD,
     Cost,
-    decoder_cost,
-    encoder_cost,
     layer_cost,
     residual_stack_cost,
     total,
-    upsampler_cost,
 )
+from vqgen.planning.network_costs import network_costs
 
 # the prior
 
@@ -171,7 +168,7 @@ class VQVAECosts:
 
     Attributes:
         encoder: From the image to the latents of all levels.
-        quantizers: The distances to all codebook entries. They have no backward pass.
+        quantizers: The distances to all codebook entries, of every quantizer. They have no backward pass.
         upsampling: For each level but the finest, coarse to fine: its decoder input, upsampled to the next grid.
         decoder: From the decoder input of the finest level to the image, and the loss.
     """
@@ -204,33 +201,43 @@ class VQVAECosts:
 
 def vqvae_costs(config: VQVAEConfig) -> VQVAECosts:
     """Counts a forward pass of a VQ-VAE."""
-    c = config.channels
-    d = config.embedding_dim
+    networks = network_costs(config)
     count = len(config.downsample)
-    grids = [(config.image_size // factor) ** 2 for factor in config.downsample]
-    ratios = [coarse // fine for coarse, fine in pairwise([*config.downsample, 1])]
-    inputs = [c] * (count - 1) + [config.image_channels]
     encoder = Cost()
     upsampling: list[Cost] = []
-    for index, (n, ratio) in enumerate(zip(grids, ratios, strict=True)):
-        encoder += encoder_cost(config, inputs[index], n, ratio)
-        encoder += layer_cost(c if index == 0 else 2 * c, d, n) + Cost(kept=d * n)  # the commitment keeps the latents
+    for index, n in enumerate(networks.grids):
+        encoder += networks.encoder(index) + networks.to_latents(index)
+        encoder += Cost(kept=config.latent_dims[index] * n)  # the commitment keeps the latents
         if index < count - 1:
+            encoder += networks.expander(index)
             # The expander and the upsampler read the same decoder input; the expander has counted it as kept.
-            mapped = d * (index + 1)
-            encoder += decoder_cost(config, mapped, c, n, ratio)
-            upsampling.append(upsampler_cost(mapped, c, mapped, n, ratio) + Cost(kept=-mapped * n))
+            upsampling.append(networks.upsampler(index) + Cost(kept=-networks.mapped[index] * n))
     pixels = config.image_channels * config.image_size**2
     return VQVAECosts(
         encoder=encoder,
-        quantizers=total(
-            # The commitment also keeps the entries. At the coarsest level they are the decoder input itself, which the
-            # expander or the decoder counts; at a finer level the decoder input is a copy of them.
-            [Cost(2 * config.codebook_size * d * n, kept=d * n if index else 0) for index, n in enumerate(grids)]
-        ),
+        quantizers=total([_quantizer_cost(config, index, n) for index, n in enumerate(networks.grids)]),
         upsampling=tuple(upsampling),
-        decoder=decoder_cost(config, d * count, config.image_channels, grids[-1], ratios[-1]) + Cost(kept=pixels),
+        decoder=networks.decoder() + Cost(kept=pixels),
     )
+
+
+def _quantizer_cost(config: VQVAEConfig, index: int, n: int) -> Cost:
+    """Counts the quantizers of a level with n positions."""
+    kind = config.quantizer.kind_of(index)
+    d = config.latent_dims[index]
+    # The commitment also keeps the entries. At the coarsest level they are the decoder input itself, which the expander
+    # or the decoder counts; at a finer level the decoder input is a copy of them.
+    kept = d * n if index else 0
+    if kind in ("fsq", "lfq"):
+        return Cost(kept=kept)
+    if kind == "cosine":
+        kept += (d + 1) * n  # the latents before their lengths became 1, and the lengths
+    depth = config.quantizer.depth_of(index)
+    if kind == "simvq" or (kind == "cosine" and config.quantizer.codebook == "learned"):
+        kept += depth * d * n  # the entries that the codebook loss moves
+    if depth > 1:
+        kept += 2 * depth * d * n  # for each quantizer what it takes, and its entries; the sum is a map of its own
+    return Cost(2 * config.codebook_size * d * n * depth, kept=kept)
 
 
 # the classifier

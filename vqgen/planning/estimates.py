@@ -4,14 +4,13 @@
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from vqgen.config import PixelCNNConfig
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.models.without_weights import without_weights
 from vqgen.planning.costs import prior_costs, sampling_steps
 from vqgen.runtime.machine import Machine
 from vqgen.sampling import weights_read
@@ -82,12 +81,6 @@ def sampling_seconds(machine: Machine, request: SampleRequest, element_size: int
     reading = batches * element_size * weights_read(config) / machine.bandwidth
     calls = batches * sampling_steps(config) * tensors_of(without_weights(lambda: PixelCNN(config)))
     return max(operations, reading) / SAMPLING_SHARE + calls * SECONDS_PER_SAMPLED_TENSOR
-
-
-def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """Builds a model whose tensors have shapes but no numbers, so that even a large one takes no memory."""
-    with torch.device("meta"):
-        return build()
 
 
 def size_of(model: nn.Module) -> int:

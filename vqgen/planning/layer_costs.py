@@ -6,7 +6,7 @@ Legend: `c` channels, `n` positions of a grid, `i o` channels in and out of a la
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vqgen.config import AutoencoderConfig, VQVAEConfig
+from vqgen.config import AutoencoderConfig, Upsampling, VQVAEConfig
 
 BACKWARD = 2
 """Cost of a backward pass, in forward passes: one product for the gradient of the inputs, one for the weights."""
@@ -74,8 +74,15 @@ def encoder_cost(config: VQVAEConfig | AutoencoderConfig, inputs: int, n: int, r
     return cost + residual_stack_cost(c, config.residual_channels, config.residual_layers, n)
 
 
-def decoder_cost(config: VQVAEConfig | AutoencoderConfig, inputs: int, outputs: int, n: int, ratio: int) -> Cost:
-    """Counts a decoder: residual blocks on `n` positions, then transposed convolutions.
+def decoder_cost(
+    config: VQVAEConfig | AutoencoderConfig,
+    inputs: int,
+    outputs: int,
+    n: int,
+    ratio: int,
+    upsampling: Upsampling = "transposed",
+) -> Cost:
+    """Counts a decoder: residual blocks on `n` positions, then layers that double the grid.
 
     Args:
         config: The model.
@@ -83,16 +90,34 @@ def decoder_cost(config: VQVAEConfig | AutoencoderConfig, inputs: int, outputs: 
         outputs: Channels out.
         n: Positions of the input.
         ratio: Side of the output / side of the input, a power of two.
+        upsampling: The kind of these layers.
     """
     c = config.channels
     stack = residual_stack_cost(c, config.residual_channels, config.residual_layers, n)
-    return layer_cost(inputs, c, n, taps=9) + stack + upsampler_cost(c, c // 2, outputs, n, ratio)
+    return layer_cost(inputs, c, n, taps=9) + stack + upsampler_cost(c, c // 2, outputs, n, ratio, upsampling)
 
 
-def upsampler_cost(inputs: int, channels: int, outputs: int, n: int, ratio: int) -> Cost:
-    """Counts transposed convolutions, each to four times the positions, from `n` positions."""
+def upsampler_cost(
+    inputs: int, channels: int, outputs: int, n: int, ratio: int, upsampling: Upsampling = "transposed"
+) -> Cost:
+    """Counts layers that double the grid, from `n` positions. Both kinds are transposed convolutions of 4 x 4.
+
+    Args:
+        inputs: Channels in.
+        channels: Channels between the layers.
+        outputs: Channels out.
+        n: Positions of the input.
+        ratio: Side of the output / side of the input, a power of two.
+        upsampling: The kind. nearest computes its kernel from its weights in each step.
+    """
     widths = [inputs, *[channels] * (_halvings(ratio) - 1), outputs]
-    return total([layer_cost(i, o, n * 4**index, taps=16) for index, (i, o) in enumerate(pairwise(widths))])
+    taps = 16
+    return total(
+        [
+            layer_cost(i, o, n * 4**index, taps=taps) + Cost(once=taps * i * o if upsampling == "nearest" else 0)
+            for index, (i, o) in enumerate(pairwise(widths))
+        ]
+    )
 
 
 def residual_stack_cost(channels: int, inner: int, layers: int, n: int) -> Cost:

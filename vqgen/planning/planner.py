@@ -5,6 +5,7 @@ from dataclasses import replace
 from vqgen.config import Level, PixelCNNConfig, Recipe
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.models.without_weights import without_weights
 from vqgen.planning.costs import BACKWARD, prior_costs, sampling_steps, vqvae_costs
 from vqgen.planning.estimates import (
     SECONDS_PER_IMAGE,
@@ -12,8 +13,8 @@ from vqgen.planning.estimates import (
     sampling_seconds,
     size_of,
     tensors_of,
-    without_weights,
 )
+from vqgen.planning.loss_costs import loss_costs
 from vqgen.planning.plans import RecipePlanner, StagePlan
 from vqgen.sampling import LevelParams, bytes_per_image
 from vqgen.training.schedule import contrasted_steps
@@ -26,7 +27,7 @@ class Planner(RecipePlanner[Recipe]):
         """Returns one plan per stage, in the order of the run."""
         priors = [self._prior(level) for level in self.recipe.levels]
         classifier = [self._classifier()] if self.recipe.classifier else []
-        return [self._vqvae(), self._codes(), *priors, *classifier, self._samples(priors)]
+        return self._in_order([self._vqvae(), self._codes(), *priors, *classifier, self._samples(priors)])
 
     def _vqvae(self) -> StagePlan:
         recipe = self.recipe
@@ -37,16 +38,17 @@ class Planner(RecipePlanner[Recipe]):
         step_flops = train.batch_size * costs.train_flops
         steps = self._steps(train, self.counts.train if self.counts else None)
         validated = self._validated_images(train, steps)
-        total = None if steps is None else steps * step_flops + validated * costs.total.flops
+        added = loss_costs(recipe, train, steps, validated)
+        total = None if steps is None else steps * step_flops + validated * costs.total.flops + added.total_flops
         return StagePlan(
             "vqvae",
             parameters=size_of(model),
             image_flops=costs.total.flops,
-            step_flops=step_flops,
+            step_flops=step_flops + added.step_flops,
             total_flops=total,
-            training_bytes=self._training_bytes(model, train, costs.total),
+            training_bytes=self._training_bytes(model, train, costs.total) + self._float_bytes * added.numbers,
             raw_bpp=sum(self._raw_bpp(level) for level in recipe.levels),
-            seconds=self._seconds(total, steps, tensors_of(model)),
+            seconds=self._seconds(total, steps, tensors_of(model) + added.tensors),
         )
 
     def _codes(self) -> StagePlan:

@@ -10,8 +10,10 @@ from torch import nn
 from vqgen.config import BaselineRecipe, Recipe, TrainConfig
 from vqgen.data import ImageCounts
 from vqgen.models.classifiers import build_classifier
+from vqgen.models.vqvae import VQVAE
+from vqgen.models.without_weights import without_weights
 from vqgen.planning.costs import BACKWARD, Cost, classifier_costs
-from vqgen.planning.estimates import size_of, tensors_of, training_seconds, without_weights
+from vqgen.planning.estimates import size_of, tensors_of, training_seconds
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine
 
@@ -79,6 +81,10 @@ class RecipePlanner(Generic[AnyOf]):
         """Returns one plan per stage, in the order of the run."""
         raise TypeError(f"{type(self).__name__} should define stages")
 
+    def _in_order(self, plans: list[StagePlan]) -> list[StagePlan]:
+        """Sorts plans by the order of the run: a classifier whose features a loss compares comes first."""
+        return sorted(plans, key=lambda plan: self.recipe.stage_names.index(plan.stage))
+
     def _classifier(self) -> StagePlan:
         section = self.recipe.classifier_or_default
         train = section.train
@@ -133,6 +139,8 @@ class RecipePlanner(Generic[AnyOf]):
         # copies of the saved state, so they hold these buffers again.
         saved_buffers = sum(tensor.nbytes for tensor in model.state_dict().values())
         saved_buffers -= sum(parameter.nbytes for parameter in model.parameters())
+        averaged = model.statistics() if train.ema_decay and isinstance(model, VQVAE) else []
+        buffers += sum(tensor.nbytes for tensor in averaged)
         return self._float_bytes * numbers + buffers + (1 + snapshots) * saved_buffers
 
     def _seconds(self, flops: int | None, steps: int | None, tensors: int) -> float | None:

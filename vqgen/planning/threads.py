@@ -10,9 +10,9 @@ from vqgen.models.autoencoders.kinds import build_baseline
 from vqgen.models.classifiers import build_classifier
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.models.without_weights import without_weights
 from vqgen.planning.baseline_costs import baseline_costs
 from vqgen.planning.costs import classifier_costs, prior_costs, sampling_steps, vqvae_costs
-from vqgen.planning.estimates import without_weights
 from vqgen.runtime.threads import layers_of, threads_for_work
 
 EXTRACTION_BATCH = 64

@@ -12,14 +12,14 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vqgen.data import to_pil
+from vqgen.data.layout import image_grid
 from vqgen.storage.files import atomic_path
 from vqgen.storage.names import shown
 
-_LEAST_SIDE = 48
-"""Pixels below which a picture in a grid is enlarged by a whole factor, so that a person can see it."""
-
-_WHITE = 255
+__all__ = [
+    "image_grid", "reconstruction_grid", "save_image", "save_neighbours", "save_reconstruction_grid",
+    "save_side_by_side",
+]  # fmt: skip
 
 _BLOCK_COLUMNS = 8
 """Pictures in a row of each block, at most, if several sets of images stand side by side."""
@@ -39,38 +39,18 @@ def save_image(image: Image.Image, path: Path) -> None:
         image.save(temporary)
 
 
-def image_grid(images: UInt8[Tensor, "b c H W"], columns: int, least_side: int = _LEAST_SIDE) -> Image.Image:
-    """Lays pictures out in rows, with a white margin between them; small ones are enlarged by a whole factor.
-
-    Args:
-        images: The pictures; unfilled places in the last row stay white.
-        columns: Pictures in a row.
-        least_side: Width in pixels below which pictures are enlarged.
-    """
-    # A whole factor, rounded up, and repeated pixels: what a model drew stays exact, without a blur.
-    factor = max(1, -(-least_side // images.shape[-1]))
-    height, width = (factor * side for side in images.shape[-2:])
-    columns = min(columns, len(images))
-    margin = max(2, width // 16)
-    # Each picture brings its margin at the left and above, so that neighbours share one; the right and lower edges of
-    # the grid are added at the end. Picture by picture, because memory should hold one large grid and no copy of it.
-    rows = -(-len(images) // columns)
-    size = (rows * (height + margin) + margin, columns * (width + margin) + margin)
-    grid = images.new_full((images.shape[1], *size), _WHITE)
-    for place, image in enumerate(images):
-        top = place // columns * (height + margin) + margin
-        left = place % columns * (width + margin) + margin
-        large = image.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-        grid[:, top : top + height, left : left + width] = large
-    return to_pil(grid[None])[0]
-
-
 def save_reconstruction_grid(
     originals: UInt8[Tensor, "b c H W"], reconstructions: UInt8[Tensor, "b c H W"], path: Path, columns: int = 8
 ) -> None:
-    """Writes a grid of originals, each joined to its reconstruction below it, with margins around the pairs."""
-    pairs = torch.cat([originals, reconstructions], dim=2)
-    save_image(image_grid(pairs, columns=min(columns, len(pairs))), path)
+    """Writes the picture of `reconstruction_grid`."""
+    save_image(reconstruction_grid(originals, reconstructions, columns), path)
+
+
+def reconstruction_grid(
+    originals: UInt8[Tensor, "b c H W"], reconstructions: UInt8[Tensor, "b c H W"], columns: int = 8
+) -> Image.Image:
+    """Lays out originals, each joined to its reconstruction below it, with margins around the pairs."""
+    return image_grid(torch.cat([originals, reconstructions], dim=2), columns)
 
 
 def save_neighbours(

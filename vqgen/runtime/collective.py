@@ -39,7 +39,12 @@ class Processes:
 
 def world_size() -> int:
     """Returns the number of processes that train together, at least 1."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if is_joined() else 1
+
+
+def is_joined() -> bool:
+    """Returns True if this process has joined a group, even one of a single process."""
+    return dist.is_available() and dist.is_initialized()
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:

@@ -49,9 +49,7 @@ class Compute:
             ConfigError: The machine has no such device, or the device does not support the dtype.
         """
         device = str(device) if isinstance(device, torch.device) else as_text("device", device, _DEVICES)
-        dtype = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else as_text("dtype", dtype)
-        if dtype not in get_args(DType):
-            raise ConfigError(f"dtype: should be one of {', '.join(get_args(DType))}, found {dtype!r}")
+        dtype = _dtype_name("dtype", dtype)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
@@ -144,3 +142,23 @@ def _check_available(device: torch.device) -> None:
             raise ConfigError("device: should be available here, found 'mps'; try --device cpu")
     elif device.type != "cpu":
         raise ConfigError(f"device: should be {_DEVICES}, found '{device}'")
+
+
+def as_dtype(name: str, value: object) -> torch.dtype:
+    """Returns a dtype of torch.
+
+    Args:
+        name: Name of the parameter, for the message.
+        value: float32, bfloat16, float16 or float64, or one of these dtypes of torch.
+
+    Raises:
+        ConfigError: The value is no such dtype.
+    """
+    return getattr(torch, _dtype_name(name, value))
+
+
+def _dtype_name(name: str, value: object) -> str:
+    text = str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else as_text(name, value)
+    if text not in get_args(DType):
+        raise ConfigError(f"{name}: should be one of {', '.join(get_args(DType))}, found {text!r}")
+    return text

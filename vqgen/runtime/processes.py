@@ -11,6 +11,7 @@ from torch import distributed
 from vqgen.errors import ConfigError
 from vqgen.runtime.ambient import without_foreign_settings
 from vqgen.runtime.compute import Compute
+from vqgen.runtime.trackers import require_tracker
 
 _START = "start on CPUs with `torchrun --nproc_per_node N -m vqgen`, on GPUs with `accelerate launch -m vqgen`"
 
@@ -32,14 +33,14 @@ def make_accelerator(compute: Compute, folder: Path | None = None, *, tracker: s
     Args:
         compute: The device and the dtype.
         folder: The folder that the tracker writes to.
-        tracker: tensorboard or none.
+        tracker: tensorboard, wandb, mlflow or none.
 
     Raises:
         ConfigError: The launcher promised another number of processes, they did not meet, or the tracker is not
             installed.
     """
-    if tracker == "tensorboard":
-        _require_tensorboard()
+    if tracker != "none":
+        require_tracker(tracker)
     promised = _promised_processes()
     if promised > 1:
         # This module keeps the group that exists at its import as a default argument. Imported later, by torchmetrics
@@ -111,10 +112,3 @@ def _meet(promised: int) -> None:
         ) from error
     store.set_timeout(_WAITING)
     distributed.init_process_group("gloo", timeout=_WAITING, store=store, rank=int(rank), world_size=promised)
-
-
-def _require_tensorboard() -> None:
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError as error:
-        raise ConfigError("tracker: tensorboard is not installed; `pip install 'vqgen[tensorboard]'`") from error

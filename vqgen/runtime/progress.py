@@ -1,4 +1,4 @@
-"""The progress of a piece of work: a bar on a terminal, and a plain line now and then in a log."""
+"""The progress of a piece of work: a bar on a terminal or in a notebook, and a plain line now and then in a log."""
 
 import sys
 import time
@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-from tqdm import tqdm
+from tqdm import TqdmWarning, tqdm
 
 from vqgen.errors import VQGenWarning
 
@@ -81,10 +82,12 @@ class ProgressBar:
         self._receive = _report if show else None
         self._reported_at = -_SECONDS_BETWEEN_REPORTS
         shows_here = show and self._receive is None
-        on_terminal = shows_here and sys.stderr.isatty()
-        self._prints_lines = shows_here and not on_terminal
-        self._bar = tqdm(
-            total=total, initial=done, desc=description, unit=unit, dynamic_ncols=True, disable=not on_terminal
+        in_notebook = shows_here and is_notebook()
+        draws_bar = in_notebook or (shows_here and sys.stderr.isatty())
+        self._prints_lines = shows_here and not draws_bar
+        kind = _notebook_bar() if in_notebook else tqdm
+        self._bar = kind(
+            total=total, initial=done, desc=description, unit=unit, dynamic_ncols=True, disable=not draws_bar
         )
         self._send()
 
@@ -149,6 +152,23 @@ class ProgressBar:
         parts = [f"{self._done}/{self.total} {self.unit}s", self._metrics_text(), f"{speed:.3g} {self.unit}s/s"]
         line = ", ".join([*filter(None, parts), f"about {left:.0f} s left"])
         print(f"{self.description}: {line}", file=sys.stderr, flush=True)
+
+
+def is_notebook() -> bool:
+    """Returns True in the kernel of a notebook."""
+    if "ipykernel" not in sys.modules:  # asked first, because IPython takes time to import
+        return False
+    from IPython.core.getipython import get_ipython
+
+    return type(get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+def _notebook_bar() -> Any:
+    """Returns the bar of a notebook: a widget, or text if ipywidgets is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)  # about ipywidgets, in a cell of the notebook
+        from tqdm.auto import tqdm as bar
+    return bar
 
 
 class SharedDisplay:

@@ -14,7 +14,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import BinaryIO, TypeVar
 
 from vqgen.errors import ProcessError
@@ -61,12 +61,12 @@ def side_by_side(
             workers.append(_Worker())
             idle.put(workers[-1])
         calls = [threads.submit(call, task) for task in tasks]
-        waiting = set(calls)
+        waiting, ended = set(calls), set[Future[Result]]()
         for each in calls:
             while not each.done():
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for other in done:
+                for other in ended:
                     other.result()  # an error of a later task is raised now, and not after the tasks before it
+                ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield each.result()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)

@@ -3,6 +3,7 @@
 from vqgen.sampling.cached import CachedSampler
 from vqgen.sampling.cuda_graph import CudaGraphSampler, fastest_sampler
 from vqgen.sampling.draws import drawn_labels, image_draws
+from vqgen.sampling.given import Given
 from vqgen.sampling.guidance import Guide, guided_logits
 from vqgen.sampling.hierarchy import sample_codes
 from vqgen.sampling.level_params import LevelParams
@@ -15,6 +16,7 @@ from vqgen.sampling.sampler import LevelSample, Sampler
 __all__ = [
     "CachedSampler",
     "CudaGraphSampler",
+    "Given",
     "Guide",
     "ImageNoise",
     "LevelParams",

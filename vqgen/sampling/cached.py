@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.sampling.given import Given
 from vqgen.sampling.guidance import Guide, forward_passes
 from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.level_steps import LevelSteps
@@ -36,6 +37,7 @@ class CachedSampler:
         noise: ImageNoise,
         params: LevelParams,
         guide: Guide | None = None,
+        given: Given | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes). See `Sampler.sample`."""
         order = prior.order
@@ -55,5 +57,6 @@ class CachedSampler:
             torch.autocast(device.type, enabled=False),
         ):
             steps = LevelSteps(passes, params, dtype, fused=self.fused)
-            steps.run(lambda begin, end: level_noise.gumbel(end - begin), in_order_time, log_likelihood)
+            its_given = None if given is None else given.in_order_time(order)
+            steps.run(lambda begin, end: level_noise.gumbel(end - begin), in_order_time, log_likelihood, its_given)
         return LevelSample(to_grid(prior, in_order_time), log_likelihood)

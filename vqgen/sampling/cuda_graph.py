@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.cached import CachedSampler
+from vqgen.sampling.given import Given
 from vqgen.sampling.guidance import ForwardPass, Guide, forward_passes
 from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.level_steps import LevelSteps
@@ -61,6 +62,7 @@ class CudaGraphSampler:
         noise: ImageNoise,
         params: LevelParams,
         guide: Guide | None = None,
+        given: Given | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes). See `Sampler.sample`."""
         device = prior.embedding.weight.device
@@ -74,18 +76,19 @@ class CudaGraphSampler:
             torch.inference_mode(),
             torch.autocast(device.type, enabled=False),
         ):
-            recorded = self._fitting(passes, params, dtype)
+            recorded = self._fitting(passes, params, dtype, clamped=given is not None)
             if recorded is not None:
                 level_noise = noise.of_level(prior.order.num_positions, prior.config.codebook_size)
-                in_order_time, log_likelihood = recorded.run(level_noise)
+                its_given = None if given is None else given.in_order_time(prior.order)
+                in_order_time, log_likelihood = recorded.run(level_noise, its_given)
         if recorded is None:
-            return self._unrecorded.sample(prior, labels, condition, noise, params, guide)
+            return self._unrecorded.sample(prior, labels, condition, noise, params, guide, given)
         # Copies: the next batch overwrites the buffers. Made outside inference mode, so that a model can be trained on
         # the codes.
         return LevelSample(to_grid(prior, in_order_time.clone()), log_likelihood.clone())
 
     def _fitting(
-        self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None
+        self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None, *, clamped: bool
     ) -> "_RecordedMap | None":
         """Returns a recorded map with the labels and the condition of this batch, or None if it is not recorded."""
         prior = passes[0].prior
@@ -94,7 +97,7 @@ class CudaGraphSampler:
         versions = tuple(
             (parameter.data_ptr(), parameter._version) for each in passes for parameter in each.prior.parameters()
         )
-        wanted = (len(labels), params, dtype, labels.device, versions)
+        wanted = (len(labels), params, dtype, labels.device, versions, clamped)
         last = self._last.get(prior)
         self._last[prior] = wanted
         found, recorded = self._recorded.get(prior, (None, None))
@@ -104,7 +107,7 @@ class CudaGraphSampler:
         if last != wanted or sum(graph_bytes(each.prior.config) for each in passes) > MOST_GRAPH_BYTES:
             return None
         self._recorded.pop(prior, None)  # before the new map needs its memory
-        recorded = _RecordedMap(passes, params, dtype, fused=self.fused)
+        recorded = _RecordedMap(passes, params, dtype, fused=self.fused, clamped=clamped)
         self._recorded[prior] = (wanted, recorded)
         return recorded
 
@@ -118,7 +121,13 @@ class _RecordedMap:
     """All steps of one level for one batch size, with their buffers and the graph."""
 
     def __init__(
-        self, passes: Sequence[ForwardPass], params: LevelParams, dtype: torch.dtype | None, *, fused: bool = False
+        self,
+        passes: Sequence[ForwardPass],
+        params: LevelParams,
+        dtype: torch.dtype | None,
+        *,
+        fused: bool = False,
+        clamped: bool = False,
     ) -> None:
         prior = passes[0].prior
         device = prior.embedding.weight.device
@@ -129,14 +138,26 @@ class _RecordedMap:
         self._gumbel = torch.zeros(shape, dtype=torch.float64, device=device)
         self._codes = torch.zeros(images, n, dtype=torch.int64, device=device)
         self._log_likelihood = torch.zeros(images, dtype=torch.float64, device=device)
+        # The codes that stay, if there are some. The graph reads these addresses.
+        self._given = (
+            Given(torch.zeros_like(self._codes), torch.ones_like(self._codes, dtype=torch.bool)) if clamped else None
+        )
         self._replay = self._record(device)
 
     def renew(self, passes: Sequence[ForwardPass]) -> None:
         """Takes the labels and coarser codes of another batch."""
         self._steps.renew(passes)
 
-    def run(self, noise: LevelNoise) -> tuple[Int[Tensor, "b n"], Float64[Tensor, " b"]]:
-        """Samples a map, and returns the codes in order time and their log likelihood in nats."""
+    def run(self, noise: LevelNoise, given: Given | None = None) -> tuple[Int[Tensor, "b n"], Float64[Tensor, " b"]]:
+        """Samples a map, and returns the codes in order time and their log likelihood in nats.
+
+        Args:
+            noise: The draws of the level.
+            given: Codes that stay, in order time; for a map that is recorded for them, and for no other.
+        """
+        if given is not None and self._given is not None:
+            self._given.codes.copy_(given.codes)
+            self._given.redrawn.copy_(given.redrawn)
         n = self._codes.shape[1]
         for begin in range(0, n, POSITIONS_AT_ONCE):  # the chunks of the draws: no chunk is then kept in parts
             end = min(begin + POSITIONS_AT_ONCE, n)
@@ -145,7 +166,8 @@ class _RecordedMap:
         return self._codes, self._log_likelihood
 
     def _compute(self) -> None:
-        self._steps.run(lambda begin, end: self._gumbel[:, begin:end], self._codes, self._log_likelihood)
+        gumbel = self._gumbel
+        self._steps.run(lambda begin, end: gumbel[:, begin:end], self._codes, self._log_likelihood, self._given)
 
     def _record(self, device: torch.device) -> Callable[[], None]:
         """Records the steps as a graph on CUDA, and returns its replay. Elsewhere returns the steps themselves."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vqgen.codes import Codes
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.sampling.given import Given
 from vqgen.sampling.guidance import Guide
 from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
@@ -28,6 +29,8 @@ def sample_codes(
     batch_size: int,
     guides: Mapping[str, PixelCNN] | None = None,
     progress: Callable[[int], object] | None = None,
+    on_level: Callable[[Codes], object] | None = None,
+    given: Mapping[str, Given] | None = None,
 ) -> tuple[Codes, Float64[Tensor, " b"]]:
     """Draws codes from p(top | label) p(bottom | top, label), for any number of levels.
 
@@ -43,6 +46,8 @@ def sample_codes(
         batch_size: Images sampled at a time, at least 1.
         guides: Level -> the guide of its prior, for the levels with autoguidance.
         progress: Called with the number of images of each finished batch.
+        on_level: Called after each level of each batch, with its codes of the levels that are drawn.
+        given: Level -> codes of all images that stay, on the grid; see `Sampler.sample`. Other levels are drawn whole.
 
     Returns:
         Codes on the device of the priors, and the log likelihood of each image: in nats, summed over all levels, under
@@ -60,7 +65,14 @@ def sample_codes(
         # One object for all levels of a batch: a level continues the generators where the coarser level left them.
         noise = ImageNoise(seed, image_indices[begin : begin + batch_size], labels.device)
         codes, log_likelihood = _sample_batch(
-            priors, labels[begin : begin + batch_size], noise, params, sampler, guides or {}
+            priors,
+            labels[begin : begin + batch_size],
+            noise,
+            params,
+            sampler,
+            guides or {},
+            on_level,
+            {level: each.of_images(begin, begin + batch_size) for level, each in (given or {}).items()},
         )
         parts.append(codes)
         log_likelihoods.append(log_likelihood)
@@ -76,6 +88,8 @@ def _sample_batch(
     params: Sequence[LevelParams],
     sampler: Sampler,
     guides: Mapping[str, PixelCNN],
+    on_level: Callable[[Codes], object] | None,
+    given: Mapping[str, Given],
 ) -> tuple[Codes, Tensor]:
     grids: dict[str, Tensor] = {}
     log_likelihood = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
@@ -85,9 +99,12 @@ def _sample_batch(
             with evaluation(prior):
                 condition = prior.encode_condition(coarser)
             guide = _guide_of(guides.get(prior.config.level), coarser) if level_params.is_autoguided else None
-            sample = sampler.sample(prior, labels, condition, noise, level_params, guide)
+            stays = given.get(prior.config.level)
+            sample = sampler.sample(prior, labels, condition, noise, level_params, guide, stays)
         grids[prior.config.level] = coarser = sample.codes
         log_likelihood += sample.log_likelihood
+        if on_level is not None:
+            on_level(Codes(dict(grids)))
     return Codes(grids), log_likelihood
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from vqgen.sampling.given import Given
 from vqgen.sampling.guidance import ForwardPass
 from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.sampler import choose
@@ -54,6 +55,7 @@ class LevelSteps:
         gumbel: Callable[[int, int], Float64[Tensor, "b m k"]],
         codes: Int[Tensor, "b n"],
         log_likelihood: Float64[Tensor, " b"],
+        given: Given | None = None,
     ) -> None:
         """Samples a map.
 
@@ -61,6 +63,7 @@ class LevelSteps:
             gumbel: Returns the draws for positions `begin` to `end`. It is called once for each step, in order.
             codes: The codes are written here, in order time.
             log_likelihood: Their log likelihood in nats is written here.
+            given: Codes that stay, in order time; None draws all codes.
         """
         log_likelihood.zero_()
         for step, (begin, end) in enumerate(self._bounds):
@@ -70,7 +73,8 @@ class LevelSteps:
                 for evaluator, copies in zip(self._evaluators, self._copies, strict=True)
                 for part in evaluator.logits(step).transpose(0, 1).chunk(copies)
             ]
-            chosen, log_probabilities = choose(logits, gumbel(begin, end), self._params)
+            here = None if given is None else given.between(begin, end)
+            chosen, log_probabilities = choose(logits, gumbel(begin, end), self._params, here)
             # All networks continue from the chosen codes, with and without the label.
             for evaluator, copies in zip(self._evaluators, self._copies, strict=True):
                 evaluator.append(step, chosen.T.repeat(1, copies))

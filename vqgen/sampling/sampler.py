@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.runtime.threads import threads_of_model
+from vqgen.sampling.given import Given
 from vqgen.sampling.guidance import Guide, guided_logits
 from vqgen.sampling.level_params import LevelParams
 from vqgen.sampling.noise import ImageNoise
@@ -51,6 +52,7 @@ class Sampler(Protocol):
         noise: ImageNoise,
         params: LevelParams,
         guide: Guide | None = None,
+        given: Given | None = None,
     ) -> LevelSample:
         """Draws codes from p(codes | label, coarser codes), one step of the order after the other.
 
@@ -61,6 +63,8 @@ class Sampler(Protocol):
             noise: The draws of the same `b` images.
             params: Applied to the logits of every position.
             guide: The guide for autoguidance, on the same device. Ignored if the parameters ask for no autoguidance.
+            given: Codes that stay, on the grid. The others are drawn given the codes of smaller times alone: codes that
+                stay at larger times have no effect on them. None draws all codes.
 
         Returns:
             Codes on the device of the prior, and their likelihood.
@@ -94,6 +98,7 @@ def choose(
     logits: Sequence[Float[Tensor, "b m k"]],
     gumbel: Float64[Tensor, "b m k"],
     params: LevelParams,
+    given: Given | None = None,
 ) -> tuple[Int[Tensor, "b m"], Float64[Tensor, "b m"]]:
     """Takes the code of the largest filtered logit plus noise, an exact draw from the filtered distribution.
 
@@ -102,6 +107,8 @@ def choose(
         gumbel: Standard Gumbel draws, on a device that has float64. The choice is made on this device. At temperature 0
             the draws have no effect, because only one code is open.
         params: Guidance, temperature, top-k and top-p.
+        given: Codes that stay, at the same positions. Draws are made for them too, so that every other code is the one
+            that it would be without them, as long as the codes before it are the same.
 
     Returns:
         The codes, and their log probability under the unguided, unfiltered logits, in nats.
@@ -114,6 +121,7 @@ def choose(
     # Gumbel-max: the maximum jumps to another code only near a tie of two sums. With an inverted cumulative sum, every
     # bound between two codes would move with the rounding of all logits.
     codes = (params.apply(guided_logits(exact, params)) + gumbel).argmax(dim=-1)
+    codes = codes if given is None else given.keep(codes)
     log_probabilities = exact[0].log_softmax(dim=-1).gather(-1, codes[..., None])[..., 0]
     return codes.to(device), log_probabilities.to(device)
 

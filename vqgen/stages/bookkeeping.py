@@ -9,8 +9,10 @@ from vqgen.config import differences, save_recipe, stage_fields
 from vqgen.errors import CheckpointError
 from vqgen.stages.context import RunContext
 from vqgen.stages.continuing import continue_stage, follows_more_steps, gets_more_steps, lengths_before
+from vqgen.stages.feature_source import outside_inputs
 from vqgen.stages.more_steps import is_longer
 from vqgen.stages.records import StageRecord, environment_of, read_record
+from vqgen.stages.warm_start import MODEL_INPUT, inputs_of_start, start_inputs
 from vqgen.storage.files import move_aside
 from vqgen.storage.folder_lock import locked_folder
 from vqgen.training.state import seconds_of_training
@@ -195,10 +197,11 @@ def is_up_to_date(context: RunContext, stage: str) -> bool:
     record = read_record(context.folder / stage)
     if record is None:
         return False
-    inputs = {
-        name: context.images.fingerprint if name == "images" else require_stage(context, name).output
-        for name in record.inputs
-    }
+    own = [name for name in record.inputs if name in context.recipe.stage_names]
+    inputs = {"images": context.images.fingerprint} if "images" in record.inputs else {}
+    inputs |= {name: require_stage(context, name).output for name in own} | start_inputs(context, stage)
+    if stage == context.first_stage:
+        inputs |= outside_inputs(context)
     return _way(context, stage, record, inputs) == "skip"
 
 
@@ -206,12 +209,13 @@ def check_unchanged(context: RunContext, stages: Sequence[str]) -> None:
     """Refuses a recipe that differs from the recipe of the stages in the run folder, before anything is changed.
 
     Raises:
-        CheckpointError: The recipes differ, and `context.redo` is not set.
+        CheckpointError: The recipes or the models of their start differ, and `context.redo` is not set.
     """
     for stage in stages:
         record = read_record(context.folder / stage)
         if record is not None and stage not in context.continued:
             changed = differences(record.fields, stage_fields(context.recipe, stage))
+            changed += differences(inputs_of_start(record), start_inputs(context, stage))
             if changed:
                 _refuse_unless_redo(context, record, changed)
 
@@ -243,6 +247,8 @@ def _refusal(context: RunContext, record: StageRecord, changed: list[str]) -> st
     else:
         cause = "another recipe or other inputs"
         remedies = []
+    if MODEL_INPUT in record.inputs and context.recipe.init_from is None:
+        remedies.append("--init-from CHECKPOINT, as when it began, goes on with it")
     remedies += ["--redo moves it aside and makes it again", "--run-name begins another run"]
     return "\n".join(
         [

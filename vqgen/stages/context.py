@@ -11,15 +11,19 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe, TrainConfig, require_codes
 from vqgen.config.data import ValueRange
+from vqgen.config.overrides import recipe_fields
 from vqgen.data import ImageBatches, ImageSplits, open_images, read_exclusions, training_batches, write_exclusions
 from vqgen.errors import ConfigError, VQGenWarning
+from vqgen.pipeline.locating import locate_pipeline
 from vqgen.runtime.ambient import is_launched
 from vqgen.runtime.collective import in_all, on_main
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
+from vqgen.runtime.trackers import TrackedRun, end_trackers, start_tracker
 from vqgen.stages.continuation import Continuation
 from vqgen.stages.image_identity import renew_fingerprints
 from vqgen.storage.names import shown_lines
@@ -71,6 +75,11 @@ class RunContext:
         self.on_main(keep)
         return images
 
+    @cached_property
+    def init_folder(self) -> Path:
+        """The pipeline folder of the recipe's `init_from`, found at its first use; without one a `CheckpointError`."""
+        return locate_pipeline(self.recipe.init_from or "")
+
     @property
     def measured_range(self) -> ValueRange | None:
         """The range that the opened images were measured to have; None if no stage of this session opened them."""
@@ -118,22 +127,36 @@ class RunContext:
         return self.accelerator.device
 
     @contextmanager
-    def tracked(self) -> Iterator[None]:
-        """Starts the tracker, if the run has one. At the end of the block the processes leave their group."""
-        if tracker_of(self.recipe) != "none":
-            self.accelerator.init_trackers(self.recipe.name)
+    def tracked(self, stage: str | None = None) -> Iterator[None]:
+        """Starts the tracker, if the run has one. At the end of the block the processes leave their group.
+
+        Args:
+            stage: The only stage of this process; None for a process that runs all.
+
+        Raises:
+            ConfigError: The tracker cannot start.
+        """
         try:
+            if (kind := tracker_of(self.recipe)) != "none":
+                run = _tracked_run(self, stage)
+                place = self.on_main(lambda: start_tracker(self.accelerator, kind, run))
+                if stage is None:
+                    self.say(f"tracker {kind}: {place}")
             yield
         finally:
             # Also after an error or a signal: the processes have to leave their group, and the tracker has to write.
+            end_trackers(self.accelerator)
             self.accelerator.end_training()
 
-    def session(self, stage: str, continued_from: int | None = None) -> Session:
+    def session(
+        self, stage: str, continued_from: int | None = None, start: Callable[[nn.Module], object] | None = None
+    ) -> Session:
         """Returns the processes, seed and folder of the training of `stage`.
 
         Args:
             stage: Name of the stage.
             continued_from: Finished steps of a training that had ended and goes on; None for any other training.
+            start: Gives the model its first weights; None for random ones.
         """
         self._has_trained = True
         return Session(
@@ -144,6 +167,7 @@ class RunContext:
             double=self.compute.dtype == "float64",
             quiet=self.quiet,
             continued_from=continued_from,
+            start=start,
         )
 
     def release_memory(self) -> None:
@@ -198,6 +222,16 @@ class RunContext:
     def in_all(self, act: Callable[[], object]) -> None:
         """Runs `act` in all processes and waits for all of them. If it fails in some, all raise the first error."""
         in_all(act)
+
+
+def _tracked_run(context: RunContext, stage: str | None) -> TrackedRun:
+    """Returns a run, or one of its stages, as its tracker names it."""
+    fields = {
+        field.option.removeprefix("--"): field.value for field in recipe_fields(context.recipe) if not field.new_name
+    }
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    name = context.folder.name if stage is None else f"{context.folder.name} {stage}"
+    return TrackedRun(context.recipe.name, name, context.folder, context.recipe.stage_names, plain)
 
 
 def tracker_of(recipe: AnyRecipe) -> str:

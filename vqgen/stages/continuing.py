@@ -24,8 +24,15 @@ def follows_more_steps(context: RunContext, record: StageRecord, inputs: dict[st
     if not changed or (own and record.stage not in context.continued):
         return False
     sources = {source_of(name) for name in changed} & set(context.recipe.stage_names)
-    records = (read_record(context.folder / stage) for stage in sources)
-    return follow(changed, {each.stage for each in records if each is not None and each.continuations})
+    return follow(changed, {stage for stage in sources if _was_continued(context, stage)})
+
+
+def _was_continued(context: RunContext, stage: str) -> bool:
+    """Returns True if a stage got more steps, or was made again because a classifier whose features it compares did."""
+    record = read_record(context.folder / stage)
+    if record is None:
+        return False
+    return bool(record.continuations) or ("classifier" in record.inputs and _was_continued(context, "classifier"))
 
 
 def continue_stage(context: RunContext, record: StageRecord) -> StageRecord:

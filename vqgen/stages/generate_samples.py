@@ -1,6 +1,9 @@
 """The end of a run: images of every label, sampled by its pipeline."""
 
+from collections.abc import Mapping
 from functools import partial
+
+from PIL import Image
 
 from vqgen.config import AnyRecipe
 from vqgen.models.checkpoint import hash_model
@@ -9,6 +12,7 @@ from vqgen.pipeline.request import GenerationRequest
 from vqgen.pipeline.sharing import generate_shared, mean_nats
 from vqgen.reports.samples import SampleWriter
 from vqgen.runtime.collective import Processes
+from vqgen.runtime.trackers import log_metrics, log_pictures
 from vqgen.sampling import SamplingParams
 from vqgen.stages.bookkeeping import require_stage
 from vqgen.stages.context import RunContext
@@ -34,6 +38,7 @@ def generate_samples(context: RunContext) -> None:
             log_likelihoods.append(part.log_likelihood)
         context.on_main(writer.finish)
         metrics = _metrics(len(labels), mean_nats(log_likelihoods))
+        _track(context, metrics)
         nats = f" {metrics['nats_per_image']:.4g} nats each," if "nats_per_image" in metrics else ""
         message = f"{len(labels)} images,{nats} see {folder / 'grid.png'}"
         return StageResult(metrics=metrics, message=message)
@@ -51,6 +56,14 @@ def request_of(recipe: AnyRecipe) -> GenerationRequest:
         keep=wanted.keep,
         batch_size=wanted.batch_size,
     )
+
+
+def _track(context: RunContext, metrics: Mapping[str, float]) -> None:
+    """Hands the grid and the metrics to the tracker, if there is one."""
+    if context.accelerator.trackers:
+        log_metrics(context.accelerator, STAGE, metrics, 0)
+        with Image.open(context.folder / STAGE / "grid.png") as grid:
+            log_pictures(context.accelerator, STAGE, {"grid": grid}, 0)
 
 
 def _metrics(count: int, nats: float | None) -> dict[str, int | float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vqgen.config import AnyRecipe, BaselineRecipe, require_codes
 from vqgen.data import LabelMap
 from vqgen.stages.records import StageRecord
+from vqgen.stages.warm_start import MODEL_INPUT
 from vqgen.storage.names import shown
 
 
@@ -39,7 +40,7 @@ def write_card(recipe: AnyRecipe, label_map: LabelMap, records: Sequence[StageRe
         f"| {record.stage} | {name} | {value:.5g} |" for record in records for name, value in record.metrics.items()
     ]
     table = "\n".join(["| stage | metric | value |", "|---|---|---|", *rows])
-    continued = "".join(map(_continued, records))
+    continued = _begun(records) + "".join(map(_continued, records))
     return f"""# {recipe.name}
 
 {texts.description}
@@ -64,6 +65,12 @@ chose the best weights.
 images = pipe(images_per_label=4, seed=0).images
 ```
 """
+
+
+def _begun(records: Sequence[StageRecord]) -> str:
+    """Returns a line for the models that began with the weights of others: the recipe alone does not make them."""
+    begun = ", ".join(record.stage for record in records if MODEL_INPUT in record.inputs)
+    return f"- Begun with weights of another run (`made_from` in each config.json): {begun}.\n" if begun else ""
 
 
 def _continued(record: StageRecord) -> str:

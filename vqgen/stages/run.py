@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 from vqgen.stages.bookkeeping import check_unchanged, is_up_to_date, locked
 from vqgen.stages.context import RunContext
+from vqgen.stages.losses import check_losses
 from vqgen.stages.more_steps import close_requests
+from vqgen.stages.report.after_stage import report_run
 from vqgen.stages.runners import run_one
 from vqgen.stages.schedule import Schedule, check_parallel_stages, make_schedule, stage_groups
 from vqgen.stages.side_by_side import run_side_by_side
@@ -47,9 +49,12 @@ def run_stages(context: RunContext, stages: Sequence[str]) -> None:
     """
     groups = stage_groups(context.recipe, stages)
     context.on_main(lambda: [check_parallel_stages(context, stages_to_do(context, group)) for group in groups])
+    if context.first_stage in stages[1:]:  # a stage that comes before it would train in vain
+        context.on_main(lambda: stages_to_do(context, [context.first_stage]) and check_losses(context))
     for group in groups:
         _run_group(context, group)
     context.on_main(lambda: close_requests(context.folder, stages))
+    report_run(context)
 
 
 def _run_group(context: RunContext, stages: Sequence[str]) -> None:
@@ -57,8 +62,9 @@ def _run_group(context: RunContext, stages: Sequence[str]) -> None:
     alone = list(stages)
     if len(stages) > 1 and not context.is_launched and context.parallel_stages != 1:
         to_do = [stage for stage in stages if not is_up_to_date(context, stage)]
-        schedule = make_schedule(context, to_do)
-        if schedule.at_once > 1:
+        # A single stage needs no schedule, which counts the images: a large folder takes seconds.
+        schedule = make_schedule(context, to_do) if len(to_do) > 1 else None
+        if schedule is not None and schedule.at_once > 1:
             run_side_by_side(context, schedule)
             alone = [stage for stage in stages if stage not in to_do]  # each tells that it is complete
     for stage in alone:

@@ -3,6 +3,8 @@
 vqvae --> codes --> prior-top     --> samples
                     prior-bottom
                     classifier
+
+The classifier comes first, alone, if a loss of the generator compares its features.
 """
 
 import math
@@ -59,6 +61,8 @@ def _needed(recipe: AnyRecipe, stage: str) -> set[str]:
     """Returns the stages that must be complete before a stage begins."""
     if stage == "samples":
         return set(recipe.stage_names) - {stage}  # its pipeline has all models of the run
+    if stage == recipe.generator_stages[0] and recipe.losses.uses_own_classifier:
+        return {"classifier"}
     return {"vqvae", "codes"} if stage.startswith("prior-") else set(_NEEDS[stage])
 
 

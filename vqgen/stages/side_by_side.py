@@ -79,7 +79,7 @@ def run_requested(request: StageRequest) -> None:
     if request.images is not None:
         context.images = request.images
     # After a kill of the process that asked, the next start waits for this lock, so that no two processes run a stage.
-    with part_lock(folder, request.stage), context.tracked():
+    with part_lock(folder, request.stage), context.tracked(request.stage):
         run_one(context, request.stage)
 
 

@@ -2,7 +2,7 @@
 
 begin_stage --> skip: complete and unchanged
     |
-    +---------> work --> result --> finish: write pipeline/ --> stage.json says complete
+    +---------> work --> result --> finish: write pipeline/ --> stage.json says complete --> report.html
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from vqgen.runtime.threads import computing_threads
 from vqgen.stages.bookkeeping import begin_stage, complete_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.records import StageRecord
+from vqgen.stages.report.after_stage import report_stage
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def run_stage(
         context.release_memory()  # the stages after this one need it
         complete_stage(context, record, result.output, result.metrics, finish, result.seconds)
     context.say(f"{stage}: {metrics_text(result.metrics) if result.message is None else result.message}")
+    report_stage(context)
     return result.output
 
 

@@ -11,8 +11,11 @@ from vqgen.stages.continuation import source_of
 from vqgen.stages.continuing import follows_more_steps, gets_more_steps
 from vqgen.stages.more_steps import finished_steps, is_longer
 from vqgen.stages.records import StageRecord, read_record
+from vqgen.stages.warm_start import start_inputs, without_start
 
 COMPLETE = "skip, complete"
+
+MAKE = "make"
 
 _RESUME = "resume where it was cut"
 
@@ -32,10 +35,10 @@ def stage_states(context: RunContext) -> dict[str, str]:
             states[stage] = "damaged"
             continue
         if record is None:
-            states[stage] = "make"
+            states[stage] = MAKE
             continue
         records[stage] = record
-        inputs = _present_inputs(record, records)
+        inputs = _present_inputs(context, record, records)
         sources = {source_of(name) for name in inputs}
         follows = bool(sources & longer) or follows_more_steps(context, record, inputs)
         states[stage] = _state(context, record, inputs, is_remade=is_remade, follows=follows)
@@ -64,7 +67,7 @@ def _state(context: RunContext, record: StageRecord, inputs: dict[str, str], *, 
     if gets_more_steps(context, record) and record.inputs == inputs:
         return _going_on(context, record.stage)
     if not changed:
-        return {"start": "make", "resume": _RESUME, "skip": COMPLETE}[action]
+        return {"start": MAKE, "resume": _RESUME, "skip": COMPLETE}[action]
     if context.redo:
         return AGAIN
     options = "--more-steps or --redo" if is_longer(context.recipe, context.folder, record) else "--redo"
@@ -75,10 +78,11 @@ def _going_on(context: RunContext, stage: str) -> str:
     return f"go on from step {context.continued[stage].since:,} to {length_of(context.recipe, stage).text}"
 
 
-def _present_inputs(record: StageRecord, records: Mapping[str, StageRecord]) -> dict[str, str]:
-    """Returns the inputs of a stage with the present hashes of the complete stages among them."""
+def _present_inputs(context: RunContext, record: StageRecord, records: Mapping[str, StageRecord]) -> dict[str, str]:
+    """Returns the inputs of a stage with the present hashes of its start and of the complete stages among them."""
     complete = {stage: each.output for stage, each in records.items() if each.complete}
-    return {name: complete.get(name, value) for name, value in record.inputs.items()}
+    others = without_start(record.inputs)
+    return {name: complete.get(name, value) for name, value in others.items()} | start_inputs(context, record.stage)
 
 
 def shares_to_do(context: RunContext) -> dict[str, float]:

@@ -7,6 +7,7 @@ from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.context import RunContext
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, run_stage, save_stage_model
+from vqgen.stages.warm_start import warm_start
 from vqgen.training.classifier import train_on
 from vqgen.training.metrics_log import read_metrics
 from vqgen.training.schedule import training_order
@@ -31,7 +32,8 @@ def train_classifier(context: RunContext) -> str:
     recipe = context.recipe
     images = context.images
     section = recipe.classifier_or_default
-    inputs = {"images": images.fingerprint}
+    start = warm_start(context, STAGE, images.label_map)
+    inputs = {"images": images.fingerprint, **start.inputs}
     context.check_batch("classifier.train", section.train)
     if not len(images.label_map):
         raise DataError("classifier: needs images with labels, found none; remove [classifier] from the recipe")
@@ -44,7 +46,7 @@ def train_classifier(context: RunContext) -> str:
             section,
             recipe.data,
             training_order(section.train, len(images.train), derive_seed(recipe.seed, STAGE), context.world_size),
-            context.session(STAGE, record.continued_from),
+            context.session(STAGE, record.continued_from, start),
             context.compute,
         )
         output = save_stage_model(context, STAGE, model, inputs)
@@ -56,6 +58,7 @@ def train_classifier(context: RunContext) -> str:
         STAGE,
         inputs,
         work,
+        check=start.check,
         finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
     )
 

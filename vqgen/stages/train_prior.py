@@ -11,6 +11,7 @@ from vqgen.stages.context import RunContext
 from vqgen.stages.gate import check_codes
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, run_stage, save_stage_model
+from vqgen.stages.warm_start import warm_start
 from vqgen.training.metrics_log import read_metrics
 from vqgen.training.prior import FittedPrior, fit_prior, mean_nats_per_code
 
@@ -37,26 +38,32 @@ def train_prior(context: RunContext, level: Level) -> str:
     recipe = context.recipe_with_codes
     section = recipe.prior(level)
     context.check_batch(f"priors.{recipe.levels.index(level)}.train", section.train)
-    inputs = {stage: require_stage(context, stage).output for stage in ("vqvae", "codes")}
-    store = CodeStore(context.folder / "codes", inputs["vqvae"])
+    made_from = {stage: require_stage(context, stage).output for stage in ("vqvae", "codes")}
+    store = CodeStore(context.folder / "codes", made_from["vqvae"])
     check_label_contrast(recipe, len(store.info.label_map))
     stage = f"prior-{level}"
+    start = warm_start(context, stage, store.info.label_map)
+    inputs = made_from | start.inputs
 
     def work(record: StageRecord) -> StageResult:
         config = recipe.prior_config(level, len(store.info.label_map))
-        session = context.session(stage, record.continued_from)
+        session = context.session(stage, record.continued_from, start)
         fitted = fit_prior(config, section.train, store, session, context.compute, guide_share=section.guide_share)
         _save_guide(context, stage, fitted, section.guide_share, inputs)
         output = save_stage_model(context, stage, fitted.model, inputs)
         context.on_main(lambda: _plot(context, stage))
         return StageResult(output, _metrics(context, fitted, store))
 
+    def check() -> None:
+        check_codes(context, store)
+        start.check()
+
     return run_stage(
         context,
         stage,
         inputs,
         work,
-        check=lambda: check_codes(context, store),
+        check=check,
         finish=lambda finished: write_pipeline(context, store.info.label_map, store.info.indices, finished),
     )
 

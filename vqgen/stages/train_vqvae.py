@@ -1,32 +1,21 @@
 """Stage one: the training of the VQ-VAE."""
 
-from collections.abc import Iterable, Iterator
-
 import torch
-from torch import Tensor, nn
 
-from vqgen.data import (
-    ImageBatch,
-    evaluation_transform,
-    image_pixels,
-    model_pixels,
-)
+from vqgen.data import evaluation_transform
 from vqgen.data.wrong_labels import check_label_contrast
-from vqgen.evaluation.pixel_errors import mse_per_image
-from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 from vqgen.models.vqvae import VQVAE
 from vqgen.reports.grids import save_reconstruction_grid
 from vqgen.reports.plots import plot_losses
-from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
 from vqgen.stages.assemble import write_pipeline
 from vqgen.stages.context import RunContext
+from vqgen.stages.losses import build_losses, check_losses, first_steps, loss_inputs
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, run_stage, save_stage_model
-from vqgen.training.image_objective import ImageObjective
-from vqgen.training.losses import vqvae_loss
+from vqgen.stages.vqvae_objective import SHOWN, VQVAEObjective, reconstructed
+from vqgen.stages.warm_start import warm_start
 from vqgen.training.metrics_log import read_metrics
-from vqgen.training.schedule import training_order
 from vqgen.training.trainer import Trainer
 
 STAGE = "vqvae"
@@ -38,62 +27,15 @@ _CURVES = {
 }
 """Name of a metric -> its name in the plot of the losses."""
 
-_SHOWN = 32
-"""Validation images that are shown beside their reconstructions."""
-
-
-class VQVAEObjective(ImageObjective):
-    """Reconstruction and commitment of a VQ-VAE. After each step the codebooks move."""
-
-    model: VQVAE
-    monitor = "mse"
-
-    def forward(self, images: Tensor, labels: Tensor, positions: object) -> tuple[Tensor, dict[str, Tensor]]:
-        """Computes the loss of one micro-batch of uint8 images."""
-        pixels = _pixels(self.model, images)
-        return vqvae_loss(self.model(pixels), pixels, self.model.config.commitment_weight)
-
-    def compiled_parts(self) -> Iterable[nn.Module]:
-        """Returns everything but the quantizers, whose Python state changes between steps."""
-        model = self.model
-        return [*model.encoders, *model.expanders, *model.to_latents, *model.upsamplers, model.decoder]
-
-    def begin_step(self, step: int, seed: int) -> None:
-        """Seeds the draws of the quantizers, alike in all processes: they restart the same codes."""
-        self.model.seed_step(seed)
-
-    def end_step(self) -> None:
-        """Moves the codebooks."""
-        self.model.update_codebooks()
-
-    def validation_counts(self, step: int, place: int | float) -> bool:
-        """Returns True once latents are quantized: before, the codebooks are random numbers."""
-        return step >= self.model.config.quantize_after
-
-    def validate(self) -> dict[str, float]:
-        """Computes MSE, PSNR, and usage and perplexity of each level over the whole validation set."""
-        return validate_vqvae(self.model, self._batches(), self._compute)
-
-
-@torch.no_grad()
-def validate_vqvae(model: VQVAE, batches: Iterator[ImageBatch], compute: Compute) -> dict[str, float]:
-    """Computes reconstruction errors and code usage over all batches of all processes.
-
-    Args:
-        model: The VQ-VAE.
-        batches: This process's share of the images.
-        compute: Device and dtype of the computation.
-
-    Returns:
-        mse (intensities in [0, 1]), psnr (dB, mean over images), usage_LEVEL, perplexity_LEVEL.
-    """
-    sums = ReconstructionSums(model.levels, model.config.codebook_size, _codebook(model).device)
-    for batch in batches:
-        images = _pixels(model, batch.images)
-        with compute.autocast():
-            output = model(images)
-        sums.add(mse_per_image(output.reconstruction, images), dict(output.codes.grids))
-    return sums.result()
+_PARTS = {
+    "pixel": "pixels, training",
+    "val_pixel": "pixels, validation",
+    "perceptual": "features, training",
+    "val_perceptual": "features, validation",
+    "adversarial": "adversarial",
+    "discriminator": "discriminator",
+}
+"""The same for the plot of other losses than the plain one."""
 
 
 def train_vqvae(context: RunContext) -> str:
@@ -103,8 +45,8 @@ def train_vqvae(context: RunContext) -> str:
         SHA-256 of the model.
 
     Raises:
-        ConfigError: The recipe is of a baseline, its batches are smaller than the number of processes, or its priors
-            contrast labels that the images do not have.
+        ConfigError: The recipe is of a baseline, its batches are smaller than the number of processes, its priors
+            contrast labels that the images do not have, or its losses need something that is not there.
         CheckpointError: The stage was begun with another recipe or other images.
         DataError: An image cannot be read, or the loss is not finite.
     """
@@ -112,20 +54,17 @@ def train_vqvae(context: RunContext) -> str:
     images = context.images
     context.check_batch("vqvae.train", recipe.vqvae.train)
     check_label_contrast(recipe, len(images.label_map))  # a mistake in [[priors]] is reported before hours of training
-    inputs = {"images": images.fingerprint}
+    start = warm_start(context, STAGE)
+    inputs = {"images": images.fingerprint, **loss_inputs(context), **start.inputs}
 
     def work(record: StageRecord) -> StageResult:
         batches = context.image_batches(STAGE, recipe.vqvae.train, augment=recipe.vqvae.augment)
         num_steps = batches.order.num_steps
-        torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))  # the same weights in every process
-        model = VQVAE(recipe.vqvae_config(_first_steps(context, record) or num_steps))
-        objective = VQVAEObjective(
-            model, images.validation, recipe.data, context.compute, context.rank, context.world_size
-        )
-        session = context.session(STAGE, record.continued_from)
+        objective = make_objective(context, first_steps(context, record) or num_steps)
+        session = context.session(STAGE, record.continued_from, start)
         metrics = Trainer(objective, batches, recipe.vqvae.train, num_steps, session).train()
-        output = save_stage_model(context, STAGE, model, inputs)
-        context.on_main(lambda: _report(context, model))
+        output = save_stage_model(context, STAGE, objective.model, inputs)
+        context.on_main(lambda: _report(context, objective.model))
         return StageResult(output, metrics)
 
     return run_stage(
@@ -133,20 +72,30 @@ def train_vqvae(context: RunContext) -> str:
         STAGE,
         inputs,
         work,
+        check=lambda: (check_losses(context), start.check()),
         finish=lambda finished: write_pipeline(context, images.label_map, images.indices, finished),
     )
 
 
-def _first_steps(context: RunContext, record: StageRecord) -> int | None:
-    """Returns the steps of a training before it got more of them; None if it has those with which it began.
+def make_objective(context: RunContext, num_steps: int) -> VQVAEObjective:
+    """Builds the VQ-VAE of a run and its objective, with the same first weights in every process.
 
-    They bound the steps without quantization. A longer training would otherwise stop to quantize in its middle.
+    Args:
+        context: The run.
+        num_steps: Steps of the training, as it began.
     """
-    if record.first_length is None:
-        return None
-    train = record.first_length.applied(context.recipe_with_codes.vqvae.train)
-    # The seed of the order does not matter here.
-    return training_order(train, len(context.images.train), context.recipe.seed, context.world_size).num_steps
+    recipe = context.recipe_with_codes
+    torch.manual_seed(derive_seed(recipe.seed, STAGE, "init"))
+    return VQVAEObjective(
+        VQVAE(recipe.vqvae_config(num_steps)),
+        context.images.validation,
+        recipe.data,
+        context.compute,
+        context.rank,
+        context.world_size,
+        level_dropout=recipe.vqvae.level_dropout,
+        losses=build_losses(context, num_steps),
+    )
 
 
 def _report(context: RunContext, model: VQVAE) -> None:
@@ -157,23 +106,13 @@ def _report(context: RunContext, model: VQVAE) -> None:
         line | ({"val_reconstruction": 4 * line["val_mse"]} if "val_mse" in line else {})
         for line in read_metrics(folder / "metrics.jsonl")
     ]
-    plot_losses(lines, folder / "losses.png", _CURVES, "mean squared error of pixels in [-1, 1]")
+    # Other losses have other units: the whole loss would not be comparable, and they have a plot of their own.
+    plain = context.recipe.losses.is_plain
+    curves = {name: text for name, text in _CURVES.items() if plain or name != "loss"}
+    plot_losses(lines, folder / "losses.png", curves, "mean squared error of pixels in [-1, 1]")
+    if not plain:
+        plot_losses(lines, folder / "loss-parts.png", _PARTS, "loss, unweighted")
     transform = evaluation_transform(context.recipe.data)
     images = context.images.validation
-    chosen = torch.stack([transform(images.read(index)) for index in range(min(_SHOWN, len(images)))])
-    with torch.no_grad(), context.compute.autocast():
-        reconstruction = model(_pixels(model, chosen)).reconstruction
-    save_reconstruction_grid(chosen, image_pixels(reconstruction), folder / "reconstructions.png")
-
-
-def _pixels(model: VQVAE, images: Tensor) -> Tensor:
-    """Prepares uint8 images for the model."""
-    codebook = _codebook(model)
-    return model_pixels(images, codebook.device, codebook.dtype)
-
-
-def _codebook(model: VQVAE) -> Tensor:
-    """Returns a tensor that has the model's device and dtype."""
-    codebook = model.quantizers[0].codebook
-    assert isinstance(codebook, Tensor)
-    return codebook
+    chosen = torch.stack([transform(images.read(index)) for index in range(min(SHOWN, len(images)))])
+    save_reconstruction_grid(chosen, reconstructed(model, chosen, context.compute), folder / "reconstructions.png")

@@ -7,7 +7,7 @@ nested deeper than Python calls.
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,18 +124,18 @@ def _parse(parse: Callable[[str], Any], text: str, problem: str, error: type[VQG
 
 def _check_extent(document: Any) -> None:
     """Raises a RecursionError for a document that is nested too deeply, and a ValueError for a number too long."""
-    level: list[Any] = [document]
-    for _ in range(DEEPEST):
-        level = [part for each in level if isinstance(each, dict | list) for part in _parts(each)]
-        if not level:
+    level: list[Any] = [[document]]
+    for _ in range(DEEPEST + 1):  # the list around the document is a level, too
+        deeper: list[Any] = []
+        # One plain loop, because documents with the hashes of all images have a hundred thousand parts.
+        for container in level:
+            for part in container.values() if type(container) is dict else container:
+                kind = type(part)
+                if kind is dict or kind is list:
+                    deeper.append(part)
+                elif kind is int and part.bit_length() > _MOST_BITS:
+                    raise ValueError("too many digits")
+        if not deeper:
             return
+        level = deeper
     raise RecursionError
-
-
-def _parts(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    """Yields the containers inside a container, and checks its numbers."""
-    for part in container.values() if isinstance(container, dict) else container:
-        if isinstance(part, int) and part.bit_length() > _MOST_BITS:
-            raise ValueError("too many digits")
-        if isinstance(part, dict | list):
-            yield part

@@ -3,11 +3,18 @@
 Legend: `b` batch, `c` channels, `H W` image, `k` codebook entries, `h w` grid.
 """
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqgen.config.losses import PixelLoss
 from vqgen.models.vqvae import VQVAEOutput
+
+_CHARBONNIER = 1e-3
+"""Difference of pixels below which the Charbonnier loss is rather a square than an absolute value."""
 
 
 def reconstruction_loss(
@@ -18,12 +25,35 @@ def reconstruction_loss(
     return F.mse_loss(reconstruction.to(images.dtype), images)
 
 
+def absolute_loss(reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]) -> Float[Tensor, ""]:
+    """Computes the mean absolute error over all pixels, in the models' range [-1, 1]."""
+    return F.l1_loss(reconstruction.to(images.dtype), images)
+
+
+def charbonnier_loss(reconstruction: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]) -> Float[Tensor, ""]:
+    """Computes the mean of sqrt(difference^2 + 0.001^2) over all pixels, in the models' range [-1, 1].
+
+    Source: Charbonnier et al. 1994, ICIP; for images Lai et al. 2017, arXiv 1710.01992, equation 6.
+    """
+    difference = reconstruction.to(images.dtype) - images
+    return (difference.square() + _CHARBONNIER**2).sqrt().mean()
+
+
+PIXEL_LOSSES: dict[PixelLoss, Callable[[Tensor, Tensor], Tensor]] = {
+    "l2": reconstruction_loss,
+    "l1": absolute_loss,
+    "charbonnier": charbonnier_loss,
+}
+"""Name in a recipe -> the loss of a reconstruction and its images."""
+
+
 def vqvae_loss(
     output: VQVAEOutput, images: Float[Tensor, "b c H W"], commitment_weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Computes reconstruction plus weighted commitment, summed over levels.
 
-    The codebook term of equation 3 is absent: moving averages update the codebooks in its place.
+    The codebook term of equation 3 is there for levels whose quantizer learns by gradient. Moving averages update the
+    other codebooks in its place.
 
     Args:
         output: The output of the VQ-VAE for these images.
@@ -36,9 +66,28 @@ def vqvae_loss(
     Source: VQ-VAE (arXiv 1711.00937), equation 3; the weight beta multiplies the term that moves the encoder.
     """
     reconstruction = reconstruction_loss(output.reconstruction, images)
-    commitment = sum(output.commitment_losses.values(), start=reconstruction.new_zeros(()))
-    loss = reconstruction + commitment_weight * commitment
-    return loss, {"reconstruction": reconstruction.detach(), "commitment": commitment.detach()}
+    of_quantizers, parts = quantizer_loss(output, commitment_weight)
+    return reconstruction + of_quantizers, {"reconstruction": reconstruction.detach(), **parts}
+
+
+def quantizer_loss(output: VQVAEOutput, commitment_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Computes the weighted commitment, and the losses of quantizers that learn by gradient, summed over levels.
+
+    Args:
+        output: The output of the VQ-VAE.
+        commitment_weight: As in `vqvae_loss`.
+
+    Returns:
+        The loss, and its parts by name, detached.
+    """
+    commitment = torch.stack(list(output.commitment_losses.values())).sum()
+    loss = commitment_weight * commitment
+    parts = {"commitment": commitment.detach()}
+    if output.codebook_losses:
+        codebook = torch.stack(list(output.codebook_losses.values())).sum()
+        loss = loss + codebook
+        parts["codebook"] = codebook.detach()
+    return loss, parts
 
 
 def nats_of_images(logits: Float[Tensor, "b k h w"], codes: Int[Tensor, "b h w"]) -> Float[Tensor, " b"]:

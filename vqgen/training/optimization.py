@@ -27,12 +27,15 @@ def learning_rate_at(step: int | float, total: int, config: TrainConfig) -> floa
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, *, betas: tuple[float, float] | None = None
+) -> torch.optim.AdamW:
     """Builds AdamW. Weight decay applies to matrices, kernels and positions, not to biases, norms and `nn.Embedding`.
 
     Args:
         model: The model, on the device of the training.
         config: Peak learning rate, weight decay and `beta2`.
+        betas: Decays of the two moments; None for 0.9 and `beta2`.
 
     Source: Loshchilov and Hutter 2019, decoupled weight decay (arXiv 1711.05101).
     """
@@ -46,7 +49,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     # Fused: one kernel reads and writes weights and moments in one pass over memory.
     is_fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=config.learning_rate, betas=(0.9, config.beta2), fused=is_fused
+        [g for g in groups if g["params"]], lr=config.learning_rate, betas=betas or (0.9, config.beta2), fused=is_fused
     )
 
 

@@ -44,11 +44,16 @@ class Pace:
     place: int | float = 0
 
     def at(self, step: int) -> int | float:
-        """Returns the place in the schedule after `step` finished steps; `step` itself in a training of full length."""
+        """Returns the place in the schedule after `step` finished steps; `step` itself in a training of full length.
+
+        Earlier steps had their places from an earlier pace: for them it is the place at which this one was decided.
+        """
         if not self.is_shortened:
             return step
         if step >= self.end:
             return self.total
+        if step <= self.since:
+            return self.place
         return self.place + (step - self.since) * (self.total - self.place) / (self.end - self.since)
 
     def ending_at(self, end: int, step: int) -> "Pace":

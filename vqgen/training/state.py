@@ -1,13 +1,15 @@
 """The saved state of a training, from which a cut run goes on: its progress, and tensors by name.
 
 model.*  best.*  snapshot.*     weights: of the last step, of the best validation, of an early step
-average.N                       the moving average of parameter N
+average.N                       the moving average of parameter N; after the parameters come the statistics
 optimizer.N.*                   the optimizer's moments of parameter N, and its count of steps
 scaler.*                        the scale of the loss, in float16
+opponent.*  opponent-optimizer.N.*   weights and buffers of the opponent, if there is one, and its moments
 """
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +127,6 @@ def exact_number(value: float | int) -> Tensor:
     return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else torch.int64)
 
 
-def below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Selects the tensors whose names begin with `prefix`, and removes it from the names."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

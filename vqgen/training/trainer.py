@@ -4,10 +4,9 @@ A step's batch, randomness and learning rate follow from (seed, stage, step). So
 equals a loop that never stopped. Metrics stay on the device until they are written.
 """
 
-import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,12 @@ from vqgen.runtime.progress import ProgressBar
 from vqgen.runtime.randomness import derive_seed
 from vqgen.runtime.signals import PendingSignal
 from vqgen.storage.tensors import load_tensors, save_tensors
+from vqgen.training.best_weights import BestWeights, copied_weights
 from vqgen.training.metrics_log import MetricsLog
 from vqgen.training.micro_batches import length_of, pinned, split_batch, to_device
-from vqgen.training.moving_average import MovingAverage
+from vqgen.training.moving_average import average_of, holding
 from vqgen.training.objective import Batches, Objective, Session
+from vqgen.training.opponent import OpponentTraining
 from vqgen.training.optimization import check_compiler, learning_rate_at, make_optimizer, renew_scaler
 from vqgen.training.pace import Pacer
 from vqgen.training.state import Progress, below, exact_number, load_moments, moments, state_path
@@ -36,6 +37,7 @@ class Trainer:
     """The training of an objective to its last step, from its start or from its saved state.
 
         share of the batch --> micro-batches --> loss, backward --> clip, optimizer step --> end_step --> moving average
+                                                                    (also of the opponent)
                                                                           |
                               metrics.jsonl <-- metrics of every step <---+-----> validate, keep best, save state
 
@@ -71,6 +73,8 @@ class Trainer:
         self.accelerator = session.accelerator
         if session.double:
             objective.double()
+        if session.start is not None and not self.state_path.exists():  # of a cut training, the state has all weights
+            session.start(objective.model)
         # In this layout convolutions are faster (measured on CPUs); for `masked_conv` and matrices it does not matter.
         objective.to(self.accelerator.device).to(memory_format=torch.channels_last)
         if config.compile:
@@ -79,15 +83,17 @@ class Trainer:
                 part.compile()  # in place, so that weights keep their names
         optimizer = make_optimizer(objective.model, config)
         self.parameters: list[Tensor] = [p for p in objective.model.parameters() if p.requires_grad]
+        self.opponent = None if objective.opponent is None else OpponentTraining(objective.opponent, config)
         renew_scaler(self.accelerator)
         self.wrapped, self.optimizer = self.accelerator.prepare(objective, optimizer)
-        self.average = MovingAverage(self.parameters, config.ema_decay) if config.ema_decay else None
-        self.best: dict[str, Tensor] = {}
+        self.average = average_of(objective, self.parameters, config.ema_decay)
+        self.best = BestWeights(objective)
         self.snapshot: dict[str, Tensor] = {}
         self.progress = Progress()
         self.pacer = Pacer(total_steps, config, session, batches)
         self._since = time.perf_counter()
-        self.log = MetricsLog(session.folder / "metrics.jsonl", self.accelerator)
+        path = session.folder / "metrics.jsonl"
+        self.log = MetricsLog(path, self.accelerator, session.stage, objective.limits)
 
     @property
     def state_path(self) -> Path:
@@ -108,7 +114,7 @@ class Trainer:
         for _ in self.steps():
             pass
         self._save()
-        self.objective.model.load_state_dict(self.best)
+        self.objective.model.load_state_dict(self.best.weights)
         self.wrapped.eval()
         return {**self.progress.best_metrics, "best_step": self.progress.best_step, "steps": self.progress.step}
 
@@ -140,8 +146,9 @@ class Trainer:
         # example the restarts of codes.
         torch.manual_seed(derive_seed(self.session.seed, self.session.stage, step, self.accelerator.process_index))
         self.objective.begin_step(int(place), derive_seed(self.session.seed, self.session.stage, step))
+        rate = learning_rate_at(place, self.total_steps, self.config)
         for group in self.optimizer.optimizer.param_groups:
-            group["lr"] = learning_rate_at(place, self.total_steps, self.config)
+            group["lr"] = rate
         global_size = self.batches.global_size(step)
         parts = split_batch(batch, self.config.micro_batches)
         metrics: dict[str, Tensor] = {}
@@ -160,24 +167,27 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.parameters, self.config.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.opponent is not None:
+            self.opponent.step(rate)
         self.objective.end_step()
         if self.average is not None:
-            self.average.update(step)
+            self.average.update(step, self.objective.statistics_steps())
         return metrics
 
     def _after_step(self, metrics: dict[str, Tensor], bar: ProgressBar) -> None:
         self.progress.step += 1
         step = self.progress.step
-        self.log.add(step, metrics, learning_rate_at(self.pacer.pace.at(step - 1), self.total_steps, self.config))
+        place = self.pacer.pace.at(step - 1)  # of this step, whatever pace is decided after it
+        self.log.add(step, metrics, learning_rate_at(place, self.total_steps, self.config))
         self.progress.pace = self.pacer.keep(step, self._elapsed)
         if self.snapshot_step is not None and not self.snapshot and self.pacer.pace.at(step) >= self.snapshot_step:
-            with self._averaged():
-                self.snapshot = self._copy_of_model()
+            with holding(self.average, self.objective):
+                self.snapshot = copied_weights(self.objective.model)
         # The last step is always validated: otherwise a short training would have no best weights.
         validated = step % self.config.validate_every == 0 or step == self.pacer.pace.end
         if validated:
-            with self._averaged():
-                self._validate()
+            with holding(self.average, self.objective):
+                self._validate(place)
         if validated or step % self.config.log_every == 0 or step % self.config.save_every == 0:
             latest = self.log.flush()
             shown = ("loss", f"val_{self.objective.monitor}")
@@ -186,43 +196,17 @@ class Trainer:
             self._save()
         bar.update()
 
-    def _validate(self) -> None:
-        """Validates the weights in the model, and judges them."""
+    def _validate(self, place: int | float) -> None:
+        """Validates the weights in the model, and judges them. `place` is that of the last step in the schedule."""
         begin = time.perf_counter()
         self.wrapped.eval()
         with torch.no_grad(), _errors_of_one_process():
             metrics = self.objective.validate()
+            self.log.add_pictures(self.objective.pictures)
         self.wrapped.train()
         self.pacer.add_validation(time.perf_counter() - begin)
         self.log.add_validation(metrics)
-        self._judge(metrics)
-
-    def _judge(self, metrics: dict[str, float]) -> None:
-        """Keeps the weights in the model if they are the best so far; otherwise patience has waited once more.
-
-        Validations count from the first one that the objective lets count and that is finite. Those before choose no
-        weights and use up no patience. If none counts, the last weights are the result.
-        """
-        step = self.progress.step
-        value = metrics[self.objective.monitor]
-        counts = self.objective.validation_counts(step - 1, self.pacer.pace.at(step - 1))
-        if counts and math.isfinite(value) and value < self.progress.best_value:
-            self._keep(metrics, value)
-        elif self.best:
-            self.progress.waited += counts
-        elif step == self.pacer.pace.end:
-            self._keep(metrics, math.inf)  # any later one is better, if the training gets more steps
-
-    def _keep(self, metrics: dict[str, float], value: float) -> None:
-        """Keeps the weights in the model as the result so far."""
-        self.progress.best_value = value
-        self.progress.best_step = self.progress.step
-        self.progress.waited = 0
-        self.progress.best_metrics = {f"val_{name}": number for name, number in metrics.items()}
-        self.best = self._copy_of_model()
-
-    def _copy_of_model(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self.objective.model.state_dict().items()}
+        self.best.judge(self.progress, metrics, place, is_last=self.progress.step == self.pacer.pace.end)
 
     def _is_over(self) -> bool:
         is_patience_over = bool(self.config.patience) and self.progress.waited >= self.config.patience
@@ -232,10 +216,6 @@ class Trainer:
     def _elapsed(self) -> float:
         """Seconds of all steps so far, with their validations, over all sessions."""
         return self.progress.seconds + time.perf_counter() - self._since
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        """Holds the moving average in the model during a block, if the training has one."""
-        return nullcontext() if self.average is None else self.average.in_model()
 
     def _save(self) -> None:
         self.log.flush()
@@ -248,11 +228,13 @@ class Trainer:
     def _state(self) -> dict[str, Tensor]:
         """Collects all tensors that the next step or the result depends on, by name (see `state`)."""
         state = {f"model.{name}": tensor for name, tensor in self.objective.model.state_dict().items()}
-        state |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        state |= {f"best.{name}": tensor for name, tensor in self.best.weights.items()}
         state |= {f"snapshot.{name}": tensor for name, tensor in self.snapshot.items()}
         for number, value in enumerate(self.average.values if self.average else []):
             state[f"average.{number}"] = value
         state |= {f"optimizer.{name}": value for name, value in moments(self.optimizer.optimizer).items()}
+        if self.opponent is not None:
+            state |= self.opponent.state()
         if self.accelerator.scaler is not None:  # of the loss, in float16
             scaler = self.accelerator.scaler.state_dict()
             state |= {f"scaler.{name}": exact_number(value) for name, value in scaler.items()}
@@ -268,13 +250,15 @@ class Trainer:
         if self.progress.step == self.session.continued_from:
             self.progress.begin_again()
         load_weights(self.objective.model, below(state, "model."), origin=self.state_path)
-        self.best, self.snapshot = (
+        self.best.weights, self.snapshot = (
             {name: tensor.to(self.accelerator.device) for name, tensor in below(state, prefix).items()}
             for prefix in ("best.", "snapshot.")
         )
-        for number, value in enumerate(self.average.values if self.average else []):
-            value.copy_(state[f"average.{number}"])
+        if self.average is not None:
+            self.average.load(below(state, "average."))
         load_moments(self.optimizer.optimizer, below(state, "optimizer."))
+        if self.opponent is not None:
+            self.opponent.load(state, self.state_path)
         # A state from a float32 training has no scale; a new one then finds its value in a few steps.
         scaler = {name: tensor.item() for name, tensor in below(state, "scaler.").items()}
         if self.accelerator.scaler is not None and scaler:

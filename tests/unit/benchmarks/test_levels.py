@@ -54,6 +54,7 @@ def test_real_images_are_at_no_distance_and_each_level_has_a_row(pipe, real):
     assert rows[1]["frechet_distance"] > 1e-3
 
 
+@pytest.mark.slow
 def test_score_is_of_classifiers_that_are_trained_on_the_given_images_and_labels_alone(pipe):
     found = open_real_images(pipe, None, most=200, splits=["train", "validation"])
     score = accuracy_scorer(pipe, found["validation"], steps=60, seed=0)

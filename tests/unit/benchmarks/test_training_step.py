@@ -119,6 +119,7 @@ def test_step_of_a_case_has_its_cost(name, tmp_path):
 # Timing
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_annotations")
 @pytest.mark.parametrize("name", ["tiny-vqvae", "tiny-top"])
 def test_rows_are_shares_of_the_measured_peak(name, tmp_path, monkeypatch):

@@ -32,11 +32,12 @@ def archive_of(blocks):
 
 
 @pytest.mark.parametrize("coders", [{Coder.PACKED}, {Coder.PACKED, Coder.STATIC}, set(Coder)])
-@pytest.mark.parametrize("num_levels", [1, 3])
+@pytest.mark.parametrize("num_levels", [1, 3, 4, 24])
 def test_header_comes_back(coders, num_levels):
     batch_size = 16 if Coder.PRIOR in coders else 0
     header = ArchiveHeader(num_levels, frozenset(coders), b"abcdefgh", b"ijklmnop", batch_size)
     assert len(header.pack()) == HEADER_BYTES
+    assert header.pack()[4] == (1 if num_levels <= 3 else 2)
     assert ArchiveHeader.parse(header.pack() + b"rest") == header
 
 
@@ -44,7 +45,6 @@ def test_header_comes_back(coders, num_levels):
     ("header", "found"),
     [
         (replace(HEADER, num_levels=0), "flags 0x08, 16 tiles"),
-        (replace(HEADER, num_levels=18), "flags 0x1a, 16 tiles"),
         (replace(HEADER, batch_size=0), "flags 0x0a, 0 tiles"),
         (replace(HEADER, coders=frozenset({Coder.PACKED})), "flags 0x02, 16 tiles, dtype 0"),
     ],
@@ -52,6 +52,14 @@ def test_header_comes_back(coders, num_levels):
 def test_unsupported_headers_are_refused(header, found):
     with pytest.raises(BitstreamError, match=f"flags and a compute shape that this version supports, found {found}"):
         ArchiveHeader.parse(header.pack())
+
+
+@pytest.mark.parametrize(("version", "flags"), [(1, 0x1A), (2, 0x0A)])
+def test_levels_of_another_version_are_refused(version, flags):
+    """Version 1 has no more than three levels, and version 2 has more than three."""
+    data = HEADER.pack()[:-4]
+    with pytest.raises(BitstreamError, match=f"that this version supports, found flags {flags:#04x}, 16 tiles"):
+        ArchiveHeader.parse(seal(data[:4] + bytes([version, flags]) + data[6:]))
 
 
 def test_header_of_another_dtype_is_refused():

@@ -86,7 +86,7 @@ def test_archive_of_another_model_or_version_is_refused(make_codec):
     data = write_archive(codec, varied_codes(codec, 3))
     with pytest.raises(BitstreamError, match="made with VQ-VAE"):
         ArchiveReader(io.BytesIO(data), make_codec(seed=1))
-    with pytest.raises(BitstreamError, match=r"should be version 1, found 3; update vqgen"):
+    with pytest.raises(BitstreamError, match=r"should be version 1 or 2, found 3; update vqgen"):
         ArchiveReader(io.BytesIO(data[:4] + b"\x03" + data[5:]), codec)
 
 
@@ -172,7 +172,7 @@ def test_damaged_archive_gives_the_original_codes_of_some_images(codec, data):
     at = data.draw(st.integers(HEADER_BYTES, len(file) - 1))
     file[at] ^= data.draw(st.integers(1, 255))
     blocks = list(ArchiveReader(io.BytesIO(bytes(file)), codec).blocks())
-    assert any(isinstance(content.images, BitstreamError) for content in blocks)
-    for content in blocks:
-        if not isinstance(content.images, BitstreamError):
-            assert all(codes.equals(images[int(name)]) for name, codes in content.images)
+    sound = [each for content in blocks if not isinstance(content.images, BitstreamError) for each in content.images]
+    # The last bits of a coded level have no meaning in some files, so damage there need not be an error.
+    assert len(sound) == 6 or any(isinstance(content.images, BitstreamError) for content in blocks)
+    assert all(codes.equals(images[int(name)]) for name, codes in sound)

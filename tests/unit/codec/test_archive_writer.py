@@ -37,6 +37,7 @@ def test_names_of_any_bytes_fill_several_blocks(codec, monkeypatch):
             ArchiveWriter(io.BytesIO(), codec).add(images[0], name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", ["static", "prior"])
 def test_many_images_take_little_more_than_their_ideal(codec, coder):
     images = [random_codes(codec, 8, 8, seed=i) for i in range(200)]
@@ -47,6 +48,7 @@ def test_many_images_take_little_more_than_their_ideal(codec, coder):
     assert bits / 8 < size < 1.005 * bits / 8 + 64
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked_annotations")
 def test_better_models_write_shorter_archives(codec):
     """The codes are drawn from the priors, and the frequencies are counted over these codes."""

@@ -30,6 +30,7 @@ def test_codes_of_every_size_come_back(make_codec, num_levels, coder):
         assert coder == "auto" or coders == {Coder[coder.upper()]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", CODERS)
 def test_file_is_the_same_alone_and_in_company(codec, coder):
     codes = [random_codes(codec, 8 * (1 + i % 3), 8, seed=i) for i in range(16)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqgen.codec.framing import check_magic, check_seal, seal
+from vqgen.codec.framing import check_magic, check_seal, flags_of, num_levels_in, seal, version_of
 from vqgen.errors import BitstreamError
 
 
@@ -28,12 +28,21 @@ def test_missing_seal_is_refused():
         check_seal(b"abcde", 3)
 
 
+@pytest.mark.parametrize("spare", [4, 5])
+def test_number_of_levels_comes_back_from_the_flags(spare):
+    for number in range(1, 25):
+        flags = flags_of(number, spare)
+        assert flags < 256
+        assert flags & (1 << spare) - 1 == number & 3  # the bits between belong to other flags
+        assert num_levels_in(version_of(number), flags | 4, spare) == number
+
+
 def test_other_magic_and_other_versions_are_refused():
-    check_magic(b"MINE\x02...", b"MINE", 2, "a file")
-    check_magic(b"MINE", b"MINE", 2, "a file")
+    check_magic(b"MINE\x02...", b"MINE", "a file")
+    check_magic(b"MINE", b"MINE", "a file")
     with pytest.raises(BitstreamError, match=r"this is not a file: it should begin with b'MINE', found b'YOUR'"):
-        check_magic(b"YOURS", b"MINE", 2, "a file")
-    with pytest.raises(BitstreamError, match="should be version 2, found 3; update vqgen"):
-        check_magic(b"MINE\x03", b"MINE", 2, "a file")
-    with pytest.raises(BitstreamError, match="should be version 2, found 1; use the vqgen that wrote it"):
-        check_magic(b"MINE\x01", b"MINE", 2, "a file")
+        check_magic(b"YOURS", b"MINE", "a file")
+    with pytest.raises(BitstreamError, match="should be version 1 or 2, found 3; update vqgen"):
+        check_magic(b"MINE\x03", b"MINE", "a file")
+    with pytest.raises(BitstreamError, match="should be version 1 or 2, found 0; the file is damaged"):
+        check_magic(b"MINE\x00", b"MINE", "a file")

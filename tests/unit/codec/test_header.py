@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vqgen.codec.framing import seal
 from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_file, read_header
 from vqgen.errors import BitstreamError
 
@@ -30,11 +31,21 @@ def file_of(header):
         {"label": None, "alpha_length": None, "rgb": False},
         {"levels": (LevelHeader(Coder.STATIC, 1, 1, 1),), "batch_size": 0, "compute_type": ComputeType.NONE},
         {"levels": (LevelHeader(Coder.PRIOR, 1, 1, 1),) * 3, "width": 65535, "height": 1},
+        {"levels": (LevelHeader(Coder.PRIOR, 1, 1, 1),) * 4},
+        {"levels": (LevelHeader(Coder.PRIOR, 1, 1, 1),) * 31, "label": None},
     ],
 )
 def test_written_header_is_read(changes):
     header = make(**changes)
-    assert read_header(file_of(header)) == (header, len(header.pack()))
+    data = file_of(header)
+    assert data[4] == (1 if len(header.levels) <= 3 else 2)
+    assert read_header(data) == (header, len(header.pack()))
+
+
+def test_file_of_version_2_with_few_levels_is_refused():
+    data = make().pack()[:-4]
+    with pytest.raises(BitstreamError, match="more than 3 levels and known flags, found flags 0x1e"):
+        read_header(seal(data[:4] + b"\x02" + data[5:]))
 
 
 def test_bytes_are_those_of_the_description():
@@ -94,8 +105,8 @@ def test_impossible_claims_are_refused_though_the_crc_is_right(changes, match):
 
 def test_other_versions_and_other_files_are_named():
     data = bytearray(file_of(make()))
-    data[4] = 2
-    with pytest.raises(BitstreamError, match=r"should be version 1, found 2; update vqgen"):
+    data[4] = 3
+    with pytest.raises(BitstreamError, match=r"should be version 1 or 2, found 3; update vqgen"):
         read_header(bytes(data))
     with pytest.raises(BitstreamError, match=r"not a compressed image .* found b'\\x89PNG'"):
         read_header(b"\x89PNG\r\n\x1a\n")

@@ -9,6 +9,7 @@ from vqgen.codec.segments import Stream, tile_stream
 from vqgen.errors import ConfigError, DataError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", ["static", "prior"])
 def test_length_is_near_the_ideal(codec, coder):
     codes = random_codes(codec, 160, 160, label=1)

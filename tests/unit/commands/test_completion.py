@@ -15,7 +15,8 @@ from vqgen.config.overrides import override_help
 from vqgen.errors import ConfigError
 
 OTHER_VALUES = {
-    "A", "GROUP", "K", "LABEL", "N", "NAME", "P", "RECIPE", "S", "SHARE", "SHELL", "SIZE", "STAGE=N", "T", "TIME", "V"
+    "A", "GROUP", "K", "LABEL", "LEVEL", "N", "NAME", "P", "RECIPE", "S", "SECONDS", "SHARE", "SHELL", "SIZE",
+    "STAGE=N", "T", "TIME", "V",
 }  # fmt: skip
 """Names of arguments that are neither files nor folders: numbers, labels, names, and words that `choices` lists."""
 
@@ -109,6 +110,7 @@ def test_fields_of_recipes_complete_with_their_choices(complete):
     assert complete("run", "digits", "--vqvae.codebook-") == {"--vqvae.codebook-size", "--vqvae.codebook-decay"}
     assert complete("plan", "digits", "--data.channels", "") == {"1", "3"}
     assert complete("run", "folder", "--data.root", "") == {"photos"}
+    assert complete("run", "folder", "--init-from", "") == {"photos"}
 
 
 def test_values_complete(complete):

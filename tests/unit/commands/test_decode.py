@@ -33,6 +33,7 @@ def stored(make_parts, tmp_path):
             store=str(store),
             output=str(tmp_path / "out"),
             overwrite=False,
+            levels=None,
             device="cpu",
             dtype="float32",
         )
@@ -97,3 +98,22 @@ def test_folder_with_files_is_refused(stored, tmp_path):
         decode.run(arguments)
     arguments.overwrite = True
     assert decode.run(arguments) == 0
+
+
+@pytest.mark.parametrize("levels", [["top"], ["bottom"], ["bottom", "top"]])
+def test_levels_can_be_decoded_alone(stored, tmp_path, levels):
+    arguments = stored(images="a")
+    arguments.levels = levels
+    assert decode.run(arguments) == 0
+    pipe = VQGenPipeline.from_pretrained(tmp_path / "pipeline", device="cpu")
+    (expected,) = pipe.decode(pipe.encode(Image.new("L", (8, 8), 99)), levels)
+    with Image.open(tmp_path / "out" / "a.png") as picture:
+        assert picture.tobytes() == expected.tobytes()
+
+
+def test_unknown_level_is_refused_before_the_work(stored, tmp_path):
+    arguments = stored(images="a")
+    arguments.levels = ["top", "middle"]
+    with pytest.raises(ConfigError, match="levels: should be some of top, bottom, found 'middle'"):
+        decode.run(arguments)
+    assert not (tmp_path / "out").exists()

@@ -117,3 +117,24 @@ def test_picture_that_exists_is_refused(call, ends, tmp_path, monkeypatch):
     (tmp_path / "out" / "interpolation.png").touch()
     with pytest.raises(ConfigError, match=r"interpolation\.png: exists; --overwrite replaces"):
         call(interpolate, "c", *ends, "-o", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["gif", "apng", "webp"])
+def test_animation_goes_from_one_reconstruction_to_the_other(run, pipe, ends, tmp_path, kind, capsys):
+    run("--animate", kind, "--frames", 5)
+    path = tmp_path / "out" / f"interpolation.{kind}"
+    assert capsys.readouterr().out.splitlines()[1] == f"{path}: 5 pictures, played again and again"
+    originals = pipe.preprocess([np.asarray(Image.open(path)) for path in ends])
+    expected = pipe.reconstruct_tensor(originals, torch.tensor([-1, -1]))
+    with Image.open(path) as film:
+        assert (film.size, film.n_frames) == ((128, 128), 5)
+        for number, pixels in zip((0, 4), expected, strict=True):
+            film.seek(number)
+            assert (np.asarray(film.convert("L"))[::16, ::16] == pixels[0].numpy()).all()
+
+
+def test_animation_that_exists_is_refused(call, ends, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "interpolation.gif").touch()
+    with pytest.raises(ConfigError, match=r"interpolation\.gif: exists; --overwrite replaces"):
+        call(interpolate, "c", *ends, "-o", tmp_path / "out", "--animate", "gif")

@@ -75,3 +75,10 @@ def test_complete_stages_do_not_count(context, arguments, speed, capsys):
     StageRecord("vqvae", fields, {}, {}, complete=True).write(run.folder / "vqvae")
     tell_time(run, arguments)
     assert capsys.readouterr().out == ""
+
+
+def test_images_of_a_complete_run_are_not_counted(context, arguments, monkeypatch):
+    # A large folder takes seconds to list, and a second start has nothing to estimate.
+    monkeypatch.setattr("vqgen.stages.states.shares_to_do", lambda context: {"vqvae": 0.0, "codes": 0.0})
+    monkeypatch.setattr("vqgen.planning.build.build_planner", lambda *_, **__: pytest.fail("counted"))
+    assert tell_time(context, arguments) is context

@@ -183,6 +183,7 @@ def test_request_is_closed_when_the_run_has_ended(call, folder, tiny_recipe):
     assert not read_record(folder / "vqvae").continuations[-1].open
 
 
+@pytest.mark.slow
 def test_dry_run_and_plan_tell_the_changes_and_the_time_that_is_left(call, folder, capsys):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert call(run_command, "--more-steps", "prior-top=12", "--dry-run") == []

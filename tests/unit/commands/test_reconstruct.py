@@ -58,6 +58,41 @@ def test_grid_has_the_original_at_the_left_and_the_reconstruction_at_the_right(r
         assert (right == pipe.reconstruct_tensor(original, torch.tensor([-1]))[0, 0].numpy()).all()
 
 
+def test_levels_alone_stand_between_the_original_and_the_reconstruction(run, pipe, pictures, tmp_path, capsys):
+    assert run(pictures / "a.png", "--levels", "top") == 0
+    with Image.open(pictures / "a.png") as picture:
+        original = pipe.preprocess(picture)
+    codes = pipe.encode_tensor(original)
+    expected = torch.cat([original, pipe.decode_tensor(codes, ["top"]), pipe.decode_tensor(codes)])
+    with Image.open(tmp_path / "out" / "a.png.png") as picture:
+        grid = np.asarray(picture)
+    assert grid.shape == (SIDE + 2 * MARGIN, 3 * SIDE + 4 * MARGIN)
+    for place, pixels in enumerate(expected):
+        left = MARGIN + place * (SIDE + MARGIN)
+        cell = grid[MARGIN : MARGIN + SIDE : SIDE // 8, left : left + SIDE : SIDE // 8]
+        assert (cell == pixels[0].numpy()).all()
+    errors = ((expected[1:].double() - original.double()) / 255).square().mean(dim=(1, 2, 3))
+    top, both = (-10 * errors.log10()).tolist()
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == f"{top:6.2f} dB  {both:6.2f} dB  a.png"
+    out = tmp_path / "out"
+    assert last == f"1 images in {out}: PSNR {both:.2f} dB, {top:.2f} dB by top alone, raw codes 1.25 bpp"
+
+
+def test_unknown_level_is_refused(run, pictures, tmp_path):
+    with pytest.raises(ConfigError, match="levels: should be some of top, bottom, found 'middle'"):
+        run(pictures, "--levels", "middle")
+    assert not (tmp_path / "out").exists()
+
+
+def test_levels_of_a_model_without_codes_are_refused(run, make_parts, opens, pictures):
+    data = DataConfig(source="digits", image_size=8, channels=1)
+    parts = BaselineParts(name="b", data=data, label_map=make_parts().label_map, model=make_baseline())
+    opens(BaselinePipeline(parts, Compute.resolve("cpu", "float64")))
+    with pytest.raises(ConfigError, match="--levels: pipeline 'b' has no codes, so it has no levels; leave it out"):
+        run(pictures, "--levels", "top")
+
+
 def test_psnr_is_that_of_the_pixels_of_the_grid(run, pictures, tmp_path, capsys):
     assert run(pictures) == 0
     *rows, last = capsys.readouterr().out.splitlines()

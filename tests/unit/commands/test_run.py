@@ -69,6 +69,7 @@ def test_number_of_parallel_stages_reaches_the_run(run, monkeypatch, words, numb
     assert seen == [number]
 
 
+@pytest.mark.slow
 def test_dry_run_tells_the_stages_side_by_side(run, stages, monkeypatch, capsys):
     monkeypatch.setattr("vqgen.stages.schedule.free_host_memory", lambda: 10**11)
     assert run("--dry-run", "--parallel-stages", "2") == 0
@@ -80,6 +81,7 @@ def test_dry_run_tells_the_stages_side_by_side(run, stages, monkeypatch, capsys)
     assert stages == []
 
 
+@pytest.mark.slow
 def test_parallel_stages_without_the_memory_are_refused_and_leave_nothing(run, stages, monkeypatch, tmp_path):
     monkeypatch.setattr("vqgen.stages.schedule.free_host_memory", lambda: 10**6)
     for words in ((), ("--dry-run",)):

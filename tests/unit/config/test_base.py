@@ -4,13 +4,15 @@ from typing import ClassVar
 import pytest
 from pydantic import Field, ValidationError
 
-from vqgen.config import Config, PixelCNNConfig
+from vqgen.config import Config, PixelCNNConfig, PriorSection, TrainConfig
 from vqgen.config.base import (
     Renamed,
     added_field,
+    is_new_behaviour,
     is_runtime_field,
     is_unchanged_added_field,
     runtime_field,
+    section_of,
 )
 
 
@@ -96,3 +98,16 @@ def test_added_field_is_unchanged_only_at_its_default():
 
 def test_runtime_field_is_told_from_the_other_fields():
     assert [name for name in Example.model_fields if is_runtime_field(Example, name)] == ["workers"]
+
+
+def test_behaviour_is_new_if_the_default_differs_from_the_behaviour_of_before():
+    assert [name for name in Example.model_fields if is_new_behaviour(Example, name)] == ["rules"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "section"),
+    [(TrainConfig, TrainConfig), (TrainConfig | None, TrainConfig), (tuple[PriorSection, ...], PriorSection),
+     (int, None), (str | None, None), (tuple[int, ...], None)],
+)  # fmt: skip
+def test_section_is_found_inside_its_annotation(annotation, section):
+    assert section_of(annotation) is section

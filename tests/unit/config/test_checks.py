@@ -38,6 +38,15 @@ def test_recipe_without_one_prior_per_level_is_refused(tiny_recipe, tiny_documen
     assert "one per level (top, bottom, coarse to fine), found 1" in problems(with_priors({}))
 
 
+def test_number_of_priors_that_fits_neither_levels_nor_grids_is_refused(with_priors):
+    deep = {"vqvae": {"quantizer": {"depth": [1, 2]}}}
+    for count in (1, 4):
+        text = problems(with_priors(*[{}] * count, **deep))
+        assert "one per level (top, bottom, coarse to fine), or one per grid of codes (top, bottom, bottom-2)" in text
+        assert f", found {count}" in text
+    assert check_recipe(with_priors({}, {}, {}, **deep)) == []
+
+
 def test_heads_that_do_not_divide_the_channels_are_refused(with_priors):
     text = problems(with_priors({}, {"attention_heads": 3}))
     assert "priors.1.attention_heads: should divide priors.1.channels = 8, found 3" in text

@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from vqgen.config import DataConfig
-from vqgen.config.data import NEWEST_RULES, stored_data
 
 PLAIN = DataConfig(source="digits", image_size=8)
 
@@ -19,14 +18,6 @@ def test_every_random_change_is_an_augmentation(name):
     changed = PLAIN.model_copy(update={name: AUGMENTED[name]})
     assert changed.is_augmented
     assert changed.is_deformed == (name in ("random_rotation", "random_scale", "random_shear"))
-
-
-def test_new_configurations_have_the_newest_rules_and_stored_ones_the_first():
-    document = {"source": "digits", "image_size": 8}
-    assert PLAIN.reading_rules == NEWEST_RULES == 2
-    assert DataConfig.model_validate(stored_data(document)).reading_rules == 1
-    assert DataConfig.model_validate(stored_data(document | {"reading_rules": 2})).reading_rules == 2
-    assert "reading_rules" not in document
 
 
 @pytest.mark.parametrize("name", ["value_range", "measured_range"])

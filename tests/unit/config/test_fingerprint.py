@@ -19,6 +19,7 @@ STAGES = ["vqvae", "codes", "prior-top", "prior-bottom", "classifier", "samples"
         "--vqvae.train.log-every 7 --priors.1.train.log-every 7",
         "--vqvae.train.tracker tensorboard",
         "--generate.batch-size 3",
+        "--init-from checkpoints/other",
         "--name another",
     ],
 )
@@ -78,6 +79,15 @@ def test_added_fields_are_not_in_a_fingerprint_at_their_defaults(tiny_recipe):
     fields = stage_fields(tiny_recipe(), "samples")
     assert not {"generate.guidance_scale", "generate.autoguidance_scale", "generate.keep"} & fields.keys()
     assert "generate.top_k" in fields
+
+
+def test_depth_counts_only_beyond_1(tiny_recipe):
+    kind = {"kind": "simvq"}
+    before = stage_fields(tiny_recipe(vqvae={"quantizer": kind}), "vqvae")
+    assert "vqvae.quantizer.kind" in before
+    assert stage_fields(tiny_recipe(vqvae={"quantizer": kind | {"depth": 1}}), "vqvae") == before
+    deep = stage_fields(tiny_recipe(vqvae={"quantizer": kind | {"depth": [1, 2]}}), "vqvae")
+    assert differences(before, deep) == ["vqvae.quantizer.depth: (absent) -> [1, 2]"]
 
 
 def test_rules_and_ranges_of_pictures_count_only_beyond_the_first_rules(tiny_recipe):

@@ -9,7 +9,6 @@ from vqgen.config import (
     BaselineRecipe,
     DataConfig,
     GenerateConfig,
-    PriorSection,
     Recipe,
     TrainConfig,
     find_recipe,
@@ -17,7 +16,7 @@ from vqgen.config import (
     save_recipe,
     shipped_recipes,
 )
-from vqgen.config.loading import section_of, validate_recipe, with_rules_of_run
+from vqgen.config.loading import validate_recipe, with_behaviour_of_run
 from vqgen.config.overrides import apply_overrides
 from vqgen.errors import ConfigError, VQGenWarning
 
@@ -178,15 +177,6 @@ def test_old_names_are_not_looked_for_in_values_of_the_wrong_kind(tiny_document)
     assert "priors: should be a valid tuple" in message(tiny_document() | {"priors": "none"})
 
 
-@pytest.mark.parametrize(
-    ("annotation", "section"),
-    [(TrainConfig, TrainConfig), (TrainConfig | None, TrainConfig), (tuple[PriorSection, ...], PriorSection),
-     (int, None), (str | None, None), (tuple[int, ...], None)],
-)  # fmt: skip
-def test_section_is_found_inside_its_annotation(annotation, section):
-    assert section_of(annotation) is section
-
-
 # names of recipes
 
 
@@ -232,7 +222,7 @@ def test_run_keeps_its_rules_unless_the_user_names_others(tiny_document, tmp_pat
         document = tiny_document(data=data)
         source.write_text(tomli_w.dumps(document))
         recipe = apply_overrides(read_recipe(source), list(options))
-        return with_rules_of_run(recipe, source, options, run).data.reading_rules
+        return with_behaviour_of_run(recipe, source, options, run).data.reading_rules
 
     assert rules() == 2  # a new run
     (run / "vqvae" / "stage.json").touch()

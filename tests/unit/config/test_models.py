@@ -19,6 +19,51 @@ def test_levels_are_named_coarse_to_fine():
 
 
 @pytest.mark.parametrize(
+    ("downsample", "depth", "levels", "factors"),
+    [
+        ((8, 4), 1, ("top", "bottom"), (8, 4)),
+        ((4,), 3, ("bottom", "bottom-2", "bottom-3"), (4, 4, 4)),
+        ((8, 4), (1, 2), ("top", "bottom", "bottom-2"), (8, 4, 4)),
+        ((8, 4, 2), 2, ("top", "top-2", "middle", "middle-2", "bottom", "bottom-2"), (8, 8, 4, 4, 2, 2)),
+    ],
+)
+def test_grids_of_a_level_follow_each_other_and_have_its_size(downsample, depth, levels, factors):
+    settings = VQVAESettings.model_validate({"downsample": downsample, "quantizer": {"depth": depth}})
+    assert settings.levels == levels
+    assert settings.grid_factors == factors
+    assert [downsample[index] for index in settings.levels_of_grids] == list(factors)
+    assert len(settings.latent_dims) == len(downsample)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "text"),
+    [
+        ({}, "512 codes of 64 dimensions"),
+        ({"kind": "fsq"}, "512 codes of 3 dimensions (fsq)"),
+        ({"kind": ["lfq", "ema"]}, "512 codes of 9 and 64 dimensions (lfq, ema)"),
+    ],
+)
+def test_text_of_the_codebook_has_the_dimensions_of_each_kind(quantizer, text):
+    assert VQVAESettings.model_validate({"quantizer": quantizer}).codebook_text == text
+
+
+def test_model_of_depth_1_is_stored_as_before_the_depth_was_added():
+    def stored(**quantizer):
+        return VQVAEConfig(downsample=(4, 2), image_size=8, image_channels=1, quantizer=quantizer).stored()
+
+    assert stored() == stored(depth=[1, 1])
+    assert list(stored()["quantizer"]) == ["kind", "gradient", "codebook", "fsq_levels", "entropy_weight"]
+    assert stored(depth=[1, 2])["quantizer"]["depth"] == [1, 2]
+    assert VQVAEConfig.model_validate(stored(depth=2)).levels == ("top", "top-2", "bottom", "bottom-2")
+
+
+@pytest.mark.parametrize("level", ["low", "bottom-1", "bottom-2-3", "top-", "2"])
+def test_prior_of_an_unknown_grid_is_refused(level):
+    with pytest.raises(ValidationError, match="level"):
+        PixelCNNConfig(level=level, height=4, width=4, codebook_size=8, num_classes=0)
+
+
+@pytest.mark.parametrize(
     ("downsample", "text"),
     [
         ([], "should have 1 to 3 levels, found 0"),

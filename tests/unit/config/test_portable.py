@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from vqgen.config import DataConfig, find_recipe, read_recipe
-from vqgen.config.base import is_runtime_field
-from vqgen.config.loading import section_of
+from vqgen.config.base import is_runtime_field, section_of
 from vqgen.config.portable import portable_document, portable_text, without_runtime_fields
 from vqgen.errors import CheckpointError
 

@@ -56,6 +56,24 @@ def test_each_prior_is_conditioned_on_the_next_coarser_level(tiny_recipe, tiny_d
     assert {prior.num_classes for prior in priors} == {10}
 
 
+def test_second_grid_of_a_level_is_conditioned_on_the_first_of_the_same_size(tiny_recipe):
+    recipe = tiny_recipe(vqvae={"quantizer": {"depth": [1, 2]}})
+    priors = [recipe.prior_config(level, num_classes=10) for level in recipe.levels]
+    assert [prior.level for prior in priors] == ["top", "bottom", "bottom-2"]
+    assert [prior.height // max(1, prior.coarser_height) for prior in priors] == [priors[0].height, 2, 1]
+    assert recipe.generator_stages[2:] == ["prior-top", "prior-bottom", "prior-bottom-2"]
+
+
+def test_one_prior_of_a_level_serves_all_its_grids(tiny_recipe, tiny_document):
+    first, second, third = ({**tiny_document()["priors"][0], "layers": layers} for layers in (1, 2, 3))
+    vqvae = {"quantizer": {"depth": [1, 2]}}
+    of_levels = tiny_recipe(vqvae=vqvae, priors=[first, second])
+    assert [prior.layers for prior in of_levels.priors] == [1, 2, 2]
+    assert [prior.layers for prior in tiny_recipe(vqvae=vqvae, priors=[first, second, third]).priors] == [1, 2, 3]
+    # What is stored has a section for each grid, and is read as it is.
+    assert type(of_levels).model_validate(of_levels.model_dump(mode="json")) == of_levels
+
+
 def test_models_are_built_for_the_images_of_the_recipe(tiny_recipe):
     recipe = tiny_recipe(classifier={"channels": 8})
     assert (recipe.vqvae_config().image_size, recipe.vqvae_config().image_channels) == (8, 1)

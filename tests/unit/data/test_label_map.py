@@ -92,6 +92,12 @@ def test_name_is_found_in_any_unicode_form(name: str) -> None:
     assert not LabelMap(("eleve",)).is_like(LabelMap((composed,)))
 
 
+def test_common_names_are_found_in_any_order_and_form():
+    own, other = LabelMap(("dog", "owl", "\u00e9l\u00e8ve", "10")), LabelMap(("10", "cat", "dog", "e\u0301le\u0300ve"))
+    assert own.common(other) == {0: 2, 2: 3, 3: 0}
+    assert own.common(LabelMap()) == LabelMap().common(other) == {}
+
+
 def test_equal_name_goes_before_another_form_of_it() -> None:
     both = LabelMap(("e\u0301", "\u00e9"))  # a model of an earlier version may have both
     assert (both.find("e\u0301"), both.find("\u00e9")) == (0, 1)

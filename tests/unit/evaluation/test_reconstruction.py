@@ -10,7 +10,7 @@ from torchmetrics.functional.image import (
 from torchvision.models import alexnet
 
 from vqgen.errors import CheckpointError
-from vqgen.evaluation.reconstruction import LPIPS_FILE, find_lpips_weights, load_lpips, reconstruction_errors
+from vqgen.evaluation.reconstruction import load_lpips, reconstruction_errors
 
 
 def pair(b=3, c=1, size=176):
@@ -101,15 +101,6 @@ def naive_lpips(backbone, images, noisy):
                 total += (((a - b) ** 2) * weight).sum(1).mean(dim=(1, 2))
                 stage += 1
     return float(total.mean())
-
-
-def test_lpips_weights_are_found_in_the_cache_of_torch(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert find_lpips_weights() is None
-    path = tmp_path / "checkpoints" / LPIPS_FILE
-    path.parent.mkdir()
-    path.write_bytes(b"")
-    assert find_lpips_weights() == path
 
 
 def test_files_without_alexnet_are_refused(tmp_path):

@@ -98,6 +98,7 @@ def three_threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_weights_are_the_same_bits_in_another_process_whatever_the_threads_of_this_one(tmp_path, three_threads):
     stored = StoredTraining(score_config(), tmp_path / "shown.safetensors", tmp_path / "test.safetensors", 5)
     shown, test = stripes(32), stripes(10)

@@ -56,6 +56,27 @@ def test_model_comes_back_bit_for_bit(tmp_path, vqvae, dtype):
     assert torch.equal(found(images).reconstruction, vqvae(images).reconstruction)
 
 
+def test_model_of_residual_networks_comes_back_bit_for_bit(tmp_path, make_parts):
+    options = {"upsampling": "nearest", "channel_multipliers": (1, 2), "attention_heads": 2}
+    vqvae = make_parts(architecture="residual", **options).vqvae
+    save_model(vqvae, tmp_path / "model")
+    found = load_model(tmp_path / "model", VQVAE)
+    assert found.config == vqvae.config
+    images = torch.rand(2, 1, 8, 8)
+    assert torch.equal(found(images).reconstruction, vqvae(images).reconstruction)
+
+
+def test_stored_model_of_a_time_before_architectures_has_the_network_of_the_paper(tmp_path, vqvae):
+    save_model(vqvae, tmp_path / "model")
+    stored = json.loads((tmp_path / "model" / "config.json").read_text())
+    for name in ("architecture", "upsampling", "channel_multipliers", "attention_heads"):
+        del stored["config"][name]
+    (tmp_path / "model" / "config.json").write_text(json.dumps(stored))
+    found = load_model(tmp_path / "model", VQVAE)
+    assert found.config == vqvae.config
+    assert found.config.architecture == "paper"
+
+
 def test_codebook_that_has_started_does_not_start_again(tmp_path, vqvae):
     save_model(vqvae, tmp_path / "model")
     found = load_model(tmp_path / "model", VQVAE).train()

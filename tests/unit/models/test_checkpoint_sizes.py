@@ -43,7 +43,9 @@ def test_absurd_size_is_refused_without_building_the_model(tmp_path, field, monk
         load_model(tmp_path / "a", PixelCNN)
 
 
-@pytest.mark.parametrize("changes", [{"channels": 65_536, "layers": 4}, {"height": 8192, "width": 4}])
+@pytest.mark.parametrize(
+    "changes", [{"channels": 65_536, "layers": 4}, pytest.param({"height": 8192, "width": 4}, marks=pytest.mark.slow)]
+)
 def test_weights_that_do_not_fit_are_refused_before_the_model_takes_memory(tmp_path, monkeypatch, changes):
     save_model(make_prior("bottom"), tmp_path / "a")
     config = read_json(tmp_path / "a" / "config.json")["config"]

@@ -42,3 +42,20 @@ def test_block_projects_its_input_if_the_shape_changes(channels, stride, side):
     block = PreActivationBlock(8, channels, stride)
     assert isinstance(block.shortcut, nn.Conv2d)
     assert block(torch.randn(2, 8, 5, 5)).shape == (2, channels, side, side)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "maps"),
+    [
+        ({}, 16, [(8, 16), (16, 8)]),
+        ({"blocks": 2}, 16, [(8, 16), (8, 16), (16, 8), (16, 8)]),
+        ({"stages": 3}, 128, [(8, 64), (8, 32), (8, 32), (16, 16), (32, 8)]),
+    ],
+)
+def test_feature_maps_are_of_every_depth_up_to_the_features(make_classifier, changes, size, maps):
+    classifier = make_classifier(image_size=size, **changes)
+    images = torch.randn(2, 1, size, size)
+    found = classifier.feature_maps(images)
+    assert [tuple(each.shape[1:3]) for each in found] == maps
+    torch.testing.assert_close(found[-1].mean(dim=(2, 3)), classifier.features(images))
+    assert all(bool(each.isfinite().all()) for each in found)

@@ -17,3 +17,12 @@ def test_features_are_the_units_of_one_hidden_layer(channels):
     torch.testing.assert_close(features, expected.clamp(min=0))
     assert features.shape == (2, 24)
     assert classifier(images).shape == (2, 3)
+
+
+def test_hidden_layer_is_the_only_depth():
+    config = ClassifierConfig(kind="hidden-layer", hidden=24, image_size=5, image_channels=1, num_classes=3)
+    classifier = HiddenLayerClassifier(config)
+    images = torch.randn(2, 1, 5, 5)
+    (found,) = classifier.feature_maps(images)
+    assert torch.equal(found[:, :, 0, 0], classifier.features(images))
+    assert found.shape == (2, 24, 1, 1)

@@ -48,9 +48,10 @@ def test_image_does_not_see_its_batch(conditioned):
         assert torch.allclose(alone[0], together[image], atol=1e-12)
 
 
-def test_every_coarser_code_and_every_position_of_the_condition_change_the_logits():
-    model = make_pixelcnn(height=6, width=4, coarser_height=3, coarser_width=2, conditioning_layers=1)
-    coarser = torch.randint(6, (2, 3, 2))
+@pytest.mark.parametrize("size", [(3, 2), (6, 4)])
+def test_every_coarser_code_and_every_position_of_the_condition_change_the_logits(size):
+    model = make_pixelcnn(height=6, width=4, coarser_height=size[0], coarser_width=size[1], conditioning_layers=1)
+    coarser = torch.randint(6, (2, *size))
     features = {}
     model.coarser_embedding.register_forward_hook(
         lambda *_, key="embedded": _[2].retain_grad() or features.update({key: _[2]})

@@ -18,12 +18,21 @@ def images(b=2, side=16, channels=1, dtype=torch.float64):
     return (torch.rand(b, channels, side, side) * 2 - 1).to(dtype)
 
 
-@pytest.fixture
-def make(tiny_vqvae_config):
+def residual(downsample):
+    """All options of the architecture "residual"."""
+    multipliers = (1, 2) if downsample[0] > 2 else (1,)
+    return {
+        "architecture": "residual", "upsampling": "nearest", "channel_multipliers": multipliers, "attention_heads": 2,
+    }  # fmt: skip
+
+
+@pytest.fixture(params=["paper", "residual"])
+def make(request, tiny_vqvae_config):
     """Builds a small VQ-VAE in float64. Its codebooks start at latents of a batch, so that codes differ."""
 
     def build(started=True, **changes):
-        model = VQVAE(tiny_vqvae_config(**({"image_size": 16} | changes))).double()
+        options = residual(changes.get("downsample", (4, 2))) if request.param == "residual" else {}
+        model = VQVAE(tiny_vqvae_config(**({"image_size": 16} | options | changes))).double()
         if started:
             model(images(b=4, channels=model.config.image_channels))
             model.update_codebooks()
@@ -55,6 +64,54 @@ def test_decoding_the_codes_gives_the_reconstruction(make, downsample):
     for level in model.levels:
         assert torch.equal(codes.grids[level], out.codes.grids[level])
     torch.testing.assert_close(model.decode(codes), out.reconstruction.clamp(-1, 1), rtol=0, atol=1e-12)
+
+
+def with_means(model, maps, levels):
+    """Returns the maps of an image, coarse to fine, with the mean of the codebook in place of the finer levels."""
+    means = [
+        quantizer.mean_entry()[None, :, None, None].expand_as(q)
+        for quantizer, q in zip(model.quantizers, maps, strict=True)
+    ]
+    return [q if index < levels else mean for index, (q, mean) in enumerate(zip(maps, means, strict=True))]
+
+
+@pytest.mark.parametrize("downsample", LEVELS)
+def test_mean_of_the_codebook_stands_for_a_level_that_an_image_does_not_decode(make, downsample):
+    model = make(downsample=downsample)
+    count = len(downsample)
+    x = images(b=count)
+    out = model(x, torch.arange(count) + 1)
+    for index in range(count):
+        maps = model.embed(Codes({level: grid[index : index + 1] for level, grid in out.codes.grids.items()}))
+        expected = model.decoder(model._decoder_input(with_means(model, maps, index + 1)))
+        torch.testing.assert_close(out.reconstruction[index : index + 1], expected, rtol=0, atol=1e-12)
+    assert torch.equal(model(x, torch.full((count,), count)).reconstruction, model(x).reconstruction)
+
+
+@pytest.mark.parametrize("downsample", [(8, 4), (8, 4, 2)])
+def test_levels_are_encoded_alike_whatever_is_decoded(make, downsample):
+    model = make(downsample=downsample)
+    x = images()
+    alone, all_levels = model(x, torch.ones(2, dtype=torch.int64)), model(x)
+    for level in model.levels:
+        assert torch.equal(alone.codes.grids[level], all_levels.codes.grids[level])
+        assert alone.commitment_losses[level] == all_levels.commitment_losses[level]
+
+
+def test_level_that_is_not_decoded_has_no_gradient_of_the_reconstruction(make):
+    model = make(downsample=(8, 4))
+    model(images(), torch.ones(2, dtype=torch.int64)).reconstruction.sum().backward()
+    assert model.to_latents[1].weight.grad is None or not model.to_latents[1].weight.grad.any()
+    assert model.to_latents[0].weight.grad.any()
+
+
+def test_all_levels_are_decoded_while_latents_pass_unquantized(make):
+    model = make(started=False, quantize_after=3)
+    x = images()
+    assert torch.equal(model(x, torch.ones(2, dtype=torch.int64)).reconstruction, model(x).reconstruction)
+    assert model.quantizers[-1].waits
+    model.eval()
+    assert not model.quantizers[-1].waits
 
 
 @pytest.mark.parametrize("downsample", LEVELS)
@@ -223,29 +280,18 @@ def test_codebooks_move_in_training_and_not_in_evaluation(make):
     assert not any(torch.equal(a, b.codebook) for a, b in zip(codebooks, model.quantizers, strict=True))
 
 
+def test_model_has_quantized_once_all_of_its_levels_have(make):
+    model = make(started=False)
+    assert not model.has_quantized
+    model.quantizers[0](torch.randn(2, 4, 2, 2, dtype=torch.float64))
+    model.update_codebooks()
+    assert not model.has_quantized
+    model(images(b=4))
+    model.update_codebooks()
+    assert model.has_quantized
+
+
 def test_levels_draw_with_different_seeds(make):
     model = make()
     model.seed_step(5)
     assert len({quantizer.step_seed for quantizer in model.quantizers}) == 2
-
-
-def test_eight_images_are_learned_by_heart(tiny_vqvae_config):
-    model = VQVAE(tiny_vqvae_config(channels=16, residual_channels=8, codebook_size=64, embedding_dim=8))
-    coarse = torch.rand(8, 1, 4, 4) * 2 - 1
-    x = coarse.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    losses = []
-    for step in range(200):
-        model.seed_step(step)
-        out = model(x)
-        loss, parts = vqvae_loss(out, x, 0.25)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        model.update_codebooks()
-        losses.append(parts["reconstruction"].item())
-    # The variance of the pixels is 1/3. Over seeds 0 to 9 the last loss was 0.0005 to 0.0014.
-    assert losses[0] > 0.25
-    assert losses[-1] < 0.005
-    model.eval()
-    assert (model.decode(model.encode(x)) - x).square().mean() < 0.005

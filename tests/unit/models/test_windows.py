@@ -3,11 +3,21 @@ import torch
 
 from vqgen.codes import Codes
 from vqgen.models.feature_memory import bytes_per_pixel
-from vqgen.models.margins import encoding_margin
+from vqgen.models.margins import alignment, encoding_margin
 from vqgen.models.vqvae import VQVAE
 from vqgen.models.windows import Windows
 
 DOWNSAMPLES = [(2,), (8,), (4, 2), (16, 4), (8, 4, 2)]
+
+RESIDUAL = {"architecture": "residual", "upsampling": "nearest", "channel_multipliers": (1, 2)}
+NETWORKS = [
+    *({"downsample": downsample} for downsample in DOWNSAMPLES),
+    {"downsample": (8, 4), "quantizer": {"depth": (2, 3)}},
+    RESIDUAL | {"downsample": (8, 4)},
+    RESIDUAL | {"downsample": (4,), "attention_heads": 2},
+    RESIDUAL | {"downsample": (4, 2), "attention_heads": 2, "image_size": 20},
+    RESIDUAL | {"downsample": (8, 4, 2), "attention_heads": 4, "image_size": 24, "residual_layers": 0},
+]
 
 
 @pytest.fixture
@@ -32,11 +42,12 @@ def encoded(windows, images):
     return windows.encode(*images.shape[2:], lambda part: images[:, :, part[0], part[1]])
 
 
-@pytest.mark.parametrize("downsample", DOWNSAMPLES)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
 @pytest.mark.parametrize("rows", [1, 13])
 @pytest.mark.parametrize("longer", [0, 9])
-def test_codes_of_windows_are_those_of_the_whole_picture(make, downsample, rows, longer):
-    model = make(downsample=downsample, image_channels=3)
+def test_codes_of_windows_are_those_of_the_whole_picture(make, network, rows, longer):
+    model = make(**network, image_channels=3)
+    downsample = model.config.downsample
     columns = 2 * encoding_margin(model) + longer
     images = torch.rand(1, 3, rows * downsample[0], columns * downsample[0], dtype=torch.float64) * 2 - 1
     with torch.no_grad():
@@ -48,14 +59,19 @@ def test_codes_of_windows_are_those_of_the_whole_picture(make, downsample, rows,
         assert torch.equal(found.grids[level], expected.grids[level])
 
 
-@pytest.mark.parametrize("downsample", DOWNSAMPLES)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
 @pytest.mark.parametrize(("rows", "columns"), [(1, 30), (30, 1), (11, 12)])
-def test_pixels_of_windows_are_those_of_the_whole_picture(make, downsample, rows, columns):
-    model = make(downsample=downsample, image_channels=3)
+def test_pixels_of_windows_are_those_of_the_whole_picture(make, network, rows, columns):
+    model = make(**network, image_channels=3)
+    downsample = model.config.downsample
+    # Squares of attention reach further, so that a window has more cells.
+    rows, columns = (
+        side + (12 * alignment(model) if alignment(model) > 1 and side > 10 else 0) for side in (rows, columns)
+    )
     codes = Codes(
         {
             level: torch.randint(0, 16, (1, rows * downsample[0] // f, columns * downsample[0] // f))
-            for level, f in zip(model.levels, downsample, strict=True)
+            for level, f in zip(model.levels, model.config.grid_factors, strict=True)
         }
     )
     with torch.no_grad():
@@ -108,18 +124,21 @@ def test_windows_stay_within_the_working_set(make, rows, columns):
     assert windows.window_bytes >= windows.working_set
 
 
-def test_margin_wider_than_the_working_set_takes_the_least_window(make):
+@pytest.mark.parametrize("network", [{}, RESIDUAL | {"attention_heads": 2, "image_size": 24}], ids=str)
+def test_margin_wider_than_the_working_set_takes_the_least_window(make, network):
     """The core then has as many cells as the margin, and the stated bytes cover the window."""
-    model = make(downsample=(8, 4))
+    model = make(downsample=(8, 4), **network)
+    margin = -(-encoding_margin(model) // alignment(model)) * alignment(model)
     windows = Windows(model, working_set=1)
     longest = []
 
     def read(part):
+        assert all(each.start % (8 * alignment(model)) == 0 for each in part)
         longest.append(max(each.stop - each.start for each in part))
         return torch.zeros(1, 1, *(each.stop - each.start for each in part), dtype=torch.float64)
 
     windows.encode(40 * 8, 40 * 8, read)
-    assert max(longest) == 3 * encoding_margin(model) * 8
+    assert max(longest) == 3 * margin * 8
     assert max(longest) ** 2 * bytes_per_pixel(model) <= windows.window_bytes
 
 

@@ -8,7 +8,7 @@ import torch
 from tiny_models import make_prior
 
 from vqgen import VQGenPipeline
-from vqgen.errors import CheckpointError
+from vqgen.errors import CheckpointError, ConfigError
 from vqgen.models.checkpoint import hash_model
 from vqgen.pipeline.baseline_parts import save_baseline
 from vqgen.pipeline.parts import load_pipeline, save_pipeline
@@ -235,3 +235,41 @@ def test_frequencies_come_back(make_parts, tmp_path):
     save_pipeline(parts, tmp_path / "pipeline")
     found = load_pipeline(tmp_path / "pipeline").frequencies
     assert all(torch.equal(found[level].long(), parts.frequencies[level]) for level in ("top", "bottom"))
+
+
+def sizes(folder):
+    return {path.parent.name: path.stat().st_size for path in folder.rglob("model.safetensors")}
+
+
+@pytest.mark.parametrize("dtype", ["float16", torch.bfloat16])
+def test_priors_in_16_bits_are_half_as_large_and_only_rounded(saved, tmp_path, make_parts, dtype):
+    parts = make_parts()
+    parts.guides["bottom"] = make_prior("bottom", num_classes=3)
+    pipe = VQGenPipeline(parts)
+    save_pipeline(parts, tmp_path / "whole")
+    pipe.save_pretrained(tmp_path / "half", prior_dtype=dtype)
+    whole, half = sizes(tmp_path / "whole"), sizes(tmp_path / "half")
+    assert half["vqvae"] == whole["vqvae"]
+    assert all(half[name] < 0.6 * whole[name] for name in ("prior-top", "prior-bottom", "guide-bottom"))
+    found = VQGenPipeline.from_pretrained(tmp_path / "half")
+    exact = getattr(torch, str(dtype).removeprefix("torch."))
+    for level, prior in found.parts.priors.items():
+        for name, weight in prior.state_dict().items():
+            original = parts.priors[level].state_dict()[name]
+            expected = original.to(exact).to(original.dtype) if original.is_floating_point() else original
+            assert torch.equal(weight, expected)
+    assert found.parts.trained_on["top"] == found.model_hash
+
+
+def test_weight_too_large_for_16_bits_is_refused_and_nothing_is_written(tmp_path, make_parts):
+    parts = make_parts()
+    with torch.no_grad():
+        parts.priors["top"].embedding.weight[0, 0] = 1e6
+    with pytest.raises(CheckpointError, match=r"embedding.weight should be at most 65504 in float16, found 1e\+06"):
+        VQGenPipeline(parts).save_pretrained(tmp_path / "half", prior_dtype="float16")
+    assert not (tmp_path / "half").exists()
+
+
+def test_unknown_dtype_of_priors_is_refused(tmp_path, make_parts):
+    with pytest.raises(ConfigError, match="prior_dtype: should be one of float32"):
+        VQGenPipeline(make_parts()).save_pretrained(tmp_path / "half", prior_dtype="int8")

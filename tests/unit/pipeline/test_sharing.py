@@ -87,6 +87,7 @@ def test_nats_are_averaged_over_the_images_of_all_parts():
     assert mean_nats([None, None]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [1.0, 0.4])
 def test_parts_are_bounded_by_their_bytes_and_together_are_the_request(choosing, monkeypatch, keep):
     request = GenerationRequest(images_per_label=5, batch_size=2, seed=5, keep=keep)

@@ -265,6 +265,20 @@ def test_images_come_back_from_their_latents(pipe):
     assert torch.equal(pipe.from_latents(latents, labels), pipe.reconstruct_tensor(images, labels))
 
 
+@pytest.mark.parametrize(
+    ("quantizer", "dims"),
+    [({"kind": ["fsq"]}, (2, 2)), ({"kind": ["lfq", "ema"]}, (4, 4)), ({"depth": [1, 2]}, (4, 4))],
+    ids=str,
+)
+def test_latents_have_the_dimensions_of_each_kind_of_quantizer(make_parts, cpu64, quantizer, dims):
+    pipe = VQGenPipeline(make_parts(codebook_size=16, quantizer=quantizer), cpu64)
+    images = pipe.preprocess(noise_pictures(2))
+    labels = torch.zeros(2, dtype=torch.int64)
+    latents = pipe.to_latents(images, labels)
+    assert latents.shape == (2, dims[0] * 2 * 2 + dims[1] * 4 * 4)
+    assert torch.equal(pipe.from_latents(latents, labels), pipe.reconstruct_tensor(images, labels))
+
+
 def test_reconstruction_does_not_depend_on_labels(pipe):
     images = pipe.preprocess(noise_pictures(3))
     unknown = torch.full((3,), -1)

@@ -155,11 +155,17 @@ def test_images_codes_and_files(pipe):
     files = pipe.compress(Image.new("L", (9, 9)))
     refuse_or_work(pipe.level_params, {"params": SamplingParams()})
     sample = {"labels": [0, None], "image_indices": [0, 1], "seed": 0, "params": None, "batch_size": 2}
-    refuse_or_work(pipe.sample, sample | {"max_memory": None, "progress": None})
+    sample |= {"max_memory": None, "progress": None}
+    refuse_or_work(pipe.sample, sample, skip=["on_level"])  # some values are classes, which fail when they get codes
+    for value in (1.5, "x", [print]):
+        with pytest.raises(VQGenError, match="on_level: should be a function"):
+            pipe.sample(**sample, on_level=value)
     refuse_or_work(pipe.encode, {"images": Image.new("L", (9, 9))})
     refuse_or_work(pipe.encode_tensor, {"images": pixels()})
     for call in (pipe.decode, pipe.decode_each, pipe.decode_tensor):
-        refuse_or_work(call, {"codes": codes})
+        refuse_or_work(call, {"codes": codes, "levels": None})
+    for call in (pipe.log_likelihood, pipe.log_probabilities):
+        refuse_or_work(call, {"codes": codes, "labels": None})
     options = {"label": None, "coder": "packed", "alpha": "drop", "verify": True}
     refuse_or_work(pipe.compress, {"images": Image.new("L", (9, 9)), **options})
     refuse_or_work(pipe.decompress, {"files": files})

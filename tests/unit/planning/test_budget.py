@@ -78,6 +78,7 @@ def fast(monkeypatch, machine):
     monkeypatch.setattr(budget_meter, "_kept", {})
 
 
+@pytest.mark.slow
 def test_recipe_is_chosen_on_this_machine(fast, tiny_recipe):
     recipe = tiny_recipe()
     choice, pictures = choose_recipe(recipe, lambda r: r, Compute.resolve("cpu"), lambda: 1e5, is_free=False, cores=1)

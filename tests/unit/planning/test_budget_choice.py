@@ -71,6 +71,7 @@ def test_chosen_run_fills_the_time_and_ends_in_it(budget):
     }
 
 
+@pytest.mark.slow
 def test_more_time_never_chooses_less_work():
     budgets = [150 * 1.5**power for power in range(16)]
     work_of = [total_work(choose(budget).recipe) for budget in budgets]

@@ -91,6 +91,7 @@ def test_pictures_without_labels_are_measured(tiny_recipe, digits):
     assert Meter(Compute.resolve("cpu"), 1e-4).measure(tiny_recipe(), pictures).sample > 0
 
 
+@pytest.mark.slow
 def test_measurement_is_kept_in_the_process(tiny_recipe, digits, monkeypatch):
     meter = Meter(Compute.resolve("cpu"), 1e-4)
     first = meter.measure(tiny_recipe(), digits)
@@ -100,6 +101,7 @@ def test_measurement_is_kept_in_the_process(tiny_recipe, digits, monkeypatch):
     assert meter.measure(more_steps, digits) == first
 
 
+@pytest.mark.slow
 def test_other_batch_model_or_threads_are_measured_anew(tiny_recipe, digits, monkeypatch):
     times = iter(range(1, 1000))
     monkeypatch.setattr(budget_meter, "seconds_of", lambda *arguments: float(next(times)))
@@ -116,8 +118,8 @@ def test_other_batch_model_or_threads_are_measured_anew(tiny_recipe, digits, mon
 
 
 def test_main_process_exchanges_nothing_while_the_others_wait(tiny_recipe, digits, monkeypatch):
-    for name in ("all_reduce_sum", "row_span", "gather_rows"):
-        monkeypatch.setattr(f"vqgen.nn.quantizer.{name}", lambda *arguments: pytest.fail("waits for ever"))
+    for name in ("ema.all_reduce_sum", "start.all_reduce_sum", "start.row_span", "start.gather_rows"):
+        monkeypatch.setattr(f"vqgen.nn.quantizers.{name}", lambda *arguments: pytest.fail("waits for ever"))
     rates = Meter(Compute.resolve("cpu"), 1e-4, processes=2).measure(tiny_recipe(), digits)
     assert rates.steps["vqvae"] > 0
 

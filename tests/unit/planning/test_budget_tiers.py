@@ -50,6 +50,17 @@ def test_sizes_come_from_large_to_small_in_the_work_of_a_run():
     assert len(set(work)) == len(work)
 
 
+@pytest.mark.parametrize("depth", [("1", "2"), ("2", "1")])
+def test_every_size_has_a_prior_for_each_grid_of_the_depth_that_was_asked_for(depth):
+    options = ["--vqvae.quantizer.depth", *depth]
+    keep = lambda recipe: apply_overrides(recipe, options)  # noqa: E731
+    for start in (FOLDER, keep(FOLDER)):
+        for row in candidates(start, pictures(), keep, is_free=True):
+            recipe = row.with_share(1.0)
+            assert len(recipe.levels) == len(recipe.priors) == 3
+            assert check_recipe(recipe, needs_images=False) == []
+
+
 def test_first_candidate_is_the_recipe_itself():
     rows = free(pictures())
     assert rows[0].with_share(1.0) == FOLDER

@@ -15,7 +15,6 @@ from vqgen.planning.estimates import (
     size_of,
     tensors_of,
     training_seconds,
-    without_weights,
 )
 from vqgen.runtime.machine import Machine
 from vqgen.sampling import weights_read
@@ -39,15 +38,6 @@ def test_time_of_sampling_is_the_longer_of_operations_and_reading_plus_calls(tin
     assert sampling_seconds(slow_memory, request, element_size=8) == pytest.approx(2 * reading / SAMPLING_SHARE + calls)
     operations = 10 * prior_costs(config).total.flops / 1e6
     assert sampling_seconds(slow_arithmetic, request) == pytest.approx(operations / SAMPLING_SHARE + calls)
-
-
-def test_model_without_weights_has_the_sizes_of_the_model_and_no_memory(tiny_recipe):
-    config = tiny_recipe().prior_config("bottom", 10)
-    model = PixelCNN(config)
-    empty = without_weights(lambda: PixelCNN(config))
-    assert {tensor.device.type for tensor in empty.parameters()} == {"meta"}
-    assert size_of(empty) == size_of(model) == sum(p.numel() for p in model.parameters())
-    assert tensors_of(empty) == tensors_of(model) == len(list(model.parameters()))
 
 
 def test_buffers_are_not_counted_as_trained_numbers():

@@ -5,7 +5,8 @@ from torch import nn
 
 from vqgen.config import VQVAEConfig
 from vqgen.nn.resizing import decoder_network, encoder_network
-from vqgen.planning.layer_costs import Cost, decoder_cost, encoder_cost, layer_cost, total
+from vqgen.nn.upsampling import NearestConv2d
+from vqgen.planning.layer_costs import Cost, decoder_cost, encoder_cost, layer_cost, total, upsampler_cost
 
 CONFIG = VQVAEConfig(
     downsample=(2,), channels=12, residual_channels=6, residual_layers=2, image_size=16, image_channels=1
@@ -25,12 +26,14 @@ def test_costs_add_up_part_by_part():
         (nn.Conv2d(5, 7, 3, padding=1), (5, 4, 6), layer_cost(5, 7, 24, taps=9)),
         (nn.Conv2d(5, 7, 4, stride=2, padding=1), (5, 4, 6), layer_cost(5, 7, 6, taps=16, kept=5 * 24)),
         (nn.ConvTranspose2d(5, 7, 4, stride=2, padding=1), (5, 4, 6), layer_cost(5, 7, 24, taps=16)),
+        (nn.ConvTranspose2d(5, 7, 4, stride=2, padding=1), (5, 4, 6), upsampler_cost(5, 0, 7, 24, 2)),
+        (NearestConv2d(5, 7), (5, 4, 6), upsampler_cost(5, 0, 7, 24, 2, "nearest")),
     ],
 )
 def test_layer_executes_the_flops_and_keeps_the_input_that_are_counted(layer, shape, cost):
     inputs = torch.randn(3, *shape)
     assert counted(lambda: layer(inputs)) == 3 * cost.flops
-    assert kept_bytes(layer, lambda: layer(inputs)) == 4 * 3 * cost.kept
+    assert kept_bytes(layer, lambda: layer(inputs)) == 4 * (3 * cost.kept + cost.once)
 
 
 @pytest.mark.parametrize("ratio", [2, 8])

@@ -54,12 +54,14 @@ def test_memory_of_training_is_the_sum_of_the_tensors_of_a_step(plan, tiny_recip
     assert plan(priors=priors, dtype=dtype)["prior-top"].training_bytes == total
 
 
-def test_best_weights_of_a_vqvae_include_its_codebooks(plan, tiny_recipe):
-    recipe = tiny_recipe(vqvae={"train": {"ema_decay": 0.0, "batch_size": 8}})
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_best_weights_of_a_vqvae_include_its_codebooks_and_averages_their_statistics(plan, tiny_recipe, ema_decay):
+    recipe = tiny_recipe(vqvae={"train": {"ema_decay": ema_decay, "batch_size": 8}})
     model = VQVAE(recipe.vqvae_config())
     cost = vqvae_costs(recipe.vqvae_config()).total
     parameters = sum(p.nbytes for p in model.parameters())
     best = sum(tensor.nbytes for tensor in model.state_dict().values())
     assert best > parameters
     total = 4 * parameters + best + sum(buffer.nbytes for buffer in model.buffers()) + 4 * (8 * cost.kept + cost.once)
-    assert plan(vqvae={"train": {"ema_decay": 0.0, "batch_size": 8}})["vqvae"].training_bytes == total
+    total += parameters + sum(tensor.nbytes for tensor in model.statistics()) if ema_decay else 0
+    assert plan(vqvae={"train": {"ema_decay": ema_decay, "batch_size": 8}})["vqvae"].training_bytes == total

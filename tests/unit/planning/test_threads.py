@@ -91,6 +91,13 @@ def test_work_of_a_training_is_that_of_its_micro_batch(recipe, work):
     assert work(default, "classifier") == mean(images, flops, build_classifier(classifier))
 
 
+def test_work_of_residual_networks_counts_their_layers(tiny_recipe, work):
+    recipe = tiny_recipe(vqvae={"architecture": "residual", "attention_heads": 2, "channel_multipliers": [1, 2]})
+    config = recipe.vqvae_config()
+    images = recipe.vqvae.train.batch_size
+    assert work(recipe, "vqvae") == mean(images, vqvae_costs(config).total.flops, VQVAE(config))
+
+
 def test_extraction_only_encodes(recipe, work):
     vqvae = recipe.vqvae_config()
     assert work(recipe, "codes") == mean(EXTRACTION_BATCH, vqvae_costs(vqvae).encode.flops, VQVAE(vqvae))

@@ -11,6 +11,7 @@ from vqgen.runtime.collective import (
     gather_objects,
     gather_rows,
     in_all,
+    is_joined,
     on_main,
     row_span,
     world_size,
@@ -30,6 +31,7 @@ def work(count):
     indices = torch.tensor([4, 0, 2, 2, 1])[: max(1, sum(sizes))] % sum(sizes)
     return {
         "world_size": world_size(),
+        "is_joined": is_joined(),
         "span": (int(span[0]), int(span[1])),
         "gathered": gather_rows(rows, indices, span).tolist(),
         "expected": everything[indices].tolist(),
@@ -45,6 +47,7 @@ def test_all_processes_receive_the_same_rows_sums_and_maxima(count):
     found = run_processes(count, work, count)
     for rank, result in enumerate(found):
         assert result["world_size"] == count
+        assert result["is_joined"]  # a process that a launcher started alone, too
         assert result["span"] == (sum(ROWS[-count:][:rank]), sum(ROWS[-count:]))
         assert result["gathered"] == result["expected"]
         assert result["sum"] == [count, count * (count - 1) / 2]
@@ -58,6 +61,7 @@ def test_single_process_exchanges_nothing():
     tensor = torch.tensor([1.0, 2.0])
     rows = torch.randn(5, 3)
     assert world_size() == 1
+    assert not is_joined()
     assert all_reduce_sum(tensor) is tensor
     assert all_reduce_max(tensor) is tensor
     assert tensor.tolist() == [1.0, 2.0]

@@ -27,6 +27,20 @@ def test_settings_need_no_torch():
     assert "torch" not in found.stdout.split()
 
 
+@pytest.mark.slow
+def test_cycles_are_searched_seldom_in_a_process_of_our_own_alone():
+    code = "import gc; {host}from vqgen.cli import main; main({words}); print(gc.isenabled(), *gc.get_threshold())"
+
+    def thresholds(host, words):
+        call = [sys.executable, "-c", code.format(host=host, words=words), "recipes"]
+        found = subprocess.run(call, capture_output=True, text=True, check=True)
+        return found.stdout.splitlines()[-1]
+
+    assert thresholds("", "") == "True 10000 20 100"
+    assert thresholds("gc.set_threshold(500, 5, 5); ", "['recipes']") == "True 500 5 5"
+    assert thresholds("gc.disable(); ", "").startswith("False")
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("MALLOC_TRIM_THRESHOLD_", "65536"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536")]
 )

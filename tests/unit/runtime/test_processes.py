@@ -65,10 +65,11 @@ def test_fewer_joined_than_promised_processes_are_refused(launched, monkeypatch)
         make_accelerator(Compute.resolve("cpu"))
 
 
-def test_missing_tracker_is_refused_with_a_remedy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ConfigError, match="tracker: tensorboard is not installed; `pip install"):
-        make_accelerator(Compute.resolve("cpu"), tracker="tensorboard")
+@pytest.mark.parametrize("kind", ["tensorboard", "wandb", "mlflow"])
+def test_missing_tracker_is_refused_with_a_remedy(monkeypatch, kind):
+    monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(ConfigError, match=rf"tracker: {kind} is not installed; `pip install 'vqgen\[{kind}\]'`"):
+        make_accelerator(Compute.resolve("cpu"), tracker=kind)
 
 
 def join():

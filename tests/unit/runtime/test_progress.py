@@ -1,10 +1,11 @@
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from vqgen.errors import VQGenWarning
-from vqgen.runtime.progress import ProgressBar, ProgressReport, SharedDisplay, reported_progress
+from vqgen.runtime.progress import ProgressBar, ProgressReport, SharedDisplay, is_notebook, reported_progress
 
 
 @pytest.fixture
@@ -53,6 +54,29 @@ def test_terminal_shows_a_bar(capsys, monkeypatch):
     assert "vqvae: 100%" in shown
     assert "10/10" in shown
     assert "loss 0.5, val_mse 0.25" in shown
+
+
+def test_notebook_shows_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr("vqgen.runtime.progress.is_notebook", lambda: True)
+    with ProgressBar(10, "samples", "image") as bar:
+        bar.update(10)
+    shown = capsys.readouterr().err
+    assert "samples: 100%" in shown
+    assert "ipywidgets" not in shown
+    with ProgressBar(10, "samples", "image", show=False) as bar:
+        bar.update(10)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("shell", "expected"), [("ZMQInteractiveShell", True), ("TerminalInteractiveShell", False)])
+def test_notebook_is_told_from_a_terminal(monkeypatch, shell, expected):
+    assert not is_notebook()
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    finder = SimpleNamespace(get_ipython=lambda: type(shell, (), {})())
+    monkeypatch.setitem(sys.modules, "IPython.core.getipython", finder)
+    for name in ("IPython", "IPython.core"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace())
+    assert is_notebook() is expected
 
 
 # progress that another process shows

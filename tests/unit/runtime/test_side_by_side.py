@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import wait
 
 import psutil
 import pytest
@@ -100,6 +101,11 @@ def test_results_before_an_error_are_kept():
     assert [next(results), next(results)] == [1, 2]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_results_before_an_error_are_kept_though_the_error_is_there_before_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr("vqgen.runtime.side_by_side.wait", lambda calls, return_when: wait(calls))
+    test_results_before_an_error_are_kept()
 
 
 def test_error_and_result_without_a_pickle_become_errors_that_have_one():

@@ -196,7 +196,7 @@ def test_all_steps_are_recorded_once_on_one_stream_of_their_device(make_prior, m
         replay = made._record(torch.device("cuda", 1))
         made._record(torch.device("cuda", 1))
     cuda_graph._recording_stream.cache_clear()
-    assert calls[:3] == [("begin", Graph, calls[0][2]), (made._codes, made._log_likelihood), "end"]
+    assert calls[:3] == [("begin", Graph, calls[0][2]), (made._codes, made._log_likelihood, None), "end"]
     assert calls[0][2][0] == "cuda:1"
     assert calls[3][2] is calls[0][2]
     replay()

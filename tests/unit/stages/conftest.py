@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from vqgen.config import AnyRecipe, BaselineRecipe, Recipe
 from vqgen.config.loading import validate_recipe
@@ -25,6 +25,8 @@ from vqgen.stages.more_steps import MoreSteps, lengthened
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, run_stage, save_stage_model
 from vqgen.storage.tensors import save_tensors
+from vqgen.training.objective import Session
+from vqgen.training.trainer import Trainer
 
 LABELS = LabelMap(("cat", "dog", "10"))
 
@@ -34,6 +36,13 @@ def draw_images(count: int, split: str, seed: int) -> ImageSet:
     pixels = np.random.default_rng(seed).integers(0, 256, (count, 8, 8), dtype=np.uint8)
     names = tuple(f"{split}/{number}" for number in range(count))
     return ImageSet(names, np.arange(count) % len(LABELS), ArrayReader(pixels))
+
+
+@pytest.fixture(autouse=True)
+def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the report after each stage: it takes longer than a stage without training. Its own tests have it."""
+    monkeypatch.setattr("vqgen.stages.stage.report_stage", lambda context: None)
+    monkeypatch.setattr("vqgen.stages.run.report_run", lambda context: None)
 
 
 @pytest.fixture
@@ -168,3 +177,46 @@ def give_more_steps(context: RunContext, stage: str, steps: int) -> None:
 def more_steps() -> Callable[[RunContext, str, int], None]:
     """Asks for more steps of a stage that has begun."""
     return give_more_steps
+
+
+WARM_CLASSIFIER = {"channels": 8, "stages": 2, "train": {"steps": 4, "batch_size": 8, "validate_every": 2}}
+
+
+@pytest.fixture
+def source(make_run: Callable[..., FakeRun], tiny_recipe: Callable[..., Recipe], tmp_path: Path) -> Path:
+    """The folder of a run with all models, from which `make_warm` begins."""
+    run = make_run(tiny_recipe(classifier=WARM_CLASSIFIER))
+    for stage in ("vqvae", "codes", "prior-top", "prior-bottom", "classifier"):
+        run.finish(stage, seed=7)
+    return run.context.folder.rename(tmp_path / "source")
+
+
+@pytest.fixture
+def make_warm(
+    make_context: Callable[..., RunContext], tiny_recipe: Callable[..., Recipe], images: ImageSplits, source: Path
+) -> Callable[..., RunContext]:
+    """Builds the context of a run with other labels (dog, owl, cat) that begins with the models of the source."""
+
+    def build(checkpoint: Path | None = source, **changes: Any) -> RunContext:
+        init_from = None if checkpoint is None else str(checkpoint)
+        context = make_context(tiny_recipe(classifier=WARM_CLASSIFIER, init_from=init_from, **changes))
+        context.images = replace(images, label_map=LabelMap(("dog", "owl", "cat")))
+        return context
+
+    return build
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Tensor]]:
+    """Collects the weights with which trainings begin: stage -> state dict."""
+    found: dict[str, dict[str, Tensor]] = {}
+    real = Trainer.__init__
+
+    def begin(
+        trainer: Trainer, objective: Any, batches: Any, config: Any, steps: int, session: Session, **options: Any
+    ) -> None:
+        real(trainer, objective, batches, config, steps, session, **options)
+        found[session.stage] = {name: each.clone() for name, each in objective.model.state_dict().items()}
+
+    monkeypatch.setattr(Trainer, "__init__", begin)
+    return found

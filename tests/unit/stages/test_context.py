@@ -9,7 +9,7 @@ from process_group import run_processes
 from vqgen.data.exclusions import Exclusion
 from vqgen.errors import ConfigError, DataError, VQGenWarning
 from vqgen.runtime.compute import Compute
-from vqgen.stages.context import RunContext, tracker_of
+from vqgen.stages.context import RunContext, _tracked_run, tracker_of
 
 
 def test_kind_of_the_recipe_decides_the_first_stage(make_context, baseline_recipe):
@@ -38,6 +38,15 @@ def test_images_are_opened_once_at_their_first_use(make_context, images, monkeyp
     del context.images
     assert context.images is images
     assert opened == [(0, {}), (0, images.unreadable)]
+
+
+def test_folder_of_the_start_is_found_by_the_recipe(make_context, tiny_recipe, tmp_path):
+    (tmp_path / "other" / "pipeline").mkdir(parents=True)
+    (tmp_path / "other" / "pipeline" / "pipeline.json").write_text("{}")
+    context = make_context(tiny_recipe(init_from=str(tmp_path / "other")))
+    assert context.init_folder == tmp_path / "other" / "pipeline"
+    with pytest.raises(ConfigError, match="checkpoint: should be a folder"):
+        _ = make_context(tiny_recipe(init_from="")).init_folder
 
 
 @pytest.mark.parametrize(("dtype", "double"), [("float32", False), ("bfloat16", False), ("float64", True)])
@@ -133,13 +142,61 @@ def test_process_of_a_launcher_knows_it(make_context, monkeypatch):
     assert make_context().is_launched
 
 
-@pytest.mark.parametrize("tracker", ["none", "tensorboard"])
-def test_tracker_starts_with_the_block_and_ends_with_it_after_an_error_too(make_context, tiny_recipe, tracker):
-    context = make_context(tiny_recipe(vqvae={"train": {"tracker": tracker}}))
+@pytest.fixture
+def tracked(make_context, tiny_recipe, monkeypatch):
+    """A context with a tracker, and the list of the calls of its start and end."""
+
+    def build(tracker, start=None):
+        context = make_context(tiny_recipe(vqvae={"train": {"tracker": tracker}}))
+        calls = []
+
+        def record(accelerator, kind, run):
+            calls.append((kind, run.project, run.name))
+            if start is not None:
+                raise start
+            return "a place"
+
+        context.accelerator = SimpleNamespace(
+            is_main_process=True, trackers=[SimpleNamespace(finish=lambda: calls.append("finish"))]
+        )
+        context.accelerator.end_training = lambda: calls.append("end")
+        monkeypatch.setattr("vqgen.stages.context.start_tracker", record)
+        return context, calls
+
+    return build
+
+
+@pytest.mark.parametrize("tracker", ["none", "tensorboard", "wandb", "mlflow"])
+def test_tracker_starts_with_the_block_and_ends_with_it_after_an_error_too(tracked, tracker, capsys):
+    context, calls = tracked(tracker)
     assert tracker_of(context.recipe) == tracker
-    calls = []
-    context.accelerator = SimpleNamespace(init_trackers=calls.append, end_training=lambda: calls.append("end"))
     with pytest.raises(DataError), context.tracked():
         calls.append("work")
         raise DataError("broken")
-    assert calls == [*([] if tracker == "none" else ["tiny"]), "work", "end"]
+    start = [] if tracker == "none" else [(tracker, "tiny", context.folder.name)]
+    assert calls == [*start, "work", "finish", "end"]
+    assert capsys.readouterr().out == ("" if tracker == "none" else f"tracker {tracker}: a place\n")
+
+
+def test_tracker_that_cannot_start_lets_the_processes_leave_their_group(tracked):
+    context, calls = tracked("wandb", start=ConfigError("no key"))
+    with pytest.raises(ConfigError, match="no key"), context.tracked():
+        calls.append("work")
+    assert calls[1:] == ["finish", "end"]
+
+
+def test_stage_in_a_process_of_its_own_is_named_after_both_and_says_nothing(tracked, capsys):
+    context, calls = tracked("mlflow")
+    with context.tracked("prior-top"):
+        pass
+    assert calls[0] == ("mlflow", "tiny", f"{context.folder.name} prior-top")
+    assert capsys.readouterr().out == ""
+
+
+def test_tracked_run_has_every_field_of_the_recipe_under_the_name_of_its_option(make_context):
+    context = make_context()
+    run = _tracked_run(context, None)
+    assert run.stages == context.recipe.stage_names
+    assert run.recipe["priors.1.train.batch-size"] == 8
+    assert run.recipe["vqvae.downsample"] == [4, 2]
+    assert all(isinstance(value, str | int | float | list | None) for value in run.recipe.values())

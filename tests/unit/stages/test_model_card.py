@@ -57,6 +57,13 @@ def test_card_names_trainings_that_got_more_steps(tiny_recipe):
     assert "beside this file.\n\n## Measured" in write_card(tiny_recipe(), LabelMap(), [record("vqvae")])
 
 
+def test_card_names_models_that_began_with_others(tiny_recipe):
+    records = [replace(record(stage), inputs={"init_from": "abc"}) for stage in ("vqvae", "prior-top")]
+    card = write_card(tiny_recipe(), LabelMap(), [*records, record("prior-bottom")])
+    line = "- Begun with weights of another run (`made_from` in each config.json): vqvae, prior-top."
+    assert f"beside this file.\n{line}\n\n## Measured" in card
+
+
 def test_odd_labels_stay_on_their_line_and_are_text(tiny_recipe):
     card = write_card(tiny_recipe(), LabelMap(("ni\udcf1o", "a\nb", "\x1b[31m")), [])
     assert "- Labels: ni\\udcf1o, a\\nb, \\x1b[31m\n" in card

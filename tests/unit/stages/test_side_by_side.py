@@ -108,11 +108,13 @@ def test_requested_stage_runs_with_its_lock_its_turn_and_its_images(make_context
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Reads all files but the times of the stages, which differ from run to run, and the pictures' creation."""
+    """Reads all files but the times of the stages, which differ from run to run, and the report that tells them."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "stage.json" and path.parent.name != "state"
+        if path.is_file()
+        and path.name not in ("stage.json", "report.html")
+        and path.parent.name not in ("state", "report")
     }
 
 

@@ -38,6 +38,7 @@ def test_images_without_labels_are_refused(make_context, tiny_recipe, images):
     assert not context.folder.exists()
 
 
+@pytest.mark.slow
 def test_classifier_with_more_steps_is_bit_for_bit_the_longer_one(make_context, tiny_recipe, more_steps, tmp_path):
     def run(name, steps):
         train = SECTION["train"] | {"steps": steps, "schedule": "constant"}

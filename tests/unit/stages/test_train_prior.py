@@ -47,6 +47,7 @@ def test_trained_prior_has_a_model_a_picture_and_a_place_in_the_pipeline(make_ex
     assert train_prior(context, "bottom") == output
 
 
+@pytest.mark.slow
 def test_memory_of_a_finished_stage_is_free_in_the_next_one(make_extracted, monkeypatch):
     context = make_extracted().context
     made = []
@@ -94,6 +95,7 @@ def test_missing_codes_are_named(make_run):
         train_prior(run.context, "top")
 
 
+@pytest.mark.slow
 def test_collapsed_codes_leave_the_old_prior_in_its_place(make_extracted, tiny_recipe, monkeypatch):
     run = make_extracted()
     train_prior(run.context, "top")
@@ -111,6 +113,7 @@ def test_collapsed_codes_leave_the_old_prior_in_its_place(make_extracted, tiny_r
     assert (run.context.folder / "prior-top" / "stage.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_guide_stays_when_the_prior_gets_more_steps(make_extracted, tiny_recipe, more_steps):
     priors = [prior.model_dump() | {"guide_share": 0.5} for prior in tiny_recipe().priors]
     context = make_extracted(priors=priors).context
@@ -124,6 +127,7 @@ def test_guide_stays_when_the_prior_gets_more_steps(make_extracted, tiny_recipe,
     assert hash_model(context.folder / "prior-top.old-1" / "model") == before
 
 
+@pytest.mark.slow
 def test_contrast_follows_the_longer_training(make_extracted, tiny_recipe, more_steps):
     contrast = {"label_contrast": 1.0, "label_contrast_share": 0.5}
     priors = [prior.model_dump() | contrast for prior in tiny_recipe().priors]

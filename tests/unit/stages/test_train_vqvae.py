@@ -1,71 +1,15 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from vqgen import open_pipeline
-from vqgen.config import DataConfig
-from vqgen.data import LabelMap, evaluation_batches, evaluation_transform, model_pixels
+from vqgen.data import LabelMap
 from vqgen.errors import ConfigError
-from vqgen.evaluation.pixel_errors import mse_per_image, psnr_per_image
 from vqgen.models.checkpoint import hash_model, load_model
 from vqgen.models.vqvae import VQVAE
 from vqgen.stages.records import read_record
-from vqgen.stages.train_vqvae import VQVAEObjective, train_vqvae, validate_vqvae
-from vqgen.training.losses import vqvae_loss
+from vqgen.stages.train_vqvae import train_vqvae
 from vqgen.training.metrics_log import read_metrics
-
-DATA = DataConfig(source="digits", image_size=8, channels=1)
-
-
-@pytest.fixture
-def model(make_run):
-    """A VQ-VAE in float64 whose codes differ."""
-    return make_run().model("vqvae", 0).double()
-
-
-@pytest.fixture
-def objective(model, images, make_context):
-    return VQVAEObjective(model, images.validation, DATA, make_context(dtype="float64").compute, 0, 1)
-
-
-def test_loss_of_a_batch_is_the_loss_of_its_pixels(objective, model):
-    images = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
-    loss, parts = objective(images, torch.zeros(4, dtype=torch.int64), None)
-    pixels = model_pixels(images, torch.device("cpu"), torch.float64)
-    expected, expected_parts = vqvae_loss(model(pixels), pixels, model.config.commitment_weight)
-    assert loss == expected
-    assert parts == expected_parts
-
-
-def test_quantizers_are_the_only_part_that_is_not_compiled(objective, model):
-    compiled = {parameter for part in objective.compiled_parts() for parameter in part.parameters()}
-    assert compiled == set(model.parameters())
-    assert not set(model.quantizers.modules()) & {m for part in objective.compiled_parts() for m in part.modules()}
-
-
-def test_codebooks_move_at_the_end_of_a_step(objective, model):
-    model.train()
-    before = model.quantizers[0].codebook.clone()
-    objective.begin_step(0, seed=3)
-    objective(torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), None)
-    assert torch.equal(model.quantizers[0].codebook, before)
-    objective.end_step()
-    assert not torch.equal(model.quantizers[0].codebook, before)
-
-
-def test_validation_is_of_all_images_at_once(objective, model, images):
-    objective.validation_batch = 3
-    found = objective.validate()
-    batches = evaluation_batches(images.validation, evaluation_transform(DATA), batch_size=7)
-    pixels = model_pixels(next(batches).images, torch.device("cpu"), torch.float64)
-    with torch.no_grad():
-        output = model(pixels)
-    mse = mse_per_image(output.reconstruction, pixels)
-    assert found["mse"] == pytest.approx(float(mse.mean()))
-    assert found["psnr"] == pytest.approx(float(psnr_per_image(mse).mean()))
-    for level, grid in output.codes.grids.items():
-        assert found[f"usage_{level}"] == len(grid.unique()) / model.config.codebook_size
 
 
 def test_validation_before_latents_are_quantized_does_not_end_the_training(make_context, tiny_recipe):
@@ -78,25 +22,6 @@ def test_validation_before_latents_are_quantized_does_not_end_the_training(make_
     assert metrics["steps"] >= metrics["best_step"]
     trained = load_model(context.folder / "vqvae" / "model", VQVAE)
     assert all(quantizer.initialized and quantizer.steps > 4 for quantizer in trained.quantizers)
-
-
-@pytest.mark.parametrize("quantize_after", [0, 3])
-def test_validation_counts_from_the_first_quantized_step_on(model, images, make_context, quantize_after):
-    config = model.config.model_copy(update={"quantize_after": quantize_after})
-    compute = make_context(dtype="float64").compute
-    objective = VQVAEObjective(VQVAE(config).double().train(), images.validation, DATA, compute, 0, 1)
-    for step in range(5):
-        objective.begin_step(step, seed=step)
-        objective(torch.randint(0, 256, (8, 1, 8, 8), dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), None)
-        objective.end_step()
-        started = all(bool(quantizer.initialized) for quantizer in objective.model.quantizers)
-        assert objective.validation_counts(step, 0) == started == (step >= quantize_after)
-
-
-def test_validation_computes_no_gradients(model, images, make_context):
-    batches = evaluation_batches(images.validation, evaluation_transform(DATA), batch_size=4)
-    validate_vqvae(model, batches, make_context(dtype="float64").compute)
-    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_trained_vqvae_has_a_model_pictures_and_a_pipeline(make_context):
@@ -123,6 +48,7 @@ def test_label_contrast_of_a_prior_is_refused_before_the_training(make_context, 
     assert not (context.folder / "vqvae").exists()
 
 
+@pytest.mark.slow
 def test_training_with_more_steps_is_bit_for_bit_the_longer_one(make_context, tiny_recipe, tmp_path, more_steps):
     def run(name, steps):
         # A quarter of four steps is one step, so latents pass unquantized equally long.
@@ -141,6 +67,7 @@ def test_training_with_more_steps_is_bit_for_bit_the_longer_one(make_context, ti
     assert train_vqvae(parts) == expected  # it is complete
 
 
+@pytest.mark.slow
 def test_quantization_does_not_stop_again_in_a_longer_training(make_context, more_steps):
     """The recipe passes latents unquantized for 200 steps, at most a quarter of the training: one of four steps."""
     context = make_context()

@@ -49,6 +49,15 @@ def test_shortened_training_passes_through_the_whole_schedule_without_a_jump():
     assert places[-1] == 1000
 
 
+@pytest.mark.parametrize("end", [30, 60])
+def test_places_of_earlier_steps_lie_before_a_new_pace(end):
+    pace = Pace(100, 100).ending_at(50, 10).ending_at(end, 30)  # it may end at once
+    place = 10 + 20 * 90 / 40
+    assert [pace.at(step) for step in (0, 29)] == [place, place]
+    assert pace.at(30) == (place if end > 30 else 100)
+    assert pace.at(end) == 100
+
+
 def test_training_that_is_lengthened_to_all_its_steps_goes_on_from_its_place():
     pace = Pace(100, 100).ending_at(50, 10).ending_at(100, 30)
     assert pace.is_shortened

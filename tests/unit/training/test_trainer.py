@@ -6,6 +6,7 @@ import pytest
 import torch
 from training_runs import (
     NUM_IMAGES,
+    RESIDUAL,
     STEPS,
     VQVAE_SETTINGS,
     Cut,
@@ -82,9 +83,10 @@ def test_optimizer_and_log_receive_the_learning_rate(tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled_run_differs_by_rounding_only_and_keeps_the_names(tmp_path):
-    plain = make_trainer(tmp_path / "1", train={"steps": 5})
-    compiled = make_trainer(tmp_path / "2", train={"steps": 5, "compile": True})
+@pytest.mark.parametrize("network", [{}, RESIDUAL], ids=["paper", "residual"])
+def test_compiled_run_differs_by_rounding_only_and_keeps_the_names(tmp_path, network):
+    plain = make_trainer(tmp_path / "1", train={"steps": 5}, vqvae=network)
+    compiled = make_trainer(tmp_path / "2", train={"steps": 5, "compile": True}, vqvae=network)
     plain.train()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler, about its own internals
@@ -112,61 +114,6 @@ def test_run_makes_no_warnings(tmp_path):
         warnings.simplefilter("error")
         make_trainer(tmp_path, double=False, train={"micro_batches": 2, "ema_decay": 0.9}).train()
     assert VQVAE_SETTINGS["restart_after"] < STEPS
-
-
-# Moving average and snapshot
-
-
-def test_moving_average_is_validated_and_kept(tmp_path):
-    trainer = make_trainer(tmp_path, train={"ema_decay": 0.6, "steps": 8, "validate_every": 8})
-    average = [p.detach().clone() for p in trainer.parameters]
-    real = trainer.objective.end_step
-    real_validate = trainer.objective.validate
-    judged = []
-    raw = []
-
-    def end_step():
-        real()
-        for a, p in zip(average, trainer.parameters, strict=True):
-            decay = min(0.6, (1 + trainer.progress.step) / (10 + trainer.progress.step))
-            a.copy_(decay * a + (1 - decay) * p.detach())
-        raw[:] = [p.detach().clone() for p in trainer.parameters]
-
-    def validate():
-        judged[:] = [p.detach().clone() for p in trainer.parameters]
-        return real_validate()
-
-    trainer.objective.end_step = end_step
-    trainer.objective.validate = validate
-    trainer.train()
-    for a, j, kept, r in zip(average, judged, trainer.parameters, raw, strict=True):
-        torch.testing.assert_close(j, a, rtol=0, atol=1e-12)
-        assert torch.equal(kept, j)
-        assert not torch.equal(kept, r)
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.6])
-def test_snapshot_has_the_weights_of_its_step_and_changes_no_training(tmp_path, decay):
-    train = {"ema_decay": decay, "steps": 6, "validate_every": 2}
-    trainer = make_trainer(tmp_path / "with", train=train, noise=0.05, snapshot_step=3)
-    other = make_trainer(tmp_path / "without", train=train, noise=0.05)
-    at_step = []
-    for step in other.steps():
-        if step == 3:
-            model = other.objective.model
-            at_step = [value.clone() for value in (other.average.values if decay else other.parameters)]
-            buffers = {name: value.clone() for name, value in model.named_buffers()}
-    for step in trainer.steps():
-        assert bool(trainer.snapshot) == (step >= 3)
-    names = [name for name, p in trainer.objective.model.named_parameters() if p.requires_grad]
-    for name, expected in zip(names, at_step, strict=True):
-        assert torch.equal(trainer.snapshot[name], expected)
-    assert trainer.snapshot.keys() == trainer.objective.model.state_dict().keys()
-    for name, expected in buffers.items():
-        assert torch.equal(trainer.snapshot[name], expected)
-    for one, same in zip(trainer.parameters, other.parameters, strict=True):
-        assert torch.equal(one, same)
-    assert not other.snapshot
 
 
 # Validation, patience, best weights

@@ -70,6 +70,7 @@ def test_training_after_another_one_equals_the_same_training_alone(tmp_path, mak
     assert [name for name in states[0] if not torch.equal(states[0][name], states[1][name])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [3, 6, 9])
 def test_cut_training_goes_on_with_its_scale(tmp_path, make_scaled, cut):
     make = partial(make_trainer, double=False, train={"save_every": 1})

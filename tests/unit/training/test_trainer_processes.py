@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from process_group import run_processes
-from training_runs import NUM_IMAGES, at_step, make_trainer, train_in_group
+from training_runs import NUM_IMAGES, RESIDUAL, at_step, make_trainer, train_in_group
 
 from vqgen.errors import Interrupted
 from vqgen.storage.tensors import load_tensors
@@ -90,6 +90,7 @@ def test_processes_end_together_if_the_first_one_cannot_save(tmp_path):
     assert run_processes(2, _save_on_a_full_disk, str(tmp_path)) == [(4, 28)] * 2
 
 
+@pytest.mark.slow
 def test_micro_batches_in_two_processes_equal_one_batch_in_one(tmp_path):
     settings = {"vqvae": {"initialization": "random"}, "train": {"epochs": 61 / NUM_IMAGES}}
     cut = settings | {"train": settings["train"] | {"micro_batches": 3}}
@@ -98,3 +99,40 @@ def test_micro_batches_in_two_processes_equal_one_batch_in_one(tmp_path):
     assert [rank["processes"] for rank in two] == [2, 2]
     assert closest(two[0]["weights"], one["weights"]) < 1e-10
     assert (losses(two[0]) - losses(one)).abs().max() < 1e-10
+
+
+KINDS = [
+    {"kind": "ema", "gradient": "rotation"},
+    {"kind": "ema", "entropy_weight": 0.01},
+    {"kind": "cosine"},
+    {"kind": "cosine", "codebook": "learned"},
+    {"kind": "simvq"},
+    {"kind": "fsq"},
+    {"kind": "lfq", "entropy_weight": 0.01},
+    {"kind": "ema", "depth": [2, 3]},
+    {"kind": "simvq", "depth": 2, "gradient": "rotation"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(map(str, kind.values())))
+def test_quantizers_of_every_kind_are_the_same_in_two_processes(tmp_path, kind):
+    """In float64, with a partial last batch, restarts, averages, and images whose decoder misses the bottom level."""
+    vqvae = {"quantizer": kind, "restart_after": 3, "codebook_size": 16}
+    settings = {"hides": True, "vqvae": vqvae, "train": {"epochs": 157 / NUM_IMAGES, "ema_decay": 0.8}}
+    (one,) = run_processes(1, train_in_group, str(tmp_path / "1"), settings)
+    two = run_processes(2, train_in_group, str(tmp_path / "2"), settings)
+    assert [rank["processes"] for rank in two] == [2, 2]
+    assert two[0]["weights"] == two[1]["weights"]
+    assert closest(two[0]["weights"], one["weights"]) < 1e-8
+    assert (losses(two[0]) - losses(one)).abs().max() < 1e-8
+
+
+@pytest.mark.slow
+def test_residual_networks_with_all_options_are_the_same_in_two_processes(tmp_path):
+    settings = {"vqvae": RESIDUAL, "train": {"epochs": 157 / NUM_IMAGES, "ema_decay": 0.8}}
+    (one,) = run_processes(1, train_in_group, str(tmp_path / "1"), settings)
+    two = run_processes(2, train_in_group, str(tmp_path / "2"), settings)
+    assert two[0]["weights"] == two[1]["weights"]
+    assert closest(two[0]["weights"], one["weights"]) < 1e-8
+    assert (losses(two[0]) - losses(one)).abs().max() < 1e-8

@@ -27,6 +27,16 @@ def load_state(trainer):
 FEATURES = {
     "plain": {},
     "average": {"train": {"ema_decay": 0.9}, "noise": 0.05},
+    "unquantized": {"train": {"ema_decay": 0.9}, "vqvae": {"quantize_after": 4}},
+    "residual": {
+        "train": {"ema_decay": 0.9},
+        "vqvae": {
+            "architecture": "residual",
+            "upsampling": "nearest",
+            "channel_multipliers": (1, 2),
+            "attention_heads": 2,
+        },
+    },
     "micro-batches": {"train": {"micro_batches": 3, "ema_decay": 0.5}, "noise": 0.05},
     "float32": {"double": False, "noise": 0.05, "train": {"weight_decay": 0.1, "schedule": "constant"}},
     "snapshot": {"train": {"ema_decay": 0.9}, "noise": 0.05, "snapshot_step": 5},
@@ -82,6 +92,26 @@ def test_features_change_the_training(uninterrupted):
     ends = {name: uninterrupted[name][0]["decoder.0.weight"].double() for name in FEATURES}
     for name in set(FEATURES) - {"plain"}:
         assert not torch.equal(ends[name], ends["plain"]), name
+
+
+def test_state_without_averaged_statistics_goes_on_with_the_present_ones(tmp_path):
+    """Versions before did not save them. The codebooks of the result then fit the averaged encoders soon again."""
+    cut = make_trainer(tmp_path, train={"ema_decay": 0.9})
+    cut_at(cut, 5)
+    with pytest.raises(Cut):
+        cut.train()
+    state, text = load_tensors(cut.state_path)
+    first = len(cut.parameters)
+    kept = {name: tensor for name, tensor in state.items() if name not in {f"average.{first + n}" for n in range(4)}}
+    assert len(kept) == len(state) - 4
+    save_tensors(cut.state_path, kept, text)
+    resumed = make_trainer(tmp_path, train={"ema_decay": 0.9})
+    at_step(resumed, 4, lambda: found.extend(value.clone() for value in resumed.average.values))
+    found = []
+    resumed.train()
+    names = [f"model.quantizers.{number}.ema_{name}" for number in (0, 1) for name in ("sums", "counts")]
+    assert all(torch.equal(found[number], state[f"average.{number}"]) for number in range(first))
+    assert all(torch.equal(found[first + number], state[name]) for number, name in enumerate(names))
 
 
 def test_complete_run_is_not_trained_further(tmp_path):

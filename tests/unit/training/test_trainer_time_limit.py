@@ -127,3 +127,13 @@ def test_logged_rate_is_the_rate_of_the_place(clock, tmp_path):
     last = trainer.pacer.pace.end - 1
     expected = learning_rate_at(trainer.pacer.pace.at(last), STEPS, trainer.config)
     assert lines(tmp_path)[-1]["learning_rate"] == pytest.approx(expected)
+
+
+def test_training_whose_time_is_over_after_a_step_ends_with_it(clock, tmp_path):
+    """A machine that sleeps in step 25 leaves no time for another one; that step is validated and kept."""
+    trainer = make_trainer(tmp_path, train=TRAIN | {"max_seconds": 60})
+    at_step(trainer, 25, lambda: setattr(clock, "now", clock.now + 1000))
+    metrics = clock.follow(trainer, 1.0).train()
+    assert metrics["steps"] == trainer.pacer.pace.end == trainer.pacer.pace.since == 26
+    assert lines(tmp_path)[-1]["step"] == 26
+    assert "val_mse" in lines(tmp_path)[-1]

@@ -53,18 +53,37 @@ def decode_netpbm(file: BufferedIOBase) -> Decoded:
     return Decoded(_samples(values, high, is_inverted=kind in _BITMAPS))
 
 
-def _decode_pam(file: BufferedIOBase, head: bytes) -> Decoded:
+def size_of_netpbm(file: BufferedIOBase) -> tuple[int, int]:
+    """Returns the width and the height of the first picture of a file of Netpbm; no sample is read.
+
+    Raises:
+        DataError: The header is damaged.
+    """
+    file.seek(0)
+    head = file.read(_MOST_HEADER)
+    if head[:2] == b"P7":
+        fields, _ = _pam_fields(head)
+        return _integer(fields.get(b"WIDTH", b"")), _integer(fields.get(b"HEIGHT", b""))
+    tokens, _ = _tokens(head, 2)
+    return _integer(tokens[0]), _integer(tokens[1])
+
+
+def _pam_fields(head: bytes) -> tuple[dict[bytes, bytes], int]:
+    """Returns the fields of the header of a PAM, and the position behind it."""
     fields = dict[bytes, bytes]()
     end = 3
     while (stop := head.find(b"\n", end)) >= 0:
         name, _, value = head[end:stop].strip().partition(b" ")
         end = stop + 1
         if name == b"ENDHDR":
-            break
+            return fields, end
         if name and not name.startswith(b"#"):
             fields[name] = value.strip()
-    else:
-        raise DataError("the header of the PAM should end with ENDHDR, found no such line")
+    raise DataError("the header of the PAM should end with ENDHDR, found no such line")
+
+
+def _decode_pam(file: BufferedIOBase, head: bytes) -> Decoded:
+    fields, end = _pam_fields(head)
     width, height, depth, high = (
         _integer(fields.get(name, b"")) for name in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL")
     )

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from vqgen.codes import Codes
+from vqgen.config import LPIPS_SIDE
 from vqgen.evaluation.bounds import IMPORTANCE_SAMPLES, latent_likelihood
 from vqgen.evaluation.code_usage import code_usage
 from vqgen.evaluation.features import halves
 from vqgen.evaluation.judge.real_images import RealImages
-from vqgen.evaluation.likelihood import code_likelihood
 from vqgen.evaluation.metric import Findings, Metric, difference, metrics_with_floor
 from vqgen.evaluation.pixel_errors import WINDOW
-from vqgen.evaluation.reconstruction import LPIPS_SIDE, reconstruction_errors
+from vqgen.evaluation.reconstruction import reconstruction_errors
 from vqgen.models.autoencoders.latent_model import VariationalModel
 from vqgen.pipeline import BaselinePipeline, VQGenPipeline
 from vqgen.pipeline.base import AnyPipeline
+from vqgen.pipeline.likelihood import code_likelihood
 
 MOST_BOUNDED = 1000
 """Images of a split whose likelihood is bounded, at most: each of them is decoded once for each importance sample."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqgen.config import AutoencoderConfig
-from vqgen.models.autoencoders.latent_model import LatentDraws, LatentModel
+from vqgen.models.autoencoders.latent_model import LatentDraws, LatentModel, TrainingPass
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,6 @@ class Autoencoder(LatentModel):
         """Computes the latents of images with pixels in [-1, 1]."""
         return self.encoder(images, labels)
 
-    def decode(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b c H W"]:
-        """Turns latents into images with pixels in [-1, 1], clamped."""
-        return self.decoder(latents, labels).clamp(-1, 1)
-
     def from_prior(
         self, draws: LatentDraws, labels: Int64[Tensor, " b"], temperature: float = 1.0
     ) -> Float[Tensor, "b d"]:
@@ -95,9 +91,7 @@ class Autoencoder(LatentModel):
         # Label -1 of images without labels: their mixture is the first.
         return self.mixtures.sample(draws, labels.clamp(min=0), temperature)
 
-    def loss(
-        self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Computes the mean squared error of pixels in [-1, 1]; the loss has no parts."""
+    def training_pass(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> TrainingPass:
+        """Encodes and decodes images. The loss is the mean squared error of pixels in [-1, 1]; it has no parts."""
         reconstruction = self.decoder(self.encoder(images, labels), labels)
-        return F.mse_loss(reconstruction.to(images.dtype), images), {}
+        return TrainingPass(F.mse_loss(reconstruction.to(images.dtype), images), {}, reconstruction)

@@ -41,6 +41,21 @@ class LatentDraws:
         return LatentDraws(self.choice.to(like), self.uniform.to(like), self.normal.to(like))
 
 
+@dataclass(frozen=True)
+class TrainingPass:
+    """The result of a training step's pass.
+
+    Attributes:
+        loss: The loss to minimise.
+        parts: Its parts by name, detached.
+        output: The decoder's output, of the first draw if there are several; `LatentModel.image_of` makes images of it.
+    """
+
+    loss: Float[Tensor, ""]
+    parts: dict[str, Tensor]
+    output: Float[Tensor, "b c H W"]
+
+
 class LatentModel(nn.Module, ABC):
     """A model that turns an image into one vector, and back.
 
@@ -62,9 +77,13 @@ class LatentModel(nn.Module, ABC):
     def encode(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
         """Computes the latents of images with pixels in [-1, 1]; with a posterior, its most likely latents."""
 
-    @abstractmethod
     def decode(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b c H W"]:
-        """Turns latents into images with pixels in [-1, 1]: the mean of p(image | latents), not a draw."""
+        """Turns latents into images with pixels in [-1, 1]: the mean of p(image | latents, label), not a draw."""
+        return self.image_of(self.decoder(latents, labels)).clamp(-1, 1)
+
+    def image_of(self, output: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
+        """Turns the decoder's output into images with pixels in about [-1, 1]; gradients reach the model."""
+        return output
 
     @abstractmethod
     def from_prior(
@@ -79,10 +98,15 @@ class LatentModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def training_pass(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> TrainingPass:
+        """Encodes and decodes images as a training step does."""
+
     def loss(
         self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Computes the loss to minimise, and its parts by name, detached."""
+        found = self.training_pass(images, labels)
+        return found.loss, found.parts
 
     @property
     def dtype(self) -> torch.dtype:
@@ -152,10 +176,9 @@ class VariationalModel(LatentModel):
         """Computes the most likely latents of images with pixels in [-1, 1]."""
         return self.posterior(images, labels).mode
 
-    def decode(self, latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]) -> Float[Tensor, "b c H W"]:
-        """Computes the mean of p(image | latents, label), with pixels in [-1, 1]."""
-        output = self.decoder(latents, labels)
-        return (2 * output.sigmoid() - 1) if self.config.likelihood == "bernoulli" else output.clamp(-1, 1)
+    def image_of(self, output: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
+        """Computes the mean of p(image | latents, label) from the decoder's output."""
+        return 2 * output.sigmoid() - 1 if self.config.likelihood == "bernoulli" else output
 
     def log_likelihood(
         self, images: Float[Tensor, "b c H W"], latents: Float[Tensor, "b d"], labels: Int64[Tensor, " b"]
@@ -165,7 +188,10 @@ class VariationalModel(LatentModel):
         A Bernoulli likelihood takes an intensity in [0, 1] as the share of white. A Gaussian one is the density of
         pixels in [-1, 1].
         """
-        output = at_least_float32(self.decoder(latents, labels))
+        return self._log_density(at_least_float32(self.decoder(latents, labels)), images)
+
+    def _log_density(self, output: Float[Tensor, "b c H W"], images: Float[Tensor, "b c H W"]) -> Float[Tensor, " b"]:
+        """Computes the log-likelihood of images under an output of the decoder."""
         pixels = images.to(output.dtype)
         if self.config.likelihood == "bernoulli":
             per_pixel = -F.binary_cross_entropy_with_logits(output, (pixels + 1) / 2, reduction="none")
@@ -192,10 +218,18 @@ class VariationalModel(LatentModel):
             labels: Labels of the images; -1 for no label.
             draws: Latents drawn for each image, L in the paper.
         """
+        return self._bound_and_output(images, labels, draws)[0]
+
+    def _bound_and_output(
+        self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"], draws: int
+    ) -> tuple[Bound, Float[Tensor, "s_times_b c H W"]]:
+        """Estimates the lower bound, and returns the decoder's output of all draws, draw by draw."""
         posterior = self.posterior(images, labels)
         several = posterior.mode.detach().expand(draws, -1, -1)  # only its shape, dtype and device count
-        likelihood = self.log_likelihoods(images, posterior.sample(LatentDraws.like(several)), labels)
-        return Bound(-likelihood.mean(dim=0), posterior.divergence())
+        latents = posterior.sample(LatentDraws.like(several)).flatten(0, 1)
+        output = at_least_float32(self.decoder(latents, labels.repeat(draws)))
+        likelihood = self._log_density(output, images.repeat(draws, 1, 1, 1)).unflatten(0, (draws, -1))
+        return Bound(-likelihood.mean(dim=0), posterior.divergence()), output
 
     def likeliest_labels(self, images: Float[Tensor, "b c H W"]) -> Int64[Tensor, " b"]:
         """Chooses the label with the largest lower bound for each image."""
@@ -207,11 +241,15 @@ class VariationalModel(LatentModel):
             bounds.append(self.log_likelihood(images, posterior.mode, labels) - posterior.divergence())
         return torch.stack(bounds).argmax(dim=0)
 
-    def loss(
-        self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]
-    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Computes distortion + beta * rate, per number of the image, so that the scale does not depend on the size."""
-        bound = self.bound(images, labels, self.config.monte_carlo_samples)
+    def training_pass(self, images: Float[Tensor, "b c H W"], labels: Int64[Tensor, " b"]) -> TrainingPass:
+        """Encodes images and decodes draws of their latents.
+
+        The loss is distortion + beta * rate, per number of the image, so that its scale does not depend on the size.
+        """
+        bound, output = self._bound_and_output(images, labels, self.config.monte_carlo_samples)
+        return TrainingPass(*self._loss_of(bound, images), output[: len(images)])
+
+    def _loss_of(self, bound: Bound, images: Float[Tensor, "b c H W"]) -> tuple[Tensor, dict[str, Tensor]]:
         distortion = bound.distortion.mean()
         rate = bound.rate.mean()
         loss = (distortion + self.config.beta * rate) / images[0].numel()

@@ -13,7 +13,7 @@ from vqgen.stages.autoencoder.latents import encode_images
 from vqgen.stages.context import RunContext
 from vqgen.training.metrics_log import read_metrics
 
-_SHOWN = 32
+SHOWN = 32
 """Validation images that are shown beside their reconstructions."""
 
 _CURVES = {"loss": "training", "val_loss": "validation"}
@@ -32,14 +32,16 @@ def save_pictures(context: RunContext, model: LatentModel) -> None:
     unit = "mean squared error of pixels in [-1, 1]"
     if isinstance(model, VariationalModel):
         unit = "distortion + beta * rate, nats per number of the image"
+    if not context.recipe.losses.is_plain:
+        unit = "loss with all parts; of the validation without the adversary"
     plot_losses(read_metrics(folder / "metrics.jsonl"), folder / "losses.png", _CURVES, unit)
     encoded = encode_images(context, model, context.images.validation)
     images, labels, latents = (
         torch.cat(part)
         for part in zip(*((batch.images, batch.labels, latents) for batch, latents in encoded), strict=True)
     )
-    decoded = _decode(context, model, latents[:_SHOWN], labels[:_SHOWN])
-    save_reconstruction_grid(images[:_SHOWN], decoded, folder / "reconstructions.png")
+    decoded = _decode(context, model, latents[:SHOWN], labels[:SHOWN])
+    save_reconstruction_grid(images[:SHOWN], decoded, folder / "reconstructions.png")
     if model.config.latent_size == 2:
         plot_latents(latents, labels, context.images.label_map.names, folder / "latents.png")
         # The manifold covers the prior of a VAE with one decoder for all labels. Other baselines have another prior, or

@@ -9,10 +9,10 @@ from vqgen.evaluation.features import halves
 from vqgen.evaluation.judge import model_judge
 from vqgen.evaluation.judge.model_judge import ModelJudge
 from vqgen.evaluation.judge.real_images import RealImages
-from vqgen.evaluation.likelihood import code_likelihood
 from vqgen.evaluation.reconstruction import reconstruction_errors
 from vqgen.pipeline import BaselinePipeline, VQGenPipeline
 from vqgen.pipeline.baseline_parts import BaselineParts
+from vqgen.pipeline.likelihood import code_likelihood
 from vqgen.runtime.compute import Compute
 
 CPU64 = Compute.resolve("cpu", "float64")

@@ -5,7 +5,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from vqgen.models.autoencoders.binary_vae import BernoulliPosterior
-from vqgen.models.autoencoders.latent_model import LatentDraws, Posterior, at_least_float32
+from vqgen.models.autoencoders.latent_model import LatentDraws, Posterior, VariationalModel, at_least_float32
 from vqgen.models.autoencoders.vae import GaussianPosterior
 
 
@@ -166,3 +166,32 @@ def test_numbers_of_16_bits_are_widened(dtype, widened):
 def test_posteriors_have_the_interface_of_a_posterior():
     assert isinstance(GaussianPosterior(torch.zeros(1, 2), torch.zeros(1, 2)), Posterior)
     assert isinstance(BernoulliPosterior(torch.zeros(1, 2), None), Posterior)
+
+
+# the pass of a training step
+
+
+@pytest.mark.parametrize("changes", [*BASELINES, {"monte_carlo_samples": 3}], ids=str)
+def test_training_pass_has_the_loss_and_the_images_that_it_compares(changes):
+    model = make_baseline(**changes)
+    images, labels = labelled_images()
+    torch.manual_seed(4)
+    loss, parts = model.loss(images, labels)
+    torch.manual_seed(4)
+    found = model.training_pass(images, labels)
+    assert found.loss == loss
+    assert found.parts == parts
+    reconstruction = model.image_of(found.output)
+    assert reconstruction.shape == images.shape
+    (gradient,) = torch.autograd.grad(reconstruction.sum(), model.encoder.output.weight)
+    assert gradient.abs().sum() > 0
+    if isinstance(model, VariationalModel):
+        # The mean image of the latents that were drawn first.
+        torch.manual_seed(4)
+        posterior = model.posterior(images, labels)
+        draws = LatentDraws.like(posterior.mode.expand(model.config.monte_carlo_samples, -1, -1))
+        expected = model.decoder(posterior.sample(draws)[0], labels)
+        expected = 2 * expected.sigmoid() - 1 if model.config.likelihood == "bernoulli" else expected
+        torch.testing.assert_close(reconstruction, expected)
+    else:
+        assert found.loss == (reconstruction - images).square().mean()

@@ -1,0 +1,1 @@
+"""Vector quantizers: a base, and one file for each kind."""
