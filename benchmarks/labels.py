@@ -23,7 +23,7 @@ from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import VQGenPipeline
 from vqgen.errors import CheckpointError
 from vqgen.evaluation.judge.real_images import RealImages, open_real_images
-from vqgen.evaluation.likelihood import code_likelihood
+from vqgen.pipeline.likelihood import code_likelihood
 
 
 def label_likelihoods(pipe: VQGenPipeline, images: Tensor) -> dict[str, Float[Tensor, "b labels"]]:

@@ -3,11 +3,12 @@
     python -m benchmarks.quantize [--device cuda] [--json FILE]
 
 A step is the forward pass, the backward pass (gradients of the quantized latents and of the commitment loss) and the
-update of the moving averages, in float32. Beside it stands the bare matrix product of all latents with all entries: the
-search for the nearest entry needs at least that. `matmul` allocates a new result each time, as `latents @ codebook.T`
-does. `matmul into a result` writes into an existing tensor. Each library gets the latents in its own layout: vqgen `(b,
-d, h, w)`, as a convolution leaves them, and vector-quantize-pytorch `(b, n, d)`. Large codebooks get fewer latents,
-because the distances of vector-quantize-pytorch would not fit in memory.
+update of the moving averages, in float32. `vqgen` alone is the kind `ema`. Beside it stands the bare matrix product of
+all latents with all entries: the search for the nearest entry needs at least that (fsq and lfq search nothing).
+`matmul` allocates a new result each time, as `latents @ codebook.T` does. `matmul into a result` writes into an
+existing tensor. Each library gets the latents in its own layout: vqgen `(b, d, h, w)`, as a convolution leaves them,
+and vector-quantize-pytorch `(b, n, d)`. Large codebooks get fewer latents, because the distances of
+vector-quantize-pytorch would not fit in memory.
 
 Memory is the peak of a step beyond its inputs, with gradients and results. Each value is measured in its own process:
 on a CPU, it is the growth of the resident set as Linux reports it (left out on other systems); on a GPU, it is the peak
@@ -26,9 +27,11 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.report import RESULTS, interleaved_medians, print_table, write_json
-from vqgen.nn.quantizer import VectorQuantizer
+from vqgen.config import VQVAEConfig
+from vqgen.nn.quantizers.make import make_quantizer
 
 OURS = "vqgen"
+KINDS = ("cosine", "simvq", "fsq", "lfq")
 PEER = "vector-quantize-pytorch"
 MATMUL = "matmul"
 INTO = "matmul into a result"
@@ -37,6 +40,7 @@ _DIM = 64
 _SIDE = 32
 _DECAY = 0.99
 _COMMITMENT_WEIGHT = 0.25
+_IMAGE = {"image_size": 2, "image_channels": 3}
 _FORGET_PEAK = Path("/proc/self/clear_refs")
 
 
@@ -53,8 +57,8 @@ CASES = [Case(512, 65536), Case(1024, 65536), Case(8192, 8192), Case(16384, 8192
 def make_step(name: str, case: Case, device: torch.device) -> Callable[[], object]:
     """Prepares the inputs of a contestant and returns its step."""
     torch.manual_seed(0)
-    if name == OURS:
-        return _our_step(case, device)
+    if name.startswith(OURS):
+        return _our_step(case, device, name.removeprefix(OURS).strip() or "ema")
     if name == PEER:
         return _peer_step(case, device)
     latents = torch.randn(case.latents, _DIM, device=device)
@@ -63,14 +67,19 @@ def make_step(name: str, case: Case, device: torch.device) -> Callable[[], objec
     return lambda: torch.mm(latents, codebook.T, out=out)
 
 
-def _our_step(case: Case, device: torch.device) -> Callable[[], object]:
-    quantizer = VectorQuantizer(case.codebook_size, _DIM, decay=_DECAY, data_init=False).to(device)
-    latents = torch.randn(case.latents // _SIDE**2, _DIM, _SIDE, _SIDE, device=device, requires_grad=True)
+def _our_step(case: Case, device: torch.device, kind: str) -> Callable[[], object]:
+    settings = {"codebook_size": case.codebook_size, "embedding_dim": _DIM, "codebook_decay": _DECAY}
+    config = VQVAEConfig.model_validate(
+        {**settings, "downsample": (2,), "initialization": "random", "quantizer": {"kind": kind}, **_IMAGE}
+    )
+    quantizer = make_quantizer(config, 0).to(device)
+    dim = config.latent_dims[0]
+    latents = torch.randn(case.latents // _SIDE**2, dim, _SIDE, _SIDE, device=device, requires_grad=True)
     upstream = torch.randn_like(latents, memory_format=torch.channels_last)  # the layout of the quantized latents
 
     def step() -> None:
         out = quantizer(latents)
-        loss = _COMMITMENT_WEIGHT * out.commitment_loss
+        loss = _COMMITMENT_WEIGHT * out.commitment_loss + (0 if out.codebook_loss is None else out.codebook_loss)
         torch.autograd.grad([out.quantized, loss], [latents], [upstream, torch.ones_like(loss)])
         quantizer.update()
 
@@ -157,10 +166,10 @@ def main() -> None:
         name, *case = arguments.peak
         print(peak_bytes(name, Case(*map(int, case)), arguments.device))
         return
-    steps = [OURS, PEER]
+    steps = [OURS, *(f"{OURS} {kind}" for kind in KINDS), PEER]
     if importlib.util.find_spec("vector_quantize_pytorch") is None:
         print(f"{PEER} is not installed and is left out; pip install 'vqgen[bench]' brings it")
-        steps = [OURS]
+        steps.remove(PEER)
     results = [measure(case, steps, arguments.device) for case in CASES]
     print_table([_row(result) for result in results])
     ratios = [name for name in results[0] if "_over_" in name]

@@ -42,6 +42,7 @@ from vqgen.data.code_batches import CodeBatches
 from vqgen.data.image_set import ArrayReader
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
+from vqgen.nn.upsampling import NearestConv2d
 from vqgen.planning.costs import BACKWARD, Cost, prior_costs, vqvae_costs
 from vqgen.planning.estimates import size_of, without_weights
 from vqgen.runtime.compute import Compute
@@ -277,16 +278,16 @@ def product_shapes_of_vqvae(config: VQVAEConfig, batch: int) -> list[Shape]:
     shapes: list[Shape] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-        taps = math.prod(module.kernel_size)
-        if isinstance(module, nn.ConvTranspose2d):  # every position of the input gives all taps of the outputs
+        assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d | NearestConv2d)
+        taps = 16 if isinstance(module, NearestConv2d) else math.prod(module.kernel_size)
+        if not isinstance(module, nn.Conv2d):  # every position of the input gives all taps of the outputs
             shapes.append((batch * inputs[0][0, 0].numel(), module.in_channels, taps * module.out_channels))
         else:
             shapes.append((batch * output[0, 0].numel(), taps * module.in_channels, module.out_channels))
 
     model = VQVAE(config).eval()
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | NearestConv2d):
             module.register_forward_hook(cast(Callable[..., None], note))
     model(torch.zeros(1, config.image_channels, config.image_size, config.image_size))
     return shapes
