@@ -19,7 +19,9 @@ from typing import Any, Literal, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PICTURES = {"images/digits-samples.png": "checkpoints/pretrained/digits/samples.png"}
+PICTURES = {
+    f"images/{name}-samples.png": f"checkpoints/pretrained/{name}/samples.png" for name in ("digits", "fashion-mnist")
+}
 """Address in the site -> file of the repository."""
 
 _COMMENT = re.compile(r"^<!-- (?P<name>[a-z]+)(?:: (?P<path>\S+))? -->$", re.MULTILINE)
@@ -148,6 +150,8 @@ def _recipe(_: str) -> str:
         "The top of the file": ("name", config.Recipe),
         "`[data]`": ("data", config.DataConfig),
         "`[vqvae]`": ("vqvae", config.VQVAESection),
+        "`[vqvae.losses]`, `[autoencoder.losses]`": ("vqvae.losses", config.LossSettings),
+        "`[vqvae.quantizer]`": ("vqvae.quantizer", config.QuantizerSettings),
         "`[[priors]]`": ("priors.0", config.PriorSection),
         "`[classifier]`": ("classifier", config.ClassifierSection),
         "`[autoencoder]`": ("autoencoder", config.AutoencoderSection),
@@ -220,7 +224,8 @@ def _kinds(annotation: Any) -> Iterator[str]:
     if origin is Literal:
         yield " or ".join(f"`{_toml(choice)}`" for choice in get_args(annotation))
     elif origin is tuple:
-        yield "list of integers"
+        member = get_args(annotation)[0]
+        yield "list of integers" if member is int else f"list of {' or '.join(_kinds(member))}"
     elif annotation in names:
         yield names[annotation]
     else:
