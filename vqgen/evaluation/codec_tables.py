@@ -1,0 +1,101 @@
+"""Tables of the results of judging a codec, as cells of text."""
+
+from collections.abc import Mapping, Sequence
+
+from vqgen.evaluation.bd_rate import LEAST_POINTS, BDRate
+from vqgen.evaluation.code_costs import LevelCost
+from vqgen.evaluation.codec_results import OURS, CodecResults
+from vqgen.evaluation.curves import TITLES, Point, nearest_point
+
+_UNKNOWN = "-"
+
+
+def quality_rows(results: CodecResults) -> list[list[str]]:
+    """Returns the rows of a table of means: the names of the columns, then a row per format.
+
+    A published curve has a row with its point that is nearest in rate to the first row.
+    """
+    means = results.means()
+    bpp = next(iter(means.values())).bpp
+    points = means | {name: nearest_point(curve, bpp) for name, curve in results.published.items()}
+    has_lpips = any(point.lpips is not None for point in points.values())
+    header = ["format", "bpp", "bytes", "PSNR", "MS-SSIM", *(["LPIPS"] if has_lpips else []), "write, s", "read, s"]
+    return [header, *(_quality_row(name, point, has_lpips) for name, point in points.items())]
+
+
+def bd_rows(results: CodecResults) -> list[list[str]]:
+    """Returns the rows of a table of BD-rates: the names of the columns, then a row per reference.
+
+    Returns:
+        The rows; empty if vqgen has too few points for any BD-rate, or there is no reference.
+    """
+    found = results.bd_rates()
+    if not found or len(results.checkpoints) < LEAST_POINTS:
+        return []
+    header = ["reference", *(cell for title in TITLES.values() for cell in (f"by {title}", "over dB"))]
+    return [
+        header,
+        *([name, *(cell for each in rates.values() for cell in _bd_cells(each))] for name, rates in found.items()),
+    ]
+
+
+def bd_notes(results: CodecResults) -> list[str]:
+    """Returns a line for each BD-rate that cannot be computed, or one line if vqgen has too few points for all."""
+    count = len(results.checkpoints)
+    if count < LEAST_POINTS:
+        rates = "one rate" if count == 1 else f"{count} rates"
+        return [
+            f"BD-rate: {OURS} has {rates} here, and it takes curves of at least {LEAST_POINTS} points; "
+            "--more-checkpoints adds a rate for each checkpoint"
+        ]
+    return [
+        f"BD-rate against {name} by {TITLES[metric]}: {each.reason}"
+        for name, rates in results.bd_rates().items()
+        for metric, each in rates.items()
+        if each.reason is not None
+    ]
+
+
+def level_rows(costs: Mapping[str, Mapping[str, LevelCost]]) -> list[list[str]]:
+    """Returns the rows of a table of bits per code: the names of the columns, then a row per level, coarse to fine.
+
+    Args:
+        costs: Checkpoint -> level -> cost. Several checkpoints have a column of their own.
+    """
+    several = len(costs) > 1
+    header = ["level", "codes", "packed", "static", "histogram", "context", "prior", "prior saves"]
+    rows = [(checkpoint, level, cost) for checkpoint, levels in costs.items() for level, cost in levels.items()]
+    return [
+        [*(["checkpoint"] if several else []), *header],
+        *([*([checkpoint] if several else []), level, *_level_cells(cost)] for checkpoint, level, cost in rows),
+    ]
+
+
+def _quality_row(name: str, point: Point, has_lpips: bool) -> list[str]:
+    return [
+        name,
+        f"{point.bpp:.4f}",
+        _cell(point.bytes, ".0f"),
+        _cell(point.psnr, ".2f"),
+        _cell(point.ms_ssim, ".4f"),
+        *([_cell(point.lpips, ".4f")] if has_lpips else []),
+        _cell(point.write_seconds, ".4f"),
+        _cell(point.read_seconds, ".4f"),
+    ]
+
+
+def _bd_cells(result: BDRate) -> Sequence[str]:
+    if result.percent is None:
+        return _UNKNOWN, _UNKNOWN
+    return f"{result.percent:+.1f} %", f"{result.low:.1f} to {result.high:.1f}"
+
+
+def _level_cells(cost: LevelCost) -> list[str]:
+    # Of the best that the codes so far tell without training: that is what the prior has to beat.
+    saved = _UNKNOWN if cost.prior is None else f"{100 * (1 - cost.prior / cost.context):.0f} %"
+    bits = (cost.packed, cost.static, cost.histogram, cost.context, cost.prior)
+    return [f"{cost.codes}", *(_cell(each, ".3f") for each in bits), saved]
+
+
+def _cell(value: float | None, digits: str) -> str:
+    return _UNKNOWN if value is None else format(value, digits)
