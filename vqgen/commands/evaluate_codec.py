@@ -191,9 +191,11 @@ def _results(
 
     levels = {name: each.levels() for name, each in costs.items()}
     results = CodecResults(pictures, levels, {}, *settings, without)
+    known: dict[str, Sequence[Point]] = {name: [point] for name, point in results.means().items()}
+    known |= results.measured_curves()
     added: dict[str, Sequence[Point]] = {}
     for origin, found in published.items():
-        added |= new_curves(results.measured_curves() | added, found.curves, origin)
+        added |= new_curves(known | added, found.curves, origin)
     return replace(results, published=added)
 
 

@@ -26,8 +26,8 @@ _DISTORTIONS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
 _LETTERS = 100
 """Letters that fit into a line of a legend below two panels."""
 
-_MARKERS = "*osD^vPX<>"
-"""Markers of the curves: colours alone do not tell many curves apart, or any in grey."""
+_MARKERS = "osD^vPX<>"
+"""Markers of the curves: nine, so that with ten colours no two of many curves look alike."""
 
 
 def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> bool:
@@ -136,7 +136,7 @@ def _show_rates(axes: "Axes") -> None:
 
 def _curve_style(index: int) -> dict[str, Any]:
     """Returns the look of a curve: the first one in black and thick, all others thin and each with its own marker."""
-    marker = _MARKERS[index % len(_MARKERS)]
     if index == 0:
-        return {"marker": marker, "markersize": 11, "linewidth": 2, "color": "black", "zorder": 3}
+        return {"marker": "*", "markersize": 11, "linewidth": 2, "color": "black", "zorder": 3}
+    marker = _MARKERS[(index - 1) % len(_MARKERS)]
     return {"marker": marker, "markersize": 4, "linewidth": 1.2, "color": f"C{(index - 1) % 10}"}
