@@ -19,7 +19,7 @@ def quality_rows(results: CodecResults) -> list[list[str]]:
     bpp = next(iter(means.values())).bpp
     points = means | {name: nearest_point(curve, bpp) for name, curve in results.published.items()}
     has_lpips = any(point.lpips is not None for point in points.values())
-    header = ["format", "bpp", "bytes", "PSNR", "MS-SSIM", *(["LPIPS"] if has_lpips else []), "write, s", "read, s"]
+    header = ["format", "bpp", "bytes", "PSNR", "MS-SSIM", *(["LPIPS"] if has_lpips else []), "write, ms", "read, ms"]
     return [header, *(_quality_row(name, point, has_lpips) for name, point in points.items())]
 
 
@@ -79,8 +79,7 @@ def _quality_row(name: str, point: Point, has_lpips: bool) -> list[str]:
         _cell(point.psnr, ".2f"),
         _cell(point.ms_ssim, ".4f"),
         *([_cell(point.lpips, ".4f")] if has_lpips else []),
-        _cell(point.write_seconds, ".4f"),
-        _cell(point.read_seconds, ".4f"),
+        *(_cell(None if each is None else 1000 * each, ".2f") for each in (point.write_seconds, point.read_seconds)),
     ]
 
 

@@ -63,6 +63,8 @@ def read_curves(path: Path) -> PublishedCurves:
     Raises:
         DataError: The file is missing or is not JSON, or has another layout; or a value is missing or out of its range.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: should be a JSON file of curves, found a folder; name the file in it")
     document = read_json(path, error=DataError, remedy=_REMEDY)
     colours = document.get("colours")
     if colours is not None and colours not in COLOURS:

@@ -79,9 +79,9 @@ def test_tables_have_a_row_for_each_format_and_each_level(run, pictures, measure
     title, *rows = capsys.readouterr().out.splitlines()
     assert title == "3 images; each other format at the quality with the file nearest in size to ours:"
     assert [row.split() for row in rows[:3]] == [
-        ["format", "bpp", "bytes", "PSNR", "MS-SSIM", "write,", "s", "read,", "s"],
-        ["vqgen", "29.1667", "233", "20.00", "-", "0.5000", "0.2500"],
-        ["JPEG", "58.3333", "467", "30.00", "0.5000", "0.0000", "0.0000"],
+        ["format", "bpp", "bytes", "PSNR", "MS-SSIM", "write,", "ms", "read,", "ms"],
+        ["vqgen", "29.1667", "233", "20.00", "-", "500.00", "250.00"],
+        ["JPEG", "58.3333", "467", "30.00", "0.5000", "0.00", "0.00"],
     ]
     assert rows[3:7] == [
         "  lpips: left out, alexnet-owt-7be5be79.pth is not in torch's cache; --lpips-weights FILE names it",

@@ -87,6 +87,8 @@ def test_wrong_file_is_refused_in_one_plain_line(tmp_path, document, message):
     assert str(caught.value).startswith(str(tmp_path / "c.json"))
 
 
-def test_missing_file_is_refused(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
+    with pytest.raises(DataError, match="should be a JSON file of curves, found a folder; name the file in it"):
+        read_curves(tmp_path)
     with pytest.raises(DataError, match=r"gone\.json: there is no such file"):
         read_curves(tmp_path / "gone.json")
