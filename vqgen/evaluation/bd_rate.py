@@ -119,5 +119,6 @@ def _mean_log_rate(line: Sequence[RateQuality], low: float, high: float) -> floa
 
 
 def _too_few(name: str, given: int, best: int) -> str:
-    beaten = "" if given == best else f" that none of its other {given - 1} beats in rate and quality"
-    return f"{name} has {best} {'rate' if best == 1 else 'rates'}{beaten}, and a BD-rate takes at least {LEAST_POINTS}"
+    has = f"{name} has {given} {'rate' if given == 1 else 'rates'}"
+    beaten = "" if given == best else f", of which only {best} {'is' if best == 1 else 'are'} not beaten by another"
+    return f"{has}{beaten}, and a BD-rate takes at least {LEAST_POINTS}"

@@ -27,10 +27,10 @@ def bd_rows(results: CodecResults) -> list[list[str]]:
     """Returns the rows of a table of BD-rates: the names of the columns, then a row per reference.
 
     Returns:
-        The rows; empty if vqgen has too few points for any BD-rate, or there is no reference.
+        The rows; empty if no BD-rate can be computed.
     """
     found = results.bd_rates()
-    if not found or len(results.checkpoints) < LEAST_POINTS:
+    if all(each.percent is None for rates in found.values() for each in rates.values()):
         return []
     header = ["reference", *(cell for title in TITLES.values() for cell in (f"by {title}", "over dB"))]
     return [
@@ -40,7 +40,7 @@ def bd_rows(results: CodecResults) -> list[list[str]]:
 
 
 def bd_notes(results: CodecResults) -> list[str]:
-    """Returns a line for each BD-rate that cannot be computed, or one line if vqgen has too few points for all."""
+    """Returns a line for each reason why BD-rates cannot be computed, or one line if vqgen has too few points."""
     count = len(results.checkpoints)
     if count < LEAST_POINTS:
         rates = "one rate" if count == 1 else f"{count} rates"
@@ -48,11 +48,14 @@ def bd_notes(results: CodecResults) -> list[str]:
             f"BD-rate: {OURS} has {rates} here, and it takes curves of at least {LEAST_POINTS} points; "
             "--more-checkpoints adds a rate for each checkpoint"
         ]
+    # A reason that lies in our own curve is the same against every reference.
+    names: dict[tuple[str, str], list[str]] = {}
+    for name, rates in results.bd_rates().items():
+        for metric, each in rates.items():
+            if each.reason is not None:
+                names.setdefault((metric, each.reason), []).append(name)
     return [
-        f"BD-rate against {name} by {TITLES[metric]}: {each.reason}"
-        for name, rates in results.bd_rates().items()
-        for metric, each in rates.items()
-        if each.reason is not None
+        f"BD-rate against {', '.join(alike)} by {TITLES[metric]}: {reason}" for (metric, reason), alike in names.items()
     ]
 
 

@@ -128,7 +128,9 @@ def _show_rates(axes: "Axes") -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set(xlabel="bits per pixel", xscale="log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    # Over more than two decades their numbers would run into each other.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, alpha=0.25)

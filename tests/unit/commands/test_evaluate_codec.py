@@ -158,7 +158,7 @@ def test_checkpoints_make_a_curve_with_a_bd_rate(run, pictures, measured, tmp_pa
     assert lines[begin + 2].split() == ["JPEG", "-87.5", "%", "20.0", "to", "29.0", "-", "-"]
     assert lines[begin + 3].split()[:3] == ["paper", f"{100 * (700 / 24 / 40 - 1):+.1f}", "%"]
     small = "3 of 3 images are smaller than its window of 11 x 11 pixels"
-    assert lines[begin + 4] == f"  BD-rate against JPEG by MS-SSIM: {small}"
+    assert lines[begin + 4] == f"  BD-rate against JPEG, paper by MS-SSIM: {small}"
     document = json.loads((tmp_path / "e.json").read_text())
     assert [point["checkpoint"] for point in document["curves"]["vqgen"]] == ["c", "c2", "c3", "c4"]
     assert document["bd_rates"]["JPEG"]["psnr"] == {

@@ -103,7 +103,11 @@ def test_curves_without_a_common_range_have_no_bd_rate(gap):
         (CURVE[:1], CURVE, "vqgen has 1 rate, and a BD-rate takes at least 4"),
         (CURVE[:3], CURVE, "vqgen has 3 rates, and a BD-rate takes at least 4"),
         (CURVE, CURVE[1:4], "JPEG has 3 rates, and a BD-rate takes at least 4"),
-        ([*CURVE[:3], (5.0, 30.0)], CURVE, "vqgen has 3 rates that none of its other 3 beats in rate and quality"),
+        (
+            [*CURVE[:3], (5.0, 30.0)],
+            CURVE,
+            "vqgen has 4 rates, of which only 3 are not beaten by another, and a BD-rate takes at least 4",
+        ),
     ],
 )
 def test_too_few_points_have_no_bd_rate(ours, reference, reason):

@@ -54,6 +54,19 @@ def test_bd_table_has_both_metrics_and_their_ranges():
     )
 
 
+def test_reason_of_our_own_curve_is_one_line_for_all_references():
+    ours = {f"c{index}": Measured(100, 0.5 + index, 30.0, None) for index in range(4)}
+    curves = {"JPEG": line(1.0), "WebP": line(1.0)}
+    one = CodecResults({"x": PictureResults(ours, {}, curves)}, {"c0": {}})
+    assert bd_rows(one) == []
+    reason = "vqgen has 4 rates, of which only 1 is not beaten by another, and a BD-rate takes at least 4"
+    small = "1 of 1 images are smaller than its window of 11 x 11 pixels"
+    assert bd_notes(one) == [
+        f"BD-rate against JPEG, WebP by PSNR: {reason}",
+        f"BD-rate against JPEG, WebP by MS-SSIM: {small}",
+    ]
+
+
 @pytest.mark.parametrize(("count", "text"), [(1, "one rate"), (3, "3 rates")])
 def test_too_few_rates_have_one_line_in_place_of_the_table(count, text):
     assert bd_rows(results(count)) == []

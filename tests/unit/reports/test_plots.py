@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from PIL import Image
 
@@ -87,6 +89,17 @@ def test_rate_distortion_has_a_curve_for_each_codec_in_order_of_its_rates(tmp_pa
     (legend,) = psnr.figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["vqgen", "JPEG"]
     assert (tmp_path / "a.svg").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("high", "shown"), [(2.0, [0.5, 1, 2]), (400.0, [1, 10, 100])])
+def test_rates_are_plain_numbers_that_do_not_run_into_each_other(tmp_path, drawn, high, shown):
+    curve = {"psnr": [(0.4, 20.0), (high, 30.0)], "ms_ssim": []}
+    plot_rate_distortion({"vqgen": curve}, tmp_path / "a.png")
+    low, high = drawn[0].get_xlim()
+    assert [tick for tick in drawn[0].get_xticks() if low <= tick <= high] == pytest.approx(shown)
+    labels = [label.get_window_extent() for label in drawn[0].get_xticklabels() if label.get_text()]
+    inside = [each for each in labels if drawn[0].bbox.x0 - 20 <= each.x0 <= drawn[0].bbox.x1]
+    assert all(left.x1 < right.x0 for left, right in pairwise(inside))
 
 
 def test_many_curves_with_long_names_are_told_apart_and_fit_into_the_picture(tmp_path, drawn):
