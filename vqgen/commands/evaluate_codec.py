@@ -143,7 +143,7 @@ def _measure_all(
     parts = rates[0].codec.parts
     images = collect_images([arguments.folder], parts.label_map, reading=Reading.of(parts.data))
     images = images.subset(list(range(len(images)))[: arguments.images])
-    costs = {rate.checkpoint: CodeCosts(rate.codec.models, with_prior=rate.uses_prior) for rate in rates}
+    costs = {rate.name: CodeCosts(rate.codec.models, with_prior=rate.uses_prior) for rate in rates}
     # Curves take 9 files in each format: they are measured if something shows them.
     has_curves = bool(arguments.json or arguments.plot or len(rates) >= LEAST_POINTS)
     tally = Tally(len(images))
@@ -167,9 +167,9 @@ def _measure(
     from vqgen.evaluation.rate_distortion import curve_points, in_models_colours, measure_ours, nearest_peers
 
     original = in_models_colours(rates[0].codec, picture)
-    ours = {rate.checkpoint: measure_ours(rate, original, yardstick) for rate in rates}
+    ours = {rate.name: measure_ours(rate, original, yardstick) for rate in rates}
     measured = {name: each for name, (each, _) in ours.items()}
-    nearest = nearest_peers(original, measured[rates[0].checkpoint].bytes, yardstick)
+    nearest = nearest_peers(original, measured[rates[0].name].bytes, yardstick)
     curves = curve_points(original, yardstick) if has_curves else {}
     # Last, so that a picture that fails above has no part in the prices.
     for name, (_, codes) in ours.items():
@@ -205,7 +205,7 @@ def _print(results: "CodecResults", published: "dict[str, PublishedCurves]", tal
     from vqgen.evaluation.judge.settings import left_out_notes
     from vqgen.reports.tables import format_table
 
-    several = len(results.checkpoints) > 1
+    several = len(results.rates) > 1
     title = f"each other format at the quality with the file nearest in size to {'the first' if several else 'ours'}:"
     print(f"{len(results.pictures)} images{tally.ending()}; {title}")
     print(format_table(quality_rows(results)))

@@ -31,8 +31,8 @@ class PictureResults:
     """The measurements of one picture.
 
     Attributes:
-        ours: Checkpoint -> measurements.
-        nearest: Other format -> measurements at the size nearest to that of the first checkpoint.
+        ours: Name of our rate -> measurements.
+        nearest: Other format -> measurements at the size nearest to that of our first rate.
         curves: Other format -> measurements at each quality; empty if curves were not asked for.
     """
 
@@ -47,7 +47,7 @@ class CodecResults:
 
     Attributes:
         pictures: Name of the picture -> its results, at least one.
-        costs: Checkpoint -> level -> price of its codes.
+        costs: Name of our rate -> level -> price of its codes.
         published: Name -> curve that is not measured here.
         coder: The coder that was asked for.
         colours: "rgb" or "grey": the colours in which pictures were compared.
@@ -62,23 +62,23 @@ class CodecResults:
     without: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def checkpoints(self) -> list[str]:
-        """The checkpoints, each a point of our curve."""
+    def rates(self) -> list[str]:
+        """The names of our rates, each a point of our curve."""
         return list(self._all[0].ours)
 
-    def row_name(self, checkpoint: str) -> str:
-        """Returns the name of a checkpoint among the formats."""
-        return OURS if len(self.checkpoints) == 1 else f"{OURS} {checkpoint}"
+    def row_name(self, rate: str) -> str:
+        """Returns the name of one of our rates among the formats."""
+        return OURS if len(self.rates) == 1 else f"{OURS} {rate}"
 
     def means(self) -> dict[str, Point]:
-        """Returns the means of each checkpoint, and of each other format near the size of the first one."""
-        ours = {self.row_name(each): self._ours(each) for each in self.checkpoints}
+        """Returns the means of each of our rates, and of each other format near the size of the first one."""
+        ours = {self.row_name(each): self._ours(each) for each in self.rates}
         formats = _common([each.nearest for each in self._all])
         return ours | {name: mean_point([each.nearest[name] for each in self._all]) for name in formats}
 
     def our_curve(self) -> list[Point]:
-        """Returns our curve by growing rate: a point for each checkpoint."""
-        return sorted((self._ours(each) for each in self.checkpoints), key=lambda point: point.bpp)
+        """Returns our curve by growing rate: a point for each rate."""
+        return sorted((self._ours(each) for each in self.rates), key=lambda point: point.bpp)
 
     def peer_curves(self) -> dict[str, list[Point]]:
         """Returns the curves of the other formats that can hold all pictures: a point for each quality."""
@@ -129,7 +129,7 @@ class CodecResults:
             "colours": self.colours,
             "means": {name: point.document() for name, point in self.means().items()},
             "images": {
-                name: {self.row_name(checkpoint): asdict(ours) for checkpoint, ours in each.ours.items()}
+                name: {self.row_name(rate): asdict(ours) for rate, ours in each.ours.items()}
                 | {peer: asdict(measured) for peer, measured in each.nearest.items()}
                 for name, each in self.pictures.items()
             },
@@ -140,8 +140,7 @@ class CodecResults:
                 for name, each in self.bd_rates().items()
             },
             "levels": {
-                checkpoint: {level: asdict(cost) for level, cost in levels.items()}
-                for checkpoint, levels in self.costs.items()
+                rate: {level: asdict(cost) for level, cost in levels.items()} for rate, levels in self.costs.items()
             },
             "left_out": self.left_out(),
         }
@@ -150,8 +149,8 @@ class CodecResults:
     def _all(self) -> list[PictureResults]:
         return list(self.pictures.values())
 
-    def _ours(self, checkpoint: str) -> Point:
-        return mean_point([each.ours[checkpoint] for each in self._all], checkpoint)
+    def _ours(self, rate: str) -> Point:
+        return mean_point([each.ours[rate] for each in self._all], rate)
 
     def _without_prior(self) -> dict[str, str]:
         levels = [level for each in self.costs.values() for level, cost in each.items() if cost.prior is None]

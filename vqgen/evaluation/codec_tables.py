@@ -6,6 +6,7 @@ from vqgen.evaluation.bd_rate import LEAST_POINTS, BDRate
 from vqgen.evaluation.code_costs import LevelCost
 from vqgen.evaluation.codec_results import OURS, CodecResults
 from vqgen.evaluation.curves import TITLES, Point, nearest_point
+from vqgen.storage.names import shown
 
 _UNKNOWN = "-"
 
@@ -41,7 +42,7 @@ def bd_rows(results: CodecResults) -> list[list[str]]:
 
 def bd_notes(results: CodecResults) -> list[str]:
     """Returns a line for each reason why BD-rates cannot be computed, or one line if vqgen has too few points."""
-    count = len(results.checkpoints)
+    count = len(results.rates)
     if count < LEAST_POINTS:
         rates = "one rate" if count == 1 else f"{count} rates"
         return [
@@ -63,20 +64,20 @@ def level_rows(costs: Mapping[str, Mapping[str, LevelCost]]) -> list[list[str]]:
     """Returns the rows of a table of bits per code: the names of the columns, then a row per level, coarse to fine.
 
     Args:
-        costs: Checkpoint -> level -> cost. Several checkpoints have a column of their own.
+        costs: Name of our rate -> level -> cost. Several rates have a column of their own.
     """
     several = len(costs) > 1
     header = ["level", "codes", "packed", "static", "histogram", "context", "prior", "prior saves"]
-    rows = [(checkpoint, level, cost) for checkpoint, levels in costs.items() for level, cost in levels.items()]
+    rows = [(rate, level, cost) for rate, levels in costs.items() for level, cost in levels.items()]
     return [
         [*(["checkpoint"] if several else []), *header],
-        *([*([checkpoint] if several else []), level, *_level_cells(cost)] for checkpoint, level, cost in rows),
+        *([*([shown(rate)] if several else []), level, *_level_cells(cost)] for rate, level, cost in rows),
     ]
 
 
 def _quality_row(name: str, point: Point, has_lpips: bool) -> list[str]:
     return [
-        name,
+        shown(name),  # it may hold the path of a checkpoint or a file
         f"{point.bpp:.4f}",
         _cell(point.bytes, ".0f"),
         _cell(point.psnr, ".2f"),

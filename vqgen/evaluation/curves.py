@@ -25,7 +25,7 @@ class Point:
         write_seconds: Time of writing a file; None if it is not known.
         read_seconds: Time of reading a file; None if it is not known.
         quality: The quality setting of the format; None for a codec without one.
-        checkpoint: The checkpoint of the codec; None for another format.
+        checkpoint: The name of our rate: its checkpoint; None for another format.
     """
 
     bpp: float

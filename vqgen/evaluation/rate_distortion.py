@@ -41,7 +41,7 @@ MOST_LPIPS_PIXELS = 1 << 23
 class Rate:
     """One rate of vqgen: a point of its curve.
 
-    A codec whose models offer several rates gets a field here for the chosen one, and its name tells it.
+    A model that offers several rates gets a field here for the chosen one, and `name` tells it.
 
     Attributes:
         checkpoint: The checkpoint, as the user names it.
@@ -52,6 +52,11 @@ class Rate:
     checkpoint: str
     codec: Codec
     coder: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """The name of the rate, different for each rate of a call."""
+        return self.checkpoint
 
     @property
     def uses_prior(self) -> bool:
@@ -206,12 +211,12 @@ def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
     return normal.convert("L") if is_grey and normal.mode != "L" else normal
 
 
-def mean_point(measured: Sequence[Measured], checkpoint: str | None = None) -> Point:
+def mean_point(measured: Sequence[Measured], rate: str | None = None) -> Point:
     """Computes the mean of each measurement.
 
     Args:
         measured: At least one image.
-        checkpoint: The checkpoint of the codec; None for another format.
+        rate: The name of our rate; None for another format.
 
     Returns:
         The means. MS-SSIM and LPIPS are over the images that have them, None if no image has it. The quality is None
@@ -227,7 +232,7 @@ def mean_point(measured: Sequence[Measured], checkpoint: str | None = None) -> P
         write_seconds=_mean([each.write_seconds for each in measured]),
         read_seconds=_mean([each.read_seconds for each in measured]),
         quality=_mean(qualities) if len(qualities) == len(measured) else None,
-        checkpoint=checkpoint,
+        checkpoint=rate,
     )
 
 

@@ -90,5 +90,5 @@ def test_level_table_has_the_saving_of_the_prior_over_counts():
         ["top", "100", "4.000", "-", "3.000", "2.000", "1.500", "25 %"],
         ["bottom", "7", "4.000", "3.250", "3.000", "2.000", "-", "-"],
     ]
-    several = level_rows({"c": {"top": COST}, "d": {"top": COST}})
-    assert [row[:2] for row in several] == [["checkpoint", "level"], ["c", "top"], ["d", "top"]]
+    several = level_rows({"c": {"top": COST}, "d\x1b": {"top": COST}})
+    assert [row[:2] for row in several] == [["checkpoint", "level"], ["c", "top"], ["d\\x1b", "top"]]
