@@ -13,8 +13,7 @@ Legend: `n` codes of a level, image after image, row by row; `h w` grid of an im
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +43,6 @@ class LevelCost:
     histogram: float
     context: float
     prior: float | None
-
-    def document(self) -> dict[str, Any]:
-        """Returns the values for JSON."""
-        return asdict(self)
 
 
 def histogram_bits(codes: NDArray[np.int64]) -> float:
