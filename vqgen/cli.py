@@ -37,7 +37,7 @@ COMMANDS = {
     "compress": "turn images into small files",
     "decompress": "turn compressed files back into images",
     "inspect": "show the content of a compressed file: header, bytes per level, bits per pixel",
-    "evaluate-codec": "measure compressed images beside JPEG, WebP and AVIF",
+    "evaluate-codec": "judge compressed images beside other formats and published curves: quality, BD-rate, prior",
     "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",
     "sweep": "draw the trade-off of quality and diversity over guidance, temperature or rejection",
     "compare": "judge several runs by the same measure: one table, one picture of their samples",

@@ -1,5 +1,6 @@
 """Follows the pages as a reader does: their blocks, and the folder in which their commands run in small."""
 
+import json
 import re
 import shlex
 import shutil
@@ -78,7 +79,10 @@ TRAINING = {
 LEAST = {"image-size": 16, "steps": 2, "batch-size": 8, "channels": 8, "layers": 1}
 """Field of a recipe -> its value here, if a command sets it."""
 
-OTHER_RUNS = {"try-2": ("digits", "--priors.1.dropout", "0.3")}
+OTHER_RUNS = {
+    "digits-16": ("digits", "--vqvae.codebook-size", "8"),
+    "try-2": ("digits", "--priors.1.dropout", "0.3"),
+}
 """Name of a run that no recipe has -> how it is made."""
 
 
@@ -140,6 +144,8 @@ class Folder:
             save_picture(root / "folder" / name, number, size=(20, 33))
         for number in range(24):
             save_picture(root / "photos" / "37"[number % 2] / f"{number:04d}.png", number, size=(32, 32))
+        points = [{"bpp": 0.5 * 2**number, "psnr": 10.0 + 3 * number, "ms_ssim": 0.5} for number in range(4)]
+        (root / "paper.json").write_text(json.dumps({"name": "paper", "points": points}))
         shutil.copytree(CHECKOUT / "checkpoints" / "pretrained", root / "checkpoints" / "pretrained")
 
     def provide_runs(self, text: str) -> None:

@@ -45,7 +45,7 @@ def test_codes_of_odd_names_are_decoded(trained, odd_names, tmp_path):
 
 def test_plots_are_drawn(trained, odd_names, tmp_path):
     run("evaluate-codec", trained, odd_names, "--plot", tmp_path / "plot.png", "--json", tmp_path / "codec.json")
-    assert pixels(tmp_path / "plot.png").shape[:2] == (480, 1200)
+    assert pixels(tmp_path / "plot.png").shape[:2] == (528, 1008)
 
 
 def test_error_is_one_line(trained, tmp_path):

@@ -19,7 +19,8 @@ from vqgen.codec.segments import Segment, Stream, encode_streams
 from vqgen.data import Label
 from vqgen.errors import DataError
 from vqgen.evaluation.codec_totals import psnr
-from vqgen.evaluation.rate_distortion import in_models_colours, ms_ssim, nearest_peer, write_peer
+from vqgen.evaluation.peer_formats import write_peer
+from vqgen.evaluation.rate_distortion import in_models_colours, ms_ssim, nearest_peer
 
 MOST_PIXELS = 1 << 19
 """Pixels of a picture that is compressed here, at most; a larger one is scaled down, so that nobody waits for it."""

@@ -225,6 +225,7 @@ def _features(*, compiles: bool) -> dict[str, Any]:
         "shell completion": lambda: _package("shtab", "pip install shtab"),
         "WebP": lambda: _image_format("webp"),
         "AVIF": lambda: _image_format("avif"),
+        "JPEG XL": lambda: _package("pillow-jxl-plugin", "pip install 'vqgen[jxl]'"),
         "C functions of the sampler": _c_functions,
         "torch.compile": _compiler if compiles else lambda: (None, "not tried; `vqgen doctor --compile` does"),
     }

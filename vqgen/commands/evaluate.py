@@ -17,6 +17,7 @@ from vqgen.commands.arguments import (
     judge_options,
 )
 from vqgen.commands.outputs import check_files
+from vqgen.commands.perceptual import add_lpips_argument, lpips_or_reason
 from vqgen.errors import ConfigError, VQGenWarning
 
 if TYPE_CHECKING:
@@ -66,11 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", metavar="DIR", help="write a picture of samples beside their nearest training images"
     )
-    parser.add_argument(
-        "--lpips-weights",
-        metavar="FILE",
-        help="weights of torchvision's AlexNet (default: the ones in the cache of torch)",
-    )
+    add_lpips_argument(parser)
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -105,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments = _with_numbers(arguments, quick)
     request = generation_request(arguments)
     pipe.check_request(request)
-    lpips, without = _lpips(arguments.lpips_weights) if "reconstruction" in groups else (None, {})
+    lpips, without = lpips_or_reason(arguments.lpips_weights) if "reconstruction" in groups else (None, {})
     judge = build_judge(
         pipe,
         arguments.checkpoint,
@@ -194,23 +191,6 @@ def _judge(judge: "Judge", group: str, samples: "Samples | None", lpips: Any, pi
         mark_output(picture.parent)
         save_neighbours(samples.images, judge.train.images[indices], picture)
     return found
-
-
-def _lpips(path: str | None) -> tuple[Any, dict[str, str]]:
-    """Returns LPIPS, or None and the reason if its weights are not on this machine.
-
-    Raises:
-        ConfigError: The given file does not exist.
-    """
-    from vqgen.evaluation.reconstruction import load_lpips
-    from vqgen.models.lpips import LPIPS_FILE, find_lpips_weights
-
-    if path is not None and not Path(path).is_file():
-        raise ConfigError(f"--lpips-weights: should be a file, found {path!r}, which does not exist; leave it out")
-    weights = Path(path) if path else find_lpips_weights()
-    if weights is None:
-        return None, {"lpips": f"{LPIPS_FILE} is not in torch's cache; --lpips-weights FILE names it"}
-    return load_lpips(weights), {}
 
 
 def _notes(

@@ -1,30 +1,89 @@
-"""Compressed images beside JPEG, WebP and AVIF: bits per pixel against PSNR and MS-SSIM.
+r"""Compressed pictures measured: bits per pixel, PSNR, MS-SSIM, LPIPS and times, in our format and in others.
+
+picture --> in the colours of the model --> each rate of vqgen --> Measured
+                                       \-> other formats: the nearest size, and each quality --> Measured
 
 Legend: `c` channels, `H W` image.
 """
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, features
+from PIL import Image
+from torch import Tensor
 
-from vqgen.codec.codec import Codec
-from vqgen.data import normalize_mode
+from vqgen.codec import Codec, Coder, ImageCodes
+from vqgen.config import LPIPS_SIDE
+from vqgen.data import normalize_mode, to_float
 from vqgen.errors import DataError
 from vqgen.evaluation.codec_totals import psnr
+from vqgen.evaluation.curves import Point
 from vqgen.evaluation.large_pictures import PIXELS_AT_A_TIME, ms_ssim_in_strips
-from vqgen.evaluation.pixel_errors import WINDOW, ms_ssim_per_image
+from vqgen.evaluation.peer_formats import peer_formats, read_peer, write_peer
+from vqgen.evaluation.pixel_errors import ms_ssim_per_image
 
 Result = TypeVar("Result")
 
 # At most 95: beyond it JPEG files grow and hardly gain quality (documentation of Pillow).
 CURVE_QUALITIES = (1, 5, 10, 20, 30, 50, 70, 85, 95)
 """Qualities of the curves."""
+
+MOST_LPIPS_PIXELS = 1 << 23
+"""Pixels of a picture that LPIPS is computed of, at most: its features take about 100 bytes a pixel."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One rate of vqgen: a point of its curve.
+
+    A model that offers several rates gets a field here for the chosen one, and `name` tells it.
+
+    Attributes:
+        checkpoint: The checkpoint, as the user names it.
+        codec: Its codec.
+        coder: As in `Codec.compress`.
+    """
+
+    checkpoint: str
+    codec: Codec
+    coder: str = "auto"
+
+    @property
+    def name(self) -> str:
+        """The name of the rate, different for each rate of a call."""
+        return self.checkpoint
+
+    @property
+    def uses_prior(self) -> bool:
+        """True if the coder may take the prior.
+
+        Raises:
+            ConfigError: There is no such coder, or the pipeline lacks its models.
+        """
+        return Coder.PRIOR in self.codec.models.offered(self.coder)
+
+    def prepare(self) -> None:
+        """Builds the priors of the codec, which otherwise happens while the first picture is timed."""
+        for level in self.codec.parts.priors if self.uses_prior else ():
+            self.codec.models.prior(level)
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """The way in which an original and a decoded picture are compared.
+
+    Attributes:
+        grey: True compares the luma of both, False the colours that they have.
+        lpips: From `load_lpips`; None leaves LPIPS out.
+    """
+
+    grey: bool = False
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +96,9 @@ class Measured:
         psnr: In dB, at most 100.
         ms_ssim: In [0, 1]; None if the image is smaller than the window.
         quality: The quality setting of the format; None for our format.
+        lpips: The perceptual distance; None if it was not asked for, or the image is too small or too large.
+        write_seconds: Time from the picture to the bytes of the file.
+        read_seconds: Time from these bytes to the picture.
     """
 
     bytes: int
@@ -44,44 +106,61 @@ class Measured:
     psnr: float
     ms_ssim: float | None
     quality: int | None = None
+    lpips: float | None = None
+    write_seconds: float = 0.0
+    read_seconds: float = 0.0
 
 
-def peer_formats() -> dict[str, str]:
-    """Returns the formats that this machine can write: name -> Pillow's name."""
-    formats = {"JPEG": "JPEG"}
-    formats |= {"WebP": "WEBP"} if features.check("webp") else {}
-    return formats | ({"AVIF": "AVIF"} if features.check("avif") else {})
+def measure_ours(rate: Rate, original: Image.Image, yardstick: Yardstick) -> tuple[Measured, ImageCodes]:
+    """Compresses an image with our codec and decodes it again.
+
+    Args:
+        rate: The rate.
+        original: The image, in the colours of the model.
+        yardstick: The comparison.
+
+    Returns:
+        The measurements, and the codes. The time of writing includes the check that the file can be read.
+    """
+    codec = rate.codec
+    offered = codec.models.offered(rate.coder)
+    begin = time.perf_counter()
+    codes = codec.encode([original])
+    data = codec.pack(codes, offered)[0]
+    written = time.perf_counter()
+    restored = codec.decompress([data])[0]
+    seconds = (written - begin, time.perf_counter() - written)
+    return _measured(original, restored, len(data), yardstick, seconds), codes[0]
 
 
-def measure_ours(codec: Codec, original: Image.Image, coder: str) -> Measured:
-    """Compresses an image with our codec and decodes it again."""
-    data = codec.compress([original], coder=coder)[0]
-    return _measured(original, codec.decompress([data])[0], len(data))
-
-
-def measure_peer(original: Image.Image, name: str, quality: int) -> Measured:
+def measure_peer(original: Image.Image, name: str, quality: int, yardstick: Yardstick | None = None) -> Measured:
     """Compresses an image in one of Pillow's formats and decodes it again.
 
     Args:
         original: An image, `L` or `RGB`.
         name: Pillow's name of the format.
         quality: 0 to 100.
+        yardstick: The comparison; None for the colours of the image, without LPIPS.
 
     Raises:
         DataError: The format cannot hold an image of this size.
     """
+    begin = time.perf_counter()
     data = write_peer(original, name, quality)
-    with Image.open(io.BytesIO(data)) as restored:
-        return _measured(original, restored, len(data), quality)
+    written = time.perf_counter()
+    restored = read_peer(data)
+    seconds = (written - begin, time.perf_counter() - written)
+    return _measured(original, restored, len(data), yardstick or Yardstick(), seconds, quality)
 
 
-def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
+def nearest_peer(original: Image.Image, name: str, size: int, yardstick: Yardstick | None = None) -> Measured:
     """Measures a format at the quality whose file is nearest in length to `size`.
 
     Args:
         original: An image, `L` or `RGB`.
         name: Pillow's name of the format.
         size: Length in bytes.
+        yardstick: As in `measure_peer`.
     """
     lengths: dict[int, int] = {}
 
@@ -96,61 +175,32 @@ def nearest_peer(original: Image.Image, name: str, size: int) -> Measured:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if length(middle) <= size else (low, middle)
-    return measure_peer(original, name, min((low, high), key=lambda quality: abs(length(quality) - size)))
+    nearest = min((low, high), key=lambda quality: abs(length(quality) - size))
+    return measure_peer(original, name, nearest, yardstick)
 
 
-def compare(codec: Codec, picture: Image.Image, coder: str) -> dict[str, Measured]:
-    """Compresses an image in our format, and in every other format to the nearest length.
+def nearest_peers(original: Image.Image, size: int, yardstick: Yardstick) -> dict[str, Measured]:
+    """Measures an image in every other format, at the quality with the nearest length.
 
     Args:
-        codec: Our codec.
-        picture: A picture of any mode; all formats receive it in the model's colours.
-        coder: As in `Codec.compress`.
+        original: The image, in the colours of the model.
+        size: Length in bytes.
+        yardstick: The comparison.
 
     Returns:
-        Name of the format -> measurements; ours is "vqgen". A format that cannot hold an image of this size is absent.
+        Name of the format -> measurements. A format that cannot hold an image of this size is absent.
     """
-    original = in_models_colours(codec, picture)
-    ours = measure_ours(codec, original, coder)
-    return {"vqgen": ours} | _of_peers(lambda pillow: nearest_peer(original, pillow, ours.bytes))
+    return _of_peers(lambda pillow: nearest_peer(original, pillow, size, yardstick))
 
 
-def curve_points(codec: Codec, picture: Image.Image) -> dict[str, list[Measured]]:
-    """Measures an image at each quality of the curves, in each of the other formats that can hold it."""
-    original = in_models_colours(codec, picture)
-    return _of_peers(lambda pillow: [measure_peer(original, pillow, quality) for quality in CURVE_QUALITIES])
-
-
-def mean_curves(points: Sequence[Mapping[str, Sequence[Measured]]]) -> dict[str, list[dict[str, float | None]]]:
-    """Computes the means over the images at each quality, for each format that can hold all of them."""
-    return {
-        name: [means([each[name][index] for each in points]) for index in range(len(CURVE_QUALITIES))]
-        for name in common_formats(points)
-    }
-
-
-def common_formats(compared: Sequence[Mapping[str, object]]) -> list[str]:
-    """Returns the formats that can hold all images: means over different images cannot be compared."""
-    return [name for name in compared[0] if all(name in each for each in compared)]
-
-
-def left_out(compared: Sequence[Mapping[str, Measured]]) -> dict[str, str]:
-    """Returns each format or metric that is left out of the means, or has a mean over some images only -> the reason.
+def curve_points(original: Image.Image, yardstick: Yardstick) -> dict[str, list[Measured]]:
+    """Measures an image at each quality of the curves, in each of the other formats that can hold it.
 
     Args:
-        compared: For each image, name of the format -> measurements.
+        original: The image, in the colours of the model.
+        yardstick: The comparison.
     """
-    total = len(compared)
-    common = common_formats(compared)
-    reasons = {
-        name: f"it cannot hold {sum(name not in each for each in compared)} of {total} images"
-        for name in dict.fromkeys(name for each in compared for name in each)
-        if name not in common
-    }
-    small = sum(each["vqgen"].ms_ssim is None for each in compared)
-    if small:
-        reasons["ms_ssim"] = f"{small} of {total} images are smaller than its window of {WINDOW} x {WINDOW} pixels"
-    return reasons
+    return _of_peers(lambda pillow: [measure_peer(original, pillow, each, yardstick) for each in CURVE_QUALITIES])
 
 
 def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
@@ -161,27 +211,29 @@ def in_models_colours(codec: Codec, picture: Image.Image) -> Image.Image:
     return normal.convert("L") if is_grey and normal.mode != "L" else normal
 
 
-def means(measured: Sequence[Measured]) -> dict[str, float | None]:
+def mean_point(measured: Sequence[Measured], rate: str | None = None) -> Point:
     """Computes the mean of each measurement.
 
     Args:
         measured: At least one image.
+        rate: The name of our rate; None for another format.
 
     Returns:
-        Name -> mean. MS-SSIM is over the images that have it, None if none has it. The quality is included only if
-        all images have one.
+        The means. MS-SSIM and LPIPS are over the images that have them, None if no image has it. The quality is None
+        unless all images have one.
     """
-    result: dict[str, float | None] = {
-        "bytes": float(np.mean([each.bytes for each in measured])),
-        "bpp": float(np.mean([each.bpp for each in measured])),
-        "psnr": float(np.mean([each.psnr for each in measured])),
-    }
-    known = [each.ms_ssim for each in measured if each.ms_ssim is not None]
-    result["ms_ssim"] = float(np.mean(known)) if known else None
     qualities = [each.quality for each in measured if each.quality is not None]
-    if len(qualities) == len(measured):
-        result["quality"] = float(np.mean(qualities))
-    return result
+    return Point(
+        bpp=_mean([each.bpp for each in measured]),
+        psnr=_mean([each.psnr for each in measured]),
+        ms_ssim=_known_mean([each.ms_ssim for each in measured]),
+        lpips=_known_mean([each.lpips for each in measured]),
+        bytes=_mean([each.bytes for each in measured]),
+        write_seconds=_mean([each.write_seconds for each in measured]),
+        read_seconds=_mean([each.read_seconds for each in measured]),
+        quality=_mean(qualities) if len(qualities) == len(measured) else None,
+        checkpoint=rate,
+    )
 
 
 def ms_ssim(original: Image.Image, restored: Image.Image) -> float | None:
@@ -196,42 +248,9 @@ def ms_ssim(original: Image.Image, restored: Image.Image) -> float | None:
     return None if found is None else float(found)
 
 
-def table_rows(compared: Sequence[Mapping[str, Measured]]) -> list[list[str]]:
-    """Returns the rows of a table of means: the names of the columns, then a row per format.
-
-    Args:
-        compared: For each image, name of the format -> measurements.
-    """
-    rows = [["format", "bpp", "bytes", "PSNR", "MS-SSIM"]]
-    for name in common_formats(compared):
-        found = means([each[name] for each in compared])
-        similarity = "-" if found["ms_ssim"] is None else f"{found['ms_ssim']:.4f}"
-        rows.append([name, f"{found['bpp']:.4f}", f"{found['bytes']:.0f}", f"{found['psnr']:.2f}", similarity])
-    return rows
-
-
-def document(
-    compared: Mapping[str, Mapping[str, Measured]], points: Sequence[Mapping[str, Sequence[Measured]]]
-) -> dict[str, Any]:
-    """Collects all measurements as values for JSON.
-
-    Args:
-        compared: Name of the image -> name of the format -> measurements.
-        points: For each image, its points on the curves.
-
-    Returns:
-        "means" over the images, "images" one by one, mean "curves", each by format, and the reasons of what is
-        "left_out" of the means.
-    """
-    formats = common_formats(list(compared.values()))
-    return {
-        "means": {name: means([each[name] for each in compared.values()]) for name in formats},
-        "images": {
-            image: {name: asdict(measured) for name, measured in each.items()} for image, each in compared.items()
-        },
-        "curves": mean_curves(points),
-        "left_out": left_out(list(compared.values())),
-    }
+def has_lpips(width: int, height: int) -> bool:
+    """Returns True for a picture that is neither too small nor too large for LPIPS."""
+    return min(width, height) >= LPIPS_SIDE and width * height <= MOST_LPIPS_PIXELS
 
 
 def _of_peers(measure: Callable[[str], Result]) -> dict[str, Result]:
@@ -247,22 +266,35 @@ def _of_peers(measure: Callable[[str], Result]) -> dict[str, Result]:
     return found
 
 
-def write_peer(original: Image.Image, name: str, quality: int) -> bytes:
-    """Writes a picture in one of Pillow's formats; arguments and errors as in `measure_peer`."""
-    file = io.BytesIO()
-    # Each format at its best effort: a careless setting of the others would flatter ours.
-    options = {"optimize": True} if name == "JPEG" else {"method": 6} if name == "WEBP" else {}
-    try:
-        original.save(file, name, quality=quality, **options)
-    except (OSError, ValueError) as error:  # every format has a largest side
-        size = f"{original.width} x {original.height}"
-        raise DataError(f"an image of {size} cannot be written as {name}: {error}") from error
-    return file.getvalue()
-
-
-def _measured(original: Image.Image, restored: Image.Image, size: int, quality: int | None = None) -> Measured:
-    # WebP has no grey mode and returns a grey picture as RGB.
-    if restored.mode != original.mode:
-        restored = restored.convert(original.mode)
+def _measured(
+    original: Image.Image,
+    restored: Image.Image,
+    size: int,
+    yardstick: Yardstick,
+    seconds: tuple[float, float],
+    quality: int | None = None,
+) -> Measured:
     bpp = 8 * size / (original.width * original.height)
-    return Measured(size, bpp, psnr(original, restored), ms_ssim(original, restored), quality)
+    # WebP has no grey mode and returns a grey picture as RGB.
+    mode = "L" if yardstick.grey else original.mode
+    one, other = (each if each.mode == mode else each.convert(mode) for each in (original, restored))
+    distance = _lpips(one, other, yardstick)
+    return Measured(size, bpp, psnr(one, other), ms_ssim(one, other), quality, distance, *seconds)
+
+
+def _lpips(one: Image.Image, other: Image.Image, yardstick: Yardstick) -> float | None:
+    if yardstick.lpips is None or not has_lpips(*one.size):
+        return None
+    # AlexNet takes three channels; those of a grey picture are alike.
+    arrays = [np.array(each.convert("RGB")) for each in (other, one)]
+    pair = [to_float(torch.from_numpy(each).permute(2, 0, 1)[None]) for each in arrays]
+    return float(yardstick.lpips(*pair))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _known_mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _mean(known) if known else None

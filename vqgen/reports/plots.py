@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqgen.reports.figures import written_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _TRADES = [("precision", "recall"), ("frechet_distance", "cas")]
 """Pairs of metrics to plot, horizontal axis first."""
@@ -17,8 +20,14 @@ _TRADED = {
 }
 """Metric -> title of its axis."""
 
-_DISTORTIONS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM"}
+_DISTORTIONS = {"psnr": "PSNR, dB", "ms_ssim": "MS-SSIM, dB"}
 """Metric -> title of its axis."""
+
+_LETTERS = 100
+"""Letters that fit into a line of a legend below two panels."""
+
+_MARKERS = "osD^vPX<>"
+"""Markers of the curves: nine, so that with ten colours no two of many curves look alike."""
 
 
 def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, float], varied: str, path: Path) -> bool:
@@ -61,25 +70,27 @@ def plot_trade_off(points: Sequence[Mapping[str, Any]], limits: Mapping[str, flo
     return True
 
 
-def plot_rate_distortion(
-    curves: Mapping[str, Sequence[Mapping[str, float | None]]], ours: Mapping[str, float | None], path: Path
-) -> None:
-    """Plots PSNR and MS-SSIM over bits per pixel: a curve for each format, and a star for vqgen.
+def plot_rate_distortion(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: Path) -> None:
+    """Plots PSNR and MS-SSIM, both in dB, over bits per pixel: a curve for each codec.
 
     Args:
-        curves: Format -> points, each with `bpp`, `psnr` and `ms_ssim`; None is not drawn.
-        ours: The same metrics of our files.
+        curves: Name of the codec -> "psnr" and "ms_ssim" -> rates in bits per pixel and qualities in dB. The first
+            codec is drawn thickest.
         path: Picture to write.
     """
-    with written_figure(path, 10, 4) as figure:
-        for axes, (measure, title) in zip(figure.subplots(1, 2), _DISTORTIONS.items(), strict=True):
-            for name, points in curves.items():
-                axes.plot(
-                    [point["bpp"] for point in points], [point[measure] for point in points], marker=".", label=name
-                )
-            axes.plot([ours["bpp"]], [ours[measure]], marker="*", markersize=14, linestyle="", label="vqgen")
-            axes.set(xlabel="bits per pixel", ylabel=title, xscale="log")
-            axes.legend()
+    # On a page, at a width of 700 pixels, letters still have 11 pixels.
+    with written_figure(path, 8.4, 4.4) as figure:
+        panels = figure.subplots(1, 2)
+        for axes, (metric, title) in zip(panels, _DISTORTIONS.items(), strict=True):
+            for index, (name, lines) in enumerate(curves.items()):
+                points = sorted(lines[metric])
+                across, up = [[point[axis] for point in points] for axis in (0, 1)]
+                axes.plot(across, up, label=name, **_curve_style(index))
+            axes.set(ylabel=title)
+            _show_rates(axes)
+        # One legend below both: inside, it would cover curves. Names of files are long, so they have few columns.
+        columns = max(1, min(5, _LETTERS // (max(map(len, curves)) + 8)))
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[str, str], unit: str) -> None:
@@ -110,3 +121,24 @@ def plot_losses(metrics: Sequence[dict[str, Any]], path: Path, curves: Mapping[s
         axes.grid(visible=True, which="both", alpha=0.25)
         if axes.lines:
             axes.legend()
+
+
+def _show_rates(axes: "Axes") -> None:
+    """Gives axes a horizontal axis of rates: logarithmic, in plain numbers that are near enough to read rates off."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set(xlabel="bits per pixel", xscale="log")
+    low, high = axes.get_xlim()
+    # Over more than two decades their numbers would run into each other.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, alpha=0.25)
+
+
+def _curve_style(index: int) -> dict[str, Any]:
+    """Returns the look of a curve: the first one in black and thick, all others thin and each with its own marker."""
+    if index == 0:
+        return {"marker": "*", "markersize": 11, "linewidth": 2, "color": "black", "zorder": 3}
+    marker = _MARKERS[(index - 1) % len(_MARKERS)]
+    return {"marker": marker, "markersize": 4, "linewidth": 1.2, "color": f"C{(index - 1) % 10}"}

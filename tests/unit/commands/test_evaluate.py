@@ -1,7 +1,7 @@
 import pytest
 from tiny_models import make_baseline
 
-from vqgen.commands.evaluate import GROUPS, OF_SAMPLES, OLD_GROUPS, _groups, _lpips
+from vqgen.commands.evaluate import GROUPS, OF_SAMPLES, OLD_GROUPS, _groups
 from vqgen.config import DataConfig
 from vqgen.data import LabelMap
 from vqgen.errors import ConfigError, VQGenWarning
@@ -47,10 +47,3 @@ def test_old_name_of_a_group_is_accepted_with_a_warning(make_parts, old, new):
 def test_old_names_are_not_names():
     assert not OLD_GROUPS.keys() & GROUPS.keys()
     assert set(OLD_GROUPS.values()) | set(OF_SAMPLES) <= GROUPS.keys()
-
-
-def test_missing_weights_of_lpips_are_refused(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"--lpips-weights: should be a file, found .*gone\.pth', which does not exist"
-    ):
-        _lpips(str(tmp_path / "gone.pth"))

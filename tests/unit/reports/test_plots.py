@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from PIL import Image
 
@@ -72,11 +74,42 @@ def test_trade_off_without_scores_has_one_plot(tmp_path, drawn):
     assert drawn[0].get_legend() is None
 
 
-def test_rate_distortion_has_a_curve_for_each_format_and_a_star_without_missing_values(tmp_path, drawn):
-    curve = [{"bpp": 0.5, "psnr": 20.0, "ms_ssim": None}, {"bpp": 1.0, "psnr": 30.0, "ms_ssim": None}]
-    plot_rate_distortion({"JPEG": curve}, {"bpp": 0.25, "psnr": 25.0, "ms_ssim": None}, tmp_path / "a.png")
+def test_rate_distortion_has_a_curve_for_each_codec_in_order_of_its_rates(tmp_path, drawn):
+    curves = {
+        "vqgen": {"psnr": [(0.25, 25.0)], "ms_ssim": []},
+        "JPEG": {"psnr": [(1.0, 30.0), (0.5, 20.0)], "ms_ssim": [(0.5, 10.0), (1.0, 15.0)]},
+    }
+    plot_rate_distortion(curves, tmp_path / "a.svg")
     psnr, ms_ssim = drawn
-    assert lines_of(psnr) == {"JPEG": [[0.5, 20.0], [1.0, 30.0]], "vqgen": [[0.25, 25.0]]}
-    assert psnr.get_xscale() == "log"
-    assert ms_ssim.get_ylabel() == "MS-SSIM"
-    assert (tmp_path / "a.png").stat().st_size > 0
+    assert lines_of(psnr) == {"vqgen": [[0.25, 25.0]], "JPEG": [[0.5, 20.0], [1.0, 30.0]]}
+    assert lines_of(ms_ssim) == {"vqgen": [], "JPEG": [[0.5, 10.0], [1.0, 15.0]]}
+    assert psnr.get_xscale() == ms_ssim.get_xscale() == "log"
+    assert (psnr.get_ylabel(), ms_ssim.get_ylabel()) == ("PSNR, dB", "MS-SSIM, dB")
+    assert psnr.xaxis.get_major_formatter()(0.5, None) == "0.5"
+    (legend,) = psnr.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["vqgen", "JPEG"]
+    assert (tmp_path / "a.svg").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("high", "shown"), [(2.0, [0.5, 1, 2]), (400.0, [1, 10, 100])])
+def test_rates_are_plain_numbers_that_do_not_run_into_each_other(tmp_path, drawn, high, shown):
+    curve = {"psnr": [(0.4, 20.0), (high, 30.0)], "ms_ssim": []}
+    plot_rate_distortion({"vqgen": curve}, tmp_path / "a.png")
+    low, high = drawn[0].get_xlim()
+    assert [tick for tick in drawn[0].get_xticks() if low <= tick <= high] == pytest.approx(shown)
+    labels = [label.get_window_extent() for label in drawn[0].get_xticklabels() if label.get_text()]
+    inside = [each for each in labels if drawn[0].bbox.x0 - 20 <= each.x0 <= drawn[0].bbox.x1]
+    assert all(left.x1 < right.x0 for left, right in pairwise(inside))
+
+
+def test_many_curves_with_long_names_are_told_apart_and_fit_into_the_picture(tmp_path, drawn):
+    names = [f"a curve of the file some/folder/curves-{number}.json" for number in range(12)]
+    curves = {name: {"psnr": [(0.1, 20.0 + number)], "ms_ssim": []} for number, name in enumerate(names)}
+    plot_rate_distortion(curves, tmp_path / "a.png")
+    figure = drawn[0].figure
+    looks = {(line.get_color(), line.get_marker()) for line in drawn[0].lines}
+    assert len(looks) == len(names)
+    extent = figure.legends[0].get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= figure.bbox.x1
+    with Image.open(tmp_path / "a.png") as picture:
+        assert 1000 <= picture.width <= 1400  # letters of 10 points, so 11 pixels or more at a width of 700
