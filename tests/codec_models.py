@@ -22,13 +22,20 @@ CODERS = ("packed", "static", "prior", "auto")
 """All requests for a coder."""
 
 
-def tiny_codec(make_parts: Callable[..., PipelineParts], num_levels: int = 2, seed: int = 0, **changes: Any) -> Codec:
+def tiny_codec(
+    make_parts: Callable[..., PipelineParts],
+    num_levels: int = 2,
+    seed: int = 0,
+    priors: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Codec:
     """Builds a codec with tiles of 8 x 8 pixels, with frequencies and priors of random weights.
 
     Args:
         make_parts: The fixture.
         num_levels: 1 to 3.
         seed: Seed of all weights.
+        priors: Settings of the priors.
         changes: As in `make_parts`.
     """
     parts = make_parts(seed, downsample=_DOWNSAMPLE[num_levels], **changes)
@@ -38,7 +45,7 @@ def tiny_codec(make_parts: Callable[..., PipelineParts], num_levels: int = 2, se
     for level, factor in zip(_NAMES[num_levels], _DOWNSAMPLE[num_levels], strict=True):
         side = 8 // factor
         settings = {"height": side, "width": side, "coarser_height": coarser, "coarser_width": coarser}
-        parts.priors[level] = make_prior(level, **settings).eval()
+        parts.priors[level] = make_prior(level, **(settings | (priors or {}))).eval()
         coarser = side
     counts = torch.randint(0, 1000, (16,), generator=torch.Generator().manual_seed(seed))
     parts.frequencies = {level: frequencies_of_counts(counts.roll(i)) for i, level in enumerate(parts.priors)}

@@ -58,7 +58,8 @@ class ArchiveHeader:
         coders: Coders whose models its blocks may need.
         vqvae: First 8 bytes of the VQ-VAE's SHA-256.
         models: Fingerprint of the models that the coders use.
-        batch_size: Tiles that the priors evaluate at a time; 0 without priors.
+        batch_size: Tiles that the priors evaluate at a time, 1 for whole grids; 0 without priors.
+        compute_type: The arithmetic in which the priors run.
     """
 
     num_levels: int
@@ -66,14 +67,14 @@ class ArchiveHeader:
     vqvae: bytes
     models: bytes
     batch_size: int
+    compute_type: ComputeType
 
     def pack(self) -> bytes:
         """Writes the header as bytes, with its CRC-32."""
         count = flags_of(self.num_levels, _SPARE)
         flags = count | (Coder.STATIC in self.coders) * _STATIC | (Coder.PRIOR in self.coders) * _PRIOR
-        compute_type = ComputeType.FLOAT64 if Coder.PRIOR in self.coders else ComputeType.NONE
         version = version_of(self.num_levels)
-        return seal(_HEADER.pack(MAGIC, version, flags, self.vqvae, self.models, self.batch_size, compute_type))
+        return seal(_HEADER.pack(MAGIC, version, flags, self.vqvae, self.models, self.batch_size, self.compute_type))
 
     @staticmethod
     def parse(data: bytes) -> "ArchiveHeader":
@@ -92,13 +93,13 @@ class ArchiveHeader:
         )
         num_levels = num_levels_in(version, flags, _SPARE)
         is_known = num_levels > 0 and version == version_of(num_levels) and (version > 1 or flags >> _SPARE == 0)
-        supported = is_known and by_prior == (batch_size > 0)
-        if not supported or compute_type != (ComputeType.FLOAT64 if by_prior else ComputeType.NONE):
+        supported = is_known and by_prior == (batch_size > 0) and compute_type in list(ComputeType)
+        if not supported or by_prior != (compute_type != ComputeType.NONE):
             raise BitstreamError(
                 "the archive's header should have flags and a compute shape that this version supports, found flags "
                 f"{flags:#04x}, {batch_size} tiles, dtype {compute_type}"
             )
-        return ArchiveHeader(num_levels, frozenset(coders), vqvae, models, batch_size)
+        return ArchiveHeader(num_levels, frozenset(coders), vqvae, models, batch_size, ComputeType(compute_type))
 
 
 HEADER_BYTES = _HEADER.size + 4

@@ -18,7 +18,7 @@ from vqgen.codec.archive_layout import (
 )
 from vqgen.codec.block import read_block
 from vqgen.codec.codec import Codec
-from vqgen.codec.compatibility import check_models, check_shape
+from vqgen.codec.compatibility import check_compute_type, check_models, check_shape
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.segments import CodedStream, Segment, decode_streams
 from vqgen.codec.varints import write_varint
@@ -62,6 +62,7 @@ class ArchiveReader:
         self._file = as_binary_file("file", file, "read")
         header = ArchiveHeader.parse(file.read(HEADER_BYTES))
         check_models(codec.models, header.vqvae, header.models, header.coders, header.num_levels, header.batch_size)
+        check_compute_type(codec.models, header.compute_type)
         self.header = header
 
     def __iter__(self) -> Iterator[tuple[str | None, ImageCodes]]:

@@ -12,7 +12,7 @@ from vqgen.codec.archive_reader import decode_block
 from vqgen.codec.block import read_block, write_block
 from vqgen.codec.block_description import MAX_NAMES
 from vqgen.codec.codec import FALL_BACK, Codec, warn_of_fall_back
-from vqgen.codec.header import Coder
+from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.segments import Stream, encode_streams
 from vqgen.codec.varints import write_varint
@@ -69,6 +69,7 @@ class ArchiveWriter:
             vqvae=codec.models.vqvae_hash,
             models=codec.models.fingerprint(coders),
             batch_size=codec.models.batch_size if Coder.PRIOR in coders else 0,
+            compute_type=codec.models.compute_type if Coder.PRIOR in coders else ComputeType.NONE,
         )
         self.bytes_written = file.write(self.header.pack())
 

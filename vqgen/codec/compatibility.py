@@ -1,7 +1,7 @@
 """Checks that a pipeline can decode a file: that it has the models and the labels of the pipeline that wrote it."""
 
 from vqgen.codec.entropy_models import EntropyModels
-from vqgen.codec.header import Coder
+from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.image_codes import ImageShape
 from vqgen.errors import BitstreamError
 
@@ -48,6 +48,19 @@ def check_models(
         raise BitstreamError(
             f"the priors should evaluate at most {models.batch_size} tiles at a time, found {batch_size}; "
             "the file is damaged, or another version of vqgen made it"
+        )
+
+
+def check_compute_type(models: EntropyModels, compute_type: ComputeType) -> None:
+    """Checks that the priors run in the arithmetic that a file names.
+
+    Raises:
+        BitstreamError: It names another one.
+    """
+    if compute_type not in (ComputeType.NONE, models.compute_type):
+        raise BitstreamError(
+            f"its prior should run in {models.compute_type.name.lower()}, as in pipeline {models.parts.name!r}, found "
+            f"{compute_type.name.lower()}; the file is damaged, or another version of vqgen made it"
         )
 
 

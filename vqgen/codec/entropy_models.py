@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqgen.arguments import as_text
+from vqgen.codec.fixed_prior import FixedPrior
 from vqgen.codec.frequencies import TOTAL
-from vqgen.codec.header import Coder
+from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.prior_coder import canonical_batch_size
 from vqgen.config import DataConfig
 from vqgen.data import LabelMap
@@ -96,6 +97,7 @@ class EntropyModels:
         # MPS has no float64.
         self.device = torch.device("cpu") if compute.device.type == "mps" else compute.device
         self._priors: dict[str, PixelCNN] = {}
+        self._fixed_priors: dict[str, FixedPrior] = {}
 
     def offered(self, coder: str) -> frozenset[Coder]:
         """Returns the coders that a request allows with these models.
@@ -166,9 +168,24 @@ class EntropyModels:
             self._priors[level] = prior.eval()
         return self._priors[level]
 
+    def fixed_prior(self, level: str) -> FixedPrior:
+        """Returns the prior of a level in fixed point, for whole grids; errors as in `prior`."""
+        if level not in self._fixed_priors:
+            self._fixed_priors[level] = FixedPrior(self.prior(level))
+        return self._fixed_priors[level]
+
+    @property
+    def compute_type(self) -> ComputeType:
+        """The arithmetic of the priors: fixed point over whole grids if all treat all places alike, else float64."""
+        priors = self.parts.priors.values()
+        alike = bool(priors) and all(prior.config.is_alike_everywhere for prior in priors)
+        return ComputeType.FIXED if alike else ComputeType.FLOAT64
+
     @cached_property
     def batch_size(self) -> int:
-        """The number of tiles that the priors evaluate at a time in encoding."""
+        """The number of tiles that the priors evaluate at a time in encoding; 1 for whole grids."""
+        if self.compute_type is ComputeType.FIXED:
+            return 1
         # The header has one number for all levels, so the level with the most positions decides.
         positions = [prior.order.num_positions for prior in self.parts.priors.values()]
         return canonical_batch_size(max(positions, default=1))

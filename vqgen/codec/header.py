@@ -54,10 +54,13 @@ class Coder(IntEnum):
 
 
 class ComputeType(IntEnum):
-    """The dtype in which the prior runs; the value is the id in the file."""
+    """The arithmetic in which the prior runs; the value is the id in the file."""
 
     NONE = 0
     FLOAT64 = 1
+    """Floats, tile by tile: decoders need the same shapes, and all but the last bits must agree."""
+    FIXED = 2
+    """Fixed point, over whole grids: the same numbers everywhere."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class Header:
         label: Index of the label that conditions the prior; None without a label.
         vqvae: First 8 bytes of the VQ-VAE's SHA-256.
         models: Fingerprint of the models that predict the codes; zeros if all levels are packed.
-        batch_size: Tiles that the prior evaluates at a time; 0 if no level needs the prior.
-        compute_type: The dtype in which the prior runs.
+        batch_size: Tiles that the prior evaluates at a time, 1 for whole grids; 0 if no level needs the prior.
+        compute_type: The arithmetic in which the prior runs.
         codes_crc: CRC-32 of the decoded codes and of the alpha plane.
         levels: The levels, coarse to fine.
         alpha_length: Bytes of the alpha plane's segment; None without an alpha plane.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqgen.codec.compatibility import check_models, check_shape
+from vqgen.codec.compatibility import check_compute_type, check_models, check_shape
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
 from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
@@ -71,7 +71,7 @@ def write_image_file(models: EntropyModels, codes: ImageCodes, segments: Mapping
         vqvae=models.vqvae_hash,
         models=models.fingerprint(coders),
         batch_size=models.batch_size if by_prior else 0,
-        compute_type=ComputeType.FLOAT64 if by_prior else ComputeType.NONE,
+        compute_type=models.compute_type if by_prior else ComputeType.NONE,
         codes_crc=codes.crc(),
         levels=tuple(_level_header(segment, codes.grids[level]) for level, segment in segments.items()),
         alpha_length=None if alpha is None else len(alpha),
@@ -88,6 +88,7 @@ def open_image_file(models: EntropyModels, data: bytes) -> OpenedFile:
     header, begin = read_header(data)
     coders = frozenset(level.coder for level in header.levels)
     check_models(models, header.vqvae, header.models, coders, len(header.levels), header.batch_size)
+    check_compute_type(models, header.compute_type)
     shape = ImageShape(header.width, header.height, header.rgb, header.label, header.alpha_length is not None)
     check_shape(models, shape)
     # The header repeats the grid sizes, which follow from the image's size, so that files can be inspected alone.

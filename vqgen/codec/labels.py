@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.frequencies import PRECISION
-from vqgen.codec.header import Coder
+from vqgen.codec.grid_coder import GridCoder
+from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.prior_coder import TileStream
-from vqgen.codec.segments import Stream, tile_stream
+from vqgen.codec.segments import Stream, grid_stream, tile_stream
 from vqgen.data import Label
 from vqgen.errors import ConfigError
 from vqgen.runtime.threads import threads_of_model
@@ -79,7 +80,10 @@ def _shortest(models: EntropyModels, codes: ImageCodes) -> int | None:
 def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:
     index = models.levels.index(level)
     stream = Stream([codes.shape], {name: [grid] for name, grid in codes.grids.items()})
-    tiles = tile_stream(models, stream, level, models.levels[index - 1] if index else None)
+    coarser = models.levels[index - 1] if index else None
+    if models.compute_type is ComputeType.FIXED:
+        return GridCoder(models.fixed_prior(level)).bits([grid_stream(stream, level, coarser)])[0]
+    tiles = tile_stream(models, stream, level, coarser)
     bits = tile_bits(models, tiles, level)
     # Only places that are their own source are written; the places beyond the edge cost nothing.
     return float(bits[tiles.sources == np.arange(bits.shape[1])].sum())

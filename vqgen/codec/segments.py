@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqgen.codec.entropy_models import EntropyModels
-from vqgen.codec.header import CODES_PER_BYTE, Coder
+from vqgen.codec.grid_coder import GridCoder, GridStream
+from vqgen.codec.header import CODES_PER_BYTE, Coder, ComputeType
 from vqgen.codec.image_codes import ImageShape
 from vqgen.codec.packed_coder import pack, unpack
 from vqgen.codec.prior_coder import PriorCoder, TileStream
@@ -90,10 +91,9 @@ def encode_streams(
                 found.append(Segment(Coder.PACKED, pack(codes, models.codebook_size)))
             if Coder.STATIC in offered:
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
-        # The prior takes all streams together: tiles of several small images fill the rows of one run.
+        # The prior takes all streams together: several small images fill the rows of one run.
         if Coder.PRIOR in offered:
-            tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
-            written = PriorCoder(models.prior(level), models.batch_size).encode(tiles)
+            written = _write_by_prior(models, streams, level, coarser)
             for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
@@ -124,7 +124,7 @@ def decode_streams(
     coarser: str | None = None
     # Level by level over all streams: the coarser grids of a stream condition its finer ones.
     for index, level in enumerate(models.levels):
-        by_prior: list[tuple[int, TileStream]] = []
+        by_prior: list[tuple[int, TileStream | GridStream]] = []
         for number, stream in enumerate(streams):
             grids = results[number]
             if isinstance(grids, BitstreamError):
@@ -135,7 +135,7 @@ def decode_streams(
                     # Cutting needs the sizes of the grids only. The coder fills in the codes.
                     blank = [np.zeros(size, dtype=np.int64) for size in sizes]
                     known = Stream(stream.shapes, {**grids, level: blank})
-                    by_prior.append((number, tile_stream(models, known, level, coarser)))
+                    by_prior.append((number, _stream_of_prior(models, known, level, coarser)))
                 else:
                     grids[level] = _read_direct(models, stream.segments[level], level, sizes)
             except BitstreamError as error:
@@ -143,6 +143,12 @@ def decode_streams(
         _read_by_prior(models, streams, level, by_prior, batch_size, results)
         coarser = level
     return results
+
+
+def grid_stream(stream: Stream, level: str, coarser: str | None) -> GridStream:
+    """Collects the grids of a level, and those of the coarser level; arguments as in `tile_stream`."""
+    labels = [-1 if shape.label is None else shape.label for shape in stream.shapes]
+    return GridStream(stream.grids[level], None if coarser is None else stream.grids[coarser], labels)
 
 
 def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str | None) -> TileStream:
@@ -170,30 +176,50 @@ def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str 
     )
 
 
+def _stream_of_prior(models: EntropyModels, stream: Stream, level: str, coarser: str | None) -> TileStream | GridStream:
+    """Prepares a level for its prior: whole grids for fixed point, tiles of the prior's size for floats."""
+    if models.compute_type is ComputeType.FIXED:
+        return grid_stream(stream, level, coarser)
+    return tile_stream(models, stream, level, coarser)
+
+
+def _write_by_prior(models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None) -> list[bytes]:
+    if models.compute_type is ComputeType.FIXED:
+        return GridCoder(models.fixed_prior(level)).encode([grid_stream(each, level, coarser) for each in streams])
+    tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
+    return PriorCoder(models.prior(level), models.batch_size).encode(tiles)
+
+
 def _read_by_prior(
     models: EntropyModels,
     streams: Sequence[CodedStream],
     level: str,
-    tiles: Sequence[tuple[int, TileStream]],
+    by_prior: Sequence[tuple[int, TileStream | GridStream]],
     batch_size: int,
     results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError],
 ) -> None:
     """Decodes, together, a level of all streams that the prior wrote, and enters the grids into the results."""
-    if not tiles:
-        return
-    coder = PriorCoder(models.prior(level), batch_size)
-    coder.decode([each for _, each in tiles], [streams[number].segments[level].data for number, _ in tiles])
+    segments = [streams[number].segments[level].data for number, _ in by_prior]
+    tiles = [each for _, each in by_prior if isinstance(each, TileStream)]
+    grids = [each for _, each in by_prior if isinstance(each, GridStream)]
+    if tiles:
+        PriorCoder(models.prior(level), batch_size).decode(tiles, segments)
+    if grids:
+        GridCoder(models.fixed_prior(level)).decode(grids, segments)
     factors = models.parts.vqvae.config.grid_factors
     index = models.levels.index(level)
-    for number, each in tiles:
-        grids = results[number]
-        if each.failure is not None or isinstance(grids, BitstreamError):
-            results[number] = each.failure or grids
-            continue
-        sizes = [shape.grid_sizes(factors)[index] for shape in streams[number].shapes]
-        tilings = [Tiling(height, width, coder.order.height, coder.order.width) for height, width in sizes]
-        parts = np.split(each.codes, np.cumsum([tiling.count for tiling in tilings])[:-1])
-        grids[level] = [tiling.join(part) for tiling, part in zip(tilings, parts, strict=True)]
+    for number, each in by_prior:
+        found = results[number]
+        if each.failure is not None or isinstance(found, BitstreamError):
+            results[number] = each.failure or found
+        elif isinstance(each, GridStream):
+            found[level] = list(each.grids)
+        else:
+            config = models.prior(level).config
+            sizes = [shape.grid_sizes(factors)[index] for shape in streams[number].shapes]
+            tilings = [Tiling(height, width, config.height, config.width) for height, width in sizes]
+            parts = np.split(each.codes, np.cumsum([tiling.count for tiling in tilings])[:-1])
+            found[level] = [tiling.join(part) for tiling, part in zip(tilings, parts, strict=True)]
 
 
 def _read_direct(

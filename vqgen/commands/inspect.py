@@ -11,6 +11,7 @@ from vqgen.storage.names import shown
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec, Header
+    from vqgen.codec.archive_layout import ArchiveHeader
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,7 @@ def _print_image(path: Path, codec: "Codec | None") -> None:
     print(f"  file     {len(data)} bytes, {8 * len(data) / pixels:.4g} bpp; header {size} bytes")
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:
-        print(f"  prior    evaluates {header.batch_size} tiles at a time, {header.compute_type.name.lower()}")
+        print(f"  prior    {_arithmetic(header)}")
     print(f"  codes    CRC-32 {header.codes_crc:08x}")
     codes = codec.unpack([data])[0] if codec else None
     if isinstance(codes, BitstreamError):
@@ -73,6 +74,14 @@ def _print_image(path: Path, codec: "Codec | None") -> None:
         print(f"  {name:<8} {line}")
     if header.alpha_length is not None:
         print(f"  alpha    {header.alpha_length} bytes, {8 * header.alpha_length / pixels:.4g} bpp")
+
+
+def _arithmetic(header: "Header | ArchiveHeader") -> str:
+    from vqgen.codec.header import ComputeType
+
+    if header.compute_type is ComputeType.FIXED:
+        return "runs over the whole picture, in fixed point"
+    return f"evaluates {header.batch_size} tiles at a time, {header.compute_type.name.lower()}"
 
 
 def _describe(header: "Header", codec: "Codec | None") -> str:
@@ -95,7 +104,7 @@ def _print_archive(path: Path, file: BufferedIOBase, codec: "Codec | None") -> N
     print(f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {inside} bytes")
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:
-        print(f"  prior    evaluates {header.batch_size} tiles at a time, float64")
+        print(f"  prior    {_arithmetic(header)}")
     if codec:
         file.seek(0)
         _print_levels(file, size, codec)

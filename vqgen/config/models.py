@@ -194,6 +194,9 @@ class PriorSettings(Config):
     """Gated residual blocks after the first masked convolution."""
     channels: int = Field(128, gt=0, le=MOST_CHANNELS)
     """Channels of the features."""
+    positions: Literal["learned", "none"] = added_field("learned")
+    """learned (the row and the column of each code are embedded) or none: without attention too, the prior then treats
+    all places alike, and codes pictures of any size as a whole instead of in tiles."""
     attention_every: int = Field(0, ge=0, le=MOST_LAYERS)
     """Blocks between two causal attentions; 0 for a prior without attention."""
     attention_heads: int = Field(4, gt=0, le=MOST_LAYERS)
@@ -239,6 +242,11 @@ class PriorSettings(Config):
         if value > WIDEST_KERNEL:
             raise ValueError(f"should be at most {WIDEST_KERNEL}, found {value}")
         return value
+
+    @property
+    def is_alike_everywhere(self) -> bool:
+        """True if the prior treats all places alike: it has neither positions nor attention."""
+        return self.positions == "none" and not self.attention_every
 
 
 ClassifierKind = Literal["residual", "hidden-layer"]

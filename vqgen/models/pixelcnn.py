@@ -67,8 +67,10 @@ class PixelCNN(nn.Module):
         # A convolution cannot tell where it is, and the first position sees no code at all: its row and its column are
         # the learned start. At 0.5 they are about as large as the features; a tenth of it learns measurably slower.
         # In place, as all arithmetic of a model that is built without memory: see `models.checkpoint`.
-        self.rows = nn.Parameter(torch.randn(config.height, 1, channels).mul_(0.5))
-        self.columns = nn.Parameter(torch.randn(config.width, channels).mul_(0.5))
+        # Without positions the bias of the first layer is the start.
+        has_positions = config.positions == "learned"
+        self.rows = nn.Parameter(torch.randn(config.height, 1, channels).mul_(0.5)) if has_positions else None
+        self.columns = nn.Parameter(torch.randn(config.width, channels).mul_(0.5)) if has_positions else None
         self.label_embedding = nn.Embedding(config.num_classes + 1, channels)
         # Zero at the start: mirrored images are like the others until training finds a difference.
         self.mirrored_embedding = nn.Parameter(torch.zeros(channels)) if config.mirror_conditioned else None
@@ -193,12 +195,17 @@ class PixelCNN(nn.Module):
             condition = rearrange(condition, f"b c h w -> {axes}").contiguous()
         features = convolve(self.first, rearrange(embedded, f"b h w c -> {axes}"), axes)
         # Positions are added after the strict layer. Before it, the first position would see nothing of them.
-        features = features + rearrange(self.rows + self.columns, f"h w c -> {axes.replace('b', '1')}")
+        if (positions := self.embed_positions()) is not None:
+            features = features + rearrange(positions, f"h w c -> {axes.replace('b', '1')}")
         for index, block in enumerate(self.blocks):
             features = block(features, label, condition, axes)
             if str(index) in self.attentions:
                 features = features + self.attentions[str(index)](features, axes)
         return rearrange(self.output(features), f"{axes} -> b c h w")
+
+    def embed_positions(self) -> Float[Tensor, "h w c"] | None:
+        """Embeds the row and the column of each position; None for a prior without positions."""
+        return None if self.rows is None or self.columns is None else self.rows + self.columns
 
     def embed_labels(self, labels: Int[Tensor, " b"] | None, batch_size: int) -> Float[Tensor, "b c"]:
         """Embeds the labels, with the null label for -1 and for None.

@@ -118,8 +118,10 @@ class Conditioning:
             # Stacked, so that one batched product serves all layers.
             self._matrices = torch.stack([block.condition.weight.T for block in blocks if block.condition]).to(dtype)
             self._condition = _in_order_time(prior, rearrange(condition, "b c h w -> (h w) b c")).to(dtype)
-        positions = (prior.rows + prior.columns).flatten(0, 1) + prior.first.bias
-        self._positions = _in_order_time(prior, positions).to(dtype)
+        bias = prior.first.bias.expand(prior.order.num_positions, -1)
+        positions = prior.embed_positions()
+        each = bias if positions is None else positions.flatten(0, 1) + bias
+        self._positions = _in_order_time(prior, each).to(dtype)
 
     def of_first(self, begin: int, end: int) -> Float[Tensor, "r c"]:
         """Returns the contribution to the first convolution at positions `begin` to `end` in order time."""

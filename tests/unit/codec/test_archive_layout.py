@@ -16,11 +16,11 @@ from vqgen.codec.archive_layout import (
     write_index,
 )
 from vqgen.codec.framing import seal
-from vqgen.codec.header import Coder
+from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError
 
-HEADER = ArchiveHeader(2, frozenset({Coder.PACKED, Coder.PRIOR}), b"abcdefgh", b"ijklmnop", 16)
+HEADER = ArchiveHeader(2, frozenset({Coder.PACKED, Coder.PRIOR}), b"abcdefgh", b"ijklmnop", 16, ComputeType.FLOAT64)
 BLOCKS = st.lists(st.binary(min_size=1, max_size=300), max_size=5)
 
 
@@ -33,9 +33,10 @@ def archive_of(blocks):
 
 @pytest.mark.parametrize("coders", [{Coder.PACKED}, {Coder.PACKED, Coder.STATIC}, set(Coder)])
 @pytest.mark.parametrize("num_levels", [1, 3, 4, 24])
-def test_header_comes_back(coders, num_levels):
-    batch_size = 16 if Coder.PRIOR in coders else 0
-    header = ArchiveHeader(num_levels, frozenset(coders), b"abcdefgh", b"ijklmnop", batch_size)
+@pytest.mark.parametrize("of_priors", [ComputeType.FLOAT64, ComputeType.FIXED])
+def test_header_comes_back(coders, num_levels, of_priors):
+    batch_size, compute_type = (16, of_priors) if Coder.PRIOR in coders else (0, ComputeType.NONE)
+    header = ArchiveHeader(num_levels, frozenset(coders), b"abcdefgh", b"ijklmnop", batch_size, compute_type)
     assert len(header.pack()) == HEADER_BYTES
     assert header.pack()[4] == (1 if num_levels <= 3 else 2)
     assert ArchiveHeader.parse(header.pack() + b"rest") == header
@@ -46,7 +47,8 @@ def test_header_comes_back(coders, num_levels):
     [
         (replace(HEADER, num_levels=0), "flags 0x08, 16 tiles"),
         (replace(HEADER, batch_size=0), "flags 0x0a, 0 tiles"),
-        (replace(HEADER, coders=frozenset({Coder.PACKED})), "flags 0x02, 16 tiles, dtype 0"),
+        (replace(HEADER, coders=frozenset({Coder.PACKED})), "flags 0x02, 16 tiles, dtype 1"),
+        (replace(HEADER, compute_type=ComputeType.NONE), "flags 0x0a, 16 tiles, dtype 0"),
     ],
 )
 def test_unsupported_headers_are_refused(header, found):

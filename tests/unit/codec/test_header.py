@@ -32,6 +32,7 @@ def file_of(header):
         {"levels": (LevelHeader(Coder.STATIC, 1, 1, 1),), "batch_size": 0, "compute_type": ComputeType.NONE},
         {"levels": (LevelHeader(Coder.PRIOR, 1, 1, 1),) * 3, "width": 65535, "height": 1},
         {"levels": (LevelHeader(Coder.PRIOR, 1, 1, 1),) * 4},
+        {"batch_size": 1, "compute_type": ComputeType.FIXED},
         {"levels": (LevelHeader(Coder.PRIOR, 1, 1, 1),) * 31, "label": None},
     ],
 )

@@ -272,3 +272,25 @@ def test_grids_that_are_not_multiples_of_the_coarser_one_are_refused(coarser):
 def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match="heads should divide channels = 8, found 3"):
         make_pixelcnn(attention_every=1, attention_heads=3)
+
+
+def test_prior_without_positions_and_attention_treats_all_places_alike():
+    """Codes that are moved by a row and a column move the logits, wherever no edge of the grid is in sight."""
+    model = make_pixelcnn(height=9, width=12, kernel_size=3, positions="none", attention_every=0)
+    assert model.config.is_alike_everywhere
+    assert not {"rows", "columns"} & model.state_dict().keys()
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randint(model.config.codebook_size, (1, 9, 12), generator=generator)
+    moved = torch.randint(model.config.codebook_size, (1, 9, 12), generator=generator)
+    moved[:, 1:, 1:] = codes[:, :-1, :-1]
+    with torch.no_grad():
+        logits, others = (model(each, torch.tensor([1]), None) for each in (codes, moved))
+    reach = 3  # of three layers of kernels 3 wide
+    inside = logits[:, :, reach:-1, reach : -reach - 1]
+    torch.testing.assert_close(others[:, :, reach + 1 :, reach + 1 : -reach], inside)
+    assert not torch.allclose(others[:, :, :1], logits[:, :, :1])
+
+
+@pytest.mark.parametrize("changes", [{}, {"positions": "none", "attention_every": 1}])
+def test_prior_with_positions_or_attention_is_not_alike_everywhere(changes):
+    assert not make_pixelcnn(**changes).config.is_alike_everywhere

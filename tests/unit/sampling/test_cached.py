@@ -12,6 +12,7 @@ MODELS = [
     {},
     {"attention_every": 0, "kernel_size": 3, "output_layers": 2},
     {"attention_every": 1, "height": 5, "width": 2},
+    {"positions": "none", "attention_every": 0},
     {"coarser_height": 3, "coarser_width": 2, "layers": 3},
     {"coarser_height": 3, "coarser_width": 4},
 ]

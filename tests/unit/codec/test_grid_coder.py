@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+from codec_models import decoded, random_codes, write_archive
+
+from vqgen.codec import ideal_bits
+from vqgen.codec.archive_reader import ArchiveReader
+from vqgen.codec.grid_coder import GridCoder, GridStream, _groups, _runs
+from vqgen.codec.header import Coder, ComputeType, read_header
+from vqgen.codec.segments import CodedStream, Stream, decode_streams, encode_streams, grid_stream
+from vqgen.errors import BitstreamError
+
+PRIOR = frozenset({Coder.PRIOR})
+SIZES = [(8, 8), (40, 24), (1, 1), (40, 24), (3, 70), (8, 8), (8, 8)]
+
+
+@pytest.fixture(params=[1, 2, 3])
+def whole(make_codec, request):
+    """A codec whose priors treat all places alike."""
+    return make_codec(request.param, priors={"positions": "none", "attention_every": 0})
+
+
+def images_of(codec):
+    return [random_codes(codec, *size, seed=i, label=[None, 0, 2][i % 3]) for i, size in enumerate(SIZES)]
+
+
+def stream_of(images):
+    return Stream(
+        [each.shape for each in images], {level: [e.grids[level] for e in images] for level in images[0].grids}
+    )
+
+
+def test_files_of_all_sizes_decode_to_their_codes_alone_and_together(whole):
+    images = images_of(whole)
+    files = whole.pack(images, PRIOR, verify=False)
+    for data, image in zip(files, images, strict=True):
+        header, _ = read_header(data)
+        assert header.compute_type is ComputeType.FIXED
+        assert {level.coder for level in header.levels} == {Coder.PRIOR}
+        assert decoded(whole, data).equals(image)
+    assert all(found.equals(image) for found, image in zip(whole.unpack(files), images, strict=True))
+
+
+def test_file_does_not_depend_on_the_pictures_beside_it(whole):
+    images = images_of(whole)
+    together = whole.pack(images, PRIOR, verify=False)
+    assert together == [whole.pack([image], PRIOR, verify=False)[0] for image in images]
+    assert together[::-1] == whole.pack(images[::-1], PRIOR, verify=False)
+
+
+def test_length_of_a_segment_is_the_ideal_one_but_for_its_last_word(whole):
+    for image in images_of(whole):
+        (segments,) = encode_streams(whole.models, [stream_of([image])], PRIOR)
+        for level, segment in segments.items():
+            bits = ideal_bits(whole.models, image, level, Coder.PRIOR, image.shape.label)
+            assert -8 <= 8 * len(segment.data) - bits < 40
+
+
+def test_label_and_coarser_codes_change_the_length(make_codec):
+    codec = make_codec(priors={"positions": "none", "attention_every": 0})
+    image = random_codes(codec, 40, 24, seed=1)
+    by_label = {ideal_bits(codec.models, image, "top", Coder.PRIOR, label) for label in (None, 0, 1, 2)}
+    assert len(by_label) == 4
+    other = random_codes(codec, 40, 24, seed=2)
+    mixed = type(image)(image.shape, {"top": other.grids["top"], "bottom": image.grids["bottom"]})
+    assert ideal_bits(codec.models, image, "bottom", Coder.PRIOR) != ideal_bits(
+        codec.models, mixed, "bottom", Coder.PRIOR
+    )
+
+
+def test_broken_segment_leaves_the_streams_beside_it_as_they_are(whole):
+    images = images_of(whole)
+    segments = encode_streams(whole.models, [stream_of([each]) for each in images], PRIOR)
+    broken = dict(segments[1])
+    first = whole.models.levels[0]
+    broken[first] = type(broken[first])(Coder.PRIOR, bytes(200))
+    streams = [CodedStream([e.shape], broken if i == 1 else segments[i]) for i, e in enumerate(images)]
+    found = decode_streams(whole.models, streams, 1)
+    for index, (grids, image) in enumerate(zip(found, images, strict=True)):
+        if index == 1:
+            assert isinstance(grids, BitstreamError) or any(
+                not np.array_equal(grids[level][0], image.grids[level]) for level in grids
+            )
+        else:
+            assert all(np.array_equal(grids[level][0], image.grids[level]) for level in grids)
+
+
+def test_images_of_a_block_are_one_stream(whole, tmp_path):
+    images = images_of(whole)
+    path = tmp_path / "all.vqga"
+    path.write_bytes(write_archive(whole, images, coder="prior"))
+    with path.open("rb") as file:
+        found = [codes for _, codes in ArchiveReader(file, whole)]
+    assert all(each.equals(image) for each, image in zip(found, images, strict=True))
+
+
+def test_neighbours_of_one_size_take_turns_and_runs_keep_the_order_of_each_stream(make_codec):
+    codec = make_codec(priors={"positions": "none", "attention_every": 0})
+    sizes = [(8, 8)] * 3 + [(16, 8)] + [(8, 8)]
+    stream = grid_stream(stream_of([random_codes(codec, *size) for size in sizes]), "bottom", "top")
+    assert list(_groups(stream)) == [[0, 1, 2], [3], [4]]
+    runs = list(_runs([stream, stream]))
+    assert runs[0] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    for index in (0, 1):
+        assert [image for run in runs for number, image in run if number == index] == [0, 1, 2, 3, 4]
+
+
+def test_large_grids_go_alone():
+    grids = [np.zeros((100, 100), dtype=np.int64)] * 3
+    stream = GridStream(grids, None, [-1] * 3)
+    assert list(_groups(stream)) == [[0], [1], [2]]
+    assert [len(run) for run in _runs([stream] * 10)] == [6, 4] * 3
+
+
+@pytest.mark.parametrize("compute_type", [ComputeType.FLOAT64, ComputeType.FIXED])
+def test_other_arithmetic_than_that_of_the_priors_is_refused(make_codec, compute_type):
+    alike = {"positions": "none", "attention_every": 0}
+    writer = make_codec(priors=alike if compute_type is ComputeType.FIXED else None)
+    (data,) = writer.pack([random_codes(writer, 8, 8)], PRIOR)
+    header, _ = read_header(data)
+    assert header.compute_type is compute_type
+    reader = make_codec(priors=None if compute_type is ComputeType.FIXED else alike)
+    with pytest.raises(BitstreamError):
+        decoded(reader, data)
+
+
+def test_coder_of_a_single_position(make_codec):
+    codec = make_codec(1, priors={"positions": "none", "attention_every": 0})
+    stream = grid_stream(stream_of([random_codes(codec, 4, 4, label=1)]), "bottom", None)
+    (data,) = GridCoder(codec.models.fixed_prior("bottom")).encode([stream])
+    again = grid_stream(stream_of([random_codes(codec, 4, 4, seed=9, label=1)]), "bottom", None)
+    GridCoder(codec.models.fixed_prior("bottom")).decode([again], [data])
+    assert np.array_equal(again.grids[0], stream.grids[0])

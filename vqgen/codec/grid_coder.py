@@ -1,0 +1,172 @@
+"""The prior as entropy model of whole grids, for priors that treat all places alike.
+
+There are no tiles: one wavefront runs over the grid of a picture of any size. The prior computes in fixed point, so the
+numbers do not depend on the pictures beside it, and pictures of one size are read and written together.
+
+Legend: `b` images, `m` positions of a time, `h w` grid, `k` codebook entries.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby, zip_longest
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vqgen.codec.fixed_prior import FixedPrior, FixedSteps
+from vqgen.codec.frequencies import PRECISION, frequencies_of_logits
+from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
+from vqgen.errors import BitstreamError
+from vqgen.runtime.threads import threads_of_model
+
+_CODES_OF_A_GROUP = 1 << 14
+"""Codes of the images of a stream that take turns; a larger grid goes alone. Files depend on it."""
+
+_CODES_OF_A_RUN = 1 << 16
+"""Codes of the images that the prior computes together; a larger grid goes alone. No file depends on it."""
+
+_Row = tuple[int, int]
+"""An image: the index of its stream, and its index there."""
+
+
+@dataclass
+class GridStream:
+    """The grids of a level that are written to one segment.
+
+    Attributes:
+        grids: int64 `(h, w)`, one for each image; the decoder fills them in.
+        coarser: The grids of the coarser level; None for the coarsest level.
+        labels: A label for each image, -1 without one.
+        failure: The reason why it could not be decoded; None if there is none.
+    """
+
+    grids: Sequence[NDArray[np.int64]]
+    coarser: Sequence[NDArray[np.int64]] | None
+    labels: Sequence[int]
+    failure: BitstreamError | None = None
+
+
+class GridCoder:
+    """Writes and reads the codes of a level with its prior.
+
+    Args:
+        prior: The prior, in fixed point.
+    """
+
+    def __init__(self, prior: FixedPrior) -> None:
+        self._prior = prior
+
+    def encode(self, streams: Sequence[GridStream]) -> list[bytes]:
+        """Writes each stream to a segment of its own."""
+        encoders = [RangeEncoder() for _ in streams]
+        for rows, codes, frequencies in self._known(streams):
+            for row, (index, _) in enumerate(rows):
+                encoders[index].append(codes[:, row], frequencies[:, row])
+        return [encoder.finish() for encoder in encoders]
+
+    def bits(self, streams: Sequence[GridStream]) -> list[float]:
+        """Computes -log2 p of all codes of each stream: the length that an ideal coder would write, in bits."""
+        bits = np.zeros(len(streams))
+        for rows, codes, frequencies in self._known(streams):
+            found = PRECISION - np.log2(np.take_along_axis(frequencies, codes[..., None], axis=-1))
+            np.add.at(bits, [index for index, _ in rows], found.sum(axis=(0, 2)))
+        return bits.tolist()
+
+    def decode(self, streams: Sequence[GridStream], segments: Sequence[bytes]) -> None:
+        """Reads the codes of each stream from its segment.
+
+        Args:
+            streams: The streams; the call fills in their grids, or sets `failure` for a segment that cannot be decoded.
+            segments: One per stream.
+        """
+        decoders = [RangeDecoder(segment) for segment in segments]
+        for rows in _runs(streams):
+            with self._steps(streams, rows) as steps:
+                for time in steps.times:
+                    places = steps.places(time)
+                    frequencies = frequencies_of_logits(steps.logits(time))
+                    codes = np.zeros(frequencies.shape[:2], dtype=np.int64)
+                    for row, (index, image) in enumerate(rows):
+                        # Zeros after a failure, so that the streams beside it go on.
+                        if streams[index].failure is None:
+                            codes[:, row] = _take(decoders[index], streams[index], frequencies[:, row])
+                        streams[index].grids[image][places] = codes[:, row]
+                    self._append(steps, time, codes)
+
+    def _known(
+        self, streams: Sequence[GridStream]
+    ) -> Iterator[tuple[Sequence[_Row], NDArray[np.int64], NDArray[np.int64]]]:
+        """Yields the images of each run with their codes `(m, b)` and the frequencies `(m, b, k)` at each time."""
+        for rows in _runs(streams):
+            with self._steps(streams, rows) as steps:
+                for time in steps.times:
+                    places = steps.places(time)
+                    codes = np.stack([streams[index].grids[image][places] for index, image in rows], axis=1)
+                    yield rows, codes, frequencies_of_logits(steps.logits(time))
+                    # Step by step, although all codes are given: the features of a whole grid would not fit in memory.
+                    self._append(steps, time, codes)
+
+    @contextmanager
+    def _steps(self, streams: Sequence[GridStream], rows: Sequence[_Row]) -> Iterator[FixedSteps]:
+        """Sets the prior to the first step of these images, which have one size."""
+        prior = self._prior
+        device = prior.embedding.device
+        index, image = rows[0]
+        height, width = streams[index].grids[image].shape
+        labels = torch.tensor([streams[index].labels[image] for index, image in rows], device=device)
+        coarser = None
+        if prior.coarser is not None:
+            grids = [grid for index, image in rows if (grid := _coarser_of(streams[index], image)) is not None]
+            coarser = torch.from_numpy(np.stack(grids)).to(device)
+        of_a_step = len(rows) * height * width / (width + prior.slope * (height - 1))
+        # Outside of autocast, which would compute products in fewer bits.
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+            threads_of_model(of_a_step, prior.model),
+        ):
+            yield FixedSteps(prior, height, width, labels, coarser)
+
+    def _append(self, steps: FixedSteps, time: int, codes: NDArray[np.int64]) -> None:
+        steps.append(time, torch.from_numpy(codes).to(self._prior.embedding.device))
+
+
+def _coarser_of(stream: GridStream, image: int) -> NDArray[np.int64] | None:
+    return None if stream.coarser is None else stream.coarser[image]
+
+
+def _groups(stream: GridStream) -> Iterator[list[int]]:
+    """Groups neighbours of one size. The images of a group take turns at each time, those of another group follow."""
+    for (height, width), run in groupby(range(len(stream.grids)), key=lambda image: stream.grids[image].shape):
+        images = list(run)
+        most = max(1, _CODES_OF_A_GROUP // (height * width))
+        yield from (images[begin : begin + most] for begin in range(0, len(images), most))
+
+
+def _runs(streams: Sequence[GridStream]) -> Iterator[list[_Row]]:
+    """Collects images of one size that the prior computes together: the same group, by number, of several streams."""
+    # A stream's groups follow each other, because its range coder is one: all first groups, then all second ones.
+    for groups in zip_longest(*map(_groups, streams)):
+        by_size: dict[tuple[int, ...], list[list[_Row]]] = {}
+        for index, images in enumerate(groups):
+            if images is not None:
+                rows = [(index, image) for image in images]
+                by_size.setdefault(streams[index].grids[images[0]].shape, []).append(rows)
+        for (height, width), found in by_size.items():
+            run: list[_Row] = []
+            for rows in found:
+                if run and (len(run) + len(rows)) * height * width > _CODES_OF_A_RUN:
+                    yield run
+                    run = []
+                run = run + rows
+            yield run
+
+
+def _take(decoder: RangeDecoder, stream: GridStream, frequencies: NDArray[np.int64]) -> NDArray[np.int64]:
+    try:
+        return decoder.take(len(frequencies), frequencies)
+    except BitstreamError as error:
+        stream.failure = error
+        return np.zeros(len(frequencies), dtype=np.int64)
