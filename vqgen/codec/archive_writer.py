@@ -13,7 +13,7 @@ from vqgen.codec.block import read_block, write_block
 from vqgen.codec.block_description import MAX_NAMES
 from vqgen.codec.codec import FALL_BACK, Codec, warn_of_fall_back
 from vqgen.codec.header import Coder
-from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.image_codes import ImageCodes, check_whole
 from vqgen.codec.segments import Stream, encode_streams
 from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError, DataError
@@ -80,10 +80,10 @@ class ArchiveWriter:
             name: Its name, ignored in an archive without names.
 
         Raises:
-            DataError: The name is too long for a block, or contains a character 0, or a value is of a wrong type.
-                Nothing is added.
+            DataError: The name is too long for a block, or contains a character 0, a level is missing, or a value is of
+                a wrong type. Nothing is added.
         """
-        as_instance("codes", codes, ImageCodes, error=DataError)
+        check_whole(as_instance("codes", codes, ImageCodes, error=DataError), self.codec.models.levels)
         as_instance("name", name, str, "a string", DataError)
         size = len(name.encode(errors="surrogateescape")) + 1 if self.with_names else 0
         # A 0 separates the names in a block.

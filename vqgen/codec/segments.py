@@ -60,7 +60,7 @@ class CodedStream:
 
     Attributes:
         shapes: The properties of each image.
-        segments: Level -> segment, coarse to fine.
+        segments: Level -> segment, coarse to fine. The finest levels may be missing, and are then not decoded.
     """
 
     shapes: Sequence[ImageShape]
@@ -68,7 +68,7 @@ class CodedStream:
 
 
 def encode_streams(
-    models: EntropyModels, streams: Sequence[Stream], offered: frozenset[Coder]
+    models: EntropyModels, streams: Sequence[Stream], offered: frozenset[Coder], batch_size: int | None = None
 ) -> list[dict[str, Segment]]:
     """Writes each level of each stream with the coder that needs the fewest bytes.
 
@@ -76,6 +76,7 @@ def encode_streams(
         models: The models that predict the codes.
         streams: The streams.
         offered: The coders to choose from, at least one.
+        batch_size: Tiles that the priors evaluate at a time; None for the number of new files.
 
     Returns:
         Level -> segment, for each stream.
@@ -93,7 +94,7 @@ def encode_streams(
         # The prior takes all streams together: tiles of several small images fill the rows of one run.
         if Coder.PRIOR in offered:
             tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
-            written = PriorCoder(models.prior(level), models.batch_size).encode(tiles)
+            written = PriorCoder(models.prior(level), batch_size or models.batch_size).encode(tiles)
             for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
@@ -127,7 +128,7 @@ def decode_streams(
         by_prior: list[tuple[int, TileStream]] = []
         for number, stream in enumerate(streams):
             grids = results[number]
-            if isinstance(grids, BitstreamError):
+            if isinstance(grids, BitstreamError) or level not in stream.segments:
                 continue
             sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
             try:

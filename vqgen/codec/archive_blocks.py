@@ -1,0 +1,148 @@
+"""The blocks of an archive in a file that can seek: each is read only when it is asked for, and only as far as needed.
+
+With a sound index every block is found, whatever happened to the others. Without it, for instance in an archive that is
+cut short, the blocks are found one behind the other, up to the damage.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedIOBase
+
+from vqgen.codec.archive_layout import (
+    HEADER_BYTES,
+    MAX_INDEX_BYTES,
+    IndexEntry,
+    cut_block,
+    parse_index,
+    read_block_size,
+    read_index,
+)
+from vqgen.codec.block_head import BlockHead, HeadRules, read_head
+from vqgen.errors import BitstreamError
+
+_READ_BYTES = 1 << 20
+
+_HEAD_BYTES = 1 << 8
+"""Bytes in which a head is looked for at first; then in twice as many, and so on."""
+
+
+class StoredBlock:
+    """A block in a file, read from its beginning as far as it is needed.
+
+    Args:
+        file: The archive, which can seek.
+        begin: Offset of its first byte, behind its length.
+        size: Bytes that it should have.
+
+    Attributes:
+        size: Bytes that it should have.
+    """
+
+    def __init__(self, file: BufferedIOBase, begin: int, size: int) -> None:
+        self.size = size
+        self._file = file
+        self._begin = begin
+        self._data = b""
+
+    def first(self, count: int) -> bytes:
+        """Returns the first bytes, at least `count` of them unless the block or the file has less."""
+        if count > len(self._data):
+            self._file.seek(self._begin + len(self._data))
+            parts = [self._data]
+            missing = min(count, self.size) - len(self._data)
+            # Part by part, so that memory grows with the bytes that the file has and not with the size that it claims.
+            while missing > 0 and (part := self._file.read(min(missing, _READ_BYTES))):
+                parts.append(part)
+                missing -= len(part)
+            self._data = b"".join(parts)
+        return self._data
+
+    def head(self, rules: HeadRules) -> BlockHead:
+        """Reads the head of the block, and hardly more.
+
+        Raises:
+            BitstreamError: The head is damaged, or cut short.
+        """
+        count = _HEAD_BYTES
+        while True:
+            data = self.first(count)
+            try:
+                return read_head(data, self.size, rules)
+            except BitstreamError:
+                if len(data) < count or count >= self.size:
+                    raise  # there is no more to read
+            count *= 2
+
+
+@dataclass(frozen=True)
+class FoundBlock:
+    """A block of an archive, or the damage in its place.
+
+    Attributes:
+        block: The block, or the reason why it cannot be read.
+        images: Its number of images by the index; None without a sound index.
+        cut: The reason why it is not whole; None for a whole block.
+    """
+
+    block: StoredBlock | BitstreamError
+    images: int | None = None
+    cut: BitstreamError | None = None
+
+
+def find_blocks(file: BufferedIOBase) -> Iterator[FoundBlock]:
+    """Yields the blocks of an archive, and the damage between them."""
+    try:
+        entries = read_index(file)
+    except BitstreamError:
+        yield from _blocks_in_order(file)
+        return
+    offset = HEADER_BYTES
+    for entry in entries:
+        try:
+            yield FoundBlock(block_at(file, offset, entry), entry.images)
+        except BitstreamError as error:
+            yield FoundBlock(error, entry.images)
+        offset += entry.length
+
+
+def block_at(file: BufferedIOBase, offset: int, entry: IndexEntry) -> StoredBlock:
+    """Returns the block of an entry of the index.
+
+    Args:
+        file: The archive.
+        offset: Offset of the block, with its length before it.
+        entry: The entry.
+
+    Raises:
+        BitstreamError: The length before the block is not that of the index.
+    """
+    file.seek(offset)
+    size = read_block_size(file)
+    begin = file.tell()
+    if begin + size != offset + entry.length or not size:
+        raise BitstreamError(
+            f"a block should have {entry.length} bytes with its length by the index, found {begin + size - offset}"
+        )
+    return StoredBlock(file, begin, size)
+
+
+def _blocks_in_order(file: BufferedIOBase) -> Iterator[FoundBlock]:
+    """Yields the blocks from the beginning to the first damage between them, and the damage."""
+    end = file.seek(0, 2)
+    offset = HEADER_BYTES
+    try:
+        while True:
+            file.seek(offset)
+            size = read_block_size(file)
+            begin = file.tell()
+            if not size:
+                parse_index(file.read(MAX_INDEX_BYTES))
+                raise BitstreamError("the lengths in the index should fill the archive, and do not; it is damaged")
+            block = StoredBlock(file, begin, size)
+            offset = begin + size
+            if offset > end:
+                yield FoundBlock(block, cut=cut_block(size, end - begin))
+                return
+            yield FoundBlock(block)
+    except BitstreamError as error:
+        yield FoundBlock(error)
