@@ -4,9 +4,10 @@ With a sound index every block is found, whatever happened to the others. Withou
 cut short, the blocks are found one behind the other, up to the damage.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
+from typing import Generic, TypeVar
 
 from vqgen.codec.archive_layout import (
     HEADER_BYTES,
@@ -19,6 +20,8 @@ from vqgen.codec.archive_layout import (
 )
 from vqgen.codec.block_head import BlockHead, HeadRules, read_head
 from vqgen.errors import BitstreamError
+
+T = TypeVar("T")
 
 _READ_BYTES = 1 << 20
 
@@ -89,6 +92,70 @@ class FoundBlock:
     cut: BitstreamError | None = None
 
 
+@dataclass(frozen=True)
+class BlockContent(Generic[T]):
+    """The images of a block, or the damage to it.
+
+    Attributes:
+        first: Number of its first image in the archive.
+        count: Number of its images. A damaged block has the number of the index or of its head, or 1 if both are
+            damaged.
+        images: Something of each image; the reason if the block cannot be read.
+    """
+
+    first: int
+    count: int
+    images: Sequence[T] | BitstreamError
+
+
+def read_each(
+    file: BufferedIOBase,
+    rules: HeadRules,
+    read: Callable[[StoredBlock], list[T]],
+    numbers: Container[int] | None = None,
+    allow_partial: bool = False,
+) -> Iterator[BlockContent[T]]:
+    """Reads the blocks of an archive; a damaged block leaves the others as they are.
+
+    Args:
+        file: The archive.
+        rules: The numbers that are known about its blocks.
+        read: Reads something of each image of a block.
+        numbers: Only the blocks that have one of these images are read; None for all.
+        allow_partial: Read a block whose end is missing, too.
+    """
+    first = 0
+    for found in find_blocks(file):
+        head = None
+        count = found.images
+        if count is None:
+            head = _head(found, rules)
+            count = 1 if head is None else len(head.images)
+        if numbers is None or any(number in numbers for number in range(first, first + count)):
+            try:
+                if isinstance(found.block, BitstreamError):
+                    raise found.block
+                if found.cut is not None and (not allow_partial or head is None):
+                    raise found.cut
+                images: list[T] | BitstreamError = read(found.block)
+                if found.images is not None and len(images) != found.images:
+                    raise wrong_count(found.images, len(images))
+            except BitstreamError as error:
+                images = error
+            yield BlockContent(first, count, images)
+        first += count
+
+
+def wrong_count(expected: int, found: int) -> BitstreamError:
+    """Builds the error for a block with another number of images than the index says.
+
+    Args:
+        expected: The number in the index.
+        found: The number in the block.
+    """
+    return BitstreamError(f"a block should have {expected} images by the index, found {found}")
+
+
 def find_blocks(file: BufferedIOBase) -> Iterator[FoundBlock]:
     """Yields the blocks of an archive, and the damage between them."""
     try:
@@ -124,6 +191,14 @@ def block_at(file: BufferedIOBase, offset: int, entry: IndexEntry) -> StoredBloc
             f"a block should have {entry.length} bytes with its length by the index, found {begin + size - offset}"
         )
     return StoredBlock(file, begin, size)
+
+
+def _head(found: FoundBlock, rules: HeadRules) -> BlockHead | None:
+    """Returns the head of a block; None if it is damaged."""
+    try:
+        return None if isinstance(found.block, BitstreamError) else found.block.head(rules)
+    except BitstreamError:
+        return None
 
 
 def _blocks_in_order(file: BufferedIOBase) -> Iterator[FoundBlock]:

@@ -1,12 +1,10 @@
 """Reads archives, `.vqga`: block by block from beginning to end, or any image by way of the index."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
 from io import BufferedIOBase
-from typing import Generic, TypeVar
 
 from vqgen.arguments import as_binary_file, as_index, as_instance
-from vqgen.codec.archive_blocks import FoundBlock, StoredBlock, block_at, find_blocks
+from vqgen.codec.archive_blocks import BlockContent, StoredBlock, block_at, read_each, wrong_count
 from vqgen.codec.archive_layout import (
     HEADER_BYTES,
     MAX_INDEX_BYTES,
@@ -25,24 +23,6 @@ from vqgen.codec.level_choice import LevelChoice
 from vqgen.codec.segments import CodedStream, Segment, decode_streams
 from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class BlockContent(Generic[T]):
-    """The images of a block, or the damage to it.
-
-    Attributes:
-        first: Number of its first image in the archive.
-        count: Number of its images. A damaged block has the number of the index or of its head, or 1 if both are
-            damaged.
-        images: Something of each image; the reason if the block cannot be read.
-    """
-
-    first: int
-    count: int
-    images: Sequence[T] | BitstreamError
 
 
 class ArchiveReader:
@@ -106,7 +86,7 @@ class ArchiveReader:
         Args:
             numbers: Only the blocks that have one of these images are read and yielded; None for all.
         """
-        return self._each_block(self._decode_stored, numbers)
+        return read_each(self._file, self._rules, self._decode_stored, numbers, self._choice.allow_partial)
 
     def names(self) -> Iterator[str | None]:
         """Yields the names of all images, without decoding their codes.
@@ -125,7 +105,7 @@ class ArchiveReader:
         def read(block: StoredBlock) -> list[str | None]:
             return [image.name for image in block.head(self._rules).images]
 
-        return self._each_block(read)
+        return read_each(self._file, self._rules, read, allow_partial=self._choice.allow_partial)
 
     def image(self, number: int) -> tuple[str | None, ImageCodes]:
         """Returns name and codes of one image; only its block is read.
@@ -145,7 +125,7 @@ class ArchiveReader:
             if first <= number < first + entry.images:
                 images = self._decode_stored(block_at(self._file, offset, entry))
                 if len(images) != entry.images:
-                    raise _wrong_count(entry.images, len(images))
+                    raise wrong_count(entry.images, len(images))
                 return images[number - first]
             first += entry.images
             offset += entry.length
@@ -158,39 +138,6 @@ class ArchiveReader:
             BitstreamError: The index is damaged.
         """
         return sum(entry.images for entry in read_index(self._file))
-
-    def _each_block(
-        self, read: Callable[[StoredBlock], list[T]], numbers: Container[int] | None = None
-    ) -> Iterator[BlockContent[T]]:
-        first = 0
-        for found in find_blocks(self._file):
-            count = self._count(found)
-            if numbers is None or any(number in numbers for number in range(first, first + count)):
-                try:
-                    images: list[T] | BitstreamError = self._read(found, read)
-                except BitstreamError as error:
-                    images = error
-                yield BlockContent(first, count, images)
-            first += count
-
-    def _read(self, found: FoundBlock, read: Callable[[StoredBlock], list[T]]) -> list[T]:
-        if isinstance(found.block, BitstreamError):
-            raise found.block
-        if found.cut is not None and not self._choice.allow_partial:
-            raise found.cut
-        images = read(found.block)
-        if found.images is not None and len(images) != found.images:
-            raise _wrong_count(found.images, len(images))
-        return images
-
-    def _count(self, found: FoundBlock) -> int:
-        """Returns the number of images of a block, or 1 if neither the index nor its head tells it."""
-        if found.images is not None:
-            return found.images
-        try:
-            return 1 if isinstance(found.block, BitstreamError) else len(found.block.head(self._rules).images)
-        except BitstreamError:
-            return 1
 
     def _decode_stored(self, block: StoredBlock) -> list[tuple[str | None, ImageCodes]]:
         """Reads a block as far as its levels are asked for, and decodes it."""
@@ -238,10 +185,6 @@ def decode_block(
     if isinstance(grids, BitstreamError):
         raise grids
     return block.checked(grids)
-
-
-def _wrong_count(expected: int, found: int) -> BitstreamError:
-    return BitstreamError(f"a block should have {expected} images by the index, found {found}")
 
 
 def _index_entry(block: bytes, num_images: int) -> IndexEntry:

@@ -45,7 +45,7 @@ class BlockHead:
         crc: CRC-32 of the block's description and of all codes and alpha planes.
         start: CRC-32 of the description alone.
         size: Bytes of the head.
-        has_labels: True if the labels of the images are known.
+        knows_labels: False if the images may have labels that only the pipeline can tell.
     """
 
     images: list[ImageEntry]
@@ -54,7 +54,7 @@ class BlockHead:
     crc: int
     start: int
     size: int
-    has_labels: bool = True
+    knows_labels: bool = True
 
     @property
     def ends(self) -> list[int]:
@@ -106,7 +106,8 @@ def _read_head(data: bytes, size: int, rules: HeadRules, label_bytes: int) -> Bl
     if at + CRC.size > len(data):
         raise BitstreamError(f"a block is cut short: it should have more than its {len(data)} bytes")
     (crc,) = CRC.unpack_from(data, at)
-    head = BlockHead(images, levels, lengths, crc, start, at + CRC.size, rules.num_labels is not None)
+    knows_labels = rules.num_labels is not None or possible_label_bytes(data) == [0]
+    head = BlockHead(images, levels, lengths, crc, start, at + CRC.size, knows_labels)
     # Lengths that do not fill the block exactly are refused before anything is cut out or inflated by them.
     if head.block_size != size:
         raise BitstreamError(f"a block's segments should end at its {size} bytes, found {head.block_size}")

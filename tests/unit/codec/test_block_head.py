@@ -57,7 +57,7 @@ def test_names_and_sizes_are_read_without_the_model(codec, names, labels):
     assert [image.name for image in head.images] == [image.name for image in known.images]
     assert [(each.shape.width, each.shape.height) for each in head.images] == [(8 + n % 2, 8) for n in range(7)]
     assert all(image.shape.label is None for image in head.images)
-    assert (known.has_labels, head.has_labels) == (True, False)
+    assert (known.knows_labels, head.knows_labels) == (True, labels == (None,))
     assert (head.size, head.ends) == (known.size, known.ends)
     assert [level.coder for level in head.levels] == [level.coder for level in known.levels]
 
