@@ -5,6 +5,7 @@ from itertools import groupby
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from vqgen.codec.batching import batches
 from vqgen.codec.image_coder import ImageCoder
@@ -32,7 +33,7 @@ def restore_pictures(coders: LevelCoders, codes: Sequence[ImageCodes], most_pixe
         factors = coder.vqvae.config.grid_factors
         for part in batches((_padded_size(each, factors) for each in same), most_pixels):
             batch = same[part]
-            grids = {level: torch.stack([torch.from_numpy(each.grids[level]) for each in batch]) for level in levels}
+            grids = {level: _joined([torch.from_numpy(each.grids[level]) for each in batch]) for level in levels}
             yield from _restored(coder, batch, coders.filled(Codes(grids)))
 
 
@@ -46,6 +47,10 @@ def _restored(coder: ImageCoder, batch: Sequence[ImageCodes], codes: Codes) -> I
     for part, pixels in coder.decode_windows(codes):
         canvas.paste(*part, pixels)
     yield canvas.finish(batch[0].alpha)
+
+
+def _joined(grids: Sequence[Tensor]) -> Tensor:
+    return grids[0][None] if len(grids) == 1 else torch.stack(grids)  # those of one large image are not copied
 
 
 def _padded_size(codes: ImageCodes, factors: tuple[int, ...]) -> tuple[int, int]:
