@@ -36,13 +36,16 @@ class StoredBlock:
         file: The archive, which can seek.
         begin: Offset of its first byte, behind its length.
         size: Bytes that it should have.
+        found: Bytes that the file has of it; None for all.
 
     Attributes:
         size: Bytes that it should have.
+        found: Bytes that the file has of it: fewer if the file is cut short.
     """
 
-    def __init__(self, file: BufferedIOBase, begin: int, size: int) -> None:
+    def __init__(self, file: BufferedIOBase, begin: int, size: int, found: int | None = None) -> None:
         self.size = size
+        self.found = size if found is None else found
         self._file = file
         self._begin = begin
         self._data = b""
@@ -84,12 +87,10 @@ class FoundBlock:
     Attributes:
         block: The block, or the reason why it cannot be read.
         images: Its number of images by the index; None without a sound index.
-        cut: The reason why it is not whole; None for a whole block.
     """
 
     block: StoredBlock | BitstreamError
     images: int | None = None
-    cut: BitstreamError | None = None
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ def read_each(
             try:
                 if isinstance(found.block, BitstreamError):
                     raise found.block
-                if found.cut is not None and (not allow_partial or head is None):
-                    raise found.cut
+                if found.block.found < found.block.size and (not allow_partial or head is None):
+                    raise cut_block(found.block.size, found.block.found)
                 images: list[T] | BitstreamError = read(found.block)
                 if found.images is not None and len(images) != found.images:
                     raise wrong_count(found.images, len(images))
@@ -213,11 +214,9 @@ def _blocks_in_order(file: BufferedIOBase) -> Iterator[FoundBlock]:
             if not size:
                 parse_index(file.read(MAX_INDEX_BYTES))
                 raise BitstreamError("the lengths in the index should fill the archive, and do not; it is damaged")
-            block = StoredBlock(file, begin, size)
             offset = begin + size
+            yield FoundBlock(StoredBlock(file, begin, size, min(size, end - begin)))
             if offset > end:
-                yield FoundBlock(block, cut=cut_block(size, end - begin))
                 return
-            yield FoundBlock(block)
     except BitstreamError as error:
         yield FoundBlock(error)

@@ -142,7 +142,7 @@ class ArchiveReader:
     def _decode_stored(self, block: StoredBlock) -> list[tuple[str | None, ImageCodes]]:
         """Reads a block as far as its levels are asked for, and decodes it."""
         needed = block.size if self._choice.needs_all else block.head(self._rules).ends[self._choice.count - 1]
-        return decode_block(self.codec, self.header, block.first(needed), self._choice, block.size)
+        return decode_block(self.codec, self.header, block.first(needed), self._choice, block.size, block.found)
 
     def _decode(self, data: bytes) -> list[tuple[str | None, ImageCodes]]:
         return decode_block(self.codec, self.header, data, self._choice)
@@ -154,7 +154,12 @@ class ArchiveReader:
 
 
 def decode_block(
-    codec: Codec, header: ArchiveHeader, data: bytes, choice: LevelChoice | None = None, size: int | None = None
+    codec: Codec,
+    header: ArchiveHeader,
+    data: bytes,
+    choice: LevelChoice | None = None,
+    size: int | None = None,
+    found: int | None = None,
 ) -> list[tuple[str | None, ImageCodes]]:
     """Decodes a block of an archive.
 
@@ -164,6 +169,7 @@ def decode_block(
         data: The block, or its beginning.
         choice: The levels to decode; None for all of a whole block.
         size: Bytes of the block; None if the data are the whole block.
+        found: Bytes that the file has of it; None if the data are all of them.
 
     Returns:
         Name and codes of each image.
@@ -172,7 +178,7 @@ def decode_block(
         BitstreamError: The block is damaged or contradicts the header; or it is cut short, see `LevelChoice.take`.
     """
     config = codec.parts.vqvae.config
-    block = read_block(data, config.grid_factors, len(codec.parts.label_map), choice, size)
+    block = read_block(data, config.grid_factors, len(codec.parts.label_map), choice, size, found)
     # The fingerprint in the header covers the models of the header's coders only.
     if not {segment.coder for segment in block.segments} <= header.coders:
         raise BitstreamError("a block should use only the coders of the archive's header, found another coder")

@@ -20,6 +20,7 @@ from vqgen.codec.image_codes import ImageCodes, read_alpha, write_alpha, wrong_c
 from vqgen.codec.level_choice import LevelChoice, TakenLevels
 from vqgen.codec.segments import Segment
 from vqgen.codec.varints import write_varint
+from vqgen.errors import BitstreamError
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,12 @@ def write_block(
 
 
 def read_block(
-    data: bytes, factors: tuple[int, ...], num_labels: int, choice: LevelChoice | None = None, size: int | None = None
+    data: bytes,
+    factors: tuple[int, ...],
+    num_labels: int,
+    choice: LevelChoice | None = None,
+    size: int | None = None,
+    found: int | None = None,
 ) -> Block:
     """Reads everything but the codes of a block.
 
@@ -103,6 +109,7 @@ def read_block(
         num_labels: Number of labels of the pipeline.
         choice: The levels to decode; None for all of a whole block.
         size: Bytes of the block; None if the data are the whole block.
+        found: Bytes that the file has of it; None if the data are all of them.
 
     Raises:
         BitstreamError: The block is damaged; or it is cut short, and partial files are not allowed or have no level
@@ -110,13 +117,16 @@ def read_block(
     """
     size = len(data) if size is None else size
     head = read_head(data, size, HeadRules(len(factors), factors, num_labels))
+    found = len(data) if found is None else found
+    cut = cut_block(size, found) if found < size else None
     taken = None
     if choice is not None:
-        needed = size if choice.needs_all else head.ends[choice.count - 1]
-        taken = choice.take(head.ends, len(data), cut_block(size, len(data)) if len(data) < needed else None)
-    elif len(data) < size:
-        raise cut_block(size, len(data))
+        taken = choice.take(head.ends, found, cut)
+    elif cut is not None:
+        raise cut
     count = len(factors) if taken is None else taken.count
+    if len(data) < head.ends[count - 1]:  # a decoder would read zeros in their place
+        raise BitstreamError(f"{head.ends[count - 1]} bytes of a block should be read, found {len(data)}")
     segments = [
         Segment(level.coder, data[end - level.length : end])
         for level, end in zip(head.levels[:count], head.ends, strict=False)

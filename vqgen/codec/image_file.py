@@ -103,8 +103,8 @@ def open_image_file(models: EntropyModels, file: bytes | FileStart, choice: Leve
     cut = wrong_length(header, start.size)
     if choice is None:
         choice = LevelChoice(models.levels, models.levels)
-    if cut is not None and (not choice.allow_partial or start.size > header.file_size):
-        raise cut
+    if cut is not None and start.size > header.file_size:
+        raise cut  # surplus bytes are not a cut
     coders = frozenset(level.coder for level in header.levels)
     check_models(models, header.vqvae, header.models, coders, len(header.levels), header.batch_size)
     shape = ImageShape(header.width, header.height, header.rgb, header.label, header.alpha_length is not None)

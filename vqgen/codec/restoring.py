@@ -49,7 +49,7 @@ def _restored(coder: ImageCoder, batch: Sequence[ImageCodes], codes: Codes) -> I
     yield canvas.finish(batch[0].alpha)
 
 
-def _joined(grids: Sequence[Tensor]) -> Tensor:
+def _joined(grids: list[Tensor]) -> Tensor:
     return grids[0][None] if len(grids) == 1 else torch.stack(grids)  # those of one large image are not copied
 
 

@@ -83,6 +83,14 @@ def test_cut_file_is_an_error_without_the_permission_even_if_its_levels_are_whol
     assert isinstance(found, BitstreamError) and "too long" in str(found)
 
 
+def test_cut_file_is_told_even_if_the_levels_that_are_asked_for_are_whole(make_codec):
+    codec = make_codec(3)
+    data = written(codec, random_codes(codec, 20, 9), "packed")
+    (found,) = codec.unpack([data[:-1]], ["top"], allow_partial=True)
+    assert found.levels == ("top",)
+    assert "of its levels top, middle, bottom it has top, middle whole" in found.cut
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_file_gives_the_original_codes_or_an_error_with_the_permission_too(codec, data):
