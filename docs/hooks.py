@@ -96,15 +96,25 @@ def _command(name: str, text: str) -> str:
     module = import_module(f"vqgen.commands.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(prog=f"vqgen {name}", description=f"{text}.", allow_abbrev=False)
     module.add_arguments(parser)
+    return _parser_section(parser, "##")
+
+
+def _parser_section(parser: argparse.ArgumentParser, heading: str) -> str:
+    """Returns the section of a command, or of an act of one; a command has its acts in sections below it."""
     actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
     positionals = [_value(action) for action in actions if not action.option_strings]
     options = any(action.option_strings for action in actions)
     usage = " ".join([parser.prog, *positionals, *(["[options]"] if options else [])])
-    lines = [f"## vqgen {name}", "", f"{text[0].upper()}{text[1:]}.", "", f"    {usage}", ""]
+    text = parser.description or ""
+    lines = [f"{heading} {parser.prog}", "", f"{text[:1].upper()}{text[1:]}", "", f"    {usage}", ""]
     if actions:
         lines += ["| argument | meaning |", "|---|---|"]
         lines += [f"| {_shown(action)} | {_cell(_help(action))} |" for action in actions]
-    return "\n".join([*lines, "", _epilog(parser), ""])
+    acts = [
+        act for action in actions if isinstance(action, argparse._SubParsersAction) for act in action.choices.items()
+    ]
+    sections = [_parser_section(own, f"{heading}#") for _, own in acts]
+    return "\n".join([*lines, "", _epilog(parser), "", *sections])
 
 
 def _epilog(parser: argparse.ArgumentParser) -> str:

@@ -22,6 +22,22 @@ CODERS = ("packed", "static", "prior", "auto")
 """All requests for a coder."""
 
 
+class CountingFile(io.BytesIO):
+    """A file that keeps the offsets of the bytes that are read, and their number."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.count = 0
+        self.offsets: set[int] = set()
+
+    def read(self, size: int | None = -1) -> bytes:
+        begin = self.tell()
+        data = super().read(size)
+        self.count += len(data)
+        self.offsets.update(range(begin, begin + len(data)))
+        return data
+
+
 def tiny_codec(
     make_parts: Callable[..., PipelineParts],
     num_levels: int = 2,

@@ -78,6 +78,23 @@ def read_image(data: bytes, size: int, tables: Tables) -> Found:
     return found
 
 
+def read_beginning(data: bytes, size: int, tables: Tables) -> list[list[int]]:
+    """Reads the levels that the beginning of a `.vqg` file has to their last byte, as flat grids, coarse to fine."""
+    at = 34
+    levels = []
+    for _ in range(data[5] & 3):
+        levels.append(struct.unpack_from("<BHHI", data, at))
+        at += 9
+    at += 4 * bool(data[5] & 8) + 4
+    grids = []
+    for (coder, rows, columns, length), table in zip(levels, tables, strict=True):
+        if at + length > len(data):
+            break
+        grids.append(_codes(coder, data[at : at + length], rows * columns, size, table))
+        at += length
+    return grids
+
+
 def read_archive(data: bytes, size: int, tables: Tables, downsample: tuple[int, ...], num_labels: int) -> list[Found]:
     """Reads a `.vqga` file."""
     assert data[:5] == bytes.fromhex("8956514101")

@@ -36,6 +36,7 @@ COMMANDS = {
     "decode": "turn a code store into images",
     "compress": "turn images into small files",
     "decompress": "turn compressed files back into images",
+    "archive": "list, extract, append or check the images of an archive of compressed images",
     "inspect": "show the content of a compressed file: header, bytes per level, bits per pixel",
     "evaluate-codec": "judge compressed images beside other formats and published curves: quality, BD-rate, prior",
     "evaluate": "judge a checkpoint: reconstructions, likelihood, samples against real images",

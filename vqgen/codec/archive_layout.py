@@ -111,15 +111,13 @@ def read_blocks(file: BufferedIOBase) -> Iterator[bytes]:
     Raises:
         BitstreamError: The file is cut short, or a block is too large.
     """
-    while size := _read_size(file):
-        if size > MAX_BLOCK_BYTES:
-            raise BitstreamError(f"a block should have at most {MAX_BLOCK_BYTES} bytes, found {size}")
+    while size := read_block_size(file):
         # Part by part, so that memory grows with the bytes that the file has and not with the size that it claims.
         data = BytesIO()
         while data.tell() < size and (part := file.read(min(size - data.tell(), _READ_BYTES))):
             data.write(part)
         if data.tell() < size:
-            raise BitstreamError(f"the archive is cut short: a block should have {size} bytes, found {data.tell()}")
+            raise cut_block(size, data.tell())
         yield data.getvalue()
 
 
@@ -184,12 +182,30 @@ def _parse_footer(footer: bytes) -> tuple[int, int]:
     return size, crc
 
 
-def _read_size(file: BufferedIOBase) -> int:
-    """Reads the varint at the position of the file, byte by byte, as a stream cannot go back."""
+def read_block_size(file: BufferedIOBase) -> int:
+    """Reads the length of the next block, at the position of the file; 0 ends the blocks.
+
+    Raises:
+        BitstreamError: The file is cut short, or the block is too large.
+    """
     data = b""
+    # Byte by byte, as a stream cannot go back.
     while part := file.read(1):
         data += part
         # After more than five bytes `read_varint` refuses the number, so that damage cannot prolong the loop.
         if part[0] < 0x80 or len(data) > 5:
-            return read_varint(data, 0)[0]
+            size, _ = read_varint(data, 0)
+            if size > MAX_BLOCK_BYTES:
+                raise BitstreamError(f"a block should have at most {MAX_BLOCK_BYTES} bytes, found {size}")
+            return size
     raise BitstreamError("the archive is cut short: it ends before its index")
+
+
+def cut_block(size: int, found: int) -> BitstreamError:
+    """Builds the error for a block that is cut short.
+
+    Args:
+        size: Bytes that the block should have.
+        found: Bytes that are there.
+    """
+    return BitstreamError(f"the archive is cut short: a block should have {size} bytes, found {found}")

@@ -1,12 +1,10 @@
 """Reads archives, `.vqga`: block by block from beginning to end, or any image by way of the index."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from io import BufferedIOBase, BytesIO
-from itertools import islice
-from typing import Generic, TypeVar
+from collections.abc import Container, Iterator, Sequence
+from io import BufferedIOBase
 
 from vqgen.arguments import as_binary_file, as_index, as_instance
+from vqgen.codec.archive_blocks import BlockContent, StoredBlock, block_at, read_each, wrong_count
 from vqgen.codec.archive_layout import (
     HEADER_BYTES,
     MAX_INDEX_BYTES,
@@ -17,29 +15,14 @@ from vqgen.codec.archive_layout import (
     read_index,
 )
 from vqgen.codec.block import read_block
+from vqgen.codec.block_head import HeadRules
 from vqgen.codec.codec import Codec
 from vqgen.codec.compatibility import check_compute_type, check_models, check_shape
 from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.level_choice import LevelChoice
 from vqgen.codec.segments import CodedStream, Segment, decode_streams
 from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class BlockContent(Generic[T]):
-    """The images of a block, or the damage to it.
-
-    Attributes:
-        first: Number of its first image in the archive.
-        count: Number of its images. A damaged block has the number of the index, or 1 if the index is damaged too.
-        images: Something of each image; the reason if the block cannot be read.
-    """
-
-    first: int
-    count: int
-    images: Sequence[T] | BitstreamError
 
 
 class ArchiveReader:
@@ -48,6 +31,9 @@ class ArchiveReader:
     Args:
         file: The archive, in binary; single images need a file that can seek.
         codec: The codec with the models of the archive.
+        levels: As in `Codec.decompress`. Of a file that can seek only these levels, and coarser ones, are read.
+        allow_partial: `blocks` gives previews of the images of the block in which a cut archive ends; see
+            `Codec.decompress`.
 
     Attributes:
         codec: The codec.
@@ -55,10 +41,21 @@ class ArchiveReader:
 
     Raises:
         BitstreamError: This is not an archive, or another pipeline made it.
+        ConfigError: The VQ-VAE has no such level.
     """
 
-    def __init__(self, file: BufferedIOBase, codec: Codec) -> None:
+    def __init__(
+        self,
+        file: BufferedIOBase,
+        codec: Codec,
+        levels: Sequence[str] | None = None,
+        *,
+        allow_partial: bool = False,
+    ) -> None:
         self.codec = as_instance("codec", codec, Codec)
+        config = codec.parts.vqvae.config
+        self._choice = LevelChoice.of(config, levels, allow_partial)
+        self._rules = HeadRules(len(config.levels), config.grid_factors, len(codec.parts.label_map))
         self._file = as_binary_file("file", file, "read")
         header = ArchiveHeader.parse(file.read(HEADER_BYTES))
         check_models(codec.models, header.vqvae, header.models, header.coders, header.num_levels, header.batch_size)
@@ -81,13 +78,16 @@ class ArchiveReader:
             yield from images
         self._check_index(found)
 
-    def blocks(self) -> Iterator[BlockContent[tuple[str | None, ImageCodes]]]:
+    def blocks(self, numbers: Container[int] | None = None) -> Iterator[BlockContent[tuple[str | None, ImageCodes]]]:
         """Yields name and codes of all images, block after block; a damaged block leaves the others as they are.
 
         With a sound index every other block is read. Without it, for instance in an archive that is cut short, only the
         blocks before the damage are.
+
+        Args:
+            numbers: Only the blocks that have one of these images are read and yielded; None for all.
         """
-        return self._each_block(self._decode)
+        return read_each(self._file, self._rules, self._decode_stored, numbers, self._choice.allow_partial)
 
     def names(self) -> Iterator[str | None]:
         """Yields the names of all images, without decoding their codes.
@@ -101,14 +101,12 @@ class ArchiveReader:
             yield from content.images
 
     def blocks_of_names(self) -> Iterator[BlockContent[str | None]]:
-        """Yields the names of all images, block after block as `blocks`, without decoding their codes."""
-        parts = self.codec.parts
+        """Yields the names of all images, block after block as `blocks`; the codes are not even read."""
 
-        def read(data: bytes) -> list[str | None]:
-            block = read_block(data, parts.vqvae.config.grid_factors, len(parts.label_map))
-            return [image.name for image in block.images]
+        def read(block: StoredBlock) -> list[str | None]:
+            return [image.name for image in block.head(self._rules).images]
 
-        return self._each_block(read)
+        return read_each(self._file, self._rules, read, allow_partial=self._choice.allow_partial)
 
     def image(self, number: int) -> tuple[str | None, ImageCodes]:
         """Returns name and codes of one image; only its block is read.
@@ -126,10 +124,9 @@ class ArchiveReader:
         offset = HEADER_BYTES  # of the block; the index has lengths, whose sums are offsets
         for entry in read_index(self._file):
             if first <= number < first + entry.images:
-                self._file.seek(offset)
-                images = [each for data in islice(read_blocks(self._file), 1) for each in self._decode(data)]
+                images = self._decode_stored(block_at(self._file, offset, entry))
                 if len(images) != entry.images:
-                    raise BitstreamError(f"a block should have {entry.images} images by the index, found {len(images)}")
+                    raise wrong_count(entry.images, len(images))
                 return images[number - first]
             first += entry.images
             offset += entry.length
@@ -143,50 +140,13 @@ class ArchiveReader:
         """
         return sum(entry.images for entry in read_index(self._file))
 
-    def _each_block(self, read: Callable[[bytes], list[T]]) -> Iterator[BlockContent[T]]:
-        first = 0
-        for data, expected in self._data_of_blocks():
-            try:
-                if isinstance(data, BitstreamError):
-                    raise data
-                images = read(data)
-                if expected is not None and len(images) != expected:
-                    raise BitstreamError(f"a block should have {expected} images by the index, found {len(images)}")
-                content = BlockContent(first, len(images), images)
-            except BitstreamError as error:
-                content = BlockContent(first, 1 if expected is None else expected, error)
-            yield content
-            first += content.count
-
-    def _data_of_blocks(self) -> Iterator[tuple[bytes | BitstreamError, int | None]]:
-        """Yields each block with its number of images, by the index, and the damage between blocks."""
-        try:
-            entries = read_index(self._file)
-        except BitstreamError:
-            yield from self._data_in_order()
-            return
-        offset = HEADER_BYTES
-        for entry in entries:
-            self._file.seek(offset)
-            offset += entry.length
-            try:
-                # Only the bytes of this block: damage to its length must not reach into the next one.
-                yield next(read_blocks(BytesIO(self._file.read(entry.length))), b""), entry.images
-            except BitstreamError as error:
-                yield error, entry.images
-
-    def _data_in_order(self) -> Iterator[tuple[bytes | BitstreamError, int | None]]:
-        """Yields the blocks from the beginning to the first damage between them, and the damage."""
-        self._file.seek(HEADER_BYTES)
-        try:
-            for data in read_blocks(self._file):
-                yield data, None
-            parse_index(self._file.read(MAX_INDEX_BYTES))
-        except BitstreamError as error:
-            yield error, None
+    def _decode_stored(self, block: StoredBlock) -> list[tuple[str | None, ImageCodes]]:
+        """Reads a block as far as its levels are asked for, and decodes it."""
+        needed = block.size if self._choice.needs_all else block.head(self._rules).ends[self._choice.count - 1]
+        return decode_block(self.codec, self.header, block.first(needed), self._choice, block.size, block.found)
 
     def _decode(self, data: bytes) -> list[tuple[str | None, ImageCodes]]:
-        return decode_block(self.codec, self.header, data)
+        return decode_block(self.codec, self.header, data, self._choice)
 
     def _check_index(self, found: list[IndexEntry]) -> None:
         # A CRC-32 guards each block; only the index notices that a whole block is missing.
@@ -194,22 +154,32 @@ class ArchiveReader:
             raise BitstreamError("the archive's blocks differ from those in its index; the file is damaged")
 
 
-def decode_block(codec: Codec, header: ArchiveHeader, data: bytes) -> list[tuple[str | None, ImageCodes]]:
+def decode_block(
+    codec: Codec,
+    header: ArchiveHeader,
+    data: bytes,
+    choice: LevelChoice | None = None,
+    size: int | None = None,
+    found: int | None = None,
+) -> list[tuple[str | None, ImageCodes]]:
     """Decodes a block of an archive.
 
     Args:
         codec: The codec with the models of the archive.
         header: The header of the archive.
-        data: The block.
+        data: The block, or its beginning.
+        choice: The levels to decode; None for all of a whole block.
+        size: Bytes of the block; None if the data are the whole block.
+        found: Bytes that the file has of it; None if the data are all of them.
 
     Returns:
         Name and codes of each image.
 
     Raises:
-        BitstreamError: The block is damaged or contradicts the header.
+        BitstreamError: The block is damaged or contradicts the header; or it is cut short, see `LevelChoice.take`.
     """
     config = codec.parts.vqvae.config
-    block = read_block(data, config.grid_factors, len(codec.parts.label_map))
+    block = read_block(data, config.grid_factors, len(codec.parts.label_map), choice, size, found)
     # The fingerprint in the header covers the models of the header's coders only.
     if not {segment.coder for segment in block.segments} <= header.coders:
         raise BitstreamError("a block should use only the coders of the archive's header, found another coder")
@@ -217,7 +187,7 @@ def decode_block(codec: Codec, header: ArchiveHeader, data: bytes) -> list[tuple
     for image in block.images:
         check_shape(codec.models, image.shape)
     shapes = [image.shape for image in block.images]
-    segments: dict[str, Segment] = dict(zip(codec.models.levels, block.segments, strict=True))
+    segments: dict[str, Segment] = dict(zip(codec.models.levels, block.segments, strict=False))  # may lack fine levels
     grids = decode_streams(codec.models, [CodedStream(shapes, segments)], header.batch_size)[0]
     if isinstance(grids, BitstreamError):
         raise grids

@@ -4,19 +4,21 @@ A block holds neighbouring images with their codes as one stream, so that small 
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BufferedIOBase
 
 from vqgen.arguments import as_binary_file, as_flag, as_instance
-from vqgen.codec.archive_layout import ArchiveHeader, IndexEntry, write_index
+from vqgen.codec.archive_layout import HEADER_BYTES, ArchiveHeader, IndexEntry, write_index
 from vqgen.codec.archive_reader import decode_block
 from vqgen.codec.block import read_block, write_block
 from vqgen.codec.block_description import MAX_NAMES
 from vqgen.codec.codec import FALL_BACK, Codec, warn_of_fall_back
 from vqgen.codec.header import Coder, ComputeType
-from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.image_codes import ImageCodes, check_whole
 from vqgen.codec.segments import Stream, encode_streams
 from vqgen.codec.varints import write_varint
-from vqgen.errors import BitstreamError, DataError
+from vqgen.errors import BitstreamError, ConfigError, DataError
 
 # Reading one image decodes its block, and a damaged block loses all its images; so blocks stay small.
 _CODES_PER_BLOCK = 1 << 14
@@ -24,6 +26,24 @@ _IMAGES_PER_BLOCK = 4096
 
 _Images = list[tuple[str | None, ImageCodes]]
 """Name and codes of images; all names are None in an archive without names."""
+
+
+@dataclass(frozen=True)
+class WrittenBlocks:
+    """The part of an archive that is in the file already: its header and its blocks.
+
+    Attributes:
+        header: The header.
+        index: The entries of the blocks.
+    """
+
+    header: ArchiveHeader
+    index: Sequence[IndexEntry]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the header and the blocks."""
+        return HEADER_BYTES + sum(entry.length for entry in self.index)
 
 
 class ArchiveWriter:
@@ -35,6 +55,7 @@ class ArchiveWriter:
         coder: As in `Codec.compress`.
         verify: Decode each block again, and write it without the prior if the codes differ.
         with_names: Store images with their names.
+        after: The part that the file has already. New blocks use the coders that its header names.
 
     Attributes:
         header: The header of the archive.
@@ -42,11 +63,18 @@ class ArchiveWriter:
         coders_used: Coder -> number of levels of blocks that it wrote.
 
     Raises:
-        ConfigError: `coder` is unknown, or the pipeline lacks its models.
+        ConfigError: `coder` is unknown, the pipeline lacks its models, or the archive that exists does not use it.
     """
 
     def __init__(
-        self, file: BufferedIOBase, codec: Codec, *, coder: str = "auto", verify: bool = True, with_names: bool = True
+        self,
+        file: BufferedIOBase,
+        codec: Codec,
+        *,
+        coder: str = "auto",
+        verify: bool = True,
+        with_names: bool = True,
+        after: WrittenBlocks | None = None,
     ) -> None:
         self.codec = as_instance("codec", codec, Codec)
         self.offered = codec.models.offered(coder)
@@ -58,20 +86,46 @@ class ArchiveWriter:
         self._waiting: _Images = []
         self._waiting_codes = 0
         self._waiting_names = 0
-        # A block of a prior may fall back, so the header then includes the coders without a prior. The others compute
-        # with integers and never do: a packed archive needs no model to be read.
-        needs_fall_back = Coder.PRIOR in self.offered
-        self._fall_back = codec.models.offered("auto") & FALL_BACK if needs_fall_back else self.offered
-        coders = self._fall_back | self.offered
-        self.header = ArchiveHeader(
-            num_levels=len(codec.models.levels),
+        if after is None:
+            self.header = self._new_header()
+            self.bytes_written = file.write(self.header.pack())
+        else:
+            self.header = as_instance("after", after, WrittenBlocks).header
+            self._index += after.index
+            self.bytes_written = after.size
+            self.offered = self._allowed(coder)
+        # The others compute with integers and never fall back.
+        self._fall_back = self.offered - {Coder.PRIOR}
+        if Coder.PRIOR in self.offered:
+            self._fall_back = codec.models.offered("auto") & FALL_BACK & self.header.coders
+
+    def _new_header(self) -> ArchiveHeader:
+        """Describes the models that blocks may use."""
+        models = self.codec.models
+        # A block of a prior may fall back, so the header then includes the coders without a prior. A packed archive
+        # needs no model to be read.
+        coders = self.offered
+        if Coder.PRIOR in coders:
+            coders |= models.offered("auto") & FALL_BACK
+        return ArchiveHeader(
+            num_levels=len(models.levels),
             coders=coders,
-            vqvae=codec.models.vqvae_hash,
-            models=codec.models.fingerprint(coders),
-            batch_size=codec.models.batch_size if Coder.PRIOR in coders else 0,
-            compute_type=codec.models.compute_type if Coder.PRIOR in coders else ComputeType.NONE,
+            vqvae=models.vqvae_hash,
+            models=models.fingerprint(coders),
+            batch_size=models.batch_size if Coder.PRIOR in coders else 0,
+            compute_type=models.compute_type if Coder.PRIOR in coders else ComputeType.NONE,
         )
-        self.bytes_written = file.write(self.header.pack())
+
+    def _allowed(self, coder: str) -> frozenset[Coder]:
+        """Returns the coders of a request that the header of an existing archive names."""
+        allowed = self.offered & self.header.coders
+        if not allowed:
+            known = ", ".join(each.name.lower() for each in sorted(self.header.coders))
+            raise ConfigError(
+                f"coder: should be one of auto, {known}, which the header of the archive names, found {coder}; write "
+                "another archive for it"
+            )
+        return allowed
 
     def add(self, codes: ImageCodes, name: str = "") -> None:
         """Appends an image; it is written when its block is full.
@@ -81,10 +135,10 @@ class ArchiveWriter:
             name: Its name, ignored in an archive without names.
 
         Raises:
-            DataError: The name is too long for a block, or contains a character 0, or a value is of a wrong type.
-                Nothing is added.
+            DataError: The name is too long for a block, or contains a character 0, a level is missing, or a value is of
+                a wrong type. Nothing is added.
         """
-        as_instance("codes", codes, ImageCodes, error=DataError)
+        check_whole(as_instance("codes", codes, ImageCodes, error=DataError), self.codec.models.levels)
         as_instance("name", name, str, "a string", DataError)
         size = len(name.encode(errors="surrogateescape")) + 1 if self.with_names else 0
         # A 0 separates the names in a block.
@@ -126,7 +180,9 @@ class ArchiveWriter:
     def _encode(self, images: _Images, offered: frozenset[Coder]) -> bytes:
         codes = [each for _, each in images]
         grids = {level: [each.grids[level] for each in codes] for level in self.codec.models.levels}
-        segments = encode_streams(self.codec.models, [Stream([each.shape for each in codes], grids)], offered)[0]
+        stream = Stream([each.shape for each in codes], grids)
+        # The tiles that the header names: another version may have written it.
+        segments = encode_streams(self.codec.models, [stream], offered, self.header.batch_size or None)[0]
         names = [name for name, _ in images]
         return write_block(codes, names, list(segments.values()), len(self.codec.parts.label_map))
 

@@ -6,7 +6,6 @@
 taken.
 """
 
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqgen.codec.block_description import ImageEntry, read_description, write_description
-from vqgen.codec.header import Coder, LevelHeader, check_levels
+from vqgen.codec.archive_layout import cut_block
+from vqgen.codec.block_description import ImageEntry, write_description
+from vqgen.codec.block_head import CRC, BlockHead, HeadRules, read_head
 from vqgen.codec.image_codes import ImageCodes, read_alpha, write_alpha, wrong_codes
+from vqgen.codec.level_choice import LevelChoice, TakenLevels
 from vqgen.codec.segments import Segment
-from vqgen.codec.varints import read_byte, read_varint, write_varint
+from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError
-
-_CRC = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,11 @@ class Block:
 
     Attributes:
         images: The entries of its images.
-        segments: The codes of each level, coarse to fine.
-        alphas: The alpha plane of each image; None for an image without an alpha plane.
+        segments: The codes of each level that is read, coarse to fine.
+        alphas: The alpha plane of each image; None for an image without an alpha plane, and in a preview.
         crc: CRC-32 of the block's description and of all codes and alpha planes.
         start: CRC-32 of the description alone.
+        taken: The levels that are decoded; None for all, which are checked.
     """
 
     images: list[ImageEntry]
@@ -41,9 +41,10 @@ class Block:
     alphas: list[bytes | None]
     crc: int
     start: int
+    taken: TakenLevels | None = None
 
     def checked(self, grids: Mapping[str, Sequence[NDArray[np.int64]]]) -> list[tuple[str | None, ImageCodes]]:
-        """Completes the images and compares their codes with the block's CRC-32.
+        """Completes the images, and compares their codes with the block's CRC-32 if all levels are read.
 
         Args:
             grids: Level -> decoded grids, one per image.
@@ -54,14 +55,18 @@ class Block:
         Raises:
             BitstreamError: The codes are not those that were written.
         """
-        codes: list[ImageCodes] = []
+        taken = self.taken or TakenLevels(tuple(grids), len(grids), is_checked=True)
         crc = self.start
+        images: list[tuple[str | None, ImageCodes]] = []
         for index, (image, alpha) in enumerate(zip(self.images, self.alphas, strict=True)):
-            codes.append(ImageCodes(image.shape, {level: each[index] for level, each in grids.items()}, alpha))
-            crc = codes[-1].crc(crc)
-        if crc != self.crc:
+            found = {level: each[index] for level, each in grids.items()}
+            if taken.is_checked:
+                crc = ImageCodes(image.shape, found, alpha).crc(crc)
+            chosen = {level: found[level] for level in taken.names}
+            images.append((image.name, ImageCodes(image.shape, chosen, alpha, taken.cut)))
+        if taken.is_checked and crc != self.crc:
             raise wrong_codes("a block")
-        return [(image.name, each) for image, each in zip(self.images, codes, strict=True)]
+        return images
 
 
 def write_block(
@@ -85,58 +90,58 @@ def write_block(
     for each in codes:
         crc = each.crc(crc)
     data = [segment.data for segment in segments] + planes
-    return description + levels + lengths + _CRC.pack(crc) + b"".join(data)
+    return description + levels + lengths + CRC.pack(crc) + b"".join(data)
 
 
-def read_block(data: bytes, factors: tuple[int, ...], num_labels: int) -> Block:
+def read_block(
+    data: bytes,
+    factors: tuple[int, ...],
+    num_labels: int,
+    choice: LevelChoice | None = None,
+    size: int | None = None,
+    found: int | None = None,
+) -> Block:
     """Reads everything but the codes of a block.
 
     Args:
-        data: The block.
+        data: The block, or its beginning.
         factors: Total downsampling of each grid, coarse to fine.
         num_labels: Number of labels of the pipeline.
+        choice: The levels to decode; None for all of a whole block.
+        size: Bytes of the block; None if the data are the whole block.
+        found: Bytes that the file has of it; None if the data are all of them.
 
     Raises:
-        BitstreamError: The block is damaged.
+        BitstreamError: The block is damaged; or it is cut short, and partial files are not allowed or have no level
+            whole.
     """
-    images, at = read_description(data, num_labels)
-    start = zlib.crc32(data[:at])
-    levels, at = _read_levels(data, at, _codes_per_level(images, factors))
-    lengths: list[int | None] = []
-    for image in images:
-        length, at = read_varint(data, at) if image.shape.has_alpha else (None, at)
-        lengths.append(length)
-    # Lengths that do not fill the block exactly are refused before anything is cut out or inflated by them.
-    size = at + _CRC.size + sum(level.length for level in levels) + sum(length or 0 for length in lengths)
-    if size != len(data):
-        raise BitstreamError(f"a block's segments should end at its {len(data)} bytes, found {size}")
-    (crc,) = _CRC.unpack_from(data, at)
-    at += _CRC.size
-    segments = []
-    for level in levels:
-        segments.append(Segment(level.coder, data[at : at + level.length]))
-        at += level.length
+    size = len(data) if size is None else size
+    head = read_head(data, size, HeadRules(len(factors), factors, num_labels))
+    found = len(data) if found is None else found
+    cut = cut_block(size, found) if found < size else None
+    taken = None
+    if choice is not None:
+        taken = choice.take(head.ends, found, cut)
+    elif cut is not None:
+        raise cut
+    count = len(factors) if taken is None else taken.count
+    if len(data) < head.ends[count - 1]:  # a decoder would read zeros in their place
+        raise BitstreamError(f"{head.ends[count - 1]} bytes of a block should be read, found {len(data)}")
+    segments = [
+        Segment(level.coder, data[end - level.length : end])
+        for level, end in zip(head.levels[:count], head.ends, strict=False)
+    ]
+    alphas: list[bytes | None] = [None] * len(head.images)
+    if taken is None or taken.is_checked:
+        alphas = _read_alphas(data, head)
+    return Block(head.images, segments, alphas, head.crc, head.start, taken)
+
+
+def _read_alphas(data: bytes, head: BlockHead) -> list[bytes | None]:
+    at = head.ends[-1]
     alphas: list[bytes | None] = []
-    for image, length in zip(images, lengths, strict=True):
+    for image, length in zip(head.images, head.alpha_lengths, strict=True):
         shape = image.shape
         alphas.append(None if length is None else read_alpha(data[at : at + length], shape.width, shape.height))
         at += length or 0
-    return Block(images, segments, alphas, crc, start)
-
-
-def _read_levels(data: bytes, at: int, totals: Sequence[int]) -> tuple[list[LevelHeader], int]:
-    """Reads coder and segment length of each level; a level counts as one row of `totals` codes."""
-    levels = []
-    for total in totals:
-        coder, at = read_byte(data, at)
-        length, at = read_varint(data, at)
-        if coder not in set(Coder):
-            raise BitstreamError(f"the coder of a level should be one of {[*map(int, Coder)]}, found {coder}")
-        levels.append(LevelHeader(Coder(coder), 1, total, length))
-    check_levels(levels)
-    return levels, at
-
-
-def _codes_per_level(images: Sequence[ImageEntry], factors: tuple[int, ...]) -> list[int]:
-    sizes = [image.shape.grid_sizes(factors) for image in images]
-    return [sum(each[level][0] * each[level][1] for each in sizes) for level in range(len(factors))]
+    return alphas

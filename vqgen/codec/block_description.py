@@ -23,6 +23,8 @@ MAX_IMAGES = 1 << 16
 MAX_NAMES = 1 << 22
 """Bytes of all names of a block, at most, with a 0 after each."""
 
+_MOST_LABEL_BITS = 16
+
 # Bits of the block's flags.
 _NAMES = 1
 _LABELS = 2
@@ -72,18 +74,19 @@ def write_description(entries: Sequence[ImageEntry], num_labels: int) -> bytes:
     return b"".join(parts)
 
 
-def read_description(data: bytes, num_labels: int) -> tuple[list[ImageEntry], int]:
+def read_description(data: bytes, num_labels: int | None, label_bytes: int = 0) -> tuple[list[ImageEntry], int]:
     """Reads the description at the beginning of a block.
 
     Args:
-        data: The block.
-        num_labels: Number of labels of the pipeline.
+        data: The block, or its beginning.
+        num_labels: Number of labels of the pipeline; None if it is not known, and labels are passed over.
+        label_bytes: Bytes of the labels, if their number is not known.
 
     Returns:
         The entries, and the offset after the description.
 
     Raises:
-        BitstreamError: The description is damaged or claims impossible sizes.
+        BitstreamError: The description is damaged or claims impossible sizes, or goes on behind the data.
     """
     count, at = read_varint(data, 0)
     flags, at = read_byte(data, at)
@@ -93,7 +96,7 @@ def read_description(data: bytes, num_labels: int) -> tuple[list[ImageEntry], in
     shapes, at = _read_runs(data, at, num_runs, count)
     labels: Sequence[int | None] = [None] * count
     if flags & _LABELS:
-        labels, at = _read_labels(data, at, count, num_labels)
+        labels, at = (labels, at + label_bytes) if num_labels is None else _read_labels(data, at, count, num_labels)
     names: Sequence[str | None] = [None] * count
     if flags & _NAMES:
         names, at = _read_names(data, at, count)
@@ -101,6 +104,20 @@ def read_description(data: bytes, num_labels: int) -> tuple[list[ImageEntry], in
     return [
         ImageEntry(ImageShape(s.width, s.height, s.rgb, label, s.has_alpha), name) for s, label, name in described
     ], at
+
+
+def possible_label_bytes(data: bytes) -> list[int]:
+    """Returns the numbers of bytes that the labels of a block may take, for pipelines of any number of labels.
+
+    Args:
+        data: The block, or its beginning.
+
+    Raises:
+        BitstreamError: The data end before the flags of the block.
+    """
+    count, at = read_varint(data, 0)
+    flags, _ = read_byte(data, at)
+    return sorted({-(-count * bits // 8) for bits in range(_MOST_LABEL_BITS + 1)}) if flags & _LABELS else [0]
 
 
 def _kind(shape: ImageShape) -> int:

@@ -2,11 +2,11 @@
 
 pictures -> padded -> VQ-VAE -> codes of each image -> segments -> files
 files -> segments -> codes, checked -> VQ-VAE -> pictures, cropped
+the beginnings of files -> codes of the coarse levels -> VQ-VAE with means in place of the others -> previews
 """
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from os import PathLike
 from typing import Any
 
@@ -14,14 +14,20 @@ import torch
 from PIL import Image
 
 from vqgen.arguments import as_bytes, as_flag, as_instance, as_items, is_bytes
+from vqgen.codec.batching import batches
 from vqgen.codec.entropy_models import CodecParts, EntropyModels
+from vqgen.codec.file_start import FileStart
 from vqgen.codec.header import Coder
 from vqgen.codec.image_coder import ImageCoder
-from vqgen.codec.image_codes import ImageCodes, ImageShape
-from vqgen.codec.image_file import OpenedFile, open_image_file, write_image_file
+from vqgen.codec.image_codes import ImageCodes, ImageShape, check_whole
+from vqgen.codec.image_file import write_image_file
 from vqgen.codec.labels import choose_labels
-from vqgen.codec.pictures import PictureCanvas, PreparedPicture, prepare_pictures, restore_picture
-from vqgen.codec.segments import Stream, decode_streams, encode_streams
+from vqgen.codec.level_choice import LevelChoice
+from vqgen.codec.level_coders import LevelCoders
+from vqgen.codec.pictures import PreparedPicture, prepare_pictures
+from vqgen.codec.restoring import restore_pictures
+from vqgen.codec.segments import Stream, encode_streams
+from vqgen.codec.unpacking import unpack_files
 from vqgen.codes import Codes
 from vqgen.data import Label, Reading
 from vqgen.data.checking import Pictures, as_pictures
@@ -61,7 +67,8 @@ class Codec:
         self.parts = as_instance("parts", parts, CodecParts, "the parts of a pipeline")
         self.compute = as_instance("compute", compute, Compute)
         self.models = EntropyModels(parts, compute)
-        self.image_coder = ImageCoder(parts.vqvae, compute)
+        self._level_coders = LevelCoders(parts, compute)
+        self.image_coder = self._level_coders.of(self.models.levels)
         self._pixels_at_a_time = min(_PIXELS_AT_A_TIME, self.image_coder.windows.most_pixels)
         self._has_warned = False
         self._has_warned_of_null = False
@@ -94,22 +101,32 @@ class Codec:
         offered = self.models.offered(coder)
         return self.pack(self.encode(images, label=label, alpha=alpha), offered, verify=verify)
 
-    def decompress(self, files: Files) -> list[Image.Image]:
+    def decompress(
+        self, files: Files, levels: Sequence[str] | None = None, *, allow_partial: bool = False
+    ) -> list[Image.Image]:
         """Decodes `.vqg` files to pictures.
 
         Args:
             files: The bytes of one file, or of several in a list or another row. A bytearray, a memoryview, a memory
                 map and a flat array of uint8 are bytes too.
+            levels: Names of the levels to decode alone, with means in place of all others; None for all. Without the
+                finest level nothing of the finer ones and no alpha plane is read, so no checksum is compared.
+            allow_partial: Decode the levels that a file which is cut short has whole, with a warning. No checksum
+                covers them.
 
         Raises:
             BitstreamError: A file is of another kind, is damaged, or was made with other models.
+            ConfigError: The VQ-VAE has no such level.
             DataError: There is no file, or a value is not bytes, for instance a path.
         """
         files = _files(files)
         codes = []
-        for number, found in enumerate(self.unpack(files)):
+        for number, found in enumerate(self.unpack(files, levels, allow_partial=allow_partial)):
+            place = "" if len(files) == 1 else f"file {number + 1} of {len(files)}: "
             if isinstance(found, BitstreamError):
-                raise found if len(files) == 1 else BitstreamError(f"file {number + 1} of {len(files)}: {found}")
+                raise found if not place else BitstreamError(f"{place}{found}")
+            if found.cut is not None:
+                warnings.warn(f"{place}{found.cut}; its picture is a preview", VQGenWarning, stacklevel=2)
             codes.append(found)
         return self.decode(codes)
 
@@ -121,7 +138,7 @@ class Codec:
         prepared = prepare_pictures(pictures, config.image_channels, config.downsample[0], alpha, reading)
         self._warn_of_colours(any(picture.loses_colours for picture in prepared))
         codes: list[ImageCodes] = []
-        for part in _batches(((each.padded_height, each.padded_width) for each in prepared), self._pixels_at_a_time):
+        for part in batches(((each.padded_height, each.padded_width) for each in prepared), self._pixels_at_a_time):
             batch = prepared[part]
             for picture, grids in zip(batch, self._encode(batch), strict=True):
                 shape = ImageShape(picture.width, picture.height, picture.rgb, has_alpha=picture.alpha is not None)
@@ -132,17 +149,22 @@ class Codec:
         return choose_labels(self.models, codes, label)
 
     def decode(self, codes: Sequence[ImageCodes]) -> list[Image.Image]:
-        """Decodes codes to pictures.
+        """Decodes codes to pictures. Of an image without some levels, the map of such a level is a mean.
 
         Raises:
+            ConfigError: An image has a level that the VQ-VAE does not have, or none.
             DataError: A value is not the codes of an image.
         """
         codes = [as_instance("codes", each, ImageCodes, error=DataError) for each in as_items("codes", codes, _CODES)]
-        images: list[Image.Image] = []
-        factors = self.parts.vqvae.config.grid_factors
-        for part in _batches((_padded_size(each, factors) for each in codes), self._pixels_at_a_time):
-            images += self._decode(codes[part])
-        return images
+        return list(restore_pictures(self._level_coders, codes, self._pixels_at_a_time))
+
+    def image_coder_of(self, levels: Sequence[str]) -> ImageCoder:
+        """Returns the VQ-VAE that decodes some levels alone: see `LevelCoders`.
+
+        Raises:
+            ConfigError: The VQ-VAE has no such level.
+        """
+        return self._level_coders.of(levels)
 
     def pack(self, codes: Sequence[ImageCodes], offered: frozenset[Coder], *, verify: bool = True) -> list[bytes]:
         """Writes the codes of each image as the bytes of a `.vqg` file.
@@ -151,8 +173,12 @@ class Codec:
             codes: The images.
             offered: Coders to choose from.
             verify: As in `compress`.
+
+        Raises:
+            DataError: A value is not the codes of an image, or lacks levels.
         """
         codes = [as_instance("codes", each, ImageCodes, error=DataError) for each in as_items("codes", codes, _CODES)]
+        codes = [check_whole(each, self.models.levels) for each in codes]
         as_instance("offered", offered, frozenset, "a frozenset of coders")
         verify = as_flag("verify", verify)
         streams = [Stream([each.shape], {level: [grid] for level, grid in each.grids.items()}) for each in codes]
@@ -171,31 +197,28 @@ class Codec:
                 assert self._decodes_to(files[index], codes[index])
         return files
 
-    def unpack(self, files: Sequence[bytes]) -> list[ImageCodes | BitstreamError]:
+    def unpack(
+        self, files: Sequence[bytes | FileStart], levels: Sequence[str] | None = None, *, allow_partial: bool = False
+    ) -> list[ImageCodes | BitstreamError]:
         """Reads the codes of `.vqg` files, those of one compute shape together.
+
+        Args:
+            files: The bytes of each file, or its beginning.
+            levels: As in `decompress`; the codes then have these levels only.
+            allow_partial: As in `decompress`; `cut` of the codes then tells what is missing.
 
         Returns:
             For each file its codes, or the reason why it cannot be decoded.
+
+        Raises:
+            ConfigError: The VQ-VAE has no such level.
+            DataError: A value is not bytes.
         """
-        files = [as_bytes("files", each) for each in as_items("files", files, "the bytes of files")]
-        results: dict[int, ImageCodes | BitstreamError] = {}
-        # The priors must run in the shape that the header records, so files are grouped by it.
-        by_shape: dict[int, list[tuple[int, OpenedFile]]] = {}
-        for index, data in enumerate(files):
-            try:
-                opened = open_image_file(self.models, data)
-            except BitstreamError as error:
-                results[index] = error
-            else:
-                by_shape.setdefault(opened.header.batch_size, []).append((index, opened))
-        for batch_size, group in by_shape.items():
-            decoded = decode_streams(self.models, [opened.stream for _, opened in group], batch_size)
-            for (index, opened), grids in zip(group, decoded, strict=True):
-                try:
-                    results[index] = grids if isinstance(grids, BitstreamError) else opened.checked(grids)
-                except BitstreamError as error:
-                    results[index] = error
-        return [results[index] for index in range(len(files))]
+        choice = LevelChoice.of(self.parts.vqvae.config, levels, allow_partial)
+        given = as_items("files", files, "the bytes of files")
+        return unpack_files(
+            self.models, [each if isinstance(each, FileStart) else as_bytes("files", each) for each in given], choice
+        )
 
     def _warn_of_colours(self, lost: bool) -> None:
         if lost and not self._has_warned:
@@ -225,22 +248,6 @@ class Codec:
             return iter(self.image_coder.encode(torch.stack([picture.pixels for picture in batch])))
         return iter([self.image_coder.encode_windows(height, width, lambda part: first.part(*part)[None])])
 
-    def _decode(self, batch: Sequence[ImageCodes]) -> Iterator[Image.Image]:
-        shape = batch[0].shape
-        if self.image_coder.fits(*_padded_size(batch[0], self.parts.vqvae.config.grid_factors)):
-            grids = {
-                level: torch.stack([torch.from_numpy(each.grids[level]) for each in batch])
-                for level in self.models.levels
-            }
-            for pixels, each in zip(self.image_coder.decode(Codes(grids)), batch, strict=True):
-                yield restore_picture(pixels, each.shape.width, each.shape.height, each.shape.rgb, each.alpha)
-            return
-        canvas = PictureCanvas(shape.width, shape.height, shape.rgb)
-        grids = {level: torch.from_numpy(batch[0].grids[level])[None] for level in self.models.levels}
-        for part, pixels in self.image_coder.decode_windows(Codes(grids)):
-            canvas.paste(*part, pixels)
-        yield canvas.finish(batch[0].alpha)
-
 
 def _files(files: object) -> list[bytes]:
     """Returns the bytes of each file.
@@ -269,20 +276,3 @@ def warn_of_fall_back(wrong: int, total: int, items: str) -> None:
         VQGenWarning,
         stacklevel=3,
     )
-
-
-def _padded_size(codes: ImageCodes, factors: tuple[int, ...]) -> tuple[int, int]:
-    """Returns the rows and columns, in pixels, of the image that the VQ-VAE decodes."""
-    height, width = codes.shape.grid_sizes(factors)[-1]
-    return height * factors[-1], width * factors[-1]
-
-
-def _batches(sizes: Iterable[tuple[int, int]], most_pixels: int) -> Iterator[slice]:
-    """Groups neighbours of the same size in pixels; a batch has at most `most_pixels` or one image."""
-    begin = 0
-    # Only neighbours, so that results stay in order and memory holds one batch.
-    for (height, width), group in groupby(sizes):
-        most = max(1, most_pixels // (height * width))
-        end = begin + len(list(group))
-        yield from (slice(first, min(first + most, end)) for first in range(begin, end, most))
-        begin = end

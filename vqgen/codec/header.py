@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
+from itertools import accumulate
 
 from vqgen.codec.framing import check_magic, check_seal, flags_of, num_levels_in, seal, version_of
 from vqgen.errors import BitstreamError
@@ -34,6 +34,9 @@ _FIXED = struct.Struct("<4sBBHH8s8sBBHI")
 _LEVEL = struct.Struct("<BHHI")
 _LENGTH = struct.Struct("<I")
 _CRC_BYTES = 4
+
+FIXED_BYTES = _FIXED.size
+"""Bytes of the part of the header that every file has."""
 
 # Bits of the flags, above the two that count the levels. The three above them belong to larger counts.
 _RGB = 4
@@ -121,6 +124,21 @@ class Header:
         flags = flags_of(len(self.levels), _SPARE) | self.rgb * _RGB
         return flags | (self.alpha_length is not None) * _ALPHA | (self.label is not None) * _LABEL
 
+    @property
+    def size(self) -> int:
+        """Bytes of the header, with its CRC-32."""
+        return _size_without_crc(len(self.levels), self.alpha_length is not None) + _CRC_BYTES
+
+    @property
+    def ends(self) -> list[int]:
+        """The offset behind the segment of each level, coarse to fine."""
+        return list(accumulate((level.length for level in self.levels), initial=self.size))[1:]
+
+    @property
+    def file_size(self) -> int:
+        """Bytes of the file."""
+        return self.ends[-1] + (self.alpha_length or 0)
+
     def pack(self) -> bytes:
         """Writes the header as bytes, with its CRC-32."""
         label = NO_LABEL if self.label is None else self.label
@@ -145,38 +163,61 @@ def read_header(data: bytes) -> tuple[Header, int]:
     Raises:
         BitstreamError: The file is of another kind or version, is damaged or cut short, or claims impossible sizes.
     """
+    header = parse_header(data)
+    if error := wrong_length(header, len(data)):
+        raise error
+    return header, header.size
+
+
+def parse_header(data: bytes) -> Header:
+    """Reads and checks a header, without a look at the length of the file.
+
+    Args:
+        data: The file, or its beginning.
+
+    Raises:
+        BitstreamError: The file is of another kind or version, its header is damaged or cut short, or it claims
+            impossible sizes.
+    """
+    size = header_size(data)
+    check_seal(data, size - _CRC_BYTES)
+    _, version, flags, *_ = _FIXED.unpack_from(data)
+    header = _parse(data, flags, num_levels_in(version, flags, _SPARE))
+    _check_bounds(header, version, flags)
+    return header
+
+
+def header_size(data: bytes) -> int:
+    """Returns the bytes of the header, with its CRC-32, by its first bytes.
+
+    Args:
+        data: The first `FIXED_BYTES` of the file, or more.
+
+    Raises:
+        BitstreamError: The file is of another kind or version, or cut short.
+    """
     check_magic(data, MAGIC, "a compressed image of vqgen (.vqg)")
-    if len(data) < _FIXED.size:
+    if len(data) < FIXED_BYTES:
         raise BitstreamError(
-            f"the file is cut short: its header should have more than {_FIXED.size} bytes, found {len(data)}"
+            f"the file is cut short: its header should have more than {FIXED_BYTES} bytes, found {len(data)}"
         )
     # The flags alone determine the header's length. They are not trusted before the CRC-32 over that length is right.
     _, version, flags, *_ = _FIXED.unpack_from(data)
-    count = num_levels_in(version, flags, _SPARE)
-    size = _FIXED.size + count * _LEVEL.size + bool(flags & _ALPHA) * _LENGTH.size
-    check_seal(data, size)
-    header = _parse(data, flags, count)
-    _check_bounds(header, version, flags)
-    begin = size + _CRC_BYTES
-    end = begin + sum(level.length for level in header.levels) + (header.alpha_length or 0)
-    # Surplus bytes are refused too: no checksum covers them.
-    if end != len(data):
-        damage = "cut short" if end > len(data) else "too long"
-        raise BitstreamError(f"the file is {damage}: by its header it should have {end} bytes, found {len(data)}")
-    return header, begin
+    return _size_without_crc(num_levels_in(version, flags, _SPARE), bool(flags & _ALPHA)) + _CRC_BYTES
 
 
-def read_file(path: Path) -> bytes:
-    """Reads a `.vqg` file, unless it is longer than any `.vqg` file can be.
+def wrong_length(header: Header, size: int) -> BitstreamError | None:
+    """Returns the error of a file that is longer or shorter than its header says; None if its length is right.
 
-    Raises:
-        BitstreamError: The file is too long.
+    Args:
+        header: The header.
+        size: Bytes of the file.
     """
-    if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise BitstreamError(
-            f"this is not a compressed image of vqgen: it should have at most {MAX_FILE_BYTES} bytes, found {size}"
-        )
-    return path.read_bytes()
+    # Surplus bytes are refused too: no checksum covers them.
+    if header.file_size == size:
+        return None
+    damage = "cut short" if header.file_size > size else "too long"
+    return BitstreamError(f"the file is {damage}: by its header it should have {header.file_size} bytes, found {size}")
 
 
 def check_levels(levels: Sequence[LevelHeader]) -> None:
@@ -195,6 +236,10 @@ def check_levels(levels: Sequence[LevelHeader]) -> None:
             raise BitstreamError(
                 f"a grid of {level.height} x {level.width} codes cannot have a segment of {level.length} bytes"
             )
+
+
+def _size_without_crc(num_levels: int, has_alpha: bool) -> int:
+    return _FIXED.size + num_levels * _LEVEL.size + has_alpha * _LENGTH.size
 
 
 def _parse(data: bytes, flags: int, count: int) -> Header:

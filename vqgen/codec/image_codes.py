@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqgen.errors import BitstreamError
+from vqgen.errors import BitstreamError, DataError
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,20 @@ class ImageCodes:
 
     Attributes:
         shape: Size, colours and label.
-        grids: Level -> int64 `(h, w)`, coarse to fine.
+        grids: Level -> int64 `(h, w)`, coarse to fine. A preview lacks levels.
         alpha: The alpha plane, a byte a pixel, row by row; None without an alpha plane.
+        cut: The reason why a cut file gives less than was asked for; None if nothing is missing.
     """
 
     shape: ImageShape
     grids: Mapping[str, NDArray[np.int64]]
     alpha: bytes | None = None
+    cut: str | None = None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The names of its levels, coarse to fine."""
+        return tuple(self.grids)
 
     def crc(self, start: int = 0) -> int:
         """Computes the CRC-32 of the codes as uint16, level after level, row by row, and of the alpha plane.
@@ -69,6 +76,25 @@ class ImageCodes:
         """Compares shape, codes and alpha plane."""
         same = self.shape == other.shape and self.alpha == other.alpha and list(self.grids) == list(other.grids)
         return same and all(np.array_equal(self.grids[level], other.grids[level]) for level in self.grids)
+
+
+def check_whole(codes: ImageCodes, levels: tuple[str, ...]) -> ImageCodes:
+    """Returns the codes of an image that can be written.
+
+    Args:
+        codes: The image.
+        levels: The levels of the model.
+
+    Raises:
+        DataError: Levels or the alpha plane are missing, as in a preview.
+    """
+    if codes.levels != levels or codes.shape.has_alpha != (codes.alpha is not None):
+        lacking = "without its alpha plane" if codes.levels == levels else ", ".join(codes.levels) or "none"
+        raise DataError(
+            f"codes: should have the levels {', '.join(levels)} to be written, found {lacking}; a preview cannot be "
+            "written, read the whole file"
+        )
+    return codes
 
 
 def wrong_codes(owner: str) -> BitstreamError:

@@ -2,7 +2,7 @@
 
     header | segment of each level, coarse to fine | alpha plane
 
-`FORMAT.md` describes it byte by byte.
+A beginning of it that holds the first levels whole decodes to a preview. `FORMAT.md` describes it byte by byte.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from vqgen.codec.compatibility import check_compute_type, check_models, check_shape
 from vqgen.codec.entropy_models import EntropyModels
-from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
+from vqgen.codec.file_start import FileStart
+from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, parse_header, wrong_length
 from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
+from vqgen.codec.level_choice import LevelChoice, TakenLevels
 from vqgen.codec.segments import CodedStream, Segment
 from vqgen.errors import BitstreamError
 
@@ -25,16 +27,18 @@ class OpenedFile:
 
     Attributes:
         header: The header.
-        stream: The segments of the image.
+        stream: The segments of the image, of the levels that are read.
         alpha_segment: The compressed alpha plane; empty without an alpha plane.
+        taken: The levels that are decoded.
     """
 
     header: Header
     stream: CodedStream
     alpha_segment: bytes
+    taken: TakenLevels
 
     def checked(self, grids: Mapping[str, Sequence[NDArray[np.int64]]]) -> ImageCodes:
-        """Completes the image and compares its codes with the CRC-32 in the header.
+        """Completes the image, and compares its codes with the CRC-32 in the header if all levels are read.
 
         Args:
             grids: Level -> the decoded grid, alone in a sequence.
@@ -43,11 +47,14 @@ class OpenedFile:
             BitstreamError: The codes or the alpha plane are not those that were written.
         """
         shape = self.stream.shapes[0]
+        found = {level: grid[0] for level, grid in grids.items()}
+        chosen = {level: found[level] for level in self.taken.names}
+        if not self.taken.is_checked:
+            return ImageCodes(shape, chosen, cut=self.taken.cut)
         alpha = read_alpha(self.alpha_segment, shape.width, shape.height) if shape.has_alpha else None
-        codes = ImageCodes(shape, {level: found[0] for level, found in grids.items()}, alpha)
-        if codes.crc() != self.header.codes_crc:
+        if ImageCodes(shape, found, alpha).crc() != self.header.codes_crc:
             raise wrong_codes("an image")
-        return codes
+        return ImageCodes(shape, chosen, alpha)
 
 
 def write_image_file(models: EntropyModels, codes: ImageCodes, segments: Mapping[str, Segment]) -> bytes:
@@ -79,13 +86,25 @@ def write_image_file(models: EntropyModels, codes: ImageCodes, segments: Mapping
     return header.pack() + b"".join(segment.data for segment in segments.values()) + (alpha or b"")
 
 
-def open_image_file(models: EntropyModels, data: bytes) -> OpenedFile:
+def open_image_file(models: EntropyModels, file: bytes | FileStart, choice: LevelChoice | None = None) -> OpenedFile:
     """Reads everything but the codes of a `.vqg` file, and checks that these models can decode it.
 
+    Args:
+        models: The models.
+        file: The file, or its beginning.
+        choice: The levels to decode; None for all of a whole file.
+
     Raises:
-        BitstreamError: This is not a `.vqg` file, it is damaged, or other models made it.
+        BitstreamError: This is not a `.vqg` file, it is damaged, or other models made it; or it is cut short, and
+            partial files are not allowed or have no level whole.
     """
-    header, begin = read_header(data)
+    start = FileStart(file, len(file)) if isinstance(file, bytes) else file
+    header = parse_header(start.data)
+    cut = wrong_length(header, start.size)
+    if choice is None:
+        choice = LevelChoice(models.levels, models.levels)
+    if cut is not None and start.size > header.file_size:
+        raise cut  # surplus bytes are not a cut
     coders = frozenset(level.coder for level in header.levels)
     check_models(models, header.vqvae, header.models, coders, len(header.levels), header.batch_size)
     check_compute_type(models, header.compute_type)
@@ -96,11 +115,14 @@ def open_image_file(models: EntropyModels, data: bytes) -> OpenedFile:
     found = [(level.height, level.width) for level in header.levels]
     if found != expected:
         raise BitstreamError(f"its grids should be {expected} for its size, found {found}")
+    needed = header.file_size if choice.needs_all else header.ends[choice.count - 1]
+    if len(start.data) < min(needed, start.size):  # a decoder would read zeros in their place
+        raise BitstreamError(f"{min(needed, start.size)} bytes of the file should be read, found {len(start.data)}")
+    taken = choice.take(header.ends, start.size, cut)
     segments = {}
-    for name, level in zip(models.levels, header.levels, strict=True):
-        segments[name] = Segment(level.coder, data[begin : begin + level.length])
-        begin += level.length
-    return OpenedFile(header, CodedStream([shape], segments), data[begin:])
+    for name, level, end in zip(models.levels[: taken.count], header.levels, header.ends, strict=False):
+        segments[name] = Segment(level.coder, start.data[end - level.length : end])
+    return OpenedFile(header, CodedStream([shape], segments), start.data[header.ends[-1] :], taken)
 
 
 def _level_header(segment: Segment, grid: NDArray[np.int64]) -> LevelHeader:

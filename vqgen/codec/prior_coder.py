@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vqgen.codec.frequencies import frequencies_of_logits
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
+from vqgen.codec.tiles import Tiling
 from vqgen.errors import BitstreamError
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.sampler import evaluation, step_threads
@@ -41,6 +42,7 @@ class TileStream:
         sources: `(t, h * w)`, see `Tiling.sources`.
         coarser: int64 `(t, hc, wc)`, the same tiles of the coarser level; None for the coarsest level.
         labels: int64 `(t,)`, -1 without a label.
+        tilings: The cuttings of the images' grids, whose tiles follow each other.
         failure: The reason why it could not be decoded; None if there is none.
     """
 
@@ -48,7 +50,14 @@ class TileStream:
     sources: NDArray[np.integer]
     coarser: NDArray[np.int64] | None
     labels: NDArray[np.int64]
+    tilings: Sequence[Tiling]
     failure: BitstreamError | None = None
+
+    @property
+    def grids(self) -> list[NDArray[np.int64]]:
+        """The grid of each image, `(height, width)`, joined from its tiles."""
+        parts = np.split(self.codes, np.cumsum([tiling.count for tiling in self.tilings])[:-1])
+        return [tiling.join(part) for tiling, part in zip(self.tilings, parts, strict=True)]
 
 
 class PriorCoder:

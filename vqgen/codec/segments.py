@@ -61,7 +61,7 @@ class CodedStream:
 
     Attributes:
         shapes: The properties of each image.
-        segments: Level -> segment, coarse to fine.
+        segments: Level -> segment, coarse to fine. The finest levels may be missing, and are then not decoded.
     """
 
     shapes: Sequence[ImageShape]
@@ -69,7 +69,7 @@ class CodedStream:
 
 
 def encode_streams(
-    models: EntropyModels, streams: Sequence[Stream], offered: frozenset[Coder]
+    models: EntropyModels, streams: Sequence[Stream], offered: frozenset[Coder], batch_size: int | None = None
 ) -> list[dict[str, Segment]]:
     """Writes each level of each stream with the coder that needs the fewest bytes.
 
@@ -77,6 +77,7 @@ def encode_streams(
         models: The models that predict the codes.
         streams: The streams.
         offered: The coders to choose from, at least one.
+        batch_size: Tiles that the priors evaluate at a time; None for the number of new files.
 
     Returns:
         Level -> segment, for each stream.
@@ -93,7 +94,7 @@ def encode_streams(
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
         # The prior takes all streams together: several small images fill the rows of one run.
         if Coder.PRIOR in offered:
-            written = _write_by_prior(models, streams, level, coarser)
+            written = _write_by_prior(models, streams, level, coarser, batch_size or models.batch_size)
             for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
@@ -127,7 +128,7 @@ def decode_streams(
         by_prior: list[tuple[int, TileStream | GridStream]] = []
         for number, stream in enumerate(streams):
             grids = results[number]
-            if isinstance(grids, BitstreamError):
+            if isinstance(grids, BitstreamError) or level not in stream.segments:
                 continue
             sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
             try:
@@ -173,6 +174,7 @@ def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str 
         sources=_joined([tiling.sources for tiling in tilings]),
         coarser=tiles_of_coarser,
         labels=np.repeat(labels, [tiling.count for tiling in tilings]),
+        tilings=tilings,
     )
 
 
@@ -183,11 +185,13 @@ def _stream_of_prior(models: EntropyModels, stream: Stream, level: str, coarser:
     return tile_stream(models, stream, level, coarser)
 
 
-def _write_by_prior(models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None) -> list[bytes]:
+def _write_by_prior(
+    models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None, batch_size: int
+) -> list[bytes]:
     if models.compute_type is ComputeType.FIXED:
         return GridCoder(models.fixed_prior(level)).encode([grid_stream(each, level, coarser) for each in streams])
     tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
-    return PriorCoder(models.prior(level), models.batch_size).encode(tiles)
+    return PriorCoder(models.prior(level), batch_size).encode(tiles)
 
 
 def _read_by_prior(
@@ -202,24 +206,17 @@ def _read_by_prior(
     segments = [streams[number].segments[level].data for number, _ in by_prior]
     tiles = [each for _, each in by_prior if isinstance(each, TileStream)]
     grids = [each for _, each in by_prior if isinstance(each, GridStream)]
+    # One of the two is empty: the models decide.
     if tiles:
         PriorCoder(models.prior(level), batch_size).decode(tiles, segments)
     if grids:
         GridCoder(models.fixed_prior(level)).decode(grids, segments)
-    factors = models.parts.vqvae.config.grid_factors
-    index = models.levels.index(level)
     for number, each in by_prior:
         found = results[number]
         if each.failure is not None or isinstance(found, BitstreamError):
             results[number] = each.failure or found
-        elif isinstance(each, GridStream):
-            found[level] = list(each.grids)
         else:
-            config = models.prior(level).config
-            sizes = [shape.grid_sizes(factors)[index] for shape in streams[number].shapes]
-            tilings = [Tiling(height, width, config.height, config.width) for height, width in sizes]
-            parts = np.split(each.codes, np.cumsum([tiling.count for tiling in tilings])[:-1])
-            found[level] = [tiling.join(part) for tiling, part in zip(tilings, parts, strict=True)]
+            found[level] = list(each.grids)
 
 
 def _read_direct(

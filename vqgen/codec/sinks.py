@@ -1,19 +1,24 @@
-"""Destinations of compressed images: a folder with a `.vqg` file per image, or one archive."""
+"""Destinations of compressed images: a folder with a `.vqg` file per image, a new archive, or one that grows."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Protocol
 
-from vqgen.codec.archive_writer import ArchiveWriter
+from vqgen.codec.archive_layout import read_index
+from vqgen.codec.archive_reader import ArchiveReader
+from vqgen.codec.archive_writer import ArchiveWriter, WrittenBlocks
 from vqgen.codec.codec import Codec
 from vqgen.codec.header import read_header
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.errors import ConfigError, DataError
 from vqgen.runtime.memory_errors import is_out_of_memory
 from vqgen.storage.files import atomic_path
+
+_COPIED_BYTES = 1 << 20
 
 WriteFiles = Callable[[Sequence[tuple[str, Callable[[Path], object]]]], Sequence[Path | Exception]]
 """A function that writes named files, and returns for each its path, or the reason why it could not be written."""
@@ -141,3 +146,50 @@ def open_archive_sink(codec: Codec, path: Path, *, coder: str = "auto", verify: 
         writer = ArchiveWriter(file, codec, coder=coder, verify=verify)
         yield ArchiveSink(writer, path)
         writer.finish()
+
+
+@contextmanager
+def open_appending_sink(codec: Codec, path: Path, *, coder: str = "auto", verify: bool = True) -> Iterator[ArchiveSink]:
+    """Opens an archive for more images; the file changes only if the block ends without an error.
+
+    The blocks are copied, byte for byte, to a temporary file, which gets the new images and replaces the archive. So a
+    kill at any moment leaves the archive as it was, or with all new images.
+
+    Args:
+        codec: The codec.
+        path: The archive.
+        coder: As in `Codec.compress`, among those that the header of the archive names.
+        verify: As in `ArchiveWriter`.
+
+    Raises:
+        BitstreamError: The archive is damaged, or another pipeline made it.
+        ConfigError: `coder` is unknown, the pipeline or the archive lacks it, or the file has been changed meanwhile.
+    """
+    with path.open("rb") as old:
+        before = _state(path)
+        written = WrittenBlocks(ArchiveReader(old, codec).header, read_index(old))
+        # Refused before the archive is copied.
+        ArchiveWriter(BytesIO(), codec, coder=coder, after=written)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        with path.open("rb") as old:
+            _copy(old, file, written.size)
+        writer = ArchiveWriter(file, codec, coder=coder, verify=verify, after=written)
+        yield ArchiveSink(writer, path)
+        writer.finish()
+        if _state(path) != before:
+            raise ConfigError(
+                f"{path}: should stay as it is while images are appended, found it changed; nothing is written. Run "
+                "the same command again"
+            )
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Returns numbers that change when a file is written or replaced."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _copy(source: BufferedIOBase, target: BufferedIOBase, size: int) -> None:
+    while size > 0 and (part := source.read(min(size, _COPIED_BYTES))):
+        target.write(part)
+        size -= len(part)

@@ -1,7 +1,7 @@
 """`vqgen completion`: print a script that completes commands, options, recipes and files in a shell."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
@@ -106,9 +106,18 @@ def complete_parser() -> argparse.ArgumentParser:
         if getattr(module, "TAKES_OVERRIDES", False):
             for field in fields.values():
                 _add_field(parser, field)
-        for action in parser._actions:
+        for action in actions_of(parser):
             _annotate(action, list(recipes))
     return root
+
+
+def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yields the arguments of a command, and those of its acts if it has any."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for own in action.choices.values():
+                yield from actions_of(own)
 
 
 def _add_field(parser: argparse.ArgumentParser, field: "RecipeField") -> None:

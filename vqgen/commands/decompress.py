@@ -7,14 +7,21 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqgen.commands.arguments import add_checkpoint_argument, add_compute_arguments, add_output_argument
+from vqgen.commands.archives import image_names, numbered, numbers_of
+from vqgen.commands.arguments import (
+    add_checkpoint_argument,
+    add_compute_arguments,
+    add_levels_argument,
+    add_output_argument,
+    chosen_levels,
+)
 from vqgen.commands.outputs import OutputFolder
 from vqgen.commands.tally import Tally
 from vqgen.errors import BitstreamError, ConfigError
 from vqgen.storage.names import shown
 
 if TYPE_CHECKING:
-    from vqgen.codec import Codec, ImageCodes
+    from vqgen.codec import Codec, FileStart, ImageCodes
     from vqgen.codec.archive_reader import ArchiveReader
     from vqgen.runtime.progress import ProgressBar
 
@@ -32,12 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paths", nargs="+", metavar="PATH", help="files *.vqg and *.vqga, and folders to search through"
     )
     add_output_argument(parser)
+    add_levels_argument(parser, "decode only these levels")
+    parser.add_argument(
+        "--allow-partial", action="store_true", help="decode the levels that a file which is cut short has whole"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress bars")
     add_compute_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns 1 if some images could not be decoded or written."""
+    """Runs the command; returns 1 if some images could not be decoded or written, or are previews of cut files."""
     from vqgen.commands.inputs import collect_files
     from vqgen.pipeline import VQGenPipeline
     from vqgen.runtime.progress import ProgressBar
@@ -45,22 +56,32 @@ def run(arguments: argparse.Namespace) -> int:
     files = collect_files(arguments.paths, _SUFFIXES, "compressed file")
     folder = OutputFolder(arguments.output, overwrite=arguments.overwrite)
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device=arguments.device, dtype=arguments.dtype)
+    levels = chosen_levels(pipe, arguments.levels)
     single = {name: path for name, path in files.items() if not _is_archive(path)}
     archives = {name: path for name, path in files.items() if _is_archive(path)}
-    names, total = _planned(pipe.codec, single, archives)
+    names, total = _planned(pipe.codec, single, archives, allow_partial=arguments.allow_partial)
     folder.check_names(names)
-    work = _Decompression(pipe.codec, folder, Tally(total, too_long=_TOO_LONG))
+    tally = Tally(total, too_long=_TOO_LONG)
+    work = _Decompression(pipe.codec, folder, tally, levels, allow_partial=arguments.allow_partial)
     with ProgressBar(total, "decompress", "image", show=not arguments.quiet) as bar:
         work.decompress(single, bar)
         for name, path in archives.items():
             work.decompress_archive(name, path, bar)
-    tally = work.tally
     tally.check_any(", ".join(arguments.paths), "decoded and written")
-    print(f"{tally.done} images in {folder.path}{tally.ending()}{folder.beside()}")
+    print(f"{tally.done} images in {folder.path}{tally.ending()}{folder.beside()}{_unchecked(pipe.levels, levels)}")
     return tally.exit_code
 
 
-def _planned(codec: "Codec", files: Mapping[str, Path], archives: Mapping[str, Path]) -> tuple[list[str], int]:
+def _unchecked(levels: Sequence[str], chosen: Sequence[str] | None) -> str:
+    """Returns the end of the last line if the checksums of the files were not compared."""
+    if chosen is None or chosen[-1] == levels[-1]:
+        return ""
+    return f"; they show {', '.join(chosen)} alone, unchecked: a file has one checksum for all its levels"
+
+
+def _planned(
+    codec: "Codec", files: Mapping[str, Path], archives: Mapping[str, Path], *, allow_partial: bool = False
+) -> tuple[list[str], int]:
     """Returns the names of the pictures before any is made, and their number. Damaged blocks have no names.
 
     Raises:
@@ -69,7 +90,7 @@ def _planned(codec: "Codec", files: Mapping[str, Path], archives: Mapping[str, P
     origins = {_picture_name(name): name for name in files}
     total = len(origins)
     for archive, path in archives.items():
-        names, count = _names_in(codec, path)
+        names, count = _names_in(codec, path, allow_partial)
         for name in names:
             # Two of one archive cannot be told apart by hand; there the second one fails alone.
             if origins.setdefault(name, archive) != archive:
@@ -81,15 +102,15 @@ def _planned(codec: "Codec", files: Mapping[str, Path], archives: Mapping[str, P
     return list(origins), total
 
 
-def _names_in(codec: "Codec", archive: Path) -> tuple[list[str], int]:
+def _names_in(codec: "Codec", archive: Path, allow_partial: bool) -> tuple[list[str], int]:
     """Returns the names of the images of an archive, without those of damaged blocks, and the number of its images."""
     names = []
     count = 0
     with suppress(BitstreamError, OSError), archive.open("rb") as file:  # decoding reports them
-        for content in _reader(file, codec).blocks_of_names():
+        for content in _reader(file, codec, allow_partial=allow_partial).blocks_of_names():
             count += content.count
             if not isinstance(content.images, BitstreamError):
-                names += _named(content.first, content.images)
+                names += image_names(content.first, content.images)
     return names, count
 
 
@@ -100,28 +121,45 @@ class _Decompression:
         codec: The codec.
         folder: The folder of the pictures.
         tally: Names the files that fail.
+        levels: The levels to decode; None for all.
+        allow_partial: Decode the levels that a file which is cut short has whole.
 
     Attributes:
         tally: The tally.
     """
 
-    def __init__(self, codec: "Codec", folder: OutputFolder, tally: Tally) -> None:
+    def __init__(
+        self,
+        codec: "Codec",
+        folder: OutputFolder,
+        tally: Tally,
+        levels: tuple[str, ...] | None = None,
+        *,
+        allow_partial: bool = False,
+    ) -> None:
         self.tally = tally
         self._codec = codec
         self._folder = folder
+        self._levels = levels
+        self._allow_partial = allow_partial
 
     def decompress(self, files: Mapping[str, Path], bar: "ProgressBar") -> None:
         """Decodes `.vqg` files, some at a time."""
-        from vqgen.codec import read_file
+        from vqgen.codec import LevelChoice, read_start
         from vqgen.commands.inputs import batches
 
-        contents = self.tally.read(files.items(), read_file)
-        for batch in batches(contents, lambda each: _pixels(each[1])):
-            codes: list[tuple[str, ImageCodes]] = self.tally.work(
-                batch, lambda part: self._codec.unpack([data for _, data in part])
-            )
+        choice = LevelChoice.of(self._codec.parts.vqvae.config, self._levels, self._allow_partial)
+        starts = self.tally.read(files.items(), lambda path: read_start(path, choice))
+        for batch in batches(starts, lambda each: _pixels(each[1])):
+            codes: list[tuple[str, ImageCodes]] = self.tally.work(batch, self._unpack)
+            for name, each in codes:
+                if each.cut is not None:
+                    self.tally.preview(name, each.cut)
             self._write(codes, _picture_name)
             bar.update(len(batch))
+
+    def _unpack(self, files: "Sequence[tuple[str, FileStart]]") -> "list[ImageCodes | BitstreamError]":
+        return self._codec.unpack([start for _, start in files], self._levels, allow_partial=self._allow_partial)
 
     def decompress_archive(self, name: str, path: Path, bar: "ProgressBar") -> None:
         """Decodes an archive. A damaged block is a failure of its images; the blocks behind it are decoded.
@@ -133,7 +171,8 @@ class _Decompression:
         before = self.tally.done + self.tally.failed
         with ExitStack() as stack:
             try:
-                reader = _reader(stack.enter_context(path.open("rb")), self._codec)
+                file = stack.enter_context(path.open("rb"))
+                reader = _reader(file, self._codec, self._levels, allow_partial=self._allow_partial)
             except (BitstreamError, OSError) as error:
                 self.tally.fail(name, error)
                 return
@@ -146,12 +185,12 @@ class _Decompression:
     def _images(self, archive: str, reader: "ArchiveReader") -> "Iterator[tuple[str, ImageCodes]]":
         for content in reader.blocks():
             if isinstance(content.images, BitstreamError):
-                last = content.first + content.count - 1
-                numbers = f"image {last}" if content.count == 1 else f"images {content.first} to {last}"
-                error = BitstreamError(f"{numbers}, counted from 0: {content.images}")
-                self.tally.fail(archive, error, content.count)
+                self.tally.fail(archive, numbered(content, content.images), content.count)
                 continue
-            names = _named(content.first, [name for name, _ in content.images])
+            cut = content.images[0][1].cut  # a block is cut as a whole
+            if cut is not None:
+                self.tally.preview(archive, f"{numbers_of(content)}: {cut}", content.count)
+            names = image_names(content.first, [name for name, _ in content.images])
             for name, (_, codes) in zip(names, content.images, strict=True):
                 yield f"{archive}: {name}", codes
 
@@ -160,15 +199,12 @@ class _Decompression:
         self.tally.write(pictures, lambda part: self._folder.write([(name_of(name), each.save) for name, each in part]))
 
 
-def _reader(file: BufferedIOBase, codec: "Codec") -> "ArchiveReader":
+def _reader(
+    file: BufferedIOBase, codec: "Codec", levels: tuple[str, ...] | None = None, *, allow_partial: bool = False
+) -> "ArchiveReader":
     from vqgen.codec.archive_reader import ArchiveReader
 
-    return ArchiveReader(file, codec)
-
-
-def _named(first: int, names: Sequence[str | None]) -> list[str]:
-    """Returns the name of each image of a block; an image without a name is called by its number."""
-    return [name or f"{number:05d}" for number, name in enumerate(names, start=first)]
+    return ArchiveReader(file, codec, levels, allow_partial=allow_partial)
 
 
 def _is_archive(path: Path) -> bool:
@@ -179,12 +215,12 @@ def _picture_name(name: str) -> str:
     return name[:-4] if name.lower().endswith(".vqg") else name
 
 
-def _pixels(data: bytes) -> int:
+def _pixels(file: "FileStart") -> int:
     """Returns the pixels of a file's image; 0 if the header is damaged, which decoding reports."""
-    from vqgen.codec import read_header
+    from vqgen.codec.header import parse_header
 
     try:
-        header, _ = read_header(data)
+        header = parse_header(file.data)
     except BitstreamError:
         return 0
     return header.width * header.height

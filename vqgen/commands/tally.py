@@ -6,6 +6,8 @@ goes on with the next one, and the exit code is 1. Three things end the command:
 - an option that no file can meet (`ConfigError`, `CheckpointError`): exit code 2;
 - a full or read-only disk, because no later file could be written: exit code 2, and the line says what is written;
 - the only file fails: its failure is the error of the command, exit code 2.
+
+A file that is cut short may give a preview, if the user asked for it. This is a line on stderr and exit code 1, too.
 """
 
 import errno
@@ -48,12 +50,14 @@ class Tally:
         total: Number of files.
         done: Number of files whose output is written.
         failed: Number of files that failed.
+        previews: Number of files that are cut short, of which a preview is written.
     """
 
     def __init__(self, total: int, what: str = "image", too_long: str = "rename it") -> None:
         self.total = total
         self.done = 0
         self.failed = 0
+        self.previews = 0
         self._what = what
         self._too_long = too_long
 
@@ -135,6 +139,20 @@ class Tally:
             raise (BitstreamError if isinstance(error, BitstreamError) else DataError)(text) from error
         print(f"vqgen: {text}", file=sys.stderr, flush=True)
 
+    def preview(self, name: str, cause: str, count: int = 1) -> None:
+        """Names a file that is cut short, and counts its previews.
+
+        Args:
+            name: The file.
+            cause: The cut.
+            count: Number of its pictures.
+        """
+        self.previews += count
+        what = f"a preview of it that no checksum covers is written as its {self._what}"
+        if count > 1:
+            what = f"previews of them that no checksum covers are written as their {self._what}s"
+        print(f"vqgen: {shown(f'{name}: {cause}')}; {what}", file=sys.stderr, flush=True)
+
     def check_any(self, of: str, act: str) -> None:
         """Checks that at least one file did not fail.
 
@@ -149,13 +167,15 @@ class Tally:
             raise DataError(f"{of}: none of the {self.total:,} {self._what}s could be {act}")
 
     def ending(self) -> str:
-        """Returns the end of the last line of the command: the number of failures; empty without failures."""
-        return f"; {self.failed:,} of {self.total:,} {self._what}s failed" if self.failed else ""
+        """Returns the end of the last line of the command: the numbers of failures and previews; empty without them."""
+        failed = f"; {self.failed:,} of {self.total:,} {self._what}s failed" if self.failed else ""
+        what = "is a preview of a cut file" if self.previews == 1 else "are previews of cut files"
+        return failed + (f"; {self.previews:,} of {self.total:,} {self._what}s {what}" if self.previews else "")
 
     @property
     def exit_code(self) -> int:
-        """0 if no file failed, or else 1."""
-        return 1 if self.failed else 0
+        """0 if no file failed or was cut short, or else 1."""
+        return 1 if self.failed or self.previews else 0
 
 
 def is_of_one_file(error: Exception) -> bool:

@@ -14,12 +14,11 @@ from torch import Tensor
 from vqgen.arguments import as_instance
 from vqgen.codec import Codec
 from vqgen.codec.codec import Files
-from vqgen.codec.image_coder import ImageCoder
 from vqgen.codes import Codes
 from vqgen.data import Label, image_pixels, to_pil
 from vqgen.data.checking import Pictures, as_latents, as_pixels
 from vqgen.errors import DataError
-from vqgen.models.levels_alone import as_levels, filled_codes, with_levels_alone
+from vqgen.models.levels_alone import as_levels, filled_codes
 from vqgen.models.vqvae import VQVAE, check_codes
 from vqgen.pipeline.base import ImagePipeline, Output
 from vqgen.pipeline.parts import PipelineParts
@@ -44,7 +43,6 @@ class CodePipeline(ImagePipeline[PipelineParts, Output]):
     def __init__(self, parts: PipelineParts, compute: Compute | None = None) -> None:
         super().__init__(parts, compute)
         self._codec: Codec | None = None
-        self._coders_of_levels: dict[tuple[str, ...], ImageCoder] = {}
 
     @property
     def vqvae(self) -> VQVAE:
@@ -150,9 +148,11 @@ class CodePipeline(ImagePipeline[PipelineParts, Output]):
         """Compresses pictures of any size, each to the bytes of a `.vqg` file; see `Codec.compress`."""
         return self.codec.compress(images, label=label, coder=coder, alpha=alpha, verify=verify)
 
-    def decompress(self, files: Files) -> list[Image.Image]:
-        """Decompresses the pictures in `.vqg` files; see `Codec.decompress`."""
-        return self.codec.decompress(files)
+    def decompress(
+        self, files: Files, levels: Sequence[str] | None = None, *, allow_partial: bool = False
+    ) -> list[Image.Image]:
+        """Decompresses the pictures in `.vqg` files, or previews of them; see `Codec.decompress`."""
+        return self.codec.decompress(files, levels, allow_partial=allow_partial)
 
     def _decoded(self, codes: Codes, levels: Sequence[str] | None) -> Iterator[UInt8[Tensor, "b c H W"]]:
         config = self.vqvae.config
@@ -162,9 +162,5 @@ class CodePipeline(ImagePipeline[PipelineParts, Output]):
             return self.codec.image_coder.decode_all(codes)
         codes = filled_codes(as_instance("codes", codes, Codes, error=DataError), chosen, config)
         check_codes(codes, config)
-        coder = self._coders_of_levels.get(chosen)
-        # After `to` the copy on the former device is given up, with its memory.
-        if coder is None or coder.compute != self.compute:
-            coder = ImageCoder(with_levels_alone(self.vqvae, chosen, self.parts.frequencies), self.compute)
-            self._coders_of_levels[chosen] = coder
-        return coder.decode_all(codes)
+        # The codec keeps the copies; after `to` they are given up with it.
+        return self.codec.image_coder_of(chosen).decode_all(codes)

@@ -7,10 +7,10 @@ import torch
 from codec_models import random_codes, varied_codes, write_archive
 
 from vqgen.codec import Coder, ImageCodes, ImageShape, frequencies_of_counts, ideal_bits
-from vqgen.codec.archive_layout import read_index
+from vqgen.codec.archive_layout import read_index, write_index
 from vqgen.codec.archive_reader import ArchiveReader
-from vqgen.codec.archive_writer import ArchiveWriter
-from vqgen.errors import DataError
+from vqgen.codec.archive_writer import ArchiveWriter, WrittenBlocks
+from vqgen.errors import ConfigError, DataError
 
 
 def test_alpha_planes_and_archives_without_images_come_back(codec):
@@ -114,3 +114,50 @@ def test_writer_counts_its_bytes_and_coders(codec, monkeypatch):
         writer.add(image)
     assert writer.finish() == writer.bytes_written == len(file.getvalue())
     assert writer.coders_used == {Coder.STATIC: 3 * 2}
+
+
+def appended(codec, data, images, **options):
+    """Writes more images behind the blocks of an archive."""
+    written = WrittenBlocks(ArchiveReader(io.BytesIO(data), codec).header, read_index(io.BytesIO(data)))
+    file = io.BytesIO()
+    file.write(data[: written.size])
+    writer = ArchiveWriter(file, codec, after=written, **options)
+    for image in images:
+        writer.add(image, "new")
+    assert writer.finish() == len(file.getvalue())
+    return file.getvalue(), writer
+
+
+@pytest.mark.parametrize(("first", "second"), [("packed", "auto"), ("static", "packed"), ("prior", "static")])
+def test_more_images_are_written_with_the_coders_of_the_header(codec, first, second):
+    images = varied_codes(codec, 6)
+    data, writer = appended(codec, write_archive(codec, images[:3], coder=first), images[3:], coder=second)
+    assert set(writer.coders_used) <= writer.header.coders
+    found = list(ArchiveReader(io.BytesIO(data), codec))
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+
+
+def test_coder_that_the_header_does_not_name_is_refused(codec):
+    data = write_archive(codec, varied_codes(codec, 2), coder="static")
+    with pytest.raises(
+        ConfigError, match="coder: should be one of auto, packed, static, which the header of the archive"
+    ):
+        appended(codec, data, [], coder="prior")
+
+
+def test_more_images_are_written_for_the_tiles_that_the_header_names(codec):
+    """An archive of another version may evaluate fewer tiles at a time."""
+    header = replace(ArchiveReader(io.BytesIO(write_archive(codec, [], coder="prior")), codec).header, batch_size=3)
+    empty = header.pack() + write_index([])
+    images = varied_codes(codec, 6)
+    data, writer = appended(codec, empty, images, coder="prior")
+    assert writer.coders_used == {Coder.PRIOR: 2}
+    found = list(ArchiveReader(io.BytesIO(data), codec))
+    assert all(codes.equals(image) for (_, codes), image in zip(found, images, strict=True))
+
+
+def test_preview_is_not_written(codec):
+    (image,) = varied_codes(codec, 1)
+    writer = ArchiveWriter(io.BytesIO(), codec)
+    with pytest.raises(DataError, match="a preview cannot be written"):
+        writer.add(replace(image, grids={"top": image.grids["top"]}), "a")

@@ -6,6 +6,8 @@ from codec_models import varied_codes
 
 from vqgen.codec.block import read_block, write_block
 from vqgen.codec.block_description import ImageEntry, write_description
+from vqgen.codec.block_head import HeadRules, read_head
+from vqgen.codec.level_choice import LevelChoice
 from vqgen.codec.segments import CodedStream, Stream, decode_streams, encode_streams
 from vqgen.errors import BitstreamError
 
@@ -66,3 +68,26 @@ def test_segment_that_claims_too_much_work_is_refused(codec):
     data = write_block(images, [None], [replace(segment, data=b"") for segment in segments], 3)
     with pytest.raises(BitstreamError, match="a grid of 1 x 4 codes cannot have a segment of 0 bytes"):
         read(codec, data)
+
+
+@pytest.mark.parametrize("coder", ["packed", "static", "prior"])
+def test_block_cut_at_any_byte_gives_the_levels_that_are_whole(codec, coder):
+    images = images_of(codec)
+    data = write(codec, images, ["a", "b", "c", "d"], coder)
+    config = codec.parts.vqvae.config
+    ends = read_head(data, len(data), HeadRules(2, config.grid_factors, 3)).ends
+    for size in range(len(data)):
+        for allow_partial in (False, True):
+            choice = LevelChoice.of(config, None, allow_partial)
+            whole = codec.models.levels[: sum(end <= size for end in ends)]
+            if not whole or not allow_partial:
+                with pytest.raises(BitstreamError):
+                    read_block(data[:size], config.grid_factors, 3, choice, len(data))
+                continue
+            block = read_block(data[:size], config.grid_factors, 3, choice, len(data))
+            segments = dict(zip(whole, block.segments, strict=True))
+            grids = decode_streams(codec.models, [CodedStream([each.shape for each in images], segments)], 16)[0]
+            for (name, found), image, expected in zip(block.checked(grids), images, "abcd", strict=True):
+                assert (name, found.levels, found.alpha) == (expected, whole, None)
+                assert found.cut is not None
+                assert all(np.array_equal(found.grids[level], image.grids[level]) for level in whole)

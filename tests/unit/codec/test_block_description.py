@@ -1,10 +1,17 @@
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqgen.codec.block_description import MAX_NAMES, ImageEntry, read_description, write_description
+from vqgen.codec.block_description import (
+    MAX_NAMES,
+    ImageEntry,
+    possible_label_bytes,
+    read_description,
+    write_description,
+)
 from vqgen.codec.image_codes import ImageShape
 from vqgen.codec.varints import write_varint
 from vqgen.errors import BitstreamError
@@ -36,6 +43,18 @@ def test_cut_description_is_refused(case):
     data = write_description(entries, num_labels)
     with pytest.raises(BitstreamError):
         read_description(data[:-1], num_labels)
+
+
+@given(described(), st.binary(max_size=3))
+def test_description_is_read_without_the_labels_if_their_bytes_are_right(case, rest):
+    entries, num_labels = case
+    data = write_description(entries, num_labels)
+    has_labels = any(entry.shape.label is not None for entry in entries)
+    size = -(-len(entries) * num_labels.bit_length() // 8) if has_labels else 0
+    assert size in possible_label_bytes(data)
+    found, end = read_description(data + rest, None, size)
+    unlabelled = [ImageEntry(replace(entry.shape, label=None), entry.name) for entry in entries]
+    assert (found, end) == (unlabelled, len(data))
 
 
 def test_names_of_any_bytes_come_back():

@@ -9,7 +9,6 @@ from PIL import Image
 from tiny_models import make_prior
 
 from vqgen.codec import Codec, Coder, ImageCodes, prior_coder, read_header
-from vqgen.codec.codec import _PIXELS_AT_A_TIME, _batches
 from vqgen.codes import Codes
 from vqgen.data import to_uint8
 from vqgen.errors import BitstreamError, ConfigError, DataError, VQGenWarning
@@ -80,18 +79,6 @@ def test_edge_is_repeated_up_to_a_multiple_of_the_stride(codec):
     padded = Image.fromarray(np.pad(np.asarray(picture), ((0, 1), (0, 3)), mode="edge"))
     small, large = codec.encode([picture, padded])
     assert all(np.array_equal(small.grids[level], large.grids[level]) for level in small.grids)
-
-
-def test_batches_are_neighbours_of_one_size_within_the_limit():
-    side = 1 << 8
-    sizes = [(side, side)] * 9 + [(8, 8)] * 3 + [(side, side)] + [(2048, 2048)] * 2
-    batches = list(_batches(sizes, _PIXELS_AT_A_TIME))
-    assert [index for part in batches for index in range(len(sizes))[part]] == list(range(len(sizes)))
-    for part in batches:
-        assert len(set(sizes[part])) == 1
-        height, width = sizes[part][0]
-        assert len(sizes[part]) == 1 or len(sizes[part]) * height * width <= _PIXELS_AT_A_TIME
-    assert [part.stop - part.start for part in batches] == [4, 4, 1, 3, 1, 1, 1]
 
 
 # Verification and refusals

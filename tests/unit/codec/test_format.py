@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from codec_models import random_codes, write_archive
-from format_reader import Found, read_archive, read_image
+from format_reader import Found, read_archive, read_beginning, read_image
 
-from vqgen.codec import Codec, ImageCodes
+from vqgen.codec import Codec, ImageCodes, read_header
+from vqgen.errors import BitstreamError
 
 SIZES = [(8, 8), (8, 8), (1, 1), (9, 3), (37, 20)]
 
@@ -39,3 +40,17 @@ def test_reader_written_from_the_description_finds_the_same(make_codec, num_leve
     archive = write_archive(codec, images, names, coder=coder)
     found = read_archive(archive, 16, tables, codec.parts.vqvae.config.downsample, 3)
     assert found == [as_found(each, name) for each, name in zip(images, names, strict=True)]
+
+
+@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("coder", ["packed", "static"])
+def test_reader_written_from_the_description_finds_the_same_levels_in_the_beginning_of_a_file(
+    make_codec, num_levels, coder
+):
+    codec = make_codec(num_levels)
+    tables = [codec.models.frequencies(level).tolist() for level in codec.models.levels]
+    data = codec.pack([images_of(codec, rgb=False)[3]], codec.models.offered(coder))[0]
+    for size in range(read_header(data)[1], len(data)):
+        (found,) = codec.unpack([data[:size]], allow_partial=True)
+        grids = [] if isinstance(found, BitstreamError) else [grid.ravel().tolist() for grid in found.grids.values()]
+        assert read_beginning(data[:size], 16, tables) == grids

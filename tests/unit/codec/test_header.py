@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vqgen.codec.file_start import read_file
 from vqgen.codec.framing import seal
-from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_file, read_header
+from vqgen.codec.header import Coder, ComputeType, Header, LevelHeader, read_header
 from vqgen.errors import BitstreamError
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqgen.codec.image_codes import ImageCodes, ImageShape, read_alpha, write_alpha, wrong_codes
-from vqgen.errors import BitstreamError
+from vqgen.codec.image_codes import ImageCodes, ImageShape, check_whole, read_alpha, write_alpha, wrong_codes
+from vqgen.errors import BitstreamError, DataError
 
 
 def make():
@@ -71,3 +71,13 @@ def test_damaged_alpha_plane_is_refused():
 def test_error_for_wrong_codes_names_their_owner():
     with pytest.raises(BitstreamError, match="codes of a block differ from the written ones"):
         raise wrong_codes("a block")
+
+
+def test_preview_is_not_whole():
+    codes = make()
+    assert codes.levels == ("top", "bottom")
+    assert check_whole(codes, ("top", "bottom")) is codes
+    lacking = {"top": replace(codes, grids={"top": codes.grids["top"]}), "none": replace(codes, grids={})}
+    for found, part in (lacking | {"without its alpha plane": replace(codes, alpha=None)}).items():
+        with pytest.raises(DataError, match=rf"levels top, bottom to be written, found {found}; a preview cannot be"):
+            check_whole(part, ("top", "bottom"))

@@ -21,7 +21,7 @@ def tiles_of(codec, level, count=5):
 
 
 def blank(tiles):
-    return [TileStream(np.zeros_like(t.codes), t.sources, t.coarser, t.labels) for t in tiles]
+    return [TileStream(np.zeros_like(t.codes), t.sources, t.coarser, t.labels, t.tilings) for t in tiles]
 
 
 @pytest.mark.parametrize("level", ["top", "bottom"])
@@ -79,7 +79,7 @@ def test_runs_keep_the_groups_of_a_stream_together_and_in_order(counts, batch_si
     streams = []
     for n in counts:
         zeros = np.zeros((n, 1), dtype=np.int64)
-        streams.append(TileStream(zeros[..., None], zeros, None, zeros[:, 0]))
+        streams.append(TileStream(zeros[..., None], zeros, None, zeros[:, 0], []))
     runs = list(_runs(streams, batch_size))
     assert all(0 < len(rows) <= batch_size for rows in runs)
     assert [row for rows in runs for row in rows] == [(i, t) for i, n in enumerate(counts) for t in range(n)]

@@ -1,5 +1,7 @@
 """A range decoder written from FORMAT.md alone reads the bytes, which also proves that the integers are exact."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from format_reader import naive_decode
@@ -63,8 +65,8 @@ def test_last_byte_is_needed(seed, count):
     encoder.append(codes, tables)
     data = encoder.finish()
     assert not data.endswith(b"\0")
-    if data:
-        assert naive_decode(data[:-1], tables.tolist()) != codes.tolist()
+    with suppress(IndexError):  # bytes that no encoder writes, which belong to no code
+        assert not data or naive_decode(data[:-1], tables.tolist()) != codes.tolist()
 
 
 def test_bytes_of_one_model_do_not_depend_on_the_codes_at_a_time(monkeypatch):

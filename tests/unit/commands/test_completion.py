@@ -9,13 +9,21 @@ from typing import get_args
 import pytest
 
 from vqgen.cli import COMMANDS
-from vqgen.commands.completion import FILES, FOLDERS, SHELLS, VALUES, complete_parser, completion_script
+from vqgen.commands.completion import (
+    FILES,
+    FOLDERS,
+    SHELLS,
+    VALUES,
+    actions_of,
+    complete_parser,
+    completion_script,
+)
 from vqgen.config import read_recipe, shipped_recipes
 from vqgen.config.overrides import override_help
 from vqgen.errors import ConfigError
 
 OTHER_VALUES = {
-    "A", "GROUP", "K", "LABEL", "LEVEL", "N", "NAME", "P", "RECIPE", "S", "SECONDS", "SHARE", "SHELL", "SIZE",
+    "A", "ACT", "GROUP", "K", "LABEL", "LEVEL", "N", "NAME", "P", "RECIPE", "S", "SECONDS", "SHARE", "SHELL", "SIZE",
     "STAGE=N", "T", "TIME", "V",
 }  # fmt: skip
 """Names of arguments that are neither files nor folders: numbers, labels, names, and words that `choices` lists."""
@@ -101,6 +109,13 @@ def test_options_of_a_command_complete(complete):
     assert "--redo" not in complete("generate", "x", "--")
 
 
+def test_acts_of_a_command_complete_with_their_options(complete):
+    assert complete("archive", "") == {"append", "extract", "list", "verify"}
+    assert complete("archive", "list", "pic") == {"picture.png"}
+    assert complete("archive", "append", "x.vqga", "picture.png", "--c") == {"--checkpoint", "--coder"}
+    assert complete("archive", "append", "x.vqga", "picture.png", "--coder", "p") == {"packed", "prior"}
+
+
 def test_recipes_complete_beside_toml_files_and_folders(complete):
     assert complete("run", "") == set(shipped_recipes()) | {"my.toml", "photos"}
     assert complete("run", "digits-vae") == {"digits-vae", "digits-vae-2d"}
@@ -138,7 +153,7 @@ def test_every_argument_is_known_to_be_a_file_a_folder_or_a_word():
     named = {
         action.metavar
         for parser in subparsers(complete_parser()).values()
-        for action in parser._actions
+        for action in actions_of(parser)
         if action.metavar is not None
     }
     assert named <= FOLDERS | FILES | OTHER_VALUES

@@ -11,7 +11,6 @@ from PIL import Image
 from vqgen.codec import Codec, read_header
 from vqgen.codec.archive_reader import ArchiveReader
 from vqgen.commands import compress
-from vqgen.commands.compress import _label
 from vqgen.errors import ConfigError, DataError
 from vqgen.evaluation.codec_totals import psnr
 
@@ -91,11 +90,6 @@ def test_archive_that_exists_is_refused(run, pictures, tmp_path):
     with pytest.raises(ConfigError, match=r"mine\.vqga: exists; --overwrite replaces"):
         run(pictures, "--archive", output=tmp_path / "mine.vqga")
     assert (tmp_path / "mine.vqga").read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize(("text", "label"), [("none", None), ("auto", "auto"), ("dog", "dog"), ("1", "1")])
-def test_label_none_stands_for_no_label(text, label):
-    assert _label(text) == label
 
 
 @pytest.mark.parametrize(("words", "index"), [((), None), (("--label", "dog"), 1), (("--label", "index:2"), 2)])

@@ -3,6 +3,7 @@ import pytest
 from codec_models import noise_picture, random_codes, write_archive
 from PIL import Image
 
+from vqgen.codec import FileStart
 from vqgen.codec.archive_layout import HEADER_BYTES, read_index
 from vqgen.commands import decompress
 from vqgen.commands.decompress import _Decompression, _picture_name, _pixels, _planned
@@ -188,9 +189,9 @@ def test_picture_that_takes_too_much_memory_leaves_the_others(work, write, bar, 
 
 def test_pixels_are_those_of_the_header_and_zero_if_it_is_damaged(pipe):
     data = pipe.codec.compress([noise_picture(9, 5)], coder="packed")[0]
-    assert _pixels(data) == 45
-    assert _pixels(data[:10]) == 0
-    assert _pixels(b"") == 0
+    assert _pixels(FileStart(data, len(data))) == 45
+    assert _pixels(FileStart(data[:10], 10)) == 0
+    assert _pixels(FileStart(b"", 0)) == 0
 
 
 def test_damaged_file_is_reported_and_the_others_are_decoded(call, opens, pipe, write, tmp_path, capsys):

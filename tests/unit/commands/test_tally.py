@@ -167,3 +167,20 @@ def test_errors_of_one_file_are_told_from_errors_of_all():
 def test_name_that_is_too_long_has_the_remedy_of_the_command(capsys):
     Tally(2, too_long="write an archive").fail("a", OSError(errno.ENAMETOOLONG, "x"))
     assert capsys.readouterr().err == "vqgen: a: File name too long with its new suffix; write an archive\n"
+
+
+def test_previews_are_named_and_counted_beside_failures(capsys):
+    tally = Tally(5)
+    tally.preview("a\n", "is cut short")
+    tally.preview("b", "images 1 to 2: is cut short", 2)
+    assert capsys.readouterr().err.splitlines() == [
+        "vqgen: a\\n: is cut short; a preview of it that no checksum covers is written as its image",
+        "vqgen: b: images 1 to 2: is cut short; previews of them that no checksum covers are written as their images",
+    ]
+    assert (tally.failed, tally.previews, tally.exit_code) == (0, 3, 1)
+    assert tally.ending() == "; 3 of 5 images are previews of cut files"
+    tally.fail("c", BitstreamError("is damaged"))
+    assert tally.ending() == "; 1 of 5 images failed; 3 of 5 images are previews of cut files"
+    alone = Tally(1)
+    alone.preview("a", "is cut short")
+    assert alone.ending() == "; 1 of 1 images is a preview of a cut file"

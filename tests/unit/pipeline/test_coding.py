@@ -1,10 +1,12 @@
-"""Decoding of some levels: the rest of a pipeline of codes is tested in test_vqgen.py."""
+"""Decoding of some levels, and previews: the rest of a pipeline of codes is tested in test_vqgen.py."""
 
 import pytest
 import torch
+from PIL import Image
 
+from vqgen.codec import read_header
 from vqgen.codes import Codes
-from vqgen.errors import ConfigError, DataError
+from vqgen.errors import BitstreamError, ConfigError, DataError, VQGenWarning
 
 
 def test_level_decoded_alone_depends_on_its_own_codes_only(pipe):
@@ -38,3 +40,47 @@ def test_wrong_levels_are_refused(pipe):
         pipe.decode(codes, levels=["middle"])
     with pytest.raises(DataError, match="should have the level bottom"):
         pipe.decode(Codes({"top": codes.top}), levels=["bottom"])
+
+
+# Previews of files
+
+
+def pictures_of(pipe):
+    """Draws a picture of the model's size, and one that is coded in tiles."""
+    small, large = pipe([0], 2, seed=3).images
+    return [small, large.resize((37, 20))]
+
+
+@pytest.mark.parametrize("levels", [["top"], ["bottom"]])
+def test_levels_of_files_are_decoded_as_those_of_codes(pipe, levels):
+    small, large = pictures_of(pipe)
+    files = pipe.compress([small, large], coder="packed")
+    found = pipe.decompress(files, levels)
+    assert found[0].tobytes() == pipe.decode(pipe.encode([small]), levels)[0].tobytes()
+    assert [each.size for each in found] == [(8, 8), (37, 20)]
+    assert found[1].tobytes() != pipe.decompress(files[1])[0].tobytes()
+    with pytest.raises(ConfigError, match="levels: should be some of top, bottom, found 'middle'"):
+        pipe.decompress(files, ["middle"])
+
+
+def test_cut_file_is_the_preview_of_its_whole_levels(pipe):
+    for picture in pictures_of(pipe):
+        (file,) = pipe.compress(picture, coder="packed")
+        (expected,) = pipe.decompress(file, ["top"])
+        end = read_header(file)[0].ends[0]
+        for size in (end, len(file) - 1):
+            with pytest.warns(VQGenWarning, match=r"cut short.* has top whole; its picture is a preview"):
+                (found,) = pipe.decompress(file[:size], allow_partial=True)
+            assert found.tobytes() == expected.tobytes()
+            with pytest.raises(BitstreamError, match="cut short"):
+                pipe.decompress(file[:size])
+        with pytest.raises(BitstreamError, match=r"file 2 of 2: .*cut short.* it has none whole"):
+            pipe.decompress([file, file[: end - 1]], allow_partial=True)
+
+
+def test_preview_is_not_written_as_a_file(pipe):
+    (file,) = pipe.compress(pictures_of(pipe)[0], coder="packed")
+    codes = pipe.codec.unpack([file], ["top"])
+    with pytest.raises(DataError, match="a preview cannot be written"):
+        pipe.codec.pack(codes, pipe.codec.models.offered("packed"))
+    assert isinstance(pipe.codec.decode(codes)[0], Image.Image)

@@ -168,7 +168,7 @@ def test_images_codes_and_files(pipe):
         refuse_or_work(call, {"codes": codes, "labels": None})
     options = {"label": None, "coder": "packed", "alpha": "drop", "verify": True}
     refuse_or_work(pipe.compress, {"images": Image.new("L", (9, 9)), **options})
-    refuse_or_work(pipe.decompress, {"files": files})
+    refuse_or_work(pipe.decompress, {"files": files, "levels": None, "allow_partial": False})
 
 
 def test_codec_and_archives(codec):
@@ -177,8 +177,10 @@ def test_codec_and_archives(codec):
     refuse_or_work(Codec, {"parts": codec.parts, "compute": codec.compute})
     refuse_or_work(codec.encode, {"images": picture, "label": None, "alpha": "drop"})
     refuse_or_work(codec.decode, {"codes": codes})
-    refuse_or_work(codec.decompress, {"files": codec.compress(picture)})
-    refuse_or_work(codec.unpack, {"files": codec.compress(picture)})
+    preview = {"files": codec.compress(picture), "levels": ["top"], "allow_partial": True}
+    refuse_or_work(codec.decompress, preview)
+    refuse_or_work(codec.unpack, preview)
+    refuse_or_work(codec.image_coder_of, {"levels": ["top"]})
     refuse_or_work(codec.pack, {"codes": codes, "offered": codec.models.offered("packed"), "verify": True})
     options = {"coder": "packed", "verify": True, "with_names": True}
     refuse_or_work(ArchiveWriter, {"file": io.BytesIO(), "codec": codec, **options})
