@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from codec_models import CODERS, random_codes
+from codec_models import CODERS, noise_picture, random_codes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vqgen.codec import Codec, FileStart, ImageCodes, read_header
 from vqgen.errors import BitstreamError
+from vqgen.runtime.compute import Compute
 
 
 def with_alpha(codes: ImageCodes) -> ImageCodes:
@@ -126,6 +127,19 @@ def test_damage_to_a_header_is_an_error_for_every_choice_of_levels(codec, coder)
     for levels in (["top"], ["bottom"], None):
         found = codec.unpack(flipped, levels, allow_partial=True)
         assert all(isinstance(each, BitstreamError) for each in found)
+
+
+def test_files_of_version_2_have_a_preview_for_each_of_their_grids(make_parts):
+    codec = Codec(make_parts(quantizer={"depth": 2}), Compute.resolve("cpu"))
+    assert codec.models.levels == ("top", "top-2", "bottom", "bottom-2")
+    (data,) = codec.compress(noise_picture(20, 9), coder="packed")
+    header, _ = read_header(data)
+    assert header.version == 2
+    for count, end in enumerate(header.ends[:-1], start=1):
+        (found,) = codec.unpack([data[:end]], allow_partial=True)
+        assert found.levels == codec.models.levels[:count]
+        (expected,) = codec.decompress(data, codec.models.levels[:count])
+        assert codec.decode([found])[0].tobytes() == expected.tobytes()
 
 
 def test_files_of_different_cuts_come_back_side_by_side(make_codec):

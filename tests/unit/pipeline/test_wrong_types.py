@@ -182,7 +182,7 @@ def test_codec_and_archives(codec):
     refuse_or_work(codec.unpack, preview)
     refuse_or_work(codec.image_coder_of, {"levels": ["top"]})
     refuse_or_work(codec.pack, {"codes": codes, "offered": codec.models.offered("packed"), "verify": True})
-    options = {"coder": "packed", "verify": True, "with_names": True}
+    options = {"coder": "packed", "verify": True, "with_names": True, "after": None}
     refuse_or_work(ArchiveWriter, {"file": io.BytesIO(), "codec": codec, **options})
     file = io.BytesIO()
     writer = ArchiveWriter(file, codec)
@@ -195,6 +195,12 @@ def test_codec_and_archives(codec):
             ArchiveWriter(wrong, codec)
     refuse_or_work(lambda file: ArchiveReader(file, codec), {"file": io.BytesIO(file.getvalue())})
     refuse_or_work(lambda codec: ArchiveReader(io.BytesIO(file.getvalue()), codec), {"codec": codec})
+    refuse_or_work(
+        lambda levels, allow_partial: ArchiveReader(
+            io.BytesIO(file.getvalue()), codec, levels, allow_partial=allow_partial
+        ),
+        {"levels": ["top"], "allow_partial": True},
+    )
     reader = ArchiveReader(io.BytesIO(file.getvalue()), codec)
     for value in WRONG:
         if isinstance(value, int) and not isinstance(value, bool):  # numbers out of range are an IndexError
