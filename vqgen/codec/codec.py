@@ -25,6 +25,7 @@ from vqgen.codec.labels import choose_labels
 from vqgen.codec.level_choice import LevelChoice
 from vqgen.codec.level_coders import LevelCoders
 from vqgen.codec.pictures import PreparedPicture, prepare_pictures
+from vqgen.codec.rate_search import BEST_QUALITY, ChosenRate, RateSearch
 from vqgen.codec.restoring import restore_pictures
 from vqgen.codec.segments import Stream, encode_streams
 from vqgen.codec.unpacking import unpack_files
@@ -81,6 +82,8 @@ class Codec:
         coder: str = "auto",
         alpha: str = "drop",
         verify: bool = True,
+        quality: float = BEST_QUALITY,
+        target_bpp: float | None = None,
     ) -> list[bytes]:
         """Compresses pictures, each to the bytes of a `.vqg` file.
 
@@ -92,14 +95,19 @@ class Codec:
             coder: "auto" (the shortest for each level), "packed", "static" or "prior".
             alpha: "drop" lays transparent pixels on white, "keep" keeps the alpha plane.
             verify: Decode each file alone, and write it without the prior if the codes differ.
+            quality: 1 to 100. Below 100, codes that save bits replace the nearest ones; see `RateSearch`.
+            target_bpp: Bits per pixel of each file, at most; the best quality that reaches them is searched. None for
+                the given quality.
 
         Raises:
-            DataError: There is no picture, one is too large, or the label is unknown.
-            ConfigError: `coder` or `alpha` is unknown, or the pipeline lacks the models of the coder.
+            DataError: There is no picture, one is too large, the label is unknown, or `target_bpp` is out of reach.
+            ConfigError: `coder` or `alpha` is unknown, the pipeline lacks the models of the coder, or the coder has no
+                quality below 100.
         """
         as_flag("verify", verify)  # before the pictures are encoded
         offered = self.models.offered(coder)
-        return self.pack(self.encode(images, label=label, alpha=alpha), offered, verify=verify)
+        codes = self.encode(images, label=label, alpha=alpha, coder=coder, quality=quality, target_bpp=target_bpp)
+        return self.pack(codes, offered, verify=verify)
 
     def decompress(
         self, files: Files, levels: Sequence[str] | None = None, *, allow_partial: bool = False
@@ -130,8 +138,18 @@ class Codec:
             codes.append(found)
         return self.decode(codes)
 
-    def encode(self, images: Pictures, *, label: Label | None = None, alpha: str = "drop") -> list[ImageCodes]:
-        """Encodes pictures to codes; arguments and errors as in `compress`."""
+    def encode(
+        self,
+        images: Pictures,
+        *,
+        label: Label | None = None,
+        alpha: str = "drop",
+        coder: str = "auto",
+        quality: float = BEST_QUALITY,
+        target_bpp: float | None = None,
+    ) -> list[ImageCodes]:
+        """Encodes pictures to codes; arguments and errors as in `compress`. At quality 100 the coder has no effect."""
+        search = self.rate_search(coder, quality, target_bpp)
         config = self.parts.vqvae.config
         pictures = as_pictures("images", images)
         reading = Reading.of(self.parts.data)
@@ -146,7 +164,25 @@ class Codec:
                 codes.append(ImageCodes(shape, arrays, picture.alpha))
         if label is None:
             self._warn_of_null_label()
-        return choose_labels(self.models, codes, label)
+        codes = choose_labels(self.models, codes, label)
+        if search is None:
+            return codes
+        offered = self.models.offered(coder)
+
+        def bytes_of(each: ImageCodes) -> int:
+            return len(self.pack([each], offered, verify=False)[0])
+
+        return [search.choose(*each, bytes_of) for each in zip(prepared, codes, strict=True)]
+
+    def rate_search(self, coder: str, quality: float, target_bpp: float | None) -> RateSearch | None:
+        """Prepares the search that the arguments of `compress` ask for; None if nearest codes are asked for.
+
+        Raises:
+            ConfigError: As in `compress`.
+        """
+        rate = ChosenRate.of(quality, target_bpp)
+        offered = self.models.offered(coder)
+        return RateSearch(self.models, self.image_coder, offered, rate) if rate.needs_search else None
 
     def decode(self, codes: Sequence[ImageCodes]) -> list[Image.Image]:
         """Decodes codes to pictures. Of an image without some levels, the map of such a level is a mean.

@@ -6,7 +6,7 @@ numbers do not depend on the pictures beside it, and pictures of one size are re
 Legend: `b` images, `m` positions of a time, `h w` grid, `k` codebook entries.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
@@ -73,6 +73,35 @@ class GridCoder:
             found = PRECISION - np.log2(np.take_along_axis(frequencies, codes[..., None], axis=-1))
             np.add.at(bits, [index for index, _ in rows], found.sum(axis=(0, 2)))
         return bits.tolist()
+
+    def choose(
+        self,
+        stream: GridStream,
+        costs: Callable[[tuple[NDArray[np.int64], NDArray[np.int64]]], NDArray[np.float64]],
+        weight: float,
+    ) -> float:
+        """Chooses codes for their costs and their bits: at each position in turn the code of the least sum.
+
+        A choice is not revised for its effect on the codes that follow.
+
+        Args:
+            stream: A stream of one image; the call fills in its grid.
+            costs: Rows and columns of positions, `(m,)` each -> the cost of every code, `(m, k)`.
+            weight: Cost of a bit.
+
+        Returns:
+            -log2 p of the chosen codes, in bits.
+        """
+        total = 0.0
+        with self._steps([stream], [(0, 0)]) as steps:
+            for time in steps.times:
+                places = steps.places(time)
+                bits = PRECISION - np.log2(frequencies_of_logits(steps.logits(time))[:, 0])
+                codes = (costs(places) + weight * bits).argmin(axis=-1)[:, None]
+                total += float(np.take_along_axis(bits, codes, axis=-1).sum())
+                stream.grids[0][places] = codes[:, 0]
+                self._append(steps, time, codes)
+        return total
 
     def decode(self, streams: Sequence[GridStream], segments: Sequence[bytes]) -> None:
         """Reads the codes of each stream from its segment.

@@ -3,11 +3,11 @@
 Legend: `b` images, `c` channels, `H W` image, `h w` window.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from vqgen.codes import Codes
@@ -97,6 +97,30 @@ class ImageCoder:
         self._check_memory(height, width)
         with named_memory_errors(_named(height, width), self._needed(height, width)), self._computing(height, width):
             return self.windows.encode(height, width, lambda part: self._model_pixels(read(part)))
+
+    @torch.no_grad()
+    def latents(
+        self,
+        height: int,
+        width: int,
+        read: Callable[[Slices], UInt8[Tensor, "1 c h w"]],
+        codes: Mapping[str, Int64[Tensor, "1 _h _w"]],
+    ) -> Float[Tensor, "1 d _h _w"]:
+        """Computes the latents of the next grid of one image of any size, on the CPU; see `VQVAE.latents`.
+
+        Args:
+            height: As in `encode_windows`.
+            width: As in `encode_windows`.
+            read: As in `encode_windows`.
+            codes: Codes of the grids before it.
+
+        Raises:
+            DataError: The memory does not suffice.
+        """
+        self._check_memory(height, width)
+        known = {level: grid.to(self.compute.device) for level, grid in codes.items()}
+        with named_memory_errors(_named(height, width), self._needed(height, width)), self._computing(height, width):
+            return self.windows.latents(height, width, lambda part: self._model_pixels(read(part)), known).float()
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:

@@ -21,9 +21,19 @@ TOO_LONG = "rename it, or write an archive (--archive), which takes any name"
 
 
 def add_coding_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --coder, --label, --alpha and --no-verify."""
+    """Adds --coder, --quality, --target-bpp, --label, --alpha and --no-verify."""
     parser.add_argument(
         "--coder", default="auto", help="auto (default; the shortest for each level), packed, static or prior"
+    )
+    parser.add_argument(
+        "--quality",
+        type=float,
+        default=100.0,
+        metavar="Q",
+        help="1 to 100 (default: nearest codes); below 100 codes that save bits are taken instead",
+    )
+    parser.add_argument(
+        "--target-bpp", type=float, metavar="B", help="bits per pixel of each file, at most, in place of --quality"
     )
     parser.add_argument("--label", default="none", help="label of the images: a name, an index, auto or none (default)")
     parser.add_argument("--alpha", default="drop", help="transparency: drop (default; laid on white) or keep")
@@ -45,7 +55,9 @@ def find_pictures(pipe: "VQGenPipeline", paths: Sequence[str], arguments: argpar
     from vqgen.codec.labels import choose_labels
     from vqgen.commands.inputs import collect_images
 
-    choose_labels(pipe.codec.models, [], label_of(arguments.label))  # a wrong label is refused before the first image
+    # Wrong words are refused before the first image.
+    choose_labels(pipe.codec.models, [], label_of(arguments.label))
+    pipe.codec.rate_search(arguments.coder, arguments.quality, arguments.target_bpp)
     keep_alpha = arguments.alpha == "keep"
     return collect_images(paths, pipe.label_map, keep_alpha=keep_alpha, reading=pipe.reading)
 
@@ -105,7 +117,14 @@ def _encode(
     codec: "Codec", pictures: "Sequence[tuple[str, Image]]", arguments: argparse.Namespace, report: bool
 ) -> "list[tuple[ImageCodes, Image | None]]":
     """Returns the codes of each picture, and for the report the picture that they decode to."""
-    codes = codec.encode([picture for _, picture in pictures], label=label_of(arguments.label), alpha=arguments.alpha)
+    codes = codec.encode(
+        [picture for _, picture in pictures],
+        label=label_of(arguments.label),
+        alpha=arguments.alpha,
+        coder=arguments.coder,
+        quality=arguments.quality,
+        target_bpp=arguments.target_bpp,
+    )
     restored = codec.decode(codes) if report else [None] * len(codes)
     return list(zip(codes, restored, strict=True))
 

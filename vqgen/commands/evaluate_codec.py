@@ -41,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="further rates of vqgen: with CHECKPOINT they are the points of its curve, of which a BD-rate takes 4",
     )
     parser.add_argument(
+        "--qualities",
+        nargs="+",
+        type=float,
+        default=[100.0],
+        metavar="Q",
+        help="rates of each checkpoint, as `vqgen compress --quality` has them (default: 100)",
+    )
+    parser.add_argument(
         "--against",
         nargs="+",
         default=[],
@@ -91,6 +99,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--plot: should end in one of {', '.join(_PLOTS)}, found {arguments.plot!r}")
     for option, names, others in (
         ("--more-checkpoints", [arguments.checkpoint, *arguments.more_checkpoints], "checkpoints"),
+        ("--qualities", [f"{quality:g}" for quality in arguments.qualities], "numbers"),
         ("--against", arguments.against, "files"),
     ):
         twice = [name for index, name in enumerate(names) if name in names[:index]]
@@ -106,10 +115,10 @@ def _read_published(files: Sequence[str]) -> "dict[str, PublishedCurves]":
 
 
 def _open_rates(arguments: argparse.Namespace) -> "list[Rate]":
-    """Opens the checkpoints, each a rate of vqgen. An option for the rate of a model adds its rates here.
+    """Opens the checkpoints, each with a rate of vqgen for each quality.
 
     Raises:
-        ConfigError: A model has other colours than the first, or lacks the models of the coder.
+        ConfigError: A model has other colours than the first, lacks the models of the coder, or has no such quality.
     """
     from vqgen.evaluation.rate_distortion import Rate
     from vqgen.pipeline import VQGenPipeline
@@ -117,16 +126,17 @@ def _open_rates(arguments: argparse.Namespace) -> "list[Rate]":
     rates: list[Rate] = []
     for name in (arguments.checkpoint, *arguments.more_checkpoints):
         pipe = VQGenPipeline.from_pretrained(name, device=arguments.device, dtype=arguments.dtype)
-        rate = Rate(str(name), pipe.codec, arguments.coder)
-        first = rates[0] if rates else rate
-        channels = [each.codec.parts.vqvae.config.image_channels for each in (first, rate)]
+        own = [Rate(str(name), pipe.codec, arguments.coder, quality) for quality in arguments.qualities]
+        first = rates[0] if rates else own[0]
+        channels = [each.codec.parts.vqvae.config.image_channels for each in (first, own[0])]
         if channels[0] != channels[1]:
             raise ConfigError(
                 f"--more-checkpoints: should have models of {channels[0]} channels as {shown(first.checkpoint)} has, "
-                f"found {channels[1]} in {shown(rate.checkpoint)}; measure it alone"
+                f"found {channels[1]} in {shown(str(name))}; measure it alone"
             )
-        rate.prepare()
-        rates.append(rate)
+        for rate in own:
+            rate.prepare()
+        rates += own
     return rates
 
 

@@ -55,8 +55,13 @@ def _data_problems(recipe: CommonRecipe, needs_images: bool) -> list[str]:
     if data.augmented_copies and not data.is_augmented:
         problems.append(
             f"data.augmented_copies: should be 0 without an augmentation, found {data.augmented_copies}; set one of "
-            "data.horizontal_flip, data.random_shift, data.random_crop, data.random_rotation, data.random_scale and "
-            "data.random_shear"
+            "data.horizontal_flip, data.random_shift, data.random_crop, data.random_rotation, data.random_scale, "
+            "data.random_shear and data.crop native"
+        )
+    if data.crop != "scaled" and data.random_crop < 1:
+        problems.append(
+            f"data.random_crop: should be 1 beside data.crop {data.crop}, whose squares are not scaled, "
+            f"found {data.random_crop:g}"
         )
     if data.value_range is not None and data.reading_rules == 1:
         problems.append(

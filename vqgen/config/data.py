@@ -10,6 +10,8 @@ from vqgen.config.bounds import LARGEST_SIDE
 
 Source = Literal["digits", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "folder"]
 
+Crop = Literal["scaled", "native", "native-centre"]
+
 ReadingRules = Literal[1, 2]
 
 NEWEST_RULES: ReadingRules = 2
@@ -36,6 +38,10 @@ class DataConfig(Config):
     """Shift training images by at most this number of pixels in each direction; the edge is repeated."""
     random_crop: float = Field(1.0, gt=0, le=1)
     """Smallest random square crop of a training image, as a share of its shorter side; 1 crops at the centre."""
+    crop: Crop = added_field("scaled")
+    """scaled (a square of the whole picture, scaled to image_size) or native (a square of image_size pixels at the
+    picture's own resolution, at a random place in training; a smaller picture is scaled). native-centre takes the
+    middle in training too. Photographs that are scaled down are sharper than photographs are."""
     random_rotation: float = Field(0.0, ge=0, le=180)
     """Rotate training images by at most this number of degrees either way; the edge is repeated."""
     random_scale: float = added_field(0.0, ge=0, le=0.5)
@@ -74,7 +80,12 @@ class DataConfig(Config):
     @property
     def is_augmented(self) -> bool:
         """True if training images are changed at random."""
-        return bool(self.horizontal_flip or self.random_shift or self.random_crop < 1 or self.is_deformed)
+        return bool(self.horizontal_flip or self.random_shift or self.crops_at_random or self.is_deformed)
+
+    @property
+    def crops_at_random(self) -> bool:
+        """True if the squares of training images lie at random places."""
+        return self.random_crop < 1 or self.crop == "native"
 
     @property
     def is_deformed(self) -> bool:
@@ -93,6 +104,7 @@ class DataConfig(Config):
                 "horizontal_flip": False,
                 "random_shift": 0,
                 "random_crop": 1.0,
+                "crop": "scaled" if self.crop == "scaled" else "native-centre",
                 "random_rotation": 0.0,
                 "random_scale": 0.0,
                 "random_shear": 0.0,

@@ -24,8 +24,8 @@ _DRAWS = 10
 
 
 def evaluation_transform(config: DataConfig) -> "CentreSquare":
-    """Builds the transform without randomness: the centre square, scaled to `image_size`."""
-    return CentreSquare(config.image_size, config.channels, Reading.of(config))
+    """Builds the transform without randomness: the centre square, scaled to `image_size` unless it is cropped so."""
+    return CentreSquare(config.image_size, config.channels, Reading.of(config), is_native=config.crop != "scaled")
 
 
 def training_transform(config: DataConfig) -> "RandomSquare":
@@ -35,22 +35,29 @@ def training_transform(config: DataConfig) -> "RandomSquare":
 
 @dataclass(frozen=True)
 class CentreSquare:
-    """The transform to the centre square of a picture, scaled; small pictures are enlarged.
+    """The transform to the centre square of a picture; small pictures are enlarged.
 
     Attributes:
         image_size: Height and width of the result, in pixels.
         channels: 1 for grey, 3 for RGB.
         reading: The reading rules, for pictures that do not come from a file of the set.
+        is_native: True for a square of `image_size` pixels of the picture, False for its largest square, scaled.
     """
 
     image_size: int
     channels: int
     reading: Reading = field(default_factory=Reading)
+    is_native: bool = False
+
+    def side_in(self, image: Image.Image) -> int:
+        """Returns the side of the largest square that the transform takes from a picture, in its pixels."""
+        shorter = min(image.size)
+        return min(shorter, self.image_size) if self.is_native else shorter
 
     def __call__(self, image: Image.Image) -> UInt8[Tensor, "c h w"]:
         """Applies the transform to a picture of any mode."""
         image = normalize_mode(image, reading=self.reading)  # turned upright before it is measured
-        side = min(image.size)
+        side = self.side_in(image)
         left = (image.width - side) // 2
         top = (image.height - side) // 2
         return _square(image, left, top, side, self)
@@ -86,7 +93,7 @@ class RandomSquare:
     @property
     def crops_at_random(self) -> bool:
         """True if the seed chooses the square; False if `crop` returns the centre square for every seed."""
-        return self.config.random_crop < 1
+        return self.config.crops_at_random
 
     def crop(self, image: Image.Image, seed: int) -> UInt8[Tensor, "c h w"]:
         """Crops the square of `seed` from a picture of any mode, and scales it."""
@@ -95,14 +102,11 @@ class RandomSquare:
             return self.centre(image)
         image = normalize_mode(image, reading=self.centre.reading)
         size, left, top, *_ = _draw([seed])[0].tolist()
-        side = min(image.size) * (config.random_crop + (1 - config.random_crop) * size)
-        return _square(
-            image,
-            left * (image.width - side),
-            top * (image.height - side),
-            side,
-            self.centre,
-        )
+        side = self.centre.side_in(image) * (config.random_crop + (1 - config.random_crop) * size)
+        left, top = left * (image.width - side), top * (image.height - side)
+        if config.crop == "native":
+            left, top = round(left), round(top)  # whole pixels, which are not interpolated
+        return _square(image, left, top, side, self.centre)
 
     def vary(self, squares: UInt8[Tensor, "b c h w"], seeds: Sequence[int]) -> UInt8[Tensor, "b c h w"]:
         """Deforms, shifts and mirrors squares.

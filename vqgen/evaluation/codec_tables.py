@@ -47,7 +47,7 @@ def bd_notes(results: CodecResults) -> list[str]:
         rates = "one rate" if count == 1 else f"{count} rates"
         return [
             f"BD-rate: {OURS} has {rates} here, and it takes curves of at least {LEAST_POINTS} points; "
-            "--more-checkpoints adds a rate for each checkpoint"
+            "--qualities and --more-checkpoints add rates"
         ]
     # A reason that lies in our own curve is the same against every reference.
     names: dict[tuple[str, str], list[str]] = {}

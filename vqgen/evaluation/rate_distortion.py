@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from vqgen.codec import Codec, Coder, ImageCodes
+from vqgen.codec.rate_search import BEST_QUALITY
 from vqgen.config import LPIPS_SIDE
 from vqgen.data import normalize_mode, to_float
 from vqgen.errors import DataError
@@ -41,22 +42,22 @@ MOST_LPIPS_PIXELS = 1 << 23
 class Rate:
     """One rate of vqgen: a point of its curve.
 
-    A model that offers several rates gets a field here for the chosen one, and `name` tells it.
-
     Attributes:
         checkpoint: The checkpoint, as the user names it.
         codec: Its codec.
         coder: As in `Codec.compress`.
+        quality: As in `Codec.compress`.
     """
 
     checkpoint: str
     codec: Codec
     coder: str = "auto"
+    quality: float = BEST_QUALITY
 
     @property
     def name(self) -> str:
         """The name of the rate, different for each rate of a call."""
-        return self.checkpoint
+        return self.checkpoint if self.quality == BEST_QUALITY else f"{self.checkpoint} at {self.quality:g}"
 
     @property
     def uses_prior(self) -> bool:
@@ -68,7 +69,12 @@ class Rate:
         return Coder.PRIOR in self.codec.models.offered(self.coder)
 
     def prepare(self) -> None:
-        """Builds the priors of the codec, which otherwise happens while the first picture is timed."""
+        """Builds the priors of the codec, which otherwise happens while the first picture is timed.
+
+        Raises:
+            ConfigError: The coder has no such quality.
+        """
+        self.codec.rate_search(self.coder, self.quality, None)
         for level in self.codec.parts.priors if self.uses_prior else ():
             self.codec.models.prior(level)
 
@@ -125,7 +131,7 @@ def measure_ours(rate: Rate, original: Image.Image, yardstick: Yardstick) -> tup
     codec = rate.codec
     offered = codec.models.offered(rate.coder)
     begin = time.perf_counter()
-    codes = codec.encode([original])
+    codes = codec.encode([original], coder=rate.coder, quality=rate.quality)
     data = codec.pack(codes, offered)[0]
     written = time.perf_counter()
     restored = codec.decompress([data])[0]

@@ -4,7 +4,7 @@ Legend: `b` batch, `c` channels, `d` embedding, `_h _w` grid of a level, which d
 Source: VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446), sections 3.1 and A.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -118,6 +118,27 @@ class VQVAE(nn.Module):
         # The last upsampler and the decoder are left out: only decoding needs them.
         results, _ = self._quantize(images)
         return Codes({grid: part.codes for grid, part in self._by_grid(results).items()})
+
+    def latents(
+        self, images: Float[Tensor, "b c H W"], codes: Mapping[str, Int[Tensor, "b _h _w"]]
+    ) -> Float[Tensor, "b d _h _w"]:
+        """Computes the latents of one grid, before they are quantized.
+
+        Args:
+            images: As in `forward`.
+            codes: Codes of all grids before it, coarse to fine; they need not be those of the nearest entries.
+        """
+        grid = len(codes)
+        level = self.config.levels_of_grids[grid]
+        own = self._features(images)[level]
+        entries = [self._quantizer(index).embed(each) for index, each in enumerate(codes.values())]
+        if level > 0:
+            maps = [sum_of_entries([entries[index] for index in grids]) for grids in self._grids[:level]]
+            own = torch.cat([self.expanders[level - 1](self._decoder_input(maps)), own], dim=1)
+        # A further grid of a level quantizes what the grids before it left.
+        done = [entries[index] for index in self._grids[level] if index < grid]
+        latents = self.to_latents[level](own)
+        return latents - sum_of_entries(done) if done else latents
 
     def decode(self, codes: Codes) -> Float[Tensor, "b c H W"]:
         """Turns codes into images with pixels in [-1, 1], clamped.

@@ -7,14 +7,14 @@ window begins where a square of the attention does.
 Legend: `b` batch, `c` channels, `h w` window. A cell is a position of the coarsest level: `downsample[0]` pixels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import isqrt
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.codes import Codes
@@ -129,6 +129,36 @@ class Windows:
                 inner_rows, inner_columns = window.inner(factor)
                 grids[level][:, rows, columns] = found.grids[level][:, inner_rows, inner_columns].cpu()
         return Codes(grids)
+
+    def latents(
+        self,
+        height: int,
+        width: int,
+        read: Callable[[Slices], Float[Tensor, "1 c h w"]],
+        codes: Mapping[str, Int[Tensor, "1 _h _w"]],
+    ) -> Float[Tensor, "1 d _h _w"]:
+        """Computes the latents of one grid of a picture, on the CPU; see `VQVAE.latents`.
+
+        Args:
+            height: As in `encode`.
+            width: As in `encode`.
+            read: As in `encode`.
+            codes: Codes of the whole grids before it, on the device of the model.
+        """
+        factor = self._factors[len(codes)]
+        whole: Tensor | None = None
+        for window in self._cut(height, width, self._encoding_margin):
+            part = {
+                level: grid[(slice(None), *window.outer(each))]
+                for (level, grid), each in zip(codes.items(), self._factors, strict=False)
+            }
+            found = self.vqvae.latents(read(window.outer(self._stride)), part).cpu()
+            if whole is None:
+                scale = self._stride // factor
+                whole = found.new_empty(1, found.shape[1], height // scale, width // scale)
+            whole[(..., *window.core(factor))] = found[(..., *window.inner(factor))]
+        assert whole is not None
+        return whole
 
     def decode(self, codes: Codes) -> Iterator[tuple[Slices, Float[Tensor, "1 c h w"]]]:
         """Decodes one picture.

@@ -14,6 +14,7 @@ from torch import Tensor
 from vqgen.arguments import as_instance
 from vqgen.codec import Codec
 from vqgen.codec.codec import Files
+from vqgen.codec.rate_search import BEST_QUALITY
 from vqgen.codes import Codes
 from vqgen.data import Label, image_pixels, to_pil
 from vqgen.data.checking import Pictures, as_latents, as_pixels
@@ -144,9 +145,13 @@ class CodePipeline(ImagePipeline[PipelineParts, Output]):
         coder: str = "auto",
         alpha: str = "drop",
         verify: bool = True,
+        quality: float = BEST_QUALITY,
+        target_bpp: float | None = None,
     ) -> list[bytes]:
         """Compresses pictures of any size, each to the bytes of a `.vqg` file; see `Codec.compress`."""
-        return self.codec.compress(images, label=label, coder=coder, alpha=alpha, verify=verify)
+        return self.codec.compress(
+            images, label=label, coder=coder, alpha=alpha, verify=verify, quality=quality, target_bpp=target_bpp
+        )
 
     def decompress(
         self, files: Files, levels: Sequence[str] | None = None, *, allow_partial: bool = False

@@ -166,7 +166,7 @@ def _reading(recipe: AnyRecipe, pictures: Pictures, rates: Rates, *, augment: bo
     """Returns the seconds to make an image ready in every step, and those to make all of them ready once."""
     data = recipe.data
     is_random = augment and data.is_augmented
-    if is_random and data.random_crop < 1:
+    if is_random and data.crops_at_random:
         return pictures.read_seconds + rates.random, 0.0
     varied = rates.random if is_random else 0.0
     once = pictures.read_seconds + rates.centre
@@ -180,7 +180,7 @@ def _extraction(recipe: AnyRecipe, pictures: Pictures, rates: Rates, cores: int)
     data = recipe.data
     copies = data.augmented_copies * counts.train
     plain = counts.total + (counts.train if data.mirrored_copies else 0)
-    of_copy = rates.random + (pictures.read_seconds if data.random_crop < 1 else 0.0)
+    of_copy = rates.random + (pictures.read_seconds if data.crops_at_random else 0.0)
     reading = plain * (pictures.read_seconds + rates.centre) + copies * of_copy
     return overlapped((plain + copies) * rates.encode, reading, cores - rates.threads.get("codes", 1))
 

@@ -222,3 +222,35 @@ def test_unknown_label_is_refused_before_the_first_picture(run, pictures, monkey
     with pytest.raises(DataError, match="label should be a name or an index"):
         run(pictures, "--label", "cow")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--quality", "0"), "quality: should be from 1 to 100, found 0"),
+        (("--quality", "50"), "quality: should be 100 for this coder"),  # of `run`: packed
+        (("--target-bpp", "-1"), "target_bpp: should be above 0, found -1"),
+        (("--target-bpp", "1", "--quality", "50"), "target_bpp: should be given without a quality"),
+    ],
+)
+def test_wrong_rate_is_refused_before_the_first_picture(run, pictures, monkeypatch, tmp_path, words, message):
+    monkeypatch.setattr(Codec, "encode", lambda *words, **options: pytest.fail("encoded a picture"))
+    with pytest.raises(ConfigError, match=message):
+        run(pictures, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lower_quality_makes_other_files(run, pictures, tmp_path):
+    for quality in ("100", "5"):
+        assert run(pictures, "--coder", "static", "--quality", quality, output=tmp_path / quality) == 0
+    best, worst = ([path.read_bytes() for path in sorted((tmp_path / q).rglob("*.vqg"))] for q in ("100", "5"))
+    assert len(best) == len(worst) == 3
+    assert sum(map(len, worst)) <= sum(map(len, best))
+    assert best != worst
+
+
+def test_target_out_of_reach_names_the_range_and_writes_nothing(run, pictures, tmp_path, capsys):
+    with pytest.raises(DataError, match="none of the 3 images could be read and written"):
+        run(pictures, "--coder", "static", "--target-bpp", "0.001")
+    assert capsys.readouterr().err.count("target bpp: should be from") == 3
+    assert not list((tmp_path / "out").rglob("*.vqg"))

@@ -87,8 +87,8 @@ def test_tables_have_a_row_for_each_format_and_each_level(run, pictures, measure
         "  lpips: left out, alexnet-owt-7be5be79.pth is not in torch's cache; --lpips-weights FILE names it",
         "  JPEG XL: left out, its plugin is not installed; pip install 'vqgen[jxl]'",
         "  ms_ssim: left out, 3 of 3 images are smaller than its window of 11 x 11 pixels",
-        "  BD-rate: vqgen has one rate here, and it takes curves of at least 4 points; --more-checkpoints adds a rate "
-        "for each checkpoint",
+        "  BD-rate: vqgen has one rate here, and it takes curves of at least 4 points; --qualities and "
+        "--more-checkpoints add rates",
     ]
     assert rows[7:9] == ["bits per code:", "level   codes  packed  static  histogram  context  prior  prior saves"]
     assert [row.split()[:3] for row in rows[9:]] == [["top", "12", "4.000"], ["bottom", "48", "4.000"]]
@@ -237,6 +237,7 @@ def unopened(monkeypatch):
         (("--plot", "e.jpg"), r"--plot: should end in one of \.png, \.pdf, \.svg, found 'e\.jpg'"),
         (("--plot", "png"), r"--plot: should end in one of"),
         (("--more-checkpoints", "d", "c"), "--more-checkpoints: should be different checkpoints, found c twice; leave"),
+        (("--qualities", "90", "9e1"), "--qualities: should be different numbers, found 90 twice; leave one out"),
         (
             ("--against", "p.json", "p.json"),
             r"--against: should be different files, found p\.json twice; leave one out",
@@ -253,6 +254,22 @@ def test_file_that_exists_is_refused_before_the_checkpoint_is_opened(call, unope
     (tmp_path / "e.png").touch()
     with pytest.raises(ConfigError, match=r"e\.png: exists; --overwrite replaces"):
         call(evaluate_codec, "c", tmp_path, option, tmp_path / "e.png")
+
+
+@pytest.mark.parametrize("quality", ["0", "101"])
+def test_wrong_quality_is_refused_before_the_first_picture(run, measured, pictures, quality):
+    with pytest.raises(ConfigError, match=f"quality: should be from 1 to 100, found {quality}"):
+        run(pictures, "--qualities", "100", quality)
+    assert measured.rates == []
+
+
+def test_each_quality_is_a_rate_of_each_checkpoint(run, measured, pictures, tmp_path, capsys):
+    words = ("--qualities", "100", "60", "--more-checkpoints", "c2", "--coder", "static", "--json", tmp_path / "e.json")
+    assert run(pictures, *words) == 0
+    names = ["c", "c at 60", "c2", "c2 at 60"]
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert list(document["levels"]) == names
+    assert [name for name, _ in measured.rates[:4]] == ["c", "c", "c2", "c2"]
 
 
 def test_wrong_curves_and_weights_are_refused_before_the_checkpoint_is_opened(call, unopened, tmp_path):

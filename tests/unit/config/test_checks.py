@@ -71,6 +71,13 @@ def test_copies_without_an_augmentation_are_refused(tiny_recipe):
     assert check_recipe(tiny_recipe(data={"augmented_copies": 3, "random_shift": 1})) == []
 
 
+@pytest.mark.parametrize("crop", ["native", "native-centre"])
+def test_native_squares_that_are_scaled_are_refused(tiny_recipe, crop):
+    text = problems(tiny_recipe(data={"crop": crop, "random_crop": 0.8}))
+    assert f"data.random_crop: should be 1 beside data.crop {crop}" in text
+    assert check_recipe(tiny_recipe(data={"crop": crop})) == []
+
+
 def test_rejection_without_a_classifier_is_refused(tiny_recipe):
     text = problems(tiny_recipe(generate={"keep": 0.5}))
     assert "generate.keep: should be 1 in a recipe without [classifier], which chooses the samples, found 0.5" in text

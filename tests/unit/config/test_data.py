@@ -9,7 +9,7 @@ PLAIN = DataConfig(source="digits", image_size=8)
 
 AUGMENTED = {
     "horizontal_flip": True, "random_shift": 1, "random_crop": 0.5, "random_rotation": 10.0, "random_scale": 0.1,
-    "random_shear": 5.0,
+    "random_shear": 5.0, "crop": "native",
 }  # fmt: skip
 
 
@@ -36,4 +36,6 @@ def test_images_are_not_augmented_by_default():
 def test_augmentation_can_be_taken_away():
     copied = PLAIN.model_copy(update=AUGMENTED | {"augmented_copies": 3, "mirrored_copies": True})
     assert copied.num_copies == 4
-    assert copied.without_augmentation() == PLAIN
+    middle = PLAIN.model_copy(update={"crop": "native-centre"})  # what is evaluated stays
+    assert copied.without_augmentation() == middle
+    assert middle.without_augmentation() == middle

@@ -279,3 +279,32 @@ def test_picture_on_its_side_is_turned_before_it_is_cropped() -> None:
     config = DataConfig(source="folder", image_size=2, channels=1)
     for transform in (evaluation_transform(config), lambda image: training_transform(config)(image, 0)):
         assert (transform(Image.open(file)) == 255).all()
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 23), (16, 90)])
+def test_native_squares_are_pixels_of_the_picture(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    pixels = F.pil_to_tensor(image)
+    top, left = (size[0] - 16) // 2, (size[1] - 16) // 2
+    native = config(crop="native")
+    assert torch.equal(evaluation_transform(native)(image), pixels[:, top : top + 16, left : left + 16])
+    windows = pixels.unfold(1, 16, 1).unfold(2, 16, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    found = [training_transform(native)(image, seed) for seed in range(40)]
+    assert all((windows == each).all(dim=(1, 2, 3)).any() for each in found)
+    places = {each.numpy().tobytes() for each in found}
+    assert len(places) > 10 or size == (16, 16)
+
+
+def test_native_square_of_a_small_picture_is_enlarged() -> None:
+    image = noise(9, 12)
+    for seed in range(3):
+        assert training_transform(config(crop="native"))(image, seed).shape == (3, 16, 16)
+    assert torch.equal(evaluation_transform(config(crop="native"))(image), evaluation_transform(config())(image))
+
+
+def test_native_squares_without_augmentation_are_the_middle() -> None:
+    plain = config(crop="native", horizontal_flip=True, augmented_copies=2).without_augmentation()
+    assert plain.crop == "native-centre"
+    assert not plain.is_augmented
+    image = noise(50, 60)
+    assert torch.equal(training_transform(plain)(image, 3), evaluation_transform(config(crop="native"))(image))

@@ -71,8 +71,8 @@ def test_reason_of_our_own_curve_is_one_line_for_all_references():
 def test_too_few_rates_have_one_line_in_place_of_the_table(count, text):
     assert bd_rows(results(count)) == []
     assert bd_notes(results(count)) == [
-        f"BD-rate: vqgen has {text} here, and it takes curves of at least 4 points; --more-checkpoints adds a rate for "
-        "each checkpoint"
+        f"BD-rate: vqgen has {text} here, and it takes curves of at least 4 points; --qualities and "
+        "--more-checkpoints add rates"
     ]
 
 

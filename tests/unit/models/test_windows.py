@@ -144,3 +144,28 @@ def test_margin_wider_than_the_working_set_takes_the_least_window(make, network)
 
 def test_windows_do_not_depend_on_the_dtype(make):
     assert Windows(make(torch.float32)).most_pixels == Windows(make(torch.float64)).most_pixels
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_latents_of_each_grid_are_those_of_the_whole_picture_and_lead_to_its_codes(make, network):
+    model = make(**network, image_channels=3)
+    downsample = model.config.downsample
+    columns = 2 * encoding_margin(model) + 3
+    images = torch.rand(1, 3, 2 * downsample[0], columns * downsample[0], dtype=torch.float64) * 2 - 1
+    windows = Windows(model, working_set=1)
+    with torch.no_grad():
+        codes = model.encode(images).grids
+        for index, level in enumerate(model.levels):
+            before = {name: codes[name] for name in model.levels[:index]}
+            found = windows.latents(*images.shape[2:], lambda part: images[:, :, part[0], part[1]], before)
+            torch.testing.assert_close(found, model.latents(images, before))
+            assert torch.equal(model.quantizers[index](found).codes, codes[level])
+
+
+def test_latents_follow_from_the_codes_that_are_given(make):
+    model = make(downsample=(4, 2), image_channels=1)
+    images = torch.rand(1, 1, 16, 16, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        top = model.encode(images).grids["top"]
+        others = (top + 1) % model.config.codebook_size
+        assert not torch.equal(model.latents(images, {"top": top}), model.latents(images, {"top": others}))

@@ -74,6 +74,10 @@ class Quantizer(nn.Module, ABC):
     def entries(self) -> Float[Tensor, "k d"]:
         """Returns the entry of every code."""
 
+    def place(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Moves latents into the space of the entries, where a latent's code is that of the nearest entry."""
+        return latents
+
     @abstractmethod
     def assign(self, latents: Float[Tensor, "n d"]) -> Assigned:
         """Quantizes latents. In training mode it also gathers the statistics for `move`."""

@@ -77,10 +77,6 @@ class EmaQuantizer(Quantizer):
         self._pending: Tensor | None = None
         self._latents: list[Tensor] = []
 
-    def place(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Moves latents into the space of the entries."""
-        return latents
-
     def settle_(self, entries: Float[Tensor, "k d"]) -> Float[Tensor, "k d"]:
         """Moves means of latents to the nearest points that an entry may take, in place."""
         return entries

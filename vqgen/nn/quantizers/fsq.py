@@ -51,6 +51,10 @@ class FiniteScalarQuantizer(Quantizer):
         """Returns the mean of the values; without frequencies every code counts alike."""
         return self.grid.mean(dim=0) if frequencies is None else weighted_mean(self.grid, frequencies)
 
+    def place(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Bounds latents; the values lie half as many steps apart as there are."""
+        return self._bounded(latents) / self.levels.div(2, rounding_mode="floor")
+
     def assign(self, latents: Float[Tensor, "n d"]) -> Assigned:
         """Bounds and rounds latents. The gradient passes the rounding unchanged."""
         bounded = self._bounded(latents)

@@ -60,10 +60,6 @@ class LearnedQuantizer(Quantizer):
     def set_entries(self, entries: Float[Tensor, "k d"]) -> None:
         """Sets the weights so that the entries are these."""
 
-    def place(self, latents: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Moves latents into the space of the entries."""
-        return latents
-
     def mean_entry(self, frequencies: Shaped[Tensor, " k"] | None = None) -> Float[Tensor, " d"]:
         """Returns the mean of the entries; without frequencies weighted by the moving counts."""
         return weighted_mean(self.entries().detach(), self.ema_counts if frequencies is None else frequencies)

@@ -57,6 +57,7 @@ def _images(data: DataConfig, labels: int | None) -> str:
             (data.horizontal_flip, "mirrors half of the training images"),
             (data.random_shift, f"shifts them by at most {_count(data.random_shift, 'pixel')}"),
             (data.random_crop < 1, f"crops at least {data.random_crop:.0%} of their shorter side"),
+            (data.crop == "native", "takes squares of them at random places, which are not scaled"),
             (data.random_rotation, f"rotates them by at most {data.random_rotation:g} degrees"),
             (data.random_scale, f"changes their size by at most {data.random_scale:.0%}"),
             (data.random_shear, f"shears them by at most {data.random_shear:g} degrees"),

@@ -40,6 +40,16 @@ def test_kind_has_its_class(kind, codebook):
     assert type(build(kind, codebook)[0]) is CLASSES[kind, codebook]
 
 
+@ALL
+def test_code_is_that_of_the_entry_nearest_to_the_placed_latent(kind, codebook):
+    quantizer, dim = build(kind, codebook)
+    latents = make_latents(b=3, dim=dim, scale=1.5)
+    codes = quantizer.eval()(latents).codes
+    distances = torch.cdist(quantizer.place(rows(latents)), quantizer.entries())
+    assert torch.equal(distances.argmin(dim=1), codes.flatten())
+    assert len(codes.unique()) > 3
+
+
 def test_levels_may_have_kinds_of_their_own():
     config = configured(["fsq", "cosine"])
     assert [type(make_quantizer(config, index)) for index in (0, 1)] == [FiniteScalarQuantizer, CosineQuantizer]

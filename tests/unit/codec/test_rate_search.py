@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from codec_models import decoded, noise_picture
+
+from vqgen.codec.header import Coder, read_header
+from vqgen.codec.rate_search import ChosenRate, _Costs, quality_for, weight_of
+from vqgen.errors import ConfigError, DataError
+
+QUALITIES = (100, 90, 70, 50, 30, 10, 1)
+ALIKE = {"positions": "none", "attention_every": 0}
+
+
+@pytest.fixture(params=["static", "prior"])
+def coder(request):
+    return request.param
+
+
+@pytest.fixture
+def searched(make_codec, coder):
+    """A codec of one level, in which no choice changes the latents of another level."""
+    return make_codec(1, priors=ALIKE)
+
+
+def bits_and_distance(codec, picture, codes):
+    """Returns the bits of codes and their squared distance to the latents, both of the only level."""
+    with torch.no_grad():
+        latents = codec.image_coder.latents(
+            picture.size[1], picture.size[0], lambda part: pixels(picture)[None, None][:, :, part[0], part[1]], {}
+        )
+    entries = codec.parts.vqvae.quantizers[0].entries()[torch.from_numpy(codes.grids["bottom"])]
+    return float((latents[0].permute(1, 2, 0) - entries).square().sum())
+
+
+def pixels(picture):
+    return torch.from_numpy(np.array(picture))
+
+
+def test_weight_of_a_bit_grows_as_quality_falls():
+    weights = [weight_of(quality) for quality in QUALITIES]
+    assert weights[0] == 0
+    assert weights == sorted(set(weights))
+
+
+def test_files_get_shorter_and_pictures_worse_as_quality_falls(searched, coder):
+    picture = noise_picture(40, 24, seed=3)
+    codes = [searched.encode(picture, coder=coder, quality=quality)[0] for quality in QUALITIES]
+    lengths = [len(data) for data in searched.pack(codes, frozenset({Coder[coder.upper()]}))]
+    distances = [bits_and_distance(searched, picture, each) for each in codes]
+    assert lengths[-1] < 0.95 * lengths[0]
+    assert distances[-1] > 1.1 * distances[0]
+    if coder == "static":  # a table is the same for all choices, so each step down can only save bits
+        assert lengths == sorted(lengths, reverse=True)
+        assert distances == sorted(distances)
+
+
+def test_almost_best_quality_has_the_nearest_codes(searched, coder):
+    picture = noise_picture(40, 24, seed=3)
+    (nearest,) = searched.encode(picture)
+    (almost,) = searched.encode(picture, coder=coder, quality=100 - 1e-9)
+    assert almost.equals(nearest)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_files_decode_to_the_codes_that_were_chosen(make_codec, coder, levels):
+    codec = make_codec(levels, priors=ALIKE)
+    picture = noise_picture(33, 17, seed=1)
+    (codes,) = codec.encode(picture, label=1, coder=coder, quality=30)
+    (nearest,) = codec.encode(picture, label=1)
+    assert codes.shape == nearest.shape
+    assert not codes.equals(nearest)
+    (data,) = codec.compress(picture, label=1, coder=coder, quality=30)
+    assert {level.coder for level in read_header(data)[0].levels} == {Coder[coder.upper()]}
+    assert decoded(codec, data).equals(codes)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2, 5.0])
+def test_static_choice_is_the_least_sum_at_each_position(make_codec, weight):
+    codec = make_codec(1)
+    latents = torch.randn(1, codec.parts.vqvae.config.embedding_dim, 3, 5)
+    quantizer = codec.parts.vqvae.quantizers[0]
+    bits = 24 - np.log2(codec.models.frequencies("bottom"))
+    chosen = _Costs(quantizer, latents).cheapest(weight * bits)
+    squares = (latents[0].permute(1, 2, 0)[:, :, None] - quantizer.entries()).square().sum(dim=3).detach().numpy()
+    expected = (squares / squares.min(axis=2).mean() + weight * bits).argmin(axis=2)
+    assert np.array_equal(chosen, expected)
+
+
+def test_target_is_met_from_below(make_codec):
+    codec = make_codec(2, priors=ALIKE)
+    picture = noise_picture(96, 64, seed=2)
+    sizes = [len(codec.compress(picture, coder="prior", quality=quality)[0]) for quality in (1, 100)]
+    target = 8 * sum(sizes) / 2 / (96 * 64)
+    (data,) = codec.compress(picture, coder="prior", target_bpp=target)
+    assert 0.9 * target < 8 * len(data) / (96 * 64) <= target
+
+
+def test_best_quality_below_a_target_is_found():
+    assert quality_for(0.5, lambda quality: quality / 100) == pytest.approx(50, abs=0.6)
+    assert quality_for(1.0, lambda quality: quality / 100) == 100
+    assert quality_for(0.01, lambda quality: quality / 100) == pytest.approx(1, abs=0.5)
+
+
+@pytest.mark.parametrize("target", [0.005, 1.1])
+def test_target_out_of_reach_is_refused_with_the_range(target):
+    with pytest.raises(DataError, match=r"should be from 0\.01 to 1 for this picture and model, found"):
+        quality_for(target, lambda quality: quality / 100)
+
+
+@pytest.mark.parametrize(
+    ("quality", "target", "message"),
+    [
+        (0, None, "quality: should be from 1 to 100, found 0"),
+        (100.5, None, "quality: should be from 1 to 100, found 100.5"),
+        (float("nan"), None, "quality"),
+        ("high", None, "quality"),
+        (100, 0, "target_bpp: should be above 0, found 0"),
+        (100, "small", "target_bpp"),
+        (50, 0.3, "target_bpp: should be given without a quality, found quality 50"),
+    ],
+)
+def test_wrong_rates_are_refused(quality, target, message):
+    with pytest.raises(ConfigError, match=message):
+        ChosenRate.of(quality, target)
+
+
+@pytest.mark.parametrize(("priors", "coder"), [(None, "prior"), (ALIKE, "packed"), (None, "packed")])
+def test_coder_that_cannot_tell_bits_in_time_is_refused(make_codec, priors, coder):
+    codec = make_codec(priors=priors)
+    with pytest.raises(ConfigError, match="quality: should be 100 for this coder"):
+        codec.compress(noise_picture(8, 8), coder=coder, quality=50)
+
+
+def test_auto_searches_by_the_prior_that_codes_whole_pictures_and_else_by_the_table(make_codec):
+    picture = noise_picture(40, 24, seed=3)
+    for priors, expected in ((ALIKE, "prior"), (None, "static")):
+        codec = make_codec(priors=priors)
+        (found,) = codec.encode(picture, quality=40)
+        (other,) = codec.encode(picture, quality=40, coder=expected)
+        assert found.equals(other)

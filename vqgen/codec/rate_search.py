@@ -1,0 +1,218 @@
+"""Codes for a rate: at each position the code of the least distance + weight x bits.
+
+Nearest codes are best for the picture and blind to their cost. A code that is nearly as near and much more likely saves
+bits for a little error. Levels are searched coarse to fine, and a finer level sees the codes that were chosen. Decoders
+need not know of it.
+
+Legend: `n` positions of a grid, `d` embedding, `k` codebook entries.
+Source: entropy-constrained vector quantization (Chou, Lookabaugh and Gray 1989, IEEE TASSP 37). Deviation: the models
+of codes and entries are given, and the bits follow from the codes chosen so far.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqgen.arguments import as_number
+from vqgen.codec.entropy_models import EntropyModels
+from vqgen.codec.frequencies import PRECISION
+from vqgen.codec.grid_coder import GridCoder, GridStream
+from vqgen.codec.header import Coder, ComputeType
+from vqgen.codec.image_coder import ImageCoder
+from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.pictures import PreparedPicture
+from vqgen.errors import ConfigError, DataError
+from vqgen.nn.nearest import nearest_codes
+from vqgen.nn.quantizers.base import Quantizer
+
+BEST_QUALITY = 100.0
+"""The quality of nearest codes."""
+
+LEAST_QUALITY = 1.0
+
+_POSITIONS_AT_A_TIME = 1 << 12
+
+_HALVINGS = 8
+
+_NEAR = 0.01
+"""Share of a target that a file may be shorter."""
+
+
+@dataclass(frozen=True)
+class ChosenRate:
+    """The rate that a user asks for.
+
+    Attributes:
+        quality: 1 to 100.
+        target_bpp: Bits per pixel, at most, in place of a quality; None for the quality.
+    """
+
+    quality: float
+    target_bpp: float | None
+
+    @staticmethod
+    def of(quality: object, target_bpp: object) -> "ChosenRate":
+        """Checks the arguments.
+
+        Raises:
+            ConfigError: The quality is not from 1 to 100, or the bits are not above 0, or both are given.
+        """
+        quality = as_number("quality", quality)
+        if not LEAST_QUALITY <= quality <= BEST_QUALITY:
+            raise ConfigError(f"quality: should be from {LEAST_QUALITY:g} to {BEST_QUALITY:g}, found {quality:g}")
+        if target_bpp is None:
+            return ChosenRate(quality, None)
+        target_bpp = as_number("target_bpp", target_bpp)
+        if target_bpp <= 0:
+            raise ConfigError(f"target_bpp: should be above 0, found {target_bpp:g}")
+        if quality != BEST_QUALITY:
+            raise ConfigError(
+                f"target_bpp: should be given without a quality, found quality {quality:g}; leave one out"
+            )
+        return ChosenRate(quality, target_bpp)
+
+    @property
+    def needs_search(self) -> bool:
+        """True if other codes than the nearest ones may be asked for."""
+        return self.quality < BEST_QUALITY or self.target_bpp is not None
+
+
+def weight_of(quality: float) -> float:
+    """Returns the cost of a bit, in multiples of a level's mean squared distance to the nearest entries.
+
+    It is 0 at quality 100, 0.01 at 90, and then about doubles every 10 steps: 0.31 at 50, 9.5 at 1.
+    """
+    return 0.01 * (2 ** ((BEST_QUALITY - quality) / 10) - 1)
+
+
+def quality_for(target_bpp: float, bpp_at: Callable[[float], float]) -> float:
+    """Finds the best quality with at most a number of bits per pixel.
+
+    Args:
+        target_bpp: Bits per pixel of a file.
+        bpp_at: Quality -> bits per pixel of its file.
+
+    Raises:
+        DataError: The number is out of reach.
+    """
+    low, high = LEAST_QUALITY, BEST_QUALITY
+    least, most = bpp_at(low), bpp_at(high)
+    if not least <= target_bpp <= most:
+        raise DataError(
+            f"target bpp: should be from {least:.3g} to {most:.3g} for this picture and model, found {target_bpp:g}"
+        )
+    if target_bpp == most:
+        return high
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        bpp = bpp_at(middle)
+        low, high = (middle, high) if bpp <= target_bpp else (low, middle)
+        if (1 - _NEAR) * target_bpp <= bpp <= target_bpp:
+            break
+    return low
+
+
+class RateSearch:
+    """Encodes images with codes that save bits.
+
+    Args:
+        models: The models that predict the codes.
+        image_coder: The VQ-VAE.
+        offered: The coders that may write the codes. The prior counts if it codes whole pictures; otherwise the static
+            frequencies do.
+        rate: The rate to encode for.
+
+    Raises:
+        ConfigError: No offered coder has codes of different lengths that are known while codes are chosen.
+    """
+
+    def __init__(
+        self, models: EntropyModels, image_coder: ImageCoder, offered: frozenset[Coder], rate: ChosenRate
+    ) -> None:
+        self._models = models
+        self._image_coder = image_coder
+        self._rate = rate
+        self._by_prior = Coder.PRIOR in offered and models.compute_type is ComputeType.FIXED
+        if not self._by_prior and Coder.STATIC not in offered:
+            raise ConfigError(
+                "quality: should be 100 for this coder, as it cannot tell the bits of a code before all are chosen; "
+                "choose the coder static or auto, or train priors with positions none and without attention"
+            )
+
+    def choose(
+        self, picture: PreparedPicture, nearest: ImageCodes, bytes_of: Callable[[ImageCodes], int]
+    ) -> ImageCodes:
+        """Encodes one picture.
+
+        Args:
+            picture: The picture.
+            nearest: Its nearest codes, with its label.
+            bytes_of: Returns the length of a file with some codes.
+
+        Raises:
+            DataError: The target is out of reach.
+        """
+
+        def codes_at(quality: float) -> ImageCodes:
+            weight = weight_of(quality)
+            return replace(nearest, grids=self._grids(picture, nearest.shape.label, weight)) if weight else nearest
+
+        quality = self._rate.quality
+        if self._rate.target_bpp is not None:
+            pixels = picture.width * picture.height
+            quality = quality_for(self._rate.target_bpp, lambda q: 8 * bytes_of(codes_at(q)) / pixels)
+        return codes_at(quality)
+
+    def _grids(self, picture: PreparedPicture, label: int | None, weight: float) -> dict[str, NDArray[np.int64]]:
+        size = (picture.padded_height, picture.padded_width)
+        grids: dict[str, NDArray[np.int64]] = {}
+        for index, level in enumerate(self._models.levels):
+            known = {name: torch.from_numpy(grid)[None] for name, grid in grids.items()}
+            latents = self._image_coder.latents(*size, lambda part: picture.part(*part)[None], known)
+            costs = _Costs(self._models.parts.vqvae.quantizers[index], latents)  # type: ignore[arg-type]
+            if self._by_prior:
+                coarser = None if index == 0 else [grids[self._models.levels[index - 1]]]
+                stream = GridStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])
+                GridCoder(self._models.fixed_prior(level)).choose(stream, costs.at, weight)
+                grids[level] = stream.grids[0]
+            else:
+                bits = PRECISION - np.log2(self._models.frequencies(level))
+                grids[level] = costs.cheapest(weight * bits)
+        return grids
+
+
+class _Costs:
+    """The squared distances of latents to all entries, in multiples of the mean to the nearest ones.
+
+    Args:
+        quantizer: The quantizer of the grid.
+        latents: `(1, d, h, w)`, on the CPU.
+    """
+
+    def __init__(self, quantizer: Quantizer, latents: Tensor) -> None:
+        self.size = (latents.shape[2], latents.shape[3])
+        entries = quantizer.entries().detach()
+        points = quantizer.place(rearrange(latents, "1 d h w -> (h w) d").to(entries))
+        nearest = entries[nearest_codes(points, entries)]
+        self._scale = max(float((points - nearest).square().sum(dim=1).mean()), 1e-12)
+        self._points = points.cpu().double()
+        self._entries = entries.cpu().double()
+        self._lengths = self._entries.square().sum(dim=1)
+
+    def at(self, places: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
+        """Computes the costs of all codes at some rows and columns, `(m, k)`, each less the same for all codes."""
+        return self._of(self._points[torch.from_numpy(places[0] * self.size[1] + places[1])])
+
+    def cheapest(self, added: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Returns the codes of least cost, `(h, w)`, with a cost added to each code, `(k,)`."""
+        parts = [(self._of(part) + added).argmin(axis=-1) for part in self._points.split(_POSITIONS_AT_A_TIME)]
+        return np.concatenate(parts).reshape(self.size)
+
+    def _of(self, points: Tensor) -> NDArray[np.float64]:
+        # Without |point|^2, which no choice depends on.
+        return ((self._lengths - 2 * points @ self._entries.T) / self._scale).numpy()
