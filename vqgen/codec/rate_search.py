@@ -104,7 +104,7 @@ def quality_for(target_bpp: float, bpp_at: Callable[[float], float]) -> float:
     least, most = bpp_at(low), bpp_at(high)
     if not least <= target_bpp <= most:
         raise DataError(
-            f"target bpp: should be from {least:.3g} to {most:.3g} for this picture and model, found {target_bpp:g}"
+            f"target_bpp: should be from {least:.3g} to {most:.3g} for this picture and model, found {target_bpp:g}"
         )
     if target_bpp == most:
         return high
@@ -140,8 +140,9 @@ class RateSearch:
         self._by_prior = Coder.PRIOR in offered and models.compute_type is ComputeType.FIXED
         if not self._by_prior and Coder.STATIC not in offered:
             raise ConfigError(
-                "quality: should be 100 for this coder, as it cannot tell the bits of a code before all are chosen; "
-                "choose the coder static or auto, or train priors with positions none and without attention"
+                "quality, target_bpp: should be left out with this coder and these models, which cannot tell the bits "
+                "of a code before all are chosen; choose the coder static or auto, or train priors with positions none "
+                "and without attention"
             )
 
     def choose(

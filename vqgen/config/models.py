@@ -314,6 +314,13 @@ class PixelCNNConfig(PriorSettings):
             )
         return self
 
+    def stored(self) -> dict[str, Any]:
+        """Returns the values as JSON, without learned positions: the same model had the same hash before."""
+        values = super().stored()
+        if self.positions == "learned":
+            del values["positions"]
+        return values
+
     @property
     def is_conditioned(self) -> bool:
         """True if coarser codes condition the prior."""

@@ -127,7 +127,7 @@ def test_wrong_rates_are_refused(quality, target, message):
 @pytest.mark.parametrize(("priors", "coder"), [(None, "prior"), (ALIKE, "packed"), (None, "packed")])
 def test_coder_that_cannot_tell_bits_in_time_is_refused(make_codec, priors, coder):
     codec = make_codec(priors=priors)
-    with pytest.raises(ConfigError, match="quality: should be 100 for this coder"):
+    with pytest.raises(ConfigError, match="quality, target_bpp: should be left out with this coder"):
         codec.compress(noise_picture(8, 8), coder=coder, quality=50)
 
 

@@ -228,7 +228,7 @@ def test_unknown_label_is_refused_before_the_first_picture(run, pictures, monkey
     ("words", "message"),
     [
         (("--quality", "0"), "quality: should be from 1 to 100, found 0"),
-        (("--quality", "50"), "quality: should be 100 for this coder"),  # of `run`: packed
+        (("--quality", "50"), "quality, target_bpp: should be left out with this coder"),  # of `run`: packed
         (("--target-bpp", "-1"), "target_bpp: should be above 0, found -1"),
         (("--target-bpp", "1", "--quality", "50"), "target_bpp: should be given without a quality"),
     ],
@@ -252,5 +252,5 @@ def test_lower_quality_makes_other_files(run, pictures, tmp_path):
 def test_target_out_of_reach_names_the_range_and_writes_nothing(run, pictures, tmp_path, capsys):
     with pytest.raises(DataError, match="none of the 3 images could be read and written"):
         run(pictures, "--coder", "static", "--target-bpp", "0.001")
-    assert capsys.readouterr().err.count("target bpp: should be from") == 3
+    assert capsys.readouterr().err.count("target_bpp: should be from") == 3
     assert not list((tmp_path / "out").rglob("*.vqg"))

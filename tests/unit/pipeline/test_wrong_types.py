@@ -166,7 +166,7 @@ def test_images_codes_and_files(pipe):
         refuse_or_work(call, {"codes": codes, "levels": None})
     for call in (pipe.log_likelihood, pipe.log_probabilities):
         refuse_or_work(call, {"codes": codes, "labels": None})
-    options = {"label": None, "coder": "packed", "alpha": "drop", "verify": True}
+    options = {"label": None, "coder": "packed", "alpha": "drop", "verify": True, "quality": 100, "target_bpp": None}
     refuse_or_work(pipe.compress, {"images": Image.new("L", (9, 9)), **options})
     refuse_or_work(pipe.decompress, {"files": files, "levels": None, "allow_partial": False})
 
@@ -175,7 +175,9 @@ def test_codec_and_archives(codec):
     picture = Image.new("L", (9, 9))
     codes = codec.encode(picture)
     refuse_or_work(Codec, {"parts": codec.parts, "compute": codec.compute})
-    refuse_or_work(codec.encode, {"images": picture, "label": None, "alpha": "drop"})
+    rate = {"coder": "static", "quality": 100, "target_bpp": None}
+    refuse_or_work(codec.encode, {"images": picture, "label": None, "alpha": "drop", **rate})
+    refuse_or_work(codec.rate_search, rate)
     refuse_or_work(codec.decode, {"codes": codes})
     preview = {"files": codec.compress(picture), "levels": ["top"], "allow_partial": True}
     refuse_or_work(codec.decompress, preview)
