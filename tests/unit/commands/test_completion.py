@@ -23,8 +23,8 @@ from vqgen.config.overrides import override_help
 from vqgen.errors import ConfigError
 
 OTHER_VALUES = {
-    "A", "ACT", "GROUP", "K", "LABEL", "LEVEL", "N", "NAME", "P", "RECIPE", "S", "SECONDS", "SHARE", "SHELL", "SIZE",
-    "STAGE=N", "T", "TIME", "V",
+    "A", "ACT", "B", "GROUP", "K", "LABEL", "LEVEL", "N", "NAME", "P", "Q", "RECIPE", "S", "SECONDS", "SHARE", "SHELL",
+    "SIZE", "STAGE=N", "T", "TIME", "V",
 }  # fmt: skip
 """Names of arguments that are neither files nor folders: numbers, labels, names, and words that `choices` lists."""
 
