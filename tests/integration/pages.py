@@ -147,6 +147,7 @@ class Folder:
             save_picture(root / "folder" / name, number, size=(20, 33))
         for number in range(24):
             save_picture(root / "photos" / "37"[number % 2] / f"{number:04d}.png", number, size=(32, 32))
+        shutil.copytree(root / "photos", root / "flowers128")
         points = [{"bpp": 0.5 * 2**number, "psnr": 10.0 + 3 * number, "ms_ssim": 0.5} for number in range(4)]
         (root / "paper.json").write_text(json.dumps({"name": "paper", "points": points}))
         shutil.copytree(CHECKOUT / "checkpoints" / "pretrained", root / "checkpoints" / "pretrained")
