@@ -58,7 +58,11 @@ class Config(BaseModel):
         The hash of a model covers its stored configuration, and a compressed file contains the hash of its model. With
         new names the same model would have another hash and would refuse its own files.
         """
-        values = self.model_dump(mode="json")
+        fields = type(self).model_fields
+        silent = {
+            name for name in fields if not leaves_trace(type(self), name) and is_unchanged_added_field(self, name)
+        }
+        values = self.model_dump(mode="json", exclude=silent)
         for old, renamed in type(self).old_names.items():
             # Rebuilt rather than popped: each key keeps its place, so an old model is written back byte by byte.
             values = {
@@ -84,7 +88,7 @@ def runtime_field(default: Any, *, short: str = "", **constraints: Any) -> Any:
 _SAME = object()
 
 
-def added_field(default: Any, *, before: Any = _SAME, **constraints: Any) -> Any:
+def added_field(default: Any, *, before: Any = _SAME, leaves_trace: bool = True, **constraints: Any) -> Any:
     """Declares a field that older runs do not have. Fingerprints leave it out if its value is the behaviour of before.
 
     An old run then keeps its fingerprint.
@@ -92,9 +96,10 @@ def added_field(default: Any, *, before: Any = _SAME, **constraints: Any) -> Any
     Args:
         default: The value of a new recipe that does not set the field.
         before: The behaviour before the field was added, if that is not the default.
+        leaves_trace: False leaves the behaviour of before out of stored models too, so that they keep their hash.
         constraints: The constraints of pydantic.
     """
-    extra = {"added": True, "before": default if before is _SAME else before}
+    extra = {"added": True, "before": default if before is _SAME else before, "leaves_trace": leaves_trace}
     return Field(default, json_schema_extra=extra, **constraints)
 
 
@@ -102,6 +107,12 @@ def is_unchanged_added_field(config: Config, name: str) -> bool:
     """Returns True if `added_field` declared the field `name` and its value is the behaviour of before."""
     extra = type(config).model_fields[name].json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("added")) and getattr(config, name) == extra["before"]
+
+
+def leaves_trace(model: type[Config], name: str) -> bool:
+    """Returns False if `added_field` declared that the field `name` of `model` leaves no trace of its old behaviour."""
+    extra = model.model_fields[name].json_schema_extra
+    return not isinstance(extra, dict) or bool(extra.get("leaves_trace", True))
 
 
 def is_runtime_field(model: type[Config], name: str) -> bool:

@@ -194,7 +194,7 @@ class PriorSettings(Config):
     """Gated residual blocks after the first masked convolution."""
     channels: int = Field(128, gt=0, le=MOST_CHANNELS)
     """Channels of the features."""
-    positions: Literal["learned", "none"] = added_field("learned")
+    positions: Literal["learned", "none"] = added_field("learned", leaves_trace=False)
     """learned (the row and the column of each code are embedded) or none: without attention too, the prior then treats
     all places alike, and codes pictures of any size as a whole instead of in tiles."""
     attention_every: int = Field(0, ge=0, le=MOST_LAYERS)
@@ -313,13 +313,6 @@ class PixelCNNConfig(PriorSettings):
                 f"{self.height} x {self.width}"
             )
         return self
-
-    def stored(self) -> dict[str, Any]:
-        """Returns the values as JSON, without learned positions: the same model had the same hash before."""
-        values = super().stored()
-        if self.positions == "learned":
-            del values["positions"]
-        return values
 
     @property
     def is_conditioned(self) -> bool:

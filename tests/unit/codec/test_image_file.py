@@ -49,6 +49,7 @@ def test_batch_that_needs_more_memory_than_any_that_is_written_is_refused(codec)
         decoded(codec, bytes(data))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_file_gives_the_original_codes_or_an_error(codec, data):

@@ -61,6 +61,7 @@ def test_damaged_names_are_numbered(call, path, capsys, words):
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_damage_at_any_byte_is_found(call, path, pipe):
     """All coders are `packed`, whose codes have no bits without a meaning."""
     whole = path.read_bytes()
@@ -75,6 +76,7 @@ def test_damage_at_any_byte_is_found(call, path, pipe):
         assert code == 1, at
 
 
+@pytest.mark.slow
 def test_cut_at_any_byte_is_found(call, path):
     whole = path.read_bytes()
     for size in range(len(whole)):

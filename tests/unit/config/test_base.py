@@ -31,6 +31,8 @@ class Example(Config):
     """An added field."""
     rules: int = added_field(2, before=1)
     """An added field with another default than the behaviour of before."""
+    silent: str = added_field("old", leaves_trace=False)
+    """An added field whose old behaviour is not stored."""
     workers: int = runtime_field(0, ge=0)
     """A runtime field."""
 
@@ -94,6 +96,14 @@ def test_added_field_is_unchanged_only_at_its_default():
     assert not is_unchanged_added_field(Example(), "workers")
     assert not is_unchanged_added_field(Example(), "rules")
     assert is_unchanged_added_field(Example(rules=1), "rules")
+
+
+def test_old_behaviour_may_leave_no_trace_in_what_is_stored():
+    assert "silent" not in Example().stored()
+    assert Example(silent="new").stored()["silent"] == "new"
+    assert Example().stored()["later"] == 0.5
+    for example in (Example(), Example(silent="new")):
+        assert Example.model_validate(example.stored()) == example
 
 
 def test_runtime_field_is_told_from_the_other_fields():

@@ -87,6 +87,7 @@ def test_networks_lead_from_grid_to_grid(tiny_vqvae_config, architecture, downsa
             assert build.decoder()(maps).shape == (1, 3, 32, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, pytest.param(ALL_OPTIONS, marks=pytest.mark.slow)], ids=["paper", "residual"])
 def test_eight_images_are_learned_by_heart(tiny_vqvae_config, options):
     model = VQVAE(tiny_vqvae_config(channels=16, residual_channels=8, codebook_size=64, embedding_dim=8, **options))

@@ -96,6 +96,7 @@ def test_compiled_run_differs_by_rounding_only_and_keeps_the_names(tmp_path, net
     assert weights(plain).keys() == weights(compiled).keys()
 
 
+@pytest.mark.slow
 def test_eight_images_are_learned_by_heart(tmp_path):
     trainer = make_trainer(
         tmp_path, double=False, vqvae={"channels": 16, "residual_channels": 8, "codebook_size": 64},

@@ -166,6 +166,7 @@ def closest(one, other):
     return max(float((tensor(one[name]) - tensor(other[name])).abs().max()) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(1, 2), pytest.param((1, 2, 3), marks=pytest.mark.slow)])
 def test_processes_train_the_same_weights_on_both_sides(tmp_path, counts):
     # 92 = 11 * 8 + 4 images: the last batch is partial, and 8 does not divide by 3. Two parts of unequal size.
