@@ -11,6 +11,8 @@ from small_runs import assert_refused, pixels, run_installed
 from vqgen import VQGenPipeline
 from vqgen.codec import read_header
 
+pytestmark = pytest.mark.slow
+
 PRETRAINED = Path(__file__).parents[2] / "checkpoints" / "pretrained"
 
 MODELS = ["digits", pytest.param("fashion-mnist", marks=pytest.mark.slow)]

@@ -14,6 +14,8 @@ from vqgen import VQGenPipeline
 from vqgen.codec.archive_layout import HEADER_BYTES, read_index
 from vqgen.codec.archive_writer import ArchiveWriter
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["x.jpg", "a/x.jpg", "a/b/wide.png", "a/b/tall.webp", "grey.png"]
 
 

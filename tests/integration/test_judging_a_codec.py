@@ -9,6 +9,8 @@ from vqgen.evaluation.bd_rate import LEAST_POINTS
 from vqgen.evaluation.published_curves import read_curves
 from vqgen.evaluation.rate_distortion import CURVE_QUALITIES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def paper(tmp_path):

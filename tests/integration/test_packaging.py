@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from small_runs import ENVIRONMENT, run_installed
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[2]
 
 

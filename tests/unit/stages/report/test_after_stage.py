@@ -9,6 +9,8 @@ from vqgen.stages.report import after_stage
 from vqgen.stages.report.after_stage import page_marks, report_run, report_stage
 from vqgen.stages.report.run_folder import read_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def context(run_copy):
