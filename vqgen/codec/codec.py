@@ -55,7 +55,7 @@ class Codec:
 
     Args:
         parts: The pipeline, with its models on the device of `compute`.
-        compute: Device and dtype of the VQ-VAE. The priors run in float64.
+        compute: Device and dtype of the VQ-VAE. The priors run in float64 or in fixed point.
 
     Attributes:
         parts: The pipeline.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vqgen.arguments import as_text
+from vqgen.codec.fixed_point import MOST_CHANNELS
 from vqgen.codec.fixed_prior import FixedPrior
 from vqgen.codec.frequencies import TOTAL
 from vqgen.codec.header import Coder, ComputeType
@@ -177,9 +178,9 @@ class EntropyModels:
     @property
     def compute_type(self) -> ComputeType:
         """The arithmetic of the priors: fixed point over whole grids if all treat all places alike, else float64."""
-        priors = self.parts.priors.values()
-        alike = bool(priors) and all(prior.config.is_alike_everywhere for prior in priors)
-        return ComputeType.FIXED if alike else ComputeType.FLOAT64
+        configs = [prior.config for prior in self.parts.priors.values()]
+        fits = all(config.is_alike_everywhere and config.channels <= MOST_CHANNELS for config in configs)
+        return ComputeType.FIXED if configs and fits else ComputeType.FLOAT64
 
     @cached_property
     def batch_size(self) -> int:

@@ -53,10 +53,11 @@ class FixedLinear:
     """
 
     def __init__(self, weight: Float64[Tensor, "out c"], bias: Float64[Tensor, " out"] | None = None) -> None:
-        weight = weight.detach()
-        # The sum is a multiple of 2^-(12 + bits) below 2^10 x sum of |weights|: together no more bits than a mantissa.
+        # Rounded before they are added up: this sum is exact too, so every machine finds the same number of bits.
+        weight = to_fixed(weight.detach(), _MOST_WEIGHT_BITS)
+        # A product's sum is a multiple of 2^-(12 + bits) below 2^10 x sum of |weights|: no more bits than a mantissa.
         largest = _LARGEST_INPUT * (1 + float(weight.abs().sum(dim=1).max()))
-        bits = min(_MOST_WEIGHT_BITS, _MANTISSA_BITS - FRACTION_BITS - math.ceil(math.log2(largest)))
+        bits = min(_MOST_WEIGHT_BITS, _MANTISSA_BITS - FRACTION_BITS - math.frexp(largest)[1])
         self.matrix = to_fixed(weight, bits).T.contiguous()
         self.bias = None if bias is None else to_fixed(bias.detach())
 
@@ -64,6 +65,20 @@ class FixedLinear:
         """Maps each row."""
         result = to_fixed(features @ self.matrix)
         return result if self.bias is None else result.add_(self.bias)
+
+
+def centred_and_variance(
+    features: Float64[Tensor, "*n c"],
+) -> tuple[Float64[Tensor, "*n c"], Float64[Tensor, "*n 1"]]:
+    """Subtracts the mean of each row, rounded, and computes the mean square of what is left.
+
+    Args:
+        features: Numbers within +-2^8, of at most `MOST_CHANNELS` channels.
+    """
+    channels = features.shape[-1]
+    centred = features - to_fixed(features.sum(dim=-1, keepdim=True) / channels)
+    # Squares are multiples of 2^-24 and at most 2^18 each: the sum over 2^11 channels needs 53 bits.
+    return centred, (centred * centred).sum(dim=-1, keepdim=True) / channels
 
 
 class FixedNorm:
@@ -80,11 +95,7 @@ class FixedNorm:
 
     def __call__(self, features: Float64[Tensor, "*n c"]) -> Float64[Tensor, "*n c"]:
         """Normalises each row; its numbers lie within +-2^8."""
-        channels = features.shape[-1]
-        mean = to_fixed(features.sum(dim=-1, keepdim=True) / channels)
-        centred = features - mean
-        # Squares are multiples of 2^-24 and at most 2^18 each: the sum over 2^11 channels needs 53 bits.
-        variance = (centred * centred).sum(dim=-1, keepdim=True) / channels
+        centred, variance = centred_and_variance(features)
         normed = to_fixed(centred / (variance + self.eps).sqrt())
         return to_fixed(normed * self.weight).add_(self.bias)
 

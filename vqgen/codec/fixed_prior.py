@@ -55,20 +55,20 @@ class Ring:
 
     def __init__(self, slots: int, rows: int, like: Float64[Tensor, "*n b c"]) -> None:
         self._features = like.new_zeros(slots, rows, *like.shape[-2:])
-        self._nothing = like.new_zeros(rows, *like.shape[-2:])
-        self._times: list[int | None] = [None] * slots
 
     def at(self, time: int) -> Float64[Tensor, "rows b c"]:
-        """Returns the features of a time; zeros, the padding of a convolution, where nothing was stored."""
-        slot = time % len(self._times)
-        return self._features[slot] if self._times[slot] == time else self._nothing
+        """Returns the features of a time; zeros, the padding of a convolution, where nothing was stored.
+
+        A time without a position keeps what an older one left. No tap reads it: in a row, the older time is `slots`
+        columns to the left, and only grids narrower than the slope have such times.
+        """
+        return self._features[time % len(self._features)]
 
     def store(self, time: int, first: int, features: Float64[Tensor, "m b c"]) -> None:
         """Keeps the features of the rows from `first` on at a time, in place of the oldest time."""
-        slot = time % len(self._times)
-        self._times[slot] = time
-        self._features[slot].zero_()
-        self._features[slot, first : first + len(features)] = features
+        slot = self.at(time)
+        slot.zero_()
+        slot[first : first + len(features)] = features
 
 
 class FixedBlock:

@@ -158,10 +158,13 @@ class RateSearch:
         Raises:
             DataError: The target is out of reach.
         """
+        first = self._costs(picture, {})  # of the coarsest grid, which no choice precedes: the same at every quality
 
         def codes_at(quality: float) -> ImageCodes:
             weight = weight_of(quality)
-            return replace(nearest, grids=self._grids(picture, nearest.shape.label, weight)) if weight else nearest
+            if not weight:
+                return nearest
+            return replace(nearest, grids=self._grids(picture, first, nearest.shape.label, weight))
 
         quality = self._rate.quality
         if self._rate.target_bpp is not None:
@@ -169,13 +172,19 @@ class RateSearch:
             quality = quality_for(self._rate.target_bpp, lambda q: 8 * bytes_of(codes_at(q)) / pixels)
         return codes_at(quality)
 
-    def _grids(self, picture: PreparedPicture, label: int | None, weight: float) -> dict[str, NDArray[np.int64]]:
+    def _costs(self, picture: PreparedPicture, grids: dict[str, NDArray[np.int64]]) -> "_Costs":
+        """Computes the costs of the next grid, given the grids before it."""
         size = (picture.padded_height, picture.padded_width)
+        known = {name: torch.from_numpy(grid)[None] for name, grid in grids.items()}
+        latents = self._image_coder.latents(*size, lambda part: picture.part(*part)[None], known)
+        return _Costs(self._models.parts.vqvae.quantizers[len(grids)], latents)  # type: ignore[arg-type]
+
+    def _grids(
+        self, picture: PreparedPicture, first: "_Costs", label: int | None, weight: float
+    ) -> dict[str, NDArray[np.int64]]:
         grids: dict[str, NDArray[np.int64]] = {}
         for index, level in enumerate(self._models.levels):
-            known = {name: torch.from_numpy(grid)[None] for name, grid in grids.items()}
-            latents = self._image_coder.latents(*size, lambda part: picture.part(*part)[None], known)
-            costs = _Costs(self._models.parts.vqvae.quantizers[index], latents)  # type: ignore[arg-type]
+            costs = self._costs(picture, grids) if grids else first
             if self._by_prior:
                 coarser = None if index == 0 else [grids[self._models.levels[index - 1]]]
                 stream = GridStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqgen.config import AnyRecipe, Recipe
+from vqgen.config.data import Crop
 from vqgen.config.loading import validate_recipe
 from vqgen.planning.budget_pictures import Pictures
 from vqgen.planning.budget_scaling import UNQUANTIZED_STEPS, narrowed, with_share, with_useful_copies
@@ -133,8 +134,9 @@ def candidates(recipe: AnyRecipe, pictures: Pictures, keep: Keep, *, is_free: bo
     images = pictures.counts.train
     if is_free and isinstance(recipe, Recipe):
         given = _given_side(recipe, keep)
+        cropped = recipe.model_copy(update={"data": recipe.data.model_copy(update={"crop": keep(recipe).data.crop})})
         rows = [
-            Candidate(tier.name, _sized(recipe, tier, pictures, given), _LEAST_SHARE, _LARGEST_SHARE, images, keep)
+            Candidate(tier.name, _sized(cropped, tier, pictures, given), _LEAST_SHARE, _LARGEST_SHARE, images, keep)
             for tier in reversed(TIERS)
         ]
         return [Candidate("the recipe itself", recipe, _LEAST_SHARE, 1.0, images, keep), *rows]
@@ -165,7 +167,9 @@ def _sized(recipe: Recipe, tier: Tier, pictures: Pictures, given: int | None) ->
     of_priors = max((row for row in TIERS if row.images <= images and row.grid <= tier.grid), key=_rank)
     of_priors = min(of_priors, tier, key=_rank)
     document = recipe.model_dump(mode="json", exclude_none=True)
-    document["data"] |= {"image_size": side, "channels": 1 if pictures.is_grey else 3} | _augmentation(pictures)
+    document["data"] |= {"image_size": side, "channels": 1 if pictures.is_grey else 3} | _augmentation(
+        pictures, recipe.data.crop
+    )
     document["vqvae"] |= _vqvae(tier, side)
     grid = side // document["vqvae"]["downsample"][1]
     first = [recipe.vqvae.levels_of_grids.index(level) for level in range(2)]  # grids; they stand for their levels
@@ -188,19 +192,19 @@ def image_side(side: int, largest: int) -> int:
     return fitting[-1] if fitting else _SIDES[0]
 
 
-def _augmentation(pictures: Pictures) -> dict[str, Any]:
-    """Chooses the random changes of training images.
+def _augmentation(pictures: Pictures, crop: Crop) -> dict[str, Any]:
+    """Chooses the random changes of training images, beside those of native crops.
 
     Pictures with colours are taken for photographs, which may be mirrored; grey ones may be letters or digits.
     """
     images = pictures.counts.train
     copies = 0 if images >= _WANTED_IMAGES else min(_MOST_COPIES, math.ceil(_WANTED_IMAGES / images) - 1)
     # A random crop reads the picture anew for every step; without it each picture is read once.
-    crops = copies > 0 and pictures.side <= _QUICK_TO_READ
+    crops = copies > 0 and pictures.side <= _QUICK_TO_READ and crop == "scaled"
     return {
         "horizontal_flip": not pictures.is_grey,
         "random_crop": 0.9 if crops else 1.0,
-        "random_shift": 0 if crops or not copies else 1,
+        "random_shift": 0 if crops or crop == "native" or not copies else 1,
         "augmented_copies": copies,
         "workers": 0,
     }

@@ -4,6 +4,8 @@ from codec_models import noise_picture, random_codes
 
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec, Coder, read_header
+from vqgen.codec.fixed_point import MOST_CHANNELS
+from vqgen.codec.header import ComputeType
 from vqgen.errors import BitstreamError, CheckpointError, ConfigError
 from vqgen.pipeline.parts import load_pipeline, save_pipeline
 from vqgen.runtime.compute import Compute
@@ -121,3 +123,25 @@ def test_dtype_of_the_pipeline_does_not_reach_the_priors(folder):
     assert all(found.equals(each) for found, each in zip(double.codec.unpack(files), codes, strict=True))
     assert single.codec is single.codec
     assert single.codec is not single.to("cpu", "float64").codec
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ComputeType.FLOAT64),
+        ({"positions": "none"}, ComputeType.FLOAT64),
+        ({"positions": "none", "attention_every": 0}, ComputeType.FIXED),
+        ({"positions": "none", "attention_every": 0, "channels": 2 * MOST_CHANNELS}, ComputeType.FLOAT64),
+    ],
+)
+def test_arithmetic_is_fixed_point_for_priors_that_are_alike_everywhere_and_not_too_wide(make_codec, changes, expected):
+    codec = make_codec(1)
+    config = codec.parts.priors["bottom"].config.model_copy(update=changes)
+    codec.parts.priors["bottom"].config = config
+    assert codec.models.compute_type is expected
+
+
+def test_model_without_priors_names_no_fixed_point(make_codec):
+    codec = make_codec(1)
+    codec.parts.priors = {}
+    assert codec.models.compute_type is ComputeType.FLOAT64

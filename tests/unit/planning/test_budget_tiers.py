@@ -61,6 +61,15 @@ def test_every_size_has_a_prior_for_each_grid_of_the_depth_that_was_asked_for(de
             assert check_recipe(recipe, needs_images=False) == []
 
 
+@pytest.mark.parametrize("crop", ["native", "native-centre"])
+def test_native_squares_of_the_user_are_not_scaled_by_any_size(crop):
+    start = apply_overrides(FOLDER, ["--data.random-crop", "1"])
+    for row in candidates(start, pictures(), lambda r: apply_overrides(r, ["--data.crop", crop]), is_free=True):
+        recipe = row.with_share(1.0)
+        assert (recipe.data.crop, recipe.data.random_crop) == (crop, 1.0)
+        assert check_recipe(recipe, needs_images=False) == []
+
+
 def test_first_candidate_is_the_recipe_itself():
     rows = free(pictures())
     assert rows[0].with_share(1.0) == FOLDER
