@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -15,11 +16,17 @@ from vqgen.data import image_pixels, model_pixels
 from vqgen.models.feature_memory import bytes_per_pixel
 from vqgen.models.vqvae import VQVAE
 from vqgen.models.windows import Slices, Windows
+from vqgen.nn.quantizers.base import Quantizer
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.memory_errors import named_memory_errors, not_enough_memory
 from vqgen.runtime.threads import threads_of_model
 
 _BYTES_OF_A_CODE = 8
+
+_HALF_RANGE = 127.5
+"""Samples of 8 bits, as multiples of the model's, which are in [-1, 1]."""
+
+_LEAST_SQUARE = 1e-12
 
 _IMAGES_AT_A_TIME = 64
 """Images that pass the VQ-VAE together, at most."""
@@ -121,6 +128,43 @@ class ImageCoder:
         known = {level: grid.to(self.compute.device) for level, grid in codes.items()}
         with named_memory_errors(_named(height, width), self._needed(height, width)), self._computing(height, width):
             return self.windows.latents(height, width, lambda part: self._model_pixels(read(part)), known).float()
+
+    @torch.no_grad()
+    def pixel_errors(self, images: UInt8[Tensor, "b c H W"]) -> list[float]:
+        """Measures what an error of the latents costs in pixels: that of their nearest entries.
+
+        Args:
+            images: As in `encode`, small enough to be processed as a whole.
+
+        Returns:
+            For each level, coarse to fine: the squared error of the decoded samples, which are 0 to 255, as a multiple
+            of the squared distance between latents and quantized latents, both summed.
+        """
+        vqvae = self.vqvae
+        height, width = images.shape[2:]
+        found = []
+        with self._computing(len(images) * height, width):
+            pixels = self._model_pixels(images)
+            codes = vqvae.encode(pixels)
+            maps = vqvae.embed(codes)
+            decoded = vqvae.decode_maps(maps).float()
+            for level, quantized in enumerate(maps):
+                left = self._left_by(level, pixels, codes)
+                exact = vqvae.decode_maps([*maps[:level], quantized + left, *maps[level + 1 :]]).float()
+                square = (_HALF_RANGE * (exact - decoded)).square().sum()
+                found.append(float(square / left.square().sum().clamp(min=_LEAST_SQUARE)))
+        return found
+
+    def _left_by(self, level: int, pixels: Tensor, codes: Codes) -> Float[Tensor, "b d _h _w"]:
+        """Returns what the quantized map of a level leaves of the latents: the error of its last grid."""
+        grid = max(index for index, owner in enumerate(self.vqvae.config.levels_of_grids) if owner == level)
+        known = {name: codes.grids[name] for name in codes.levels[:grid]}
+        latents = self.vqvae.latents(pixels, known)
+        quantizer = self.vqvae.quantizers[grid]
+        assert isinstance(quantizer, Quantizer)
+        entries = quantizer.embed(codes.grids[codes.levels[grid]])
+        points = quantizer.place(rearrange(latents, "b d h w -> (b h w) d").to(entries))
+        return rearrange(points, "(b h w) d -> b d h w", b=entries.shape[0], h=entries.shape[2]) - entries
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> UInt8[Tensor, "b c H W"]:

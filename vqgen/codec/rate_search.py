@@ -1,20 +1,24 @@
-"""Codes for a rate: at each position the code of the least distance + weight x bits.
+"""Codes for a rate: at each position the code of the least error + weight x bits.
 
 Nearest codes are best for the picture and blind to their cost. A code that is nearly as near and much more likely saves
 bits for a little error. Levels are searched coarse to fine, and a finer level sees the codes that were chosen. Decoders
 need not know of it.
+
+The error of a code is that of the pixels, so that all levels, pictures and models mean the same by a weight: the
+squared distance of latent and entry, times the squared error of pixels that such distances cause in this picture.
 
 Legend: `n` positions of a grid, `d` embedding, `k` codebook entries.
 Source: entropy-constrained vector quantization (Chou, Lookabaugh and Gray 1989, IEEE TASSP 37). Deviation: the models
 of codes and entries are given, and the bits follow from the codes chosen so far.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,7 +31,6 @@ from vqgen.codec.image_coder import ImageCoder
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.pictures import PreparedPicture
 from vqgen.errors import ConfigError, DataError
-from vqgen.nn.nearest import nearest_codes
 from vqgen.nn.quantizers.base import Quantizer
 
 BEST_QUALITY = 100.0
@@ -35,7 +38,14 @@ BEST_QUALITY = 100.0
 
 LEAST_QUALITY = 1.0
 
+_BIT_AT_90 = 16.0
+"""Cost of a bit at quality 90, as a squared error of 8-bit samples. JPEG files of photographs change their error by 100
+to 2,000 a bit."""
+
 _POSITIONS_AT_A_TIME = 1 << 12
+
+_PROBED_SIDE = 256
+"""Side of the part of a picture, in its middle, in which the errors of pixels are measured."""
 
 _HALVINGS = 8
 
@@ -83,11 +93,11 @@ class ChosenRate:
 
 
 def weight_of(quality: float) -> float:
-    """Returns the cost of a bit, in multiples of a level's mean squared distance to the nearest entries.
+    """Returns the cost of a bit as a squared error, summed over the samples of all pixels, which are 0 to 255.
 
-    It is 0 at quality 100, 0.01 at 90, and then about doubles every 10 steps: 0.31 at 50, 9.5 at 1.
+    It is 0 at quality 100, 16 at 90, and then about doubles every 10 steps: 496 at 50, 15,000 at 1.
     """
-    return 0.01 * (2 ** ((BEST_QUALITY - quality) / 10) - 1)
+    return _BIT_AT_90 * (2 ** ((BEST_QUALITY - quality) / 10) - 1)
 
 
 def quality_for(target_bpp: float, bpp_at: Callable[[float], float]) -> float:
@@ -158,13 +168,15 @@ class RateSearch:
         Raises:
             DataError: The target is out of reach.
         """
-        first = self._costs(picture, {})  # of the coarsest grid, which no choice precedes: the same at every quality
+        errors = self._image_coder.pixel_errors(_middle(picture, self._models.parts.vqvae.config.downsample[0]))
+        # Of the coarsest grid, which no choice precedes: the same at every quality.
+        first = self._costs(picture, {}, errors)
 
         def codes_at(quality: float) -> ImageCodes:
             weight = weight_of(quality)
             if not weight:
                 return nearest
-            return replace(nearest, grids=self._grids(picture, first, nearest.shape.label, weight))
+            return replace(nearest, grids=self._grids(picture, first, errors, nearest.shape.label, weight))
 
         quality = self._rate.quality
         if self._rate.target_bpp is not None:
@@ -172,19 +184,23 @@ class RateSearch:
             quality = quality_for(self._rate.target_bpp, lambda q: 8 * bytes_of(codes_at(q)) / pixels)
         return codes_at(quality)
 
-    def _costs(self, picture: PreparedPicture, grids: dict[str, NDArray[np.int64]]) -> "_Costs":
+    def _costs(
+        self, picture: PreparedPicture, grids: dict[str, NDArray[np.int64]], errors: Sequence[float]
+    ) -> "_Costs":
         """Computes the costs of the next grid, given the grids before it."""
         size = (picture.padded_height, picture.padded_width)
         known = {name: torch.from_numpy(grid)[None] for name, grid in grids.items()}
         latents = self._image_coder.latents(*size, lambda part: picture.part(*part)[None], known)
-        return _Costs(self._models.parts.vqvae.quantizers[len(grids)], latents)  # type: ignore[arg-type]
+        vqvae = self._models.parts.vqvae
+        error = errors[vqvae.config.levels_of_grids[len(grids)]]
+        return _Costs(vqvae.quantizers[len(grids)], latents, error)  # type: ignore[arg-type]
 
     def _grids(
-        self, picture: PreparedPicture, first: "_Costs", label: int | None, weight: float
+        self, picture: PreparedPicture, first: "_Costs", errors: Sequence[float], label: int | None, weight: float
     ) -> dict[str, NDArray[np.int64]]:
         grids: dict[str, NDArray[np.int64]] = {}
         for index, level in enumerate(self._models.levels):
-            costs = self._costs(picture, grids) if grids else first
+            costs = self._costs(picture, grids, errors) if grids else first
             if self._by_prior:
                 coarser = None if index == 0 else [grids[self._models.levels[index - 1]]]
                 stream = GridStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])
@@ -196,33 +212,44 @@ class RateSearch:
         return grids
 
 
+def _middle(picture: PreparedPicture, stride: int) -> UInt8[Tensor, "1 c h w"]:
+    """Returns the middle of a picture, on whole positions of the coarsest grid."""
+
+    def part(side: int) -> slice:
+        length = min(side, max(stride, _PROBED_SIDE // stride * stride))
+        begin = (side - length) // 2 // stride * stride
+        return slice(begin, begin + length)
+
+    return picture.part(part(picture.padded_height), part(picture.padded_width))[None]
+
+
 class _Costs:
-    """The squared distances of latents to all entries, in multiples of the mean to the nearest ones.
+    """The errors that all entries make in place of latents.
 
     Args:
         quantizer: The quantizer of the grid.
         latents: `(1, d, h, w)`, on the CPU.
+        error: The squared error of pixels that a squared distance of 1 causes.
     """
 
-    def __init__(self, quantizer: Quantizer, latents: Tensor) -> None:
+    def __init__(self, quantizer: Quantizer, latents: Tensor, error: float) -> None:
         self.size = (latents.shape[2], latents.shape[3])
         entries = quantizer.entries().detach()
         points = quantizer.place(rearrange(latents, "1 d h w -> (h w) d").to(entries))
-        nearest = entries[nearest_codes(points, entries)]
-        self._scale = max(float((points - nearest).square().sum(dim=1).mean()), 1e-12)
+        self._error = error
         self._points = points.cpu().double()
         self._entries = entries.cpu().double()
         self._lengths = self._entries.square().sum(dim=1)
 
     def at(self, places: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
-        """Computes the costs of all codes at some rows and columns, `(m, k)`, each less the same for all codes."""
+        """Computes the errors of all codes at some rows and columns, `(m, k)`, each less the same for all codes."""
         return self._of(self._points[torch.from_numpy(places[0] * self.size[1] + places[1])])
 
     def cheapest(self, added: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Returns the codes of least cost, `(h, w)`, with a cost added to each code, `(k,)`."""
+        """Returns the codes of least error, `(h, w)`, with a cost added to each code, `(k,)`."""
         parts = [(self._of(part) + added).argmin(axis=-1) for part in self._points.split(_POSITIONS_AT_A_TIME)]
         return np.concatenate(parts).reshape(self.size)
 
     def _of(self, points: Tensor) -> NDArray[np.float64]:
         # Without |point|^2, which no choice depends on.
-        return ((self._lengths - 2 * points @ self._entries.T) / self._scale).numpy()
+        return ((self._lengths - 2 * points @ self._entries.T) * self._error).numpy()

@@ -101,6 +101,7 @@ def write_common(
     pipeline_class: str,
     hashes: Mapping[str, str],
     levels: Sequence[str] | None = None,
+    classifier_dtype: torch.dtype | None = None,
 ) -> None:
     """Writes the common parts into a new pipeline folder.
 
@@ -110,11 +111,16 @@ def write_common(
         pipeline_class: Class of the pipeline.
         hashes: Folder of each model -> its SHA-256.
         levels: Names of the levels, coarse to fine; None for a pipeline without codes.
+        classifier_dtype: Dtype of the classifier's weights in the file; None keeps their own.
+
+    Raises:
+        CheckpointError: A weight is too large for the dtype.
     """
     # A copy, because the classifier is added below.
     hashes = dict(hashes)
     if parts.classifier is not None:
-        hashes["classifier"] = save_model(parts.classifier, folder / "classifier", parts.classifier_made_from)
+        made = parts.classifier_made_from
+        hashes["classifier"] = save_model(parts.classifier, folder / "classifier", made, classifier_dtype)
     write_description(
         folder,
         pipeline_class,

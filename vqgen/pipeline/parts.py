@@ -56,7 +56,12 @@ class PipelineParts(CommonParts):
     prior_hashes: dict[str, str] = field(default_factory=dict)
 
 
-def save_pipeline(parts: PipelineParts, folder: Path, prior_dtype: torch.dtype | None = None) -> None:
+def save_pipeline(
+    parts: PipelineParts,
+    folder: Path,
+    prior_dtype: torch.dtype | None = None,
+    classifier_dtype: torch.dtype | None = None,
+) -> None:
     """Writes a pipeline folder, all or nothing.
 
     Args:
@@ -64,6 +69,7 @@ def save_pipeline(parts: PipelineParts, folder: Path, prior_dtype: torch.dtype |
         folder: Folder to write or replace.
         prior_dtype: Dtype of the weights of priors and guides in the files; None keeps their own. The VQ-VAE keeps its
             own, because another rounding would give other codes.
+        classifier_dtype: The same for the classifier.
 
     Raises:
         CheckpointError: A weight is too large for the dtype.
@@ -80,7 +86,7 @@ def save_pipeline(parts: PipelineParts, folder: Path, prior_dtype: torch.dtype |
             if level in parts.guides:
                 guide = parts.guides[level]
                 hashes[f"guide-{level}"] = save_model(guide, temporary / f"guide-{level}", made, prior_dtype)
-        write_common(parts, temporary, CODES_CLASS, hashes, levels=list(parts.vqvae.levels))
+        write_common(parts, temporary, CODES_CLASS, hashes, list(parts.vqvae.levels), classifier_dtype)
         if parts.frequencies:
             # Frequencies sum to 2^24, so 32 bits hold each of them.
             tensors = {level: frequencies.to(torch.int32) for level, frequencies in parts.frequencies.items()}

@@ -76,20 +76,29 @@ class VQGenPipeline(EditingPipeline[GenerationOutput]):
         """Writes the pipeline folder, all or nothing. An existing folder is replaced."""
         save_pipeline(self.parts, folder)
 
-    def save_pretrained(self, folder: str | Path, *, prior_dtype: str | torch.dtype | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        prior_dtype: str | torch.dtype | None = None,
+        classifier_dtype: str | torch.dtype | None = None,
+    ) -> None:
         """Writes a pipeline folder, all or nothing.
 
         Args:
             folder: A new folder, an empty one, or a pipeline folder, which is replaced.
             prior_dtype: Dtype of the weights of priors and guides in the files: float16 and bfloat16 halve them. They
                 are loaded to float32, so only the rounding changes the model. None keeps their dtype.
+            classifier_dtype: The same for the classifier.
 
         Raises:
             CheckpointError: The folder contains something else, which would be lost, or a weight is too large.
             ConfigError: The dtype is unknown.
         """
         check_replaceable(path := as_path("folder", folder))
-        save_pipeline(self.parts, path, None if prior_dtype is None else as_dtype("prior_dtype", prior_dtype))
+        dtypes = {"prior_dtype": prior_dtype, "classifier_dtype": classifier_dtype}
+        given = {name: as_dtype(name, dtype) for name, dtype in dtypes.items() if dtype is not None}
+        save_pipeline(self.parts, path, **given)
 
     # the models
 

@@ -80,7 +80,9 @@ class Trainer:
         if config.compile:
             check_compiler(self.accelerator.device)
             for part in objective.compiled_parts():
-                part.compile()  # in place, so that weights keep their names
+                # In place, so that weights keep their names. Levels share code and differ in their grids: with dynamic
+                # shapes, which torch would choose for them, its compiler for CPUs fails (torch 2.14).
+                part.compile(dynamic=False)
         optimizer = make_optimizer(objective.model, config)
         self.parameters: list[Tensor] = [p for p in objective.model.parameters() if p.requires_grad]
         self.opponent = None if objective.opponent is None else OpponentTraining(objective.opponent, config)

@@ -120,3 +120,21 @@ def test_caller_of_the_windows_keeps_its_gradients_and_threads(coder):
     for _ in coder.decode_windows(codes):
         assert torch.is_grad_enabled()
         assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("depth", [(1, 1), (1, 2), (2, 1)])
+def test_errors_of_pixels_are_those_of_a_decoder_without_quantization(make_parts, depth):
+    vqvae = make_parts(quantizer={"depth": depth}).vqvae.double()
+    coder = ImageCoder(vqvae, Compute(torch.device("cpu"), "float64"))
+    images = pixels_of(coder, b=2, cells=(2, 3))
+    pixels = images.double() / 127.5 - 1
+    with torch.no_grad():
+        codes = vqvae.encode(pixels)
+        coarse, fine = vqvae.embed(codes)
+        first_fine = depth[0]
+        latents = vqvae.latents(pixels, dict(list(codes.grids.items())[:first_fine]))
+        square = ((vqvae.decode_maps([coarse, latents]) - vqvae.decode_maps([coarse, fine])) * 127.5).square().sum()
+        assert coder.pixel_errors(images)[1] * (latents - fine).square().sum() == pytest.approx(float(square), rel=1e-4)
+        latents = vqvae.latents(pixels, {})
+        square = ((vqvae.decode_maps([latents, fine]) - vqvae.decode_maps([coarse, fine])) * 127.5).square().sum()
+        assert coder.pixel_errors(images)[0] * (latents - coarse).square().sum() == pytest.approx(float(square), rel=1e-4)

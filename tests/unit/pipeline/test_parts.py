@@ -270,6 +270,25 @@ def test_weight_too_large_for_16_bits_is_refused_and_nothing_is_written(tmp_path
     assert not (tmp_path / "half").exists()
 
 
-def test_unknown_dtype_of_priors_is_refused(tmp_path, make_parts):
-    with pytest.raises(ConfigError, match="prior_dtype: should be one of float32"):
-        VQGenPipeline(make_parts()).save_pretrained(tmp_path / "half", prior_dtype="int8")
+def test_classifier_in_16_bits_is_only_rounded(tmp_path, make_parts, make_classifier):
+    parts = make_parts()
+    parts.classifier = make_classifier()
+    VQGenPipeline(parts).save_pretrained(tmp_path / "whole")
+    VQGenPipeline(parts).save_pretrained(tmp_path / "half", classifier_dtype="float16")
+    whole, half = sizes(tmp_path / "whole"), sizes(tmp_path / "half")
+    assert half["classifier"] < 0.7 * whole["classifier"]
+    assert {name: size for name, size in half.items() if name != "classifier"} == {
+        name: size for name, size in whole.items() if name != "classifier"
+    }
+    found = VQGenPipeline.from_pretrained(tmp_path / "half").parts.classifier
+    assert found is not None
+    for name, weight in found.state_dict().items():
+        original = parts.classifier.state_dict()[name]
+        expected = original.half().to(original.dtype) if original.is_floating_point() else original
+        assert torch.equal(weight, expected)
+
+
+@pytest.mark.parametrize("argument", ["prior_dtype", "classifier_dtype"])
+def test_unknown_dtype_of_the_file_is_refused(tmp_path, make_parts, argument):
+    with pytest.raises(ConfigError, match=f"{argument}: should be one of float32"):
+        VQGenPipeline(make_parts()).save_pretrained(tmp_path / "half", **{argument: "int8"})
