@@ -131,10 +131,13 @@ def test_errors_of_pixels_are_those_of_a_decoder_without_quantization(make_parts
     with torch.no_grad():
         codes = vqvae.encode(pixels)
         coarse, fine = vqvae.embed(codes)
-        first_fine = depth[0]
-        latents = vqvae.latents(pixels, dict(list(codes.grids.items())[:first_fine]))
-        square = ((vqvae.decode_maps([coarse, latents]) - vqvae.decode_maps([coarse, fine])) * 127.5).square().sum()
-        assert coder.pixel_errors(images)[1] * (latents - fine).square().sum() == pytest.approx(float(square), rel=1e-4)
-        latents = vqvae.latents(pixels, {})
-        square = ((vqvae.decode_maps([latents, fine]) - vqvae.decode_maps([coarse, fine])) * 127.5).square().sum()
-        assert coder.pixel_errors(images)[0] * (latents - coarse).square().sum() == pytest.approx(float(square), rel=1e-4)
+        decoded = vqvae.decode_maps([coarse, fine])
+        of_top = vqvae.latents(pixels, {})
+        of_bottom = vqvae.latents(pixels, dict(list(codes.grids.items())[: depth[0]]))
+        squares = [
+            (127.5 * (vqvae.decode_maps(maps) - decoded)).square().sum()
+            for maps in ([of_top, fine], [coarse, of_bottom])
+        ]
+        distances = [(of_top - coarse).square().sum(), (of_bottom - fine).square().sum()]
+    expected = [float(square / distance) for square, distance in zip(squares, distances, strict=True)]
+    assert coder.pixel_errors(images) == pytest.approx(expected, rel=1e-4)
