@@ -24,7 +24,7 @@ def check_warm_start(context: RunContext, stages: Sequence[str]) -> list[str]:
 
     Raises:
         CheckpointError: There is no such checkpoint, it is damaged, or a model is of another kind.
-        ConfigError: The checkpoint is the run itself, or has no weights that fit.
+        ConfigError: The checkpoint is the run itself, or has no weights that fit for the first trainings of the run.
     """
     if context.recipe.init_from is None:
         return []
@@ -34,7 +34,9 @@ def check_warm_start(context: RunContext, stages: Sequence[str]) -> list[str]:
     fits = {stage: fit_of_start(context, stage) for stage in to_begin}
     taking = [f"{stage} ({_share_text(fit)})" for stage, fit in fits.items() if not fit.reason]
     others = ", ".join(f"{stage} ({fit.reason})" for stage, fit in fits.items() if fit.reason)
-    if to_begin and not taking:
+    # A run whose first stages have begun with a VQ-VAE alone goes on to its priors under the same recipe.
+    has_begun = any(state not in (MAKE, AGAIN) for state in states.values())
+    if to_begin and not taking and not has_begun:
         raise ConfigError(
             f"init_from: {named(context)} should have weights for a training of this command, found none for {others}; "
             f"it has {', '.join(source_of_start(context, to_begin[0]).hashes)}; leave --init-from out, or give another "

@@ -46,6 +46,14 @@ def test_command_without_any_weights_is_refused_with_those_that_there_are(warm, 
     )
 
 
+def test_run_that_has_begun_goes_on_to_a_prior_that_the_checkpoint_lacks(warm):
+    for stage in STAGES[:3]:
+        warm.finish(stage)
+    assert check_warm_start(warm.context, ["prior-bottom"]) == [
+        "           at random: prior-bottom (no such model there)"
+    ]
+
+
 def test_prior_that_does_not_fit_does_not_stop_the_others(warm, tiny_recipe, partial):
     prior = {"layers": 1, "channels": 12, "attention_heads": 2}
     warm.context.recipe = tiny_recipe(init_from=str(partial), priors=[prior, prior])
