@@ -11,9 +11,24 @@ PRETRAINED = Path(__file__).parents[2] / "checkpoints" / "pretrained"
 
 MODELS = sorted(folder.name for folder in PRETRAINED.iterdir())
 
+FEWEST = {"digits": 0.7, "fashion-mnist": 0.7, "flowers": 0.5}
+"""Share of samples that the classifier has to name right. About 85 % of the weaker grey model are, and 65 % of flowers:
+of 100 samples fewer than these have a chance of about 1e-3 at most."""
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
 
 def test_models_are_small_enough_for_a_clone():
-    assert sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file()) < 20e6
+    assert size_of(PRETRAINED) < 40e6
+    assert size_of(PRETRAINED / "flowers") < 12e6
+
+
+def test_photographers_are_credited():
+    credits = (PRETRAINED / "flowers" / "CREDITS.txt").read_text(encoding="utf-8")
+    assert "https://creativecommons.org/licenses/by/2.0/" in credits
+    assert credits.count("https://www.flickr.com/") > 1500
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -26,12 +41,11 @@ def test_model_has_a_card_with_its_samples(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_classifier_names_most_samples_right(name):
-    # Of 100 samples of the weaker model about 85 are named right: fewer than 70 have a chance of 1e-4.
     pipe = VQGenPipeline.from_pretrained(PRETRAINED / name, device="cpu")
-    out = pipe(images_per_label=10, seed=3)
+    out = pipe(images_per_label=100 // len(pipe.label_map), seed=3)
     assert pipe.parts.classifier is not None
     named = score_images(pipe.parts.classifier, out.pixels, out.labels, pipe.compute)
-    assert int((named > 0.5).sum()) >= 70
+    assert float((named > 0.5).float().mean()) >= FEWEST[name]
 
 
 @pytest.mark.parametrize("name", MODELS)
