@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from small_runs import assert_refused, pixels, run_installed
@@ -101,8 +102,9 @@ def test_cut_files_are_seen_as_far_as_they_have_arrived(vqgen, checkpoint, pipe,
     # As from the codes, without a file.
     with Image.open(drawn / "a.png") as picture:
         (expected,) = pipe.decode(pipe.encode([picture]), levels=["top"])
-    with Image.open(tmp_path / "coarse" / "a.png.png") as found:
-        assert found.tobytes() == expected.tobytes()
+    found = pixels(tmp_path / "coarse" / "a.png.png")
+    # Beside four others in a batch, convolutions of some processors round differently: by one level of 255.
+    assert abs(found.astype(int) - np.array(expected).astype(int)).max() <= 1
     finished = vqgen("decompress", checkpoint, small, "-o", tmp_path / "no", "--levels", "middle")
     assert_refused(finished, "levels: should be some of top, bottom, found 'middle'")
 
