@@ -201,7 +201,7 @@ def _held_out(context: RunContext) -> torch.Tensor:
 
 
 def rows_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Trains every kind at every size with every seed, and returns a row for each."""
+    """Trains every kind at every size with every seed, writes a row for each, and returns them."""
     document = document_of(arguments)
     count = len(arguments.kinds) * len(arguments.sizes) * len(arguments.seeds)
     share = 60 * arguments.minutes * (1 - _CLASSIFIER_SHARE) / count
@@ -218,6 +218,8 @@ def rows_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 run(context, "vqvae", "codes", *(f"prior-{level}" for level in context.recipe_with_codes.levels))
                 rows.append({"kind": name, "codes": size, "seed": seed, **row_of(context, space)})
                 print(rows[-1], flush=True)
+                # After each row: a comparison of hours that is stopped keeps what it has.
+                write_json(arguments.json, {"minutes": arguments.minutes, "dtype": arguments.dtype, "rows": rows})
     return rows
 
 
@@ -241,14 +243,12 @@ def parser_of(description: str | None, name: str) -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Prints the table and writes it."""
+    """Prints the table."""
     parser = parser_of(__doc__, "quantizers")
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 1024], metavar="CODES")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     arguments = parser.parse_args()
-    rows = rows_of(arguments)
-    print_table(rows)
-    write_json(arguments.json, {"minutes": arguments.minutes, "dtype": arguments.dtype, "rows": rows})
+    print_table(rows_of(arguments))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ BEST_QUALITY = 100.0
 LEAST_QUALITY = 1.0
 
 _BIT_AT_90 = 16.0
-"""Cost of a bit at quality 90, as a squared error of 8-bit samples. JPEG files of photographs change their error by 100
-to 2,000 a bit."""
+"""Cost of a bit at quality 90, as a squared error of 8-bit samples."""
 
 _POSITIONS_AT_A_TIME = 1 << 12
 

@@ -4,7 +4,8 @@ import torch
 from codec_models import decoded, noise_picture
 
 from vqgen.codec.header import Coder, read_header
-from vqgen.codec.rate_search import ChosenRate, _Costs, quality_for, weight_of
+from vqgen.codec.pictures import prepare_pictures
+from vqgen.codec.rate_search import ChosenRate, _Costs, _middle, quality_for, weight_of
 from vqgen.errors import ConfigError, DataError
 
 QUALITIES = (100, 90, 70, 50, 30, 10, 1)
@@ -139,3 +140,31 @@ def test_auto_searches_by_the_prior_that_codes_whole_pictures_and_else_by_the_ta
         (found,) = codec.encode(picture, quality=40)
         (other,) = codec.encode(picture, quality=40, coder=expected)
         assert found.equals(other)
+
+
+@pytest.mark.parametrize("errors", [(1e9, 0.0), (0.0, 1e9)])
+def test_level_that_costs_no_pixels_takes_the_likeliest_codes_and_a_dear_one_the_best(make_codec, monkeypatch, errors):
+    codec = make_codec(2)
+    monkeypatch.setattr(codec.image_coder, "pixel_errors", lambda part: list(errors))
+    picture = noise_picture(40, 24, seed=3)
+    (nearest,) = codec.encode(picture)
+    (found,) = codec.encode(picture, coder="static", quality=50)
+    for level, error in zip(("top", "bottom"), errors, strict=True):
+        if not error:
+            assert (found.grids[level] == codec.models.frequencies(level).argmax()).all()
+        elif level == "top":  # the nearest codes of a finer level follow from the coarser one
+            assert np.array_equal(found.grids[level], nearest.grids[level])
+        else:
+            assert len(np.unique(found.grids[level])) > 1
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "left", "upper"), [(40, 24, 0, 0), (300, 24, 20, 0), (700, 600, 220, 172), (255, 257, 0, 0)]
+)
+def test_errors_are_measured_in_the_middle_on_whole_positions(width, height, left, upper):
+    (picture,) = prepare_pictures([noise_picture(width, height)], channels=1, stride=4)
+    found = _middle(picture, 4)[0]
+    length = tuple(min(side, 256) for side in (picture.padded_height, picture.padded_width))
+    assert found.shape[-2:] == length
+    expected = picture.part(slice(upper, upper + length[0]), slice(left, left + length[1]))
+    assert torch.equal(found, expected)
