@@ -101,7 +101,9 @@ class TinyObjective(Objective):
         if self.noise:
             images = images + self.noise * torch.randn_like(images)
         levels = 1 + (positions % 3 > 0).long() if self.hides else None  # a third of the images decodes the top alone
-        output = self.model(images, levels)
+        highest = self.model.config.quantizer.rate_weight
+        prices = highest * (positions % 5) / 4 if highest else None
+        output = self.model(images, levels, prices)
         if self.losses is None:
             return vqvae_loss(output, images, 0.25)
         found = self.losses(output.reconstruction, images, last_kernel(self.model.decoder))
@@ -117,7 +119,8 @@ class TinyObjective(Objective):
         return () if self.losses is None else self.losses.limits
 
     def compiled_parts(self) -> list[torch.nn.Module]:
-        return [*self.model.encoders, self.model.decoder]
+        model = self.model
+        return [*model.encoders, *model.expanders, *model.to_latents, *model.upsamplers, model.decoder]
 
     def begin_step(self, step: int, seed: int) -> None:
         self.model.seed_step(seed)

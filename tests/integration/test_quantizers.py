@@ -9,6 +9,7 @@ KINDS = {
     "cosine": {"kind": "cosine", "codebook": "learned", "gradient": "rotation"},
     "lfq-simvq": {"kind": ["lfq", "simvq"], "entropy_weight": 0.01},
     "fsq-ema": {"kind": ["fsq", "ema"]},
+    "priced": {"kind": "ema", "depth": [1, 2], "rate_weight": 0.5},
 }
 
 DEPTHS = {

@@ -162,7 +162,7 @@ class VQVAEConfig(VQVAESettings):
 
     def stored(self) -> dict[str, Any]:
         """Returns the values as JSON, without the depth if it is 1: the same model had the same hash before."""
-        values = super().stored()
+        values = super().stored() | {"quantizer": self.quantizer.stored()}
         if len(self.levels) == len(self.downsample):
             del values["quantizer"]["depth"]
         return values

@@ -37,6 +37,11 @@ class QuantizerSettings(Config):
     entropy_weight: float = Field(0.0, ge=0)
     """Weight of the entropy loss, which makes latents sure of their codes and uses all codes alike. fsq has none."""
 
+    rate_weight: float = added_field(0.0, leaves_trace=False, ge=0, allow_inf_nan=False)
+    """ema: the highest price of a bit in training, in multiples of the squared distance from a latent to its entry.
+    Each training image draws a price up to it and gets the codes of least distance + price x bits. So do the augmented
+    copies, from which the priors learn. For files with --quality; 0 takes nearest entries at all times."""
+
     @field_validator("kind", "fsq_levels", "depth", mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
@@ -122,6 +127,11 @@ def quantizer_problems(settings: QuantizerSettings, levels: Sequence[str], codeb
         problems.append(
             f"quantizer.entropy_weight: should be 0 for fsq, which uses its codes without it, found "
             f"{settings.entropy_weight:g}"
+        )
+    if settings.rate_weight and kinds != {"ema"}:
+        problems.append(
+            f"quantizer.rate_weight: should be 0 unless the kind is ema, found {settings.rate_weight:g} with "
+            f"{', '.join(sorted(kinds))}"
         )
     return problems
 

@@ -17,6 +17,7 @@ from vqgen.config import VQVAEConfig
 from vqgen.errors import DataError
 from vqgen.models.vqvae_networks import networks_of
 from vqgen.nn.quantizers.base import Quantized, Quantizer
+from vqgen.nn.quantizers.bit_price import share_unit
 from vqgen.nn.quantizers.make import estimator_of, make_quantizer
 from vqgen.nn.quantizers.residual import ResidualQuantized, quantize_in_turn, sum_of_entries
 
@@ -76,13 +77,19 @@ class VQVAE(nn.Module):
         self.upsamplers = nn.ModuleList(build.upsampler(index) for index in range(count - 1))
         self.decoder = build.decoder()
 
-    def forward(self, images: Float[Tensor, "b c H W"], decoded_levels: Int[Tensor, " b"] | None = None) -> VQVAEOutput:
+    def forward(
+        self,
+        images: Float[Tensor, "b c H W"],
+        decoded_levels: Int[Tensor, " b"] | None = None,
+        prices: Float[Tensor, " b"] | None = None,
+    ) -> VQVAEOutput:
         """Encodes, quantizes and decodes.
 
         Args:
             images: Pixels in [-1, 1]. Both sides are multiples of the coarsest level's downsampling.
             decoded_levels: Number of levels of each image, coarse to fine, that the decoder receives, at least 1. The
                 mean of the codebook stands for a finer one. None decodes all levels.
+            prices: The price of a bit in each image, see `BitPrice`; None for the codes of nearest entries.
 
         Returns:
             The reconstruction, the codes and the commitment losses.
@@ -90,7 +97,7 @@ class VQVAE(nn.Module):
         Raises:
             ValueError: A side of the images is not a multiple of the coarsest level's downsampling.
         """
-        results, coarser = self._quantize(images)
+        results, coarser = self._quantize(images, prices)
         maps = [result.quantized for result in results]
         parts = self._by_grid(results)
         if decoded_levels is not None:
@@ -106,17 +113,18 @@ class VQVAE(nn.Module):
             },
         )
 
-    def encode(self, images: Float[Tensor, "b c H W"]) -> Codes:
+    def encode(self, images: Float[Tensor, "b c H W"], prices: Float[Tensor, " b"] | None = None) -> Codes:
         """Turns images into codes.
 
         Args:
             images: As in `forward`.
+            prices: As in `forward`.
 
         Raises:
             ValueError: As in `forward`.
         """
         # The last upsampler and the decoder are left out: only decoding needs them.
-        results, _ = self._quantize(images)
+        results, _ = self._quantize(images, prices)
         return Codes({grid: part.codes for grid, part in self._by_grid(results).items()})
 
     def latents(
@@ -192,6 +200,8 @@ class VQVAE(nn.Module):
         """Moves the codebooks. Call it once after each optimizer step, in all processes."""
         for index in range(len(self.levels)):
             self._quantizer(index).update()
+        for grids in self._grids:
+            share_unit([self._quantizer(grid) for grid in grids])
 
     def statistics(self) -> list[Tensor]:
         """Returns the buffers that the codebooks are a function of; see `Quantizer.statistics`."""
@@ -226,7 +236,7 @@ class VQVAE(nn.Module):
         assert isinstance(quantizer, Quantizer)
         return quantizer
 
-    def _quantize(self, images: Tensor) -> tuple[list[ResidualQuantized], Tensor | None]:
+    def _quantize(self, images: Tensor, prices: Tensor | None = None) -> tuple[list[ResidualQuantized], Tensor | None]:
         """Quantizes the levels, coarse to fine.
 
         Returns:
@@ -242,7 +252,8 @@ class VQVAE(nn.Module):
                 decoder_input = self._extend(decoder_input, index - 1, results[-1].quantized)
                 own = torch.cat([self.expanders[index - 1](decoder_input), own], dim=1)
             quantizers = [self._quantizer(grid) for grid in grids]
-            results.append(quantize_in_turn(quantizers, self.to_latents[index](own), estimator_of(self.config)))
+            latents = self.to_latents[index](own)
+            results.append(quantize_in_turn(quantizers, latents, estimator_of(self.config), prices))
         return results, decoder_input
 
     def _features(self, images: Tensor) -> list[Tensor]:

@@ -17,12 +17,20 @@ _ACCELERATOR_CHUNK_ELEMENTS = 1 << 24
 
 
 @torch.no_grad()
-def nearest_codes(latents: Float[Tensor, "n d"], codebook: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
+def nearest_codes(
+    latents: Float[Tensor, "n d"],
+    codebook: Float[Tensor, "k d"],
+    *,
+    costs: Float[Tensor, " k"] | None = None,
+    weights: Float[Tensor, " n"] | None = None,
+) -> Int[Tensor, " n"]:
     """Finds the nearest entry of each latent, argmin_j ||z - e_j||^2.
 
     Args:
         latents: Any number of latents.
         codebook: The entries, at least one.
+        costs: A cost of each entry; it counts as a squared distance, times the weight of the latent.
+        weights: The weight of each latent; given if there are costs.
 
     Returns:
         Indices in [0, k). Of equally near entries the first.
@@ -32,10 +40,12 @@ def nearest_codes(latents: Float[Tensor, "n d"], codebook: Float[Tensor, "k d"])
     width = min(len(codebook), isqrt(elements))
     height = max(1, min(len(latents), elements // width))
     half_norms = codebook.square().sum(dim=1) / 2
+    # Without costs the arithmetic is that of before, to the last bit.
+    parts = [None] * len(latents) if costs is None or weights is None else (weights / 2).split(height)
     codes = torch.zeros(len(latents), dtype=torch.int64, device=latents.device)
     # All tiles share this memory. Otherwise the system would map new pages for each tile.
     room = latents.new_empty(height * width)
-    for rows, chosen in zip(latents.split(height), codes.split(height), strict=True):
+    for rows, chosen, part in zip(latents.split(height), codes.split(height), parts, strict=False):
         smallest = rows.new_full((len(rows),), inf)
         for start in range(0, len(codebook), width):
             entries = codebook[start : start + width]
@@ -43,6 +53,8 @@ def nearest_codes(latents: Float[Tensor, "n d"], codebook: Float[Tensor, "k d"])
             # ||z - e||^2 / 2 = ||z||^2 / 2 - z.e + ||e||^2 / 2. The first term is the same for all entries, so it
             # is left out.
             torch.addmm(half_norms[start : start + width], rows, entries.T, alpha=-1, out=tile)
+            if costs is not None and part is not None:
+                tile.addr_(part, costs[start : start + width])
             distances, indices = tile.min(dim=1)
             # Strictly smaller, so that the first of equal entries wins. A distance of NaN is never smaller, so the
             # code stays a valid index.

@@ -23,6 +23,7 @@ from vqgen.data.squares import Map, Squares
 from vqgen.evaluation.code_usage import code_usage
 from vqgen.models.checkpoint import load_model
 from vqgen.models.vqvae import VQVAE
+from vqgen.nn.quantizers.bit_price import price_of
 from vqgen.planning.threads import EXTRACTION_BATCH
 from vqgen.runtime.collective import all_reduce_sum
 from vqgen.runtime.prefetching import helping_threads, one_ahead
@@ -152,10 +153,10 @@ class _ShardEncoder:
         places = np.arange(span.start, span.stop) % len(images)
         parts = []
         # The next batch is read while the model encodes this one.
-        for pixels in one_ahead(self._batches(split, span)):
+        for pixels, prices in one_ahead(self._batches(split, span)):
             with self.compute.autocast():
                 prepared = model_pixels(pixels, self.device, self.compute.float_dtype)
-                parts.append(self.model.encode(prepared).to("cpu"))
+                parts.append(self.model.encode(prepared, prices).to("cpu"))
         self.encoded += len(span)
         return ShardContent(
             codes=Codes.cat(parts),
@@ -166,15 +167,25 @@ class _ShardEncoder:
             ),
         )
 
-    def _batches(self, split: str, span: range) -> Iterator[Tensor]:
-        """Yields the pixels of a shard, batch by batch. `data.workers` threads read them."""
+    def _batches(self, split: str, span: range) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields the pixels of a shard and their prices, batch by batch. `data.workers` threads read the pixels."""
         # Threads, not processes: decoding and resizing release the interpreter's lock, and pixels need not be copied
         # between processes.
         with helping_threads(max(1, self.workers)) as pool:
             each = pool.map if self.workers > 1 else map  # one worker is the thread of `one_ahead`
             # The size of a batch is fixed, because it changes rounding and with it, rarely, a code.
             for begin in range(span.start, span.stop, EXTRACTION_BATCH):
-                yield self._pixels(split, range(begin, min(begin + EXTRACTION_BATCH, span.stop)), each)
+                part = range(begin, min(begin + EXTRACTION_BATCH, span.stop))
+                yield self._pixels(split, part, each), self._prices(split, part)
+
+    def _prices(self, split: str, span: range) -> Tensor | None:
+        """Draws the price of a bit in each augmented image; None for other splits, whose codes are the nearest."""
+        highest = self.model.config.quantizer.rate_weight
+        if split != AUGMENTED or not highest:
+            return None
+        seeds = [derive_seed(self.seed, "prices", index) for index in span]
+        draws = [torch.rand((), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return price_of(torch.stack(draws), highest).to(self.device)
 
     def _pixels(self, split: str, span: range, each: Map) -> Tensor:
         """Reads some images of a split, `(b, c, H, W)` uint8."""

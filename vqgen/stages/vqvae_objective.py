@@ -11,6 +11,7 @@ from vqgen.data import ImageBatch, image_pixels, model_pixels
 from vqgen.evaluation.pixel_errors import mse_per_image
 from vqgen.evaluation.reconstruction_sums import ReconstructionSums
 from vqgen.models.vqvae import VQVAE
+from vqgen.nn.quantizers.bit_price import price_of
 from vqgen.reports.grids import reconstruction_grid
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.randomness import derive_seed
@@ -45,13 +46,15 @@ class VQVAEObjective(ImageObjective):
         self._num_levels = len(model.config.downsample)
         self._level_dropout = level_dropout if self._num_levels > 1 else 0.0
         self._uniforms = torch.zeros(0)
+        self._rate_weight = model.config.quantizer.rate_weight
+        self._shares = torch.zeros(0)
         if losses is not None:
             self.monitor = "distance"  # the loss that is trained chooses the weights
 
     def forward(self, images: Tensor, labels: Tensor, positions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss of one micro-batch of uint8 images."""
         pixels = pixels_for(self.model, images)
-        output = self.model(pixels, self._decoded_levels(positions))
+        output = self.model(pixels, self._decoded_levels(positions), self._prices(positions))
         weight = self.model.config.commitment_weight
         if self.losses is None:
             return vqvae_loss(output, pixels, weight)
@@ -67,6 +70,13 @@ class VQVAEObjective(ImageObjective):
         uniforms = self._uniforms.to(positions.device, non_blocking=True)[positions % len(self._uniforms)]
         fewest = 1 + (uniforms * ((self._num_levels - 1) / self._level_dropout)).long()
         return fewest.clamp(max=self._num_levels)
+
+    def _prices(self, positions: Tensor) -> Tensor | None:
+        """Draws the price of a bit in each image; None if bits are free."""
+        if not self._rate_weight:
+            return None
+        shares = self._shares.to(positions.device, non_blocking=True)[positions % len(self._shares)]
+        return price_of(shares, self._rate_weight)
 
     def compiled_parts(self) -> Iterable[nn.Module]:
         """Returns everything but the quantizers, whose Python state changes between steps.
@@ -84,6 +94,9 @@ class VQVAEObjective(ImageObjective):
         if self._level_dropout:
             draws = torch.Generator().manual_seed(derive_seed(seed, "level-dropout"))
             self._uniforms = torch.rand(_DRAWS, generator=draws)
+        if self._rate_weight:
+            draws = torch.Generator().manual_seed(derive_seed(seed, "prices"))
+            self._shares = torch.rand(_DRAWS, generator=draws)
 
     def end_step(self) -> None:
         """Moves the codebooks."""

@@ -54,6 +54,7 @@ def test_model_of_depth_1_is_stored_as_before_the_depth_was_added():
     assert stored() == stored(depth=[1, 1])
     assert list(stored()["quantizer"]) == ["kind", "gradient", "codebook", "fsq_levels", "entropy_weight"]
     assert stored(depth=[1, 2])["quantizer"]["depth"] == [1, 2]
+    assert stored(rate_weight=0.5)["quantizer"]["rate_weight"] == 0.5
     assert VQVAEConfig.model_validate(stored(depth=2)).levels == ("top", "top-2", "bottom", "bottom-2")
 
 

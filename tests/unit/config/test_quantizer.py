@@ -53,6 +53,7 @@ WRONG = [
     ({"depth": [1, 2, 3]}, 64,
      r"depth: should be one number, or one for each level \(top, bottom\), found 3: 1, 2, 3"),
     ({"kind": "fsq", "entropy_weight": 0.5}, 64, r"entropy_weight: should be 0 for fsq, .* found 0.5"),
+    ({"kind": ["ema", "fsq"], "rate_weight": 0.5}, 64, r"rate_weight: should be 0 unless .* found 0.5 with ema, fsq"),
 ]  # fmt: skip
 
 

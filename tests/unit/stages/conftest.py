@@ -152,8 +152,9 @@ class FakeRun:
         if stage == "vqvae":
             vqvae = VQVAE(recipe.vqvae_config())
             # A few forward passes start the codebooks at latents, so that codes differ.
+            prices = torch.zeros(16) if vqvae.config.quantizer.rate_weight else None  # they measure their unit
             for _ in range(3):
-                vqvae(torch.rand(16, recipe.data.channels, *[recipe.data.image_size] * 2) * 2 - 1)
+                vqvae(torch.rand(16, recipe.data.channels, *[recipe.data.image_size] * 2) * 2 - 1, None, prices)
                 vqvae.update_codebooks()
             return vqvae.eval()
         (level,) = [level for level in recipe.levels if stage == f"prior-{level}"]

@@ -67,6 +67,27 @@ def test_codes_are_the_codes_of_the_model(make_extracted, dtype, data):
         assert labels.tolist() == [index % len(context.images.train) % 3 for index in range(count)]
 
 
+def test_augmented_copies_have_codes_at_prices_of_their_own(make_run, tiny_recipe):
+    """The priors then learn the codes that a search for a rate chooses; all other splits have the nearest codes."""
+    run = make_run(tiny_recipe(data=COPIES, vqvae={"quantizer": {"rate_weight": 2.0}}), "float64")
+    run.finish("vqvae")
+    context = run.context
+    extract_codes(context)
+    model = context.compute.place(load_model(context.folder / "vqvae" / "model", VQVAE))
+    store = CodeStore(context.folder / "codes")
+    for split, count in store.info.counts.items():
+        codes, _ = store.batch(split, range(count))
+        pixels = model_pixels(pixels_of(context, split), context.device, context.compute.float_dtype)
+        with torch.no_grad():
+            nearest = model.encode(pixels)
+            draws = [derive_seed(context.recipe.seed, "prices", index) for index in range(count)]
+            shares = torch.stack([torch.rand((), generator=torch.Generator().manual_seed(seed)) for seed in draws])
+            priced = model.encode(pixels, 2 * shares.square())
+        assert any(not torch.equal(priced.grids[level], nearest.grids[level]) for level in model.levels)
+        expected = priced if split == "train-augmented" else nearest
+        assert all(torch.equal(codes.grids[level], expected.grids[level]) for level in model.levels)
+
+
 def test_names_tell_the_versions_of_an_image_apart(make_extracted):
     store = CodeStore(make_extracted(**COPIES).context.folder / "codes")
     names = {split: [name for shard in store.contents(split) for name in shard.names] for split in store.info.counts}

@@ -77,6 +77,36 @@ def test_loss_is_of_the_levels_that_are_decoded(model, images, make_context):
     assert loss != vqvae_loss(model(pixels), pixels, model.config.commitment_weight)[0]
 
 
+@pytest.fixture
+def priced(images, make_context, tiny_vqvae_config):
+    """An objective of a model whose bits have a price, in float64."""
+    model = VQVAE(tiny_vqvae_config(image_size=8, quantizer={"rate_weight": 0.6}, quantize_after=0))
+    return VQVAEObjective(model.double().train(), images.validation, DATA, make_context(dtype="float64").compute, 0, 1)
+
+
+def test_prices_are_drawn_by_the_step_and_by_the_position_of_an_image(priced):
+    def prices(positions, seed=3):
+        priced.begin_step(0, seed)
+        return priced._prices(positions)
+
+    whole = prices(torch.arange(1000))
+    assert torch.equal(torch.cat([prices(part) for part in torch.arange(1000).split(300)]), whole)
+    assert not torch.equal(prices(torch.arange(1000), seed=4), whole)
+    assert 0 <= whole.min() < 0.01 < 0.55 < whole.max() <= 0.6
+
+
+def test_loss_is_of_codes_at_their_prices(priced):
+    pictures = torch.randint(0, 256, (64, 1, 8, 8), dtype=torch.uint8)
+    for _ in range(2):  # in the first step bits are free
+        priced.begin_step(0, 3)
+        loss, _ = priced(pictures, torch.zeros(64, dtype=torch.int64), torch.arange(64))
+        pixels = model_pixels(pictures, torch.device("cpu"), torch.float64)
+        expected = priced.model(pixels, None, priced._prices(torch.arange(64)))
+        priced.end_step()
+    assert loss == vqvae_loss(expected, pixels, priced.model.config.commitment_weight)[0]
+    assert not torch.equal(expected.codes.grids["bottom"], priced.model.encode(pixels).grids["bottom"])
+
+
 def test_quantizers_are_the_only_part_that_is_not_compiled(objective, model):
     compiled = {parameter for part in objective.compiled_parts() for parameter in part.parameters()}
     assert compiled == set(model.parameters())

@@ -111,6 +111,7 @@ KINDS = [
     {"kind": "lfq", "entropy_weight": 0.01},
     {"kind": "ema", "depth": [2, 3]},
     {"kind": "simvq", "depth": 2, "gradient": "rotation"},
+    {"kind": "ema", "depth": [1, 2], "rate_weight": 0.7},
 ]
 
 

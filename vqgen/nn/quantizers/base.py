@@ -82,6 +82,10 @@ class Quantizer(nn.Module, ABC):
     def assign(self, latents: Float[Tensor, "n d"]) -> Assigned:
         """Quantizes latents. In training mode it also gathers the statistics for `move`."""
 
+    def assign_at_prices(self, latents: Float[Tensor, "n d"], prices: Float[Tensor, " n"]) -> Assigned:
+        """Quantizes latents as `assign` does, but for codes of the least distance + price x bits."""
+        raise TypeError(f"{type(self).__name__} has no prices of bits")
+
     @abstractmethod
     def mean_entry(self, frequencies: Shaped[Tensor, " k"] | None = None) -> Float[Tensor, " d"]:
         """Returns the entry that stands for a level without codes: the mean of the entries.
@@ -111,8 +115,13 @@ class Quantizer(nn.Module, ABC):
         """True in training while latents pass unchanged."""
         return self.training and self._steps < self.quantize_after
 
-    def forward(self, latents: Float[Tensor, "b d h w"]) -> Quantized:
-        """Quantizes a map of latents."""
+    def forward(self, latents: Float[Tensor, "b d h w"], prices: Float[Tensor, " b"] | None = None) -> Quantized:
+        """Quantizes a map of latents.
+
+        Args:
+            latents: The map.
+            prices: The price of a bit in each image, see `BitPrice`; None for nearest entries.
+        """
         # Without autocast: in bfloat16, near entries would be at the same distance.
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.to(self._dtype())
@@ -120,8 +129,12 @@ class Quantizer(nn.Module, ABC):
             if self.waits:
                 return self._pass_through(latents)
             self._has_assigned = self._has_assigned or self.training
-            found = self.assign(rearrange(latents, "b d h w -> (b h w) d"))
+            rows = rearrange(latents, "b d h w -> (b h w) d")
             sides = {"b": latents.shape[0], "h": latents.shape[2]}
+            if prices is None:
+                found = self.assign(rows)
+            else:
+                found = self.assign_at_prices(rows, prices.to(rows).repeat_interleave(len(rows) // len(prices)))
             return Quantized(
                 quantized=rearrange(found.quantized, "(b h w) d -> b d h w", **sides),
                 codes=rearrange(found.codes, "(b h w) -> b h w", **sides),

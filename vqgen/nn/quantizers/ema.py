@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqgen.nn.nearest import nearest_codes, sums_and_counts
 from vqgen.nn.quantizers.base import Assigned, Quantizer, weighted_mean
+from vqgen.nn.quantizers.bit_price import BitPrice
 from vqgen.nn.quantizers.entropy import UsageEntropy
 from vqgen.nn.quantizers.start import kmeans_entries, restarted_entries
 from vqgen.nn.straight_through import Estimator, straight_through
@@ -38,6 +39,7 @@ class EmaQuantizer(Quantizer):
         quantize_after: As in `Quantizer`.
         estimator: The gradient of the quantized latents.
         entropy: The entropy loss over all entries; None for none.
+        price: Chooses codes where bits have a price; None if they never have.
     """
 
     codebook: Tensor
@@ -58,6 +60,7 @@ class EmaQuantizer(Quantizer):
         quantize_after: int = 0,
         estimator: Estimator = straight_through,
         entropy: UsageEntropy | None = None,
+        price: BitPrice | None = None,
     ) -> None:
         super().__init__(quantize_after)
         self.decay = decay
@@ -65,6 +68,7 @@ class EmaQuantizer(Quantizer):
         self.restart_after = restart_after
         self.estimator = estimator
         self.entropy = entropy
+        self.price = price
         # In place, as all arithmetic of a model that is built without memory: see `models.checkpoint`.
         codebook = self.settle_(torch.randn(codebook_size, embedding_dim).div_(embedding_dim**0.5))
         self.register_buffer("codebook", codebook)
@@ -91,10 +95,22 @@ class EmaQuantizer(Quantizer):
 
     def assign(self, latents: Float[Tensor, "n d"]) -> Assigned:
         """Chooses the nearest entry of each latent."""
+        return self._assign(latents, None)
+
+    def assign_at_prices(self, latents: Float[Tensor, "n d"], prices: Float[Tensor, " n"]) -> Assigned:
+        """Chooses the entry of the least distance + price x bits."""
+        return self._assign(latents, prices)
+
+    def _assign(self, latents: Float[Tensor, "n d"], prices: Float[Tensor, " n"] | None) -> Assigned:
         latents = self.place(latents)
         if self.training and self._needs_data:
             self._initialize(latents.detach())
-        codes = nearest_codes(latents.detach(), self.codebook)
+        if prices is None:
+            codes = nearest_codes(latents.detach(), self.codebook)
+        elif self.price is None:
+            raise TypeError("prices of bits need a quantizer that was built with one")
+        else:
+            codes = self.price.codes(latents.detach(), self.codebook, self.ema_counts, prices)
         if self.training:
             self._gather(latents.detach(), codes)
         quantized, commitment_loss = self.estimator(latents, nn.functional.embedding(codes, self.codebook))
@@ -110,6 +126,8 @@ class EmaQuantizer(Quantizer):
         """
         if self.entropy is not None:
             self.entropy.move()
+        if self.price is not None:
+            self.price.move()
         counts, sums = self._reduced_statistics()
         received = counts > 0
         # Counts decay without exception, so that a code that was idle for long follows its first new latents.

@@ -4,6 +4,7 @@ from typing import Any
 
 from vqgen.config import VQVAEConfig
 from vqgen.nn.quantizers.base import Quantizer
+from vqgen.nn.quantizers.bit_price import BitPrice
 from vqgen.nn.quantizers.cosine import CosineQuantizer
 from vqgen.nn.quantizers.ema import EmaQuantizer
 from vqgen.nn.quantizers.entropy import UsageEntropy
@@ -38,6 +39,8 @@ def make_quantizer(config: VQVAEConfig, grid: int) -> Quantizer:
     if kind == "lfq":
         bits = config.latent_dims[index]
         return LookupFreeQuantizer(bits, estimator=estimator, entropy=_entropy(config, bits, 2), **waits)
+    if settings.rate_weight:
+        waits["price"] = BitPrice()  # the kind is ema: others are refused
     classes = {"ema": EmaQuantizer, "cosine": CosineQuantizer, "simvq": SimVQQuantizer}
     is_learned = kind == "cosine" and settings.codebook == "learned"
     return (LearnedCosineQuantizer if is_learned else classes[kind])(

@@ -35,7 +35,10 @@ class ResidualQuantized:
 
 
 def quantize_in_turn(
-    quantizers: Sequence[Quantizer], latents: Float[Tensor, "b d h w"], estimator: Estimator
+    quantizers: Sequence[Quantizer],
+    latents: Float[Tensor, "b d h w"],
+    estimator: Estimator,
+    prices: Float[Tensor, " b"] | None = None,
 ) -> ResidualQuantized:
     """Quantizes latents by the first quantizer, and by each other one the residual, latents - sum of entries so far.
 
@@ -46,15 +49,16 @@ def quantize_in_turn(
         quantizers: At least one. While one of them passes its latents unchanged, the sum is the latents.
         latents: The output of the encoder.
         estimator: The gradient of the sum; that of the parts goes nowhere.
+        prices: As in `Quantizer.forward`.
     """
-    parts = [quantizers[0](latents)]
+    parts = [quantizers[0](latents, prices)]
     if len(quantizers) == 1:
         return ResidualQuantized(parts[0].quantized, parts)
     # In the dtype of the entries: a residual of bfloat16 would have no digits left.
     latents = latents.to(parts[0].quantized.dtype)
     total = parts[0].quantized.detach()
     for quantizer in quantizers[1:]:
-        part = quantizer(latents - total)
+        part = quantizer(latents - total, prices)
         parts.append(part)
         total = total + part.quantized.detach()
     b, _, h, w = latents.shape
