@@ -20,7 +20,8 @@ from vqgen.data import Label, image_pixels, to_pil
 from vqgen.data.checking import Pictures, as_latents, as_pixels
 from vqgen.errors import DataError
 from vqgen.models.levels_alone import as_levels, filled_codes
-from vqgen.models.vqvae import VQVAE, check_codes
+from vqgen.models.vqvae import VQVAE
+from vqgen.models.vqvae_codes import check_codes
 from vqgen.pipeline.base import ImagePipeline, Output
 from vqgen.pipeline.parts import PipelineParts
 from vqgen.runtime.compute import Compute

@@ -16,7 +16,7 @@ from vqgen.codes import Codes
 from vqgen.data.label_map import Labels
 from vqgen.errors import CheckpointError, DataError
 from vqgen.models.pixelcnn import PixelCNN
-from vqgen.models.vqvae import check_codes
+from vqgen.models.vqvae_codes import check_codes
 from vqgen.pipeline.editing import EditingPipeline
 from vqgen.pipeline.folder import check_replaceable
 from vqgen.pipeline.likelihood import code_likelihood, log_probabilities

@@ -36,6 +36,18 @@ def test_chunks_change_nothing(monkeypatch, elements):
     assert torch.equal(nearest_codes(points, codebook), torch.cdist(points, codebook).argmin(dim=1))
 
 
+@pytest.mark.parametrize("elements", [1, 7, 64, 10**9])
+def test_costs_count_as_distances_at_the_weight_of_a_latent(monkeypatch, elements):
+    points = torch.randn(50, 3, dtype=torch.float64)
+    codebook = torch.randn(7, 3, dtype=torch.float64)
+    costs, weights = 3 * torch.rand(7, dtype=torch.float64), torch.rand(50, dtype=torch.float64)
+    monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", elements)
+    found = nearest_codes(points, codebook, costs=costs, weights=weights)
+    distances = torch.cdist(points, codebook).square()
+    assert torch.equal(found, (distances + weights[:, None] * costs).argmin(dim=1))
+    assert not torch.equal(found, distances.argmin(dim=1))
+
+
 @pytest.mark.parametrize(("n", "k", "largest"), [(50, 8, 36), (50, 4, 40), (50, 1000, 36), (2, 1000, 12)])
 def test_tiles_never_form_a_matrix_of_all_distances(monkeypatch, n, k, largest):
     monkeypatch.setattr("vqgen.nn.nearest._CHUNK_ELEMENTS", 40)  # tiles of 6 x 6, or narrower and higher
