@@ -13,13 +13,12 @@ from vqgen.config.models import (
     ClassifierKind,
     ClassifierSettings,
     Level,
-    PixelCNNConfig,
-    PriorSettings,
     VQVAEConfig,
     VQVAESettings,
     level_names,
 )
 from vqgen.config.networks import Architecture, Upsampling
+from vqgen.config.priors import PixelCNNConfig, PriorSettings
 from vqgen.config.quantizer import QuantizerSettings
 from vqgen.config.recipe import ClassifierSection, CommonRecipe, GenerateConfig, PriorSection, Recipe, VQVAESection
 from vqgen.config.training import TrainConfig

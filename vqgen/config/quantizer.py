@@ -38,7 +38,7 @@ class QuantizerSettings(Config):
     """Weight of the entropy loss, which makes latents sure of their codes and uses all codes alike. fsq has none."""
 
     rate_weight: float = added_field(0.0, leaves_trace=False, ge=0, allow_inf_nan=False)
-    """ema: the highest price of a bit in training, in multiples of the squared distance from a latent to its entry.
+    """ema: the highest price of a bit in training, in multiples of the variance of the latents of the level.
     Each training image draws a price up to it and gets the codes of least distance + price x bits. So do the augmented
     copies, from which the priors learn. For files with --quality; 0 takes nearest entries at all times."""
 

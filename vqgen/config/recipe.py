@@ -15,11 +15,10 @@ from vqgen.config.models import (
     ClassifierConfig,
     ClassifierSettings,
     Level,
-    PixelCNNConfig,
-    PriorSettings,
     VQVAEConfig,
     VQVAESettings,
 )
+from vqgen.config.priors import PixelCNNConfig, PriorSettings
 from vqgen.config.training import TrainConfig
 from vqgen.errors import ConfigError
 from vqgen.order import CausalOrder

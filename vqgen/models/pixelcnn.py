@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqgen.arguments import as_instance
-from vqgen.config.models import PixelCNNConfig
+from vqgen.config.priors import PixelCNNConfig
 from vqgen.nn.axes import axes_on
 from vqgen.nn.causal_attention import CausalAttention
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock, convolve

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vqgen.arguments import as_instance
 from vqgen.codes import Codes
 from vqgen.config import VQVAEConfig
+from vqgen.models.shortcuts import Shortcuts, clear_last_layer
 from vqgen.models.vqvae_codes import misfit_of
 from vqgen.models.vqvae_networks import networks_of
 from vqgen.nn.quantizers.base import Quantized, Quantizer
@@ -76,6 +77,11 @@ class VQVAE(nn.Module):
         self.quantizers = nn.ModuleList(make_quantizer(config, grid) for grid in range(len(config.levels)))
         self.upsamplers = nn.ModuleList(build.upsampler(index) for index in range(count - 1))
         self.decoder = build.decoder()
+        self.shortcuts = Shortcuts(config) if config.shortcuts else None
+        if config.shortcuts:
+            # What the networks draw at random would only disturb: they begin with nothing to add.
+            for network in (*self.to_latents, self.decoder):
+                clear_last_layer(network)
 
     def forward(
         self,
@@ -105,7 +111,7 @@ class VQVAE(nn.Module):
             # The coarsest level is never hidden. With a level between, the decoder input of that one has changed.
             coarser = coarser if len(maps) < 3 else self._decoder_input(maps[:-1])
         return VQVAEOutput(
-            reconstruction=self.decoder(self._extend(coarser, len(maps) - 1, maps[-1])),
+            reconstruction=self._draw(self._extend(coarser, len(maps) - 1, maps[-1]), maps),
             codes=Codes({grid: part.codes for grid, part in parts.items()}),
             commitment_losses={grid: part.commitment_loss for grid, part in parts.items()},
             codebook_losses={
@@ -139,13 +145,14 @@ class VQVAE(nn.Module):
         grid = len(codes)
         level = self.config.levels_of_grids[grid]
         own = self._features(images)[level]
+        maps: list[Tensor] = []
         entries = [self._quantizer(index).embed(each) for index, each in enumerate(codes.values())]
         if level > 0:
             maps = [sum_of_entries([entries[index] for index in grids]) for grids in self._grids[:level]]
             own = torch.cat([self.expanders[level - 1](self._decoder_input(maps)), own], dim=1)
         # A further grid of a level quantizes what the grids before it left.
         done = [entries[index] for index in self._grids[level] if index < grid]
-        latents = self.to_latents[level](own)
+        latents = self._to_latents(level, own, images, maps)
         return latents - sum_of_entries(done) if done else latents
 
     def decode(self, codes: Codes) -> Float[Tensor, "b c H W"]:
@@ -174,7 +181,7 @@ class VQVAE(nn.Module):
                 of two images does.
         """
         # Only here and not in `forward`: in training a clamped pixel would have no gradient.
-        return self.decoder(self._decoder_input(maps)).clamp(-1, 1)
+        return self._draw(self._decoder_input(maps), maps).clamp(-1, 1)
 
     def finest_positions(self, images: Shaped[Tensor, "b c H W"]) -> int:
         """Counts the codes that the finest level of a batch of images has: the rows of its products."""
@@ -252,9 +259,19 @@ class VQVAE(nn.Module):
                 decoder_input = self._extend(decoder_input, index - 1, results[-1].quantized)
                 own = torch.cat([self.expanders[index - 1](decoder_input), own], dim=1)
             quantizers = [self._quantizer(grid) for grid in grids]
-            latents = self.to_latents[index](own)
+            latents = self._to_latents(index, own, images, [result.quantized for result in results])
             results.append(quantize_in_turn(quantizers, latents, estimator_of(self.config), prices))
         return results, decoder_input
+
+    def _to_latents(self, level: int, features: Tensor, images: Tensor, coarser: Sequence[Tensor]) -> Tensor:
+        """Computes the latents of a level from its features, and from the pixels if there are shortcuts."""
+        latents = self.to_latents[level](features)
+        return latents if self.shortcuts is None else latents + self.shortcuts.latents(level, images, coarser)
+
+    def _draw(self, decoder_input: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """Decodes the decoder input of the finest level, with the maps of all levels for the shortcuts."""
+        pixels = self.decoder(decoder_input)
+        return pixels if self.shortcuts is None else pixels + self.shortcuts.pixels(maps)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Computes the encoder's features of every level, coarse to fine."""

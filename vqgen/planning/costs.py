@@ -21,7 +21,7 @@ from vqgen.planning.layer_costs import (
     residual_stack_cost,
     total,
 )
-from vqgen.planning.network_costs import network_costs
+from vqgen.planning.network_costs import analysis_cost, network_costs, synthesis_cost
 
 # the prior
 
@@ -214,10 +214,10 @@ def vqvae_costs(config: VQVAEConfig) -> VQVAECosts:
             upsampling.append(networks.upsampler(index) + Cost(kept=-networks.mapped[index] * n))
     pixels = config.image_channels * config.image_size**2
     return VQVAECosts(
-        encoder=encoder,
+        encoder=encoder + analysis_cost(config),
         quantizers=total([_quantizer_cost(config, index, n) for index, n in enumerate(networks.grids)]),
         upsampling=tuple(upsampling),
-        decoder=networks.decoder() + Cost(kept=pixels),
+        decoder=networks.decoder() + synthesis_cost(config, count) + Cost(kept=pixels),
     )
 
 

@@ -154,3 +154,25 @@ def network_costs(config: VQVAEConfig) -> NetworkCosts:
 def _activation(c: int, n: int) -> Cost:
     """Counts a norm and SiLU: the norm keeps its input, its mean and its deviation, and SiLU the output of the norm."""
     return Cost(kept=(2 * c + 2) * n)
+
+
+def analysis_cost(config: VQVAEConfig) -> Cost:
+    """Counts the shortcuts from the image to the latents of all levels; nothing if there are none."""
+    if not config.shortcuts:
+        return Cost()
+    pixels = config.image_channels * config.image_size**2
+    cost = Cost()
+    for index, d in enumerate(config.latent_dims):
+        cost += Cost(flops=2 * d * pixels)
+        if index:
+            # What the coarser maps draw is computed again for each level, and what is left of the image is kept.
+            cost += Cost(flops=synthesis_cost(config, index).flops, kept=pixels)
+    return cost
+
+
+def synthesis_cost(config: VQVAEConfig, levels: int) -> Cost:
+    """Counts the shortcuts from the maps of the first levels to the image; nothing if there are none."""
+    if not config.shortcuts:
+        return Cost()
+    pixels = config.image_channels * config.image_size**2
+    return Cost(flops=sum(2 * d * pixels for d in config.latent_dims[:levels]))

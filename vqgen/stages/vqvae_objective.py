@@ -79,7 +79,7 @@ class VQVAEObjective(ImageObjective):
         return price_of(shares, self._rate_weight)
 
     def compiled_parts(self) -> Iterable[nn.Module]:
-        """Returns everything but the quantizers, whose Python state changes between steps.
+        """Returns everything but the shortcuts, which are small, and the quantizers, whose Python state changes.
 
         With an adversary the decoder is left out, too: a compiled one cannot be differentiated twice.
         """

@@ -17,6 +17,7 @@ NETWORKS = [
     RESIDUAL | {"downsample": (4,), "attention_heads": 2},
     RESIDUAL | {"downsample": (4, 2), "attention_heads": 2, "image_size": 20},
     RESIDUAL | {"downsample": (8, 4, 2), "attention_heads": 4, "image_size": 24, "residual_layers": 0},
+    {"downsample": (8, 4), "shortcuts": True},
 ]
 
 

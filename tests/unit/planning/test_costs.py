@@ -39,6 +39,8 @@ VQVAES = [
     {"downsample": (8, 2), "architecture": "residual", "channel_multipliers": (1, 2), "image_channels": 3},
     {"downsample": (8, 4, 2), "architecture": "residual", "attention_heads": 2, "upsampling": "nearest"},
     {"downsample": (8,), "architecture": "residual", "attention_heads": 5, "channel_multipliers": (1, 2, 3)},
+    {"downsample": (8, 2), "shortcuts": True, "image_channels": 3},
+    {"downsample": (8, 4, 2), "shortcuts": True, "quantizer": {"depth": (1, 2, 2)}},
 ]
 
 
@@ -162,6 +164,8 @@ def test_training_step_of_a_vqvae_executes_the_flops_that_are_counted(changes):
     first = (
         2 * 16 * model.config.image_channels * model.encoders[-1][0].out_channels * (model.config.image_size // 2) ** 2
     )
+    if model.config.shortcuts:  # those of the coarsest level read the images, too
+        first += 2 * model.config.latent_dims[0] * model.config.image_channels * model.config.image_size**2
     assert counted(lambda: forward().backward()) == IMAGES * (vqvae_costs(model.config).train_flops - first)
 
 

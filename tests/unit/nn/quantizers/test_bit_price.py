@@ -20,7 +20,7 @@ def train_at(quantizer, latents, prices):
 def test_codes_are_those_of_least_distance_and_bits():
     quantizer = priced(size=16)
     quantizer.ema_counts.copy_(torch.rand(16, dtype=torch.float64) + 0.01)
-    quantizer.price.distance.fill_(0.7)
+    quantizer.price.variance.fill_(0.7)
     latents = make_latents(b=3)
     prices = torch.tensor([0.0, 0.2, 3.0], dtype=torch.float64)
     found = quantizer.eval()(latents, prices).codes
@@ -32,16 +32,17 @@ def test_codes_are_those_of_least_distance_and_bits():
     assert not torch.equal(found, quantizer(latents).codes)
 
 
-def test_the_unit_is_the_running_error_of_nearest_entries():
+def test_the_unit_is_the_running_variance_of_the_latents():
     quantizer = priced(decay=0.5)
-    means = []
-    for _ in range(3):
-        latents = make_latents()
-        nearest = torch.cdist(rows(latents), quantizer.codebook).square().amin(dim=1)
-        means.append(nearest.mean())
+    found = []
+    for step in range(200):
+        latents = make_latents() + 3
+        found.append(rows(latents).var(dim=0, correction=0).sum())
+        before = quantizer.price.variance.clone()
         train_at(quantizer, latents, torch.full((2,), 5.0))
-    # The plain mean of the first steps, whatever codes were chosen.
-    torch.testing.assert_close(quantizer.price.distance, torch.stack(means).mean(), rtol=0, atol=1e-12)
+        # A plain mean at first, and a moving average from the hundredth step on.
+        expected = torch.stack(found).mean() if step < 100 else before + (found[-1] - before) / 100
+        torch.testing.assert_close(quantizer.price.variance, expected, rtol=0, atol=1e-12)
 
 
 def test_micro_batches_move_the_unit_as_one_batch_does():
@@ -77,15 +78,15 @@ def test_prices_reach_from_zero_to_the_highest():
     found = price_of(torch.linspace(0, 1, 1001), 0.4)
     assert found.min() == 0
     assert found.max() == pytest.approx(0.4)
-    assert found.median() == pytest.approx(0.1)
+    assert found.median() == pytest.approx(0.4 / 16)
 
 
-def test_grids_of_a_level_share_the_unit_of_the_last():
+def test_grids_of_a_level_share_the_unit_of_the_first():
     quantizers = [priced(), priced(), priced()]
     for number, quantizer in enumerate(quantizers):
-        quantizer.price.distance.fill_(number + 1.0)
+        quantizer.price.variance.fill_(number + 1.0)
     share_unit(quantizers)
-    assert [float(quantizer.price.distance) for quantizer in quantizers] == [3, 3, 3]
+    assert [float(quantizer.price.variance) for quantizer in quantizers] == [1, 1, 1]
     share_unit([make_quantizer()])  # without prices there is nothing to share
 
 
