@@ -16,6 +16,8 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqgen.codec import c_fixed
+
 FRACTION_BITS = 12
 """Bits of a number behind the point. They cost about 1e-4 per activation, and logits are rounded to 1/32 anyway."""
 
@@ -60,9 +62,12 @@ class FixedLinear:
         bits = min(_MOST_WEIGHT_BITS, _MANTISSA_BITS - FRACTION_BITS - math.frexp(largest)[1])
         self.matrix = to_fixed(weight, bits).T.contiguous()
         self.bias = None if bias is None else to_fixed(bias.detach())
+        self._panels = c_fixed.panels_of(self.matrix)
 
     def __call__(self, features: Float64[Tensor, "*n c"]) -> Float64[Tensor, "*n out"]:
         """Maps each row."""
+        if self._panels is not None and c_fixed.can_compute(features):
+            return c_fixed.linear(features, self._panels, self.matrix.shape[1], self.bias)
         result = to_fixed(features @ self.matrix)
         return result if self.bias is None else result.add_(self.bias)
 
@@ -95,6 +100,8 @@ class FixedNorm:
 
     def __call__(self, features: Float64[Tensor, "*n c"]) -> Float64[Tensor, "*n c"]:
         """Normalises each row; its numbers lie within +-2^8."""
+        if c_fixed.can_compute(features):
+            return c_fixed.norm(features, self.weight, self.bias, self.eps)
         centred, variance = centred_and_variance(features)
         normed = to_fixed(centred / (variance + self.eps).sqrt())
         return to_fixed(normed * self.weight).add_(self.bias)
@@ -107,6 +114,7 @@ class FixedFunction:
         function: Computes the values, in float64.
 
     Attributes:
+        table: The values, in fixed point.
         exact: The values before they are rounded. None of them lies near a tie, so every library that computes the
             function to 1e-11 makes the same table.
     """
@@ -114,19 +122,30 @@ class FixedFunction:
     def __init__(self, function: Callable[[Float64[Tensor, " n"]], Float64[Tensor, " n"]]) -> None:
         steps = _TABLE_REACH << _TABLE_BITS
         self.exact = function(torch.arange(-steps, steps + 1, dtype=torch.float64) / 2**_TABLE_BITS)
-        self._table = to_fixed(self.exact)
+        self.table = to_fixed(self.exact)
 
     def __call__(self, values: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
         """Looks up each value, rounded to a multiple of 2^-10."""
-        if self._table.device != values.device:
-            self._table = self._table.to(values.device)
+        if self.table.device != values.device:
+            self.table = self.table.to(values.device)
+        if c_fixed.can_compute(values):
+            return c_fixed.lookup(values, self.table)
         inside = values.clamp(-_TABLE_REACH, _TABLE_REACH).add_(_TABLE_REACH).mul_(2**_TABLE_BITS).round_()
-        return self._table[inside.to(torch.int32)]
+        return self.table[inside.to(torch.int32)]
 
 
 fixed_tanh = FixedFunction(torch.tanh)
 
 fixed_sigmoid = FixedFunction(torch.sigmoid)
+
+
+def fixed_gate(features: Float64[Tensor, "*n two_c"]) -> Float64[Tensor, "*n c"]:
+    """Computes tanh(values) * sigmoid(gates), where a row has its values and then its gates."""
+    if c_fixed.can_compute(features):
+        return c_fixed.gate(features, fixed_tanh.table, fixed_sigmoid.table)
+    values, gates = features.chunk(2, dim=-1)
+    return to_fixed(fixed_tanh(values) * fixed_sigmoid(gates))
+
 
 _gelu_beside_relu = FixedFunction(lambda values: F.gelu(values) - F.relu(values))
 

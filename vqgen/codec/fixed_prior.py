@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqgen.codec.fixed_point import LARGEST, FixedLinear, FixedNorm, fixed_gelu, fixed_sigmoid, fixed_tanh, to_fixed
+from vqgen.codec.fixed_point import LARGEST, FixedLinear, FixedNorm, fixed_gate, fixed_gelu, to_fixed
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -85,9 +85,7 @@ class FixedBlock:
         self, features: Float64[Tensor, "m b c"], convolved: Float64[Tensor, "m b out"]
     ) -> Float64[Tensor, "m b c"]:
         """Adds the gated features, given the sum of the convolution and its conditioning."""
-        values, gates = convolved.chunk(2, dim=-1)
-        gated = to_fixed(fixed_tanh(values) * fixed_sigmoid(gates))
-        return (features + self.project(gated)).clamp_(-LARGEST, LARGEST)
+        return (features + self.project(fixed_gate(convolved))).clamp_(-LARGEST, LARGEST)
 
 
 class FixedPrior:
