@@ -240,10 +240,11 @@ def _baseline_generate_problems(recipe: BaselineRecipe) -> list[str]:
 def _blind_spot_warnings(recipe: Recipe, index: int) -> list[str]:
     """Warns of earlier codes that a prior cannot see.
 
-    Attention sees nearly everything: at most one code in each row stays unseen, which is not worth a warning.
+    Attention sees nearly everything: at most one code in each row stays unseen, which is not worth a warning. A prior
+    that is alike everywhere sees a neighbourhood, as the user asked for.
     """
     prior = recipe.priors[index]
-    if prior.attention_every:
+    if prior.attention_every or prior.is_alike_everywhere:
         return []
     side = recipe.grid_side(recipe.levels[index])
     order = CausalOrder(side, side, prior.slope)

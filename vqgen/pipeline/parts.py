@@ -61,21 +61,22 @@ def save_pipeline(
     folder: Path,
     prior_dtype: torch.dtype | None = None,
     classifier_dtype: torch.dtype | None = None,
+    vqvae_dtype: torch.dtype | None = None,
 ) -> None:
     """Writes a pipeline folder, all or nothing.
 
     Args:
         parts: Models, labels and texts.
         folder: Folder to write or replace.
-        prior_dtype: Dtype of the weights of priors and guides in the files; None keeps their own. The VQ-VAE keeps its
-            own, because another rounding would give other codes.
+        prior_dtype: Dtype of the weights of priors and guides in the files; None keeps their own.
         classifier_dtype: The same for the classifier.
+        vqvae_dtype: The same for the VQ-VAE, which then is another model: of some images it makes other codes.
 
     Raises:
         CheckpointError: A weight is too large for the dtype.
     """
     with atomic_path(folder) as temporary:
-        hashes = {"vqvae": save_model(parts.vqvae, temporary / "vqvae")}
+        hashes = {"vqvae": save_model(parts.vqvae, temporary / "vqvae", dtype=vqvae_dtype)}
         for level, prior in parts.priors.items():
             origin = parts.trained_on.get(level, parts.vqvae_hash)
             # A pipeline that was loaded and moved to another dtype has the same VQ-VAE under a new hash.

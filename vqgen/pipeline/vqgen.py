@@ -82,6 +82,7 @@ class VQGenPipeline(EditingPipeline[GenerationOutput]):
         *,
         prior_dtype: str | torch.dtype | None = None,
         classifier_dtype: str | torch.dtype | None = None,
+        vqvae_dtype: str | torch.dtype | None = None,
     ) -> None:
         """Writes a pipeline folder, all or nothing.
 
@@ -90,13 +91,15 @@ class VQGenPipeline(EditingPipeline[GenerationOutput]):
             prior_dtype: Dtype of the weights of priors and guides in the files: float16 and bfloat16 halve them. They
                 are loaded to float32, so only the rounding changes the model. None keeps their dtype.
             classifier_dtype: The same for the classifier.
+            vqvae_dtype: The same for the VQ-VAE. It makes other codes of some images then, and does not read the
+                compressed files of the unrounded one.
 
         Raises:
             CheckpointError: The folder contains something else, which would be lost, or a weight is too large.
             ConfigError: The dtype is unknown.
         """
         check_replaceable(path := as_path("folder", folder))
-        dtypes = {"prior_dtype": prior_dtype, "classifier_dtype": classifier_dtype}
+        dtypes = {"prior_dtype": prior_dtype, "classifier_dtype": classifier_dtype, "vqvae_dtype": vqvae_dtype}
         given = {name: as_dtype(name, dtype) for name, dtype in dtypes.items() if dtype is not None}
         save_pipeline(self.parts, path, **given)
 

@@ -119,6 +119,8 @@ def test_blind_spot_is_warned_of_with_a_remedy(with_priors, changes, remedy):
     assert "% of the earlier codes of a 8 x 8 grid (slope" in warnings[0]
     assert f" or {remedy}" in warnings[0]
     assert check_recipe(with_priors(sees, sees | changes | {"attention_every": 1}, **large)) == []
+    alike = {"positions": "none"}  # whole pictures are coded by neighbourhoods
+    assert check_recipe(with_priors(sees | alike, sees | changes | alike, **large)) == []
 
 
 def test_stack_of_the_stated_depth_has_no_blind_spot(with_priors):

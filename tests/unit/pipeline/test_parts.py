@@ -288,7 +288,21 @@ def test_classifier_in_16_bits_is_only_rounded(tmp_path, make_parts, make_classi
         assert torch.equal(weight, expected)
 
 
-@pytest.mark.parametrize("argument", ["prior_dtype", "classifier_dtype"])
+def test_vqvae_in_16_bits_is_another_model_with_the_same_priors(tmp_path, make_parts):
+    parts = make_parts()
+    VQGenPipeline(parts).save_pretrained(tmp_path / "whole")
+    VQGenPipeline(parts).save_pretrained(tmp_path / "half", vqvae_dtype="float16")
+    whole, half = sizes(tmp_path / "whole"), sizes(tmp_path / "half")
+    assert half["vqvae"] < 0.7 * whole["vqvae"]
+    found = VQGenPipeline.from_pretrained(tmp_path / "half")
+    assert found.parts.vqvae_hash != VQGenPipeline.from_pretrained(tmp_path / "whole").parts.vqvae_hash
+    assert set(found.parts.trained_on.values()) == {found.parts.vqvae_hash}
+    for name, weight in found.vqvae.state_dict().items():
+        original = parts.vqvae.state_dict()[name]
+        assert torch.equal(weight, original.half().to(original.dtype) if original.is_floating_point() else original)
+
+
+@pytest.mark.parametrize("argument", ["prior_dtype", "classifier_dtype", "vqvae_dtype"])
 def test_unknown_dtype_of_the_file_is_refused(tmp_path, make_parts, argument):
     with pytest.raises(ConfigError, match=f"{argument}: should be one of float32"):
         VQGenPipeline(make_parts()).save_pretrained(tmp_path / "half", **{argument: "int8"})
