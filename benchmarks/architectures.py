@@ -37,6 +37,9 @@ _HALVED: dict[str, Any] = {**_RESIDUAL, "channels": 32, "residual_channels": 16,
 
 _AVERAGE: dict[str, Any] = {"train": {"ema_decay": 0.999}}
 
+# Latents of shortcuts are in units of pixels, and so are their distances: the usual weight would outweigh the image.
+_SHORTCUTS: dict[str, Any] = {"shortcuts": True, "commitment_weight": 0.02}
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
     "paper, nearest": {"upsampling": "nearest"},
@@ -48,6 +51,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "residual, 1 2 4": {**_HALVED, "channel_multipliers": [1, 2, 4]},
     "residual, 1 2, all": {**_HALVED, "upsampling": "nearest", "attention_heads": 4},
     "residual, 1 2, average": {**_HALVED, **_AVERAGE},
+    "paper, shortcuts": _SHORTCUTS,
+    "residual, 1 2, shortcuts": {**_HALVED, **_SHORTCUTS},
+    "residual, 1 2, shortcuts, average": {**_HALVED, **_SHORTCUTS, **_AVERAGE},
 }
 """Name -> the fields of [vqvae] in which a variant differs. Numbers in a name are channel multipliers."""
 
