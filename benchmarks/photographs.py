@@ -32,7 +32,7 @@ _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"}
 
 
 def pictures_below(paths: list[Path]) -> list[Path]:
-    """Lists picture files, in the order of their names.
+    """Lists picture files in the order of their names, so that their folders do not change the squares.
 
     Raises:
         DataError: A path has none.
@@ -44,7 +44,7 @@ def pictures_below(paths: list[Path]) -> list[Path]:
         if not own:
             raise DataError(f"{path}: should be or contain pictures ({', '.join(sorted(_ENDINGS))}), found none")
         found += own
-    return found
+    return sorted(found, key=lambda file: file.name)
 
 
 def places(width: int, height: int, size: int, most: int, draws: np.random.Generator) -> list[tuple[int, int]]:
