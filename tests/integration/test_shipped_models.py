@@ -34,12 +34,12 @@ def test_photographers_are_credited():
 @pytest.mark.parametrize("name", MODELS)
 def test_model_has_a_card_with_its_samples(name):
     card = (PRETRAINED / name / "README.md").read_text(encoding="utf-8")
-    assert "![Samples" in card
+    assert "![Samples" in card or name not in FEWEST
     assert "licence" in card or "CC BY" in card
-    assert (PRETRAINED / name / "samples.png").is_file()
+    assert (PRETRAINED / name / "samples.png").is_file() == (name in FEWEST)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FEWEST)
 def test_classifier_names_most_samples_right(name):
     pipe = VQGenPipeline.from_pretrained(PRETRAINED / name, device="cpu")
     out = pipe(images_per_label=100 // len(pipe.label_map), seed=3)
