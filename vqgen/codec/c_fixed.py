@@ -1,15 +1,17 @@
 """The compiled functions of `fixed_point.c`: the same bits as torch, for the few rows of a step on a CPU.
 
-Legend: `n` rows, `c` channels, `panels` parts of the outputs, `lanes` outputs of a panel.
+Legend: `n` rows, `c` channels, `k` codebook entries, `panels` parts of the outputs, `lanes` outputs of a panel.
 """
 
 import ctypes
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float64
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -96,6 +98,20 @@ def gate(
     return result
 
 
+def frequencies(
+    logits: Float64[Tensor, "*n k"], weights: NDArray[np.int64], total: int, steps_per_nat: int, largest: int
+) -> NDArray[np.int64]:
+    """Computes integer frequencies: see `frequencies_of_logits`, which has the arguments as constants."""
+    logits = logits.contiguous()
+    result = np.empty(logits.shape, dtype=np.int64)
+    codes = logits.shape[-1]
+    _functions().code_frequencies(
+        logits.numel() // codes, codes, total, float(steps_per_nat), float(largest), logits.data_ptr(),
+        weights.ctypes.data, len(weights) - 1, result.ctypes.data,
+    )  # fmt: skip
+    return result
+
+
 def _functions() -> ctypes.CDLL:
     found = library()
     assert found is not None
@@ -113,6 +129,7 @@ def library() -> ctypes.CDLL | None:
             "fixed_norm": (*[_COUNT] * 2, *[_POINTER] * 3, ctypes.c_double, _POINTER),
             "fixed_lookup": (_COUNT, *[_POINTER] * 3),
             "fixed_gate": (*[_COUNT] * 2, *[_POINTER] * 4),
+            "code_frequencies": (*[_COUNT] * 3, *[ctypes.c_double] * 2, *[_POINTER] * 2, _COUNT, _POINTER),
         }
         for name, types in arguments.items():
             function = getattr(found, name)

@@ -101,3 +101,34 @@ void fixed_gate(int64_t n, int64_t channels, const double *x, const double *tanh
         for (int64_t c = 0; c < channels; c++)
             y[c] = fixed(looked_up(x[c], tanh) * looked_up(x[c + channels], sigmoid));
 }
+
+/* The integer frequencies of rows of logits: see `frequencies_of_logits`, whose integers these are. The weights are
+ * those of 0, 1, 2, ... steps below the largest logit, and the last of them is 0. */
+void code_frequencies(int64_t n, int64_t codes, int64_t total, double steps_per_nat, double largest,
+                      const double *logits, const int64_t *weights, int64_t last, int64_t *y) {
+    const int64_t shared = total - codes;
+    for (int64_t row = 0; row < n; row++, logits += codes, y += codes) {
+        int64_t most = INT64_MIN, sum = 0, left = shared, first = 0;
+        for (int64_t k = 0; k < codes; k++) {
+            const double value = logits[k] == logits[k] ? logits[k] * steps_per_nat : 0; /* not a number counts as 0 */
+            const double bounded = value > largest ? largest : value < -largest ? -largest : value;
+            y[k] = (int64_t)((bounded + MAGIC) - MAGIC);
+            if (y[k] > most) most = y[k], first = k;
+        }
+        for (int64_t k = 0; k < codes; k++) {
+            const int64_t below = most - y[k];
+            y[k] = weights[below < last ? below : last];
+            sum += y[k];
+        }
+        /* The quotient in doubles is the integer one or a neighbour, which the remainder tells. */
+        const double ratio = (double)shared / (double)sum;
+        for (int64_t k = 0; k < codes; k++) {
+            int64_t share = (int64_t)((double)y[k] * ratio);
+            const int64_t rest = y[k] * shared - share * sum;
+            share += (rest >= sum) - (rest < 0);
+            left -= share;
+            y[k] = share + 1;
+        }
+        y[first] += left;
+    }
+}

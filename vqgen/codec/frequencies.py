@@ -15,6 +15,8 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vqgen.codec import c_fixed
+
 PRECISION = 24
 """Bits of a frequency."""
 
@@ -65,6 +67,8 @@ def frequencies_of_logits(logits: Float[Tensor, "... k"]) -> NDArray[np.int64]:
     Returns:
         `(..., k)`, sum 2^24, each at least 1.
     """
+    if logits.dtype == torch.float64 and c_fixed.can_compute(logits):
+        return c_fixed.frequencies(logits, _WEIGHTS, TOTAL, _STEPS_PER_NAT, _LARGEST_LOGIT)
     # The border to the integers: after this rounding, encoder and decoder have the same numbers even if their logits
     # differ in the last bits. torch rounds half to even on every device.
     rounded = (logits.double() * _STEPS_PER_NAT).round().nan_to_num(0.0, _LARGEST_LOGIT, -_LARGEST_LOGIT)

@@ -1,11 +1,13 @@
 """The compiled layers in fixed point have the bits of those in torch, for any number of rows, threads and channels."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from vqgen.codec import c_fixed
 from vqgen.codec.fixed_point import FixedLinear, FixedNorm, fixed_gate, fixed_gelu, fixed_sigmoid, fixed_tanh, to_fixed
+from vqgen.codec.frequencies import TOTAL, frequencies_of_logits
 
 pytestmark = pytest.mark.skipif(c_fixed.library() is None, reason="the C functions cannot be compiled here")
 
@@ -62,6 +64,17 @@ def test_functions_have_the_bits_of_torch(monkeypatch, function, scale):
     every = torch.arange(-20 * 4096, 20 * 4096, dtype=torch.float64).reshape(-1, 2, 1024)[: 4096 // 2] / 4096
     compiled, expected = in_both_ways(monkeypatch, function, every[:, :1].expand(-1, 2, -1)[:1000])
     assert torch.equal(compiled, expected)
+
+
+@pytest.mark.parametrize("codes", [2, 7, 512, 1024])
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 10.0, 1000.0])
+def test_frequencies_are_the_integers_of_numpy(monkeypatch, codes, scale):
+    logits = scale * torch.randn(200, 2, codes, dtype=torch.float64)
+    logits[0, 0, 0], logits[1, 0, 0], logits[2, 1, 1] = torch.nan, torch.inf, -torch.inf
+    logits[3] = torch.arange(codes) / 64  # halfway between two multiples
+    compiled, expected = in_both_ways(monkeypatch, frequencies_of_logits, logits)
+    assert np.array_equal(compiled, expected)
+    assert (compiled.sum(axis=-1) == TOTAL).all()
 
 
 def test_rows_beyond_a_step_and_gradients_are_left_to_torch():
