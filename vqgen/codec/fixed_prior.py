@@ -54,6 +54,7 @@ class Ring:
     """
 
     def __init__(self, slots: int, rows: int, like: Float64[Tensor, "*n b c"]) -> None:
+        self._slots = slots
         self._features = like.new_zeros(slots, rows, *like.shape[-2:])
 
     def at(self, time: int) -> Float64[Tensor, "rows b c"]:
@@ -62,7 +63,7 @@ class Ring:
         A time without a position keeps what an older one left. No tap reads it: in a row, the older time is `slots`
         columns to the left, and only grids narrower than the slope have such times.
         """
-        return self._features[time % len(self._features)]
+        return self._features[time % self._slots]
 
     def store(self, time: int, first: int, features: Float64[Tensor, "m b c"]) -> None:
         """Keeps the features of the rows from `first` on at a time, in place of the oldest time."""

@@ -7,6 +7,7 @@ Legend: `n` codes of a level of a stream, row by row, image after image; `t` til
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from vqgen.codec.prior_coder import PriorCoder, TileStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.codec.tiles import Tiling
 from vqgen.errors import BitstreamError
+from vqgen.runtime.cores import available_cores
 
 Integer = TypeVar("Integer", bound=np.integer)
 
@@ -83,7 +85,7 @@ def encode_streams(
         Level -> segment, for each stream.
     """
     results: list[dict[str, Segment]] = [{} for _ in streams]
-    coarser: str | None = None
+    by_prior = _write_by_priors(models, streams, batch_size) if Coder.PRIOR in offered else {}
     for level in models.levels:
         candidates: list[list[Segment]] = [[] for _ in streams]
         for stream, found in zip(streams, candidates, strict=True):
@@ -92,10 +94,8 @@ def encode_streams(
                 found.append(Segment(Coder.PACKED, pack(codes, models.codebook_size)))
             if Coder.STATIC in offered:
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
-        # The prior takes all streams together: several small images fill the rows of one run.
-        if Coder.PRIOR in offered:
-            written = _write_by_prior(models, streams, level, coarser, batch_size or models.batch_size)
-            for found, data in zip(candidates, written, strict=True):
+        if level in by_prior:
+            for found, data in zip(candidates, by_prior[level], strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
             # `min` takes the first of equal lengths: the coder that needs fewer models to decode.
@@ -103,7 +103,6 @@ def encode_streams(
             # Readers refuse more than CODES_PER_BYTE codes a byte; decoders read zeros beyond the end anyway.
             least = -(-len(_flat(stream.grids[level])) // CODES_PER_BYTE)
             result[level] = Segment(shortest.coder, shortest.data.ljust(least, b"\0"))
-        coarser = level
     return results
 
 
@@ -185,13 +184,25 @@ def _stream_of_prior(models: EntropyModels, stream: Stream, level: str, coarser:
     return tile_stream(models, stream, level, coarser)
 
 
-def _write_by_prior(
-    models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None, batch_size: int
-) -> list[bytes]:
-    if models.compute_type is ComputeType.FIXED:
-        return GridCoder(models.fixed_prior(level)).encode([grid_stream(each, level, coarser) for each in streams])
-    tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
-    return PriorCoder(models.prior(level), batch_size).encode(tiles)
+def _write_by_priors(
+    models: EntropyModels, streams: Sequence[Stream], batch_size: int | None
+) -> dict[str, list[bytes]]:
+    """Writes all levels by their priors. A prior takes all streams together: small images fill the rows of one run."""
+
+    def write(index: int) -> list[bytes]:
+        level, coarser = models.levels[index], models.levels[index - 1] if index else None
+        if models.compute_type is ComputeType.FIXED:
+            return GridCoder(models.fixed_prior(level)).encode([grid_stream(each, level, coarser) for each in streams])
+        tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
+        return PriorCoder(models.prior(level), batch_size or models.batch_size).encode(tiles)
+
+    indices = range(len(models.levels))
+    if models.compute_type is not ComputeType.FIXED:
+        return dict(zip(models.levels, map(write, indices), strict=True))
+    # Side by side: all codes are known, a step is too short for several threads, and fixed point has the same bits in
+    # any number of them.
+    with ThreadPoolExecutor(min(available_cores(), len(indices))) as pool:
+        return dict(zip(models.levels, pool.map(write, indices), strict=True))
 
 
 def _read_by_prior(
