@@ -44,7 +44,8 @@ def originals(codec: Codec, pictures: list[Image.Image]) -> list[tuple[bytes, li
     odd = [pictures[0].crop((0, 0, 1, 1)), pictures[1].resize((19, 45)), pictures[2].resize((70, 33))]
     with_alpha = pictures[3].convert("RGBA")
     with_alpha.putalpha(pictures[4].convert("L").resize(with_alpha.size))
-    codes = codec.encode([*pictures[:4], *odd, with_alpha], alpha="keep", label=codec.parts.label_map.names[0])
+    labels = codec.parts.label_map.names
+    codes = codec.encode([*pictures[:4], *odd, with_alpha], alpha="keep", label=next(iter(labels), None))
     codes += codec.encode(pictures[4:6])
     files = []
     for coder in ("packed", "static", "prior"):

@@ -28,7 +28,7 @@ from vqgen.codec.pictures import PreparedPicture, prepare_pictures
 from vqgen.codec.rate_search import BEST_QUALITY, ChosenRate, RateSearch
 from vqgen.codec.restoring import restore_pictures
 from vqgen.codec.segments import Stream, encode_streams
-from vqgen.codec.unpacking import unpack_files
+from vqgen.codec.unpacking import file_decodes_to, unpack_files
 from vqgen.codes import Codes
 from vqgen.data import Label, Reading
 from vqgen.data.checking import Pictures, as_pictures
@@ -274,8 +274,7 @@ class Codec:
             warnings.warn(text, VQGenWarning, stacklevel=4)
 
     def _decodes_to(self, data: bytes, codes: ImageCodes) -> bool:
-        decoded = self.unpack([data])[0]
-        return isinstance(decoded, ImageCodes) and decoded.equals(codes)
+        return file_decodes_to(self.models, data, codes)
 
     def _encode(self, batch: Sequence[PreparedPicture]) -> Iterator[Codes]:
         first = batch[0]

@@ -198,8 +198,15 @@ class RateSearch:
         self, picture: PreparedPicture, first: "_Costs", errors: Sequence[float], label: int | None, weight: float
     ) -> dict[str, NDArray[np.int64]]:
         grids: dict[str, NDArray[np.int64]] = {}
+        owners = self._models.parts.vqvae.config.levels_of_grids
+        costs = first
         for index, level in enumerate(self._models.levels):
-            costs = self._costs(picture, grids, errors) if grids else first
+            if index and owners[index] == owners[index - 1]:
+                # What the entries so far leave of the same latents: the networks need not run again.
+                quantizer = self._models.parts.vqvae.quantizers[index]
+                costs = costs.left_by(grids[self._models.levels[index - 1]], quantizer)  # type: ignore[arg-type]
+            elif index:
+                costs = self._costs(picture, grids, errors)
             if self._by_prior:
                 coarser = None if index == 0 else [grids[self._models.levels[index - 1]]]
                 stream = GridStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])
@@ -236,6 +243,8 @@ class _Costs:
         entries = quantizer.entries().detach()
         points = quantizer.place(rearrange(latents, "1 d h w -> (h w) d").to(entries))
         self._error = error
+        self._latents = latents
+        self._quantizer = quantizer
         self._points = points.cpu().double()
         self._entries = entries.cpu().double()
         self._lengths = self._entries.square().sum(dim=1)
@@ -243,6 +252,11 @@ class _Costs:
     def at(self, places: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
         """Computes the errors of all codes at some rows and columns, `(m, k)`, each less the same for all codes."""
         return self._of(self._points[torch.from_numpy(places[0] * self.size[1] + places[1])])
+
+    def left_by(self, codes: NDArray[np.int64], quantizer: Quantizer) -> "_Costs":
+        """Returns the costs of the next grid of the level, which quantizes what these codes leave."""
+        entries = self._quantizer.embed(torch.from_numpy(codes)[None].to(self._quantizer.entries().device))
+        return _Costs(quantizer, self._latents - entries.detach().to(self._latents), self._error)
 
     def cheapest(self, added: NDArray[np.float64]) -> NDArray[np.int64]:
         """Returns the codes of least error, `(h, w)`, with a cost added to each code, `(k,)`."""

@@ -106,9 +106,29 @@ def encode_streams(
     return results
 
 
+def decodes_to(models: EntropyModels, coded: CodedStream, stream: Stream) -> bool:
+    """Returns True if segments of fixed point decode to the codes that they were made of.
+
+    The levels are read side by side, each with the coarser codes that were written. If all of them are right, a reader
+    that decodes one after the other gets the same.
+    """
+    assert models.compute_type is ComputeType.FIXED
+
+    def is_right(index: int) -> bool:
+        level = models.levels[index]
+        above = models.levels[:index]
+        known: list[dict[str, Grids] | BitstreamError] = [{each: stream.grids[each] for each in above}]
+        _read_level(models, [coded], index, known, models.batch_size)
+        found = known[0]
+        return not isinstance(found, BitstreamError) and all(map(np.array_equal, found[level], stream.grids[level]))
+
+    with ThreadPoolExecutor(min(available_cores(), len(models.levels))) as pool:
+        return all(pool.map(is_right, range(len(models.levels))))
+
+
 def decode_streams(
     models: EntropyModels, streams: Sequence[CodedStream], batch_size: int
-) -> list[dict[str, list[NDArray[np.int64]]] | BitstreamError]:
+) -> list[dict[str, Grids] | BitstreamError]:
     """Reads streams; a stream that cannot be read leaves the streams beside it as they are.
 
     Args:
@@ -119,30 +139,40 @@ def decode_streams(
     Returns:
         For each stream, level -> grids, coarse to fine; or the reason why it cannot be decoded.
     """
-    results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError] = [{} for _ in streams]
-    factors = models.parts.vqvae.config.grid_factors
-    coarser: str | None = None
+    results: list[dict[str, Grids] | BitstreamError] = [{} for _ in streams]
     # Level by level over all streams: the coarser grids of a stream condition its finer ones.
-    for index, level in enumerate(models.levels):
-        by_prior: list[tuple[int, TileStream | GridStream]] = []
-        for number, stream in enumerate(streams):
-            grids = results[number]
-            if isinstance(grids, BitstreamError) or level not in stream.segments:
-                continue
-            sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
-            try:
-                if stream.segments[level].coder is Coder.PRIOR:
-                    # Cutting needs the sizes of the grids only. The coder fills in the codes.
-                    blank = [np.zeros(size, dtype=np.int64) for size in sizes]
-                    known = Stream(stream.shapes, {**grids, level: blank})
-                    by_prior.append((number, _stream_of_prior(models, known, level, coarser)))
-                else:
-                    grids[level] = _read_direct(models, stream.segments[level], level, sizes)
-            except BitstreamError as error:
-                results[number] = error
-        _read_by_prior(models, streams, level, by_prior, batch_size, results)
-        coarser = level
+    for index in range(len(models.levels)):
+        _read_level(models, streams, index, results, batch_size)
     return results
+
+
+def _read_level(
+    models: EntropyModels,
+    streams: Sequence[CodedStream],
+    index: int,
+    results: list[dict[str, Grids] | BitstreamError],
+    batch_size: int,
+) -> None:
+    """Reads a level of streams and enters its grids into the results, which have those of the coarser levels."""
+    level, coarser = models.levels[index], models.levels[index - 1] if index else None
+    factors = models.parts.vqvae.config.grid_factors
+    by_prior: list[tuple[int, TileStream | GridStream]] = []
+    for number, stream in enumerate(streams):
+        grids = results[number]
+        if isinstance(grids, BitstreamError) or level not in stream.segments:
+            continue
+        sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
+        try:
+            if stream.segments[level].coder is Coder.PRIOR:
+                # Cutting needs the sizes of the grids only. The coder fills in the codes.
+                blank = [np.zeros(size, dtype=np.int64) for size in sizes]
+                known = Stream(stream.shapes, {**grids, level: blank})
+                by_prior.append((number, _stream_of_prior(models, known, level, coarser)))
+            else:
+                grids[level] = _read_direct(models, stream.segments[level], level, sizes)
+        except BitstreamError as error:
+            results[number] = error
+    _read_by_prior(models, streams, level, by_prior, batch_size, results)
 
 
 def grid_stream(stream: Stream, level: str, coarser: str | None) -> GridStream:
@@ -211,7 +241,7 @@ def _read_by_prior(
     level: str,
     by_prior: Sequence[tuple[int, TileStream | GridStream]],
     batch_size: int,
-    results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError],
+    results: list[dict[str, Grids] | BitstreamError],
 ) -> None:
     """Decodes, together, a level of all streams that the prior wrote, and enters the grids into the results."""
     segments = [streams[number].segments[level].data for number, _ in by_prior]

@@ -168,3 +168,15 @@ def test_errors_are_measured_in_the_middle_on_whole_positions(width, height, lef
     assert found.shape[-2:] == length
     expected = picture.part(slice(upper, upper + length[0]), slice(left, left + length[1]))
     assert torch.equal(found, expected)
+
+
+def test_costs_of_a_further_grid_are_those_of_what_the_codes_leave(make_codec):
+    codec = make_codec(2)
+    one, other = codec.parts.vqvae.quantizers
+    latents = torch.randn(1, codec.parts.vqvae.config.embedding_dim, 3, 5)
+    codes = np.arange(15).reshape(3, 5) % 4
+    left = latents - one.embed(torch.from_numpy(codes)[None]).detach()
+    places = (np.array([0, 2]), np.array([4, 1]))
+    found = _Costs(one, latents, error=3.0).left_by(codes, other)
+    assert np.array_equal(found.at(places), _Costs(other, left, error=3.0).at(places))
+    assert not np.array_equal(found.at(places), _Costs(other, latents, error=3.0).at(places))
