@@ -23,13 +23,13 @@ _COUNT = ctypes.c_int64
 _MOST_ROWS = 1 << 12
 """Rows of a step at most. For more, as those of a whole coarser grid, torch is as fast."""
 
-_FEWEST_PRODUCTS = 1 << 20
+_FEWEST_PRODUCTS = 1 << 24
 """Products from which several threads pay."""
 
 
 def can_compute(features: Float64[Tensor, "*n c"]) -> bool:
     """Returns True if the functions pay for these rows, and this machine can compile them."""
-    if features.device.type != "cpu" or features.numel() > _MOST_ROWS * features.shape[-1]:
+    if not features.is_cpu or features.numel() > _MOST_ROWS * features.shape[-1]:
         return False
     return not torch.is_grad_enabled() and library() is not None
 

@@ -17,7 +17,7 @@ from vqgen.arguments import as_bytes, as_flag, as_instance, as_items, is_bytes
 from vqgen.codec.batching import batches
 from vqgen.codec.entropy_models import CodecParts, EntropyModels
 from vqgen.codec.file_start import FileStart
-from vqgen.codec.header import Coder
+from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.image_coder import ImageCoder
 from vqgen.codec.image_codes import ImageCodes, ImageShape, check_whole
 from vqgen.codec.image_file import write_image_file
@@ -28,7 +28,7 @@ from vqgen.codec.pictures import PreparedPicture, prepare_pictures
 from vqgen.codec.rate_search import BEST_QUALITY, ChosenRate, RateSearch
 from vqgen.codec.restoring import restore_pictures
 from vqgen.codec.segments import Stream, encode_streams
-from vqgen.codec.unpacking import file_decodes_to, unpack_files
+from vqgen.codec.unpacking import unpack_files
 from vqgen.codes import Codes
 from vqgen.data import Label, Reading
 from vqgen.data.checking import Pictures, as_pictures
@@ -222,15 +222,13 @@ class Codec:
         files = [write_image_file(self.models, each, found) for each, found in zip(codes, segments, strict=True)]
         if not verify:
             return files
-        # Alone, because a later reader has no other files beside this one.
-        wrong = [index for index, data in enumerate(files) if not self._decodes_to(data, codes[index])]
-        if wrong:
+        if wrong := self._wrong(files, codes):
             warn_of_fall_back(len(wrong), len(files), "images")
             for index in wrong:
                 # Whatever coder was asked for: a file that can be read matters more.
                 again = encode_streams(self.models, [streams[index]], self.models.offered("auto") & FALL_BACK)
                 files[index] = write_image_file(self.models, codes[index], again[0])
-                assert self._decodes_to(files[index], codes[index])
+                assert not self._wrong([files[index]], [codes[index]])
         return files
 
     def unpack(
@@ -273,8 +271,15 @@ class Codec:
             )
             warnings.warn(text, VQGenWarning, stacklevel=4)
 
-    def _decodes_to(self, data: bytes, codes: ImageCodes) -> bool:
-        return file_decodes_to(self.models, data, codes)
+    def _wrong(self, files: Sequence[bytes], codes: Sequence[ImageCodes]) -> list[int]:
+        """Returns the places of files that do not decode to their codes."""
+        # Alone, because a later reader has no other files beside this one. Fixed point is the same beside others.
+        together = len(files) if self.models.compute_type is ComputeType.FIXED else 1
+        decoded = [
+            each for begin in range(0, len(files), together) for each in self.unpack(files[begin : begin + together])
+        ]
+        pairs = enumerate(zip(decoded, codes, strict=True))
+        return [place for place, (found, each) in pairs if not (isinstance(found, ImageCodes) and found.equals(each))]
 
     def _encode(self, batch: Sequence[PreparedPicture]) -> Iterator[Codes]:
         first = batch[0]

@@ -7,7 +7,6 @@ Legend: `n` codes of a level of a stream, row by row, image after image; `t` til
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,7 +22,6 @@ from vqgen.codec.prior_coder import PriorCoder, TileStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.codec.tiles import Tiling
 from vqgen.errors import BitstreamError
-from vqgen.runtime.cores import available_cores
 
 Integer = TypeVar("Integer", bound=np.integer)
 
@@ -85,7 +83,7 @@ def encode_streams(
         Level -> segment, for each stream.
     """
     results: list[dict[str, Segment]] = [{} for _ in streams]
-    by_prior = _write_by_priors(models, streams, batch_size) if Coder.PRIOR in offered else {}
+    coarser: str | None = None
     for level in models.levels:
         candidates: list[list[Segment]] = [[] for _ in streams]
         for stream, found in zip(streams, candidates, strict=True):
@@ -94,8 +92,10 @@ def encode_streams(
                 found.append(Segment(Coder.PACKED, pack(codes, models.codebook_size)))
             if Coder.STATIC in offered:
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
-        if level in by_prior:
-            for found, data in zip(candidates, by_prior[level], strict=True):
+        # The prior takes all streams together: several small images fill the rows of one run.
+        if Coder.PRIOR in offered:
+            written = _write_by_prior(models, streams, level, coarser, batch_size or models.batch_size)
+            for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
             # `min` takes the first of equal lengths: the coder that needs fewer models to decode.
@@ -103,32 +103,13 @@ def encode_streams(
             # Readers refuse more than CODES_PER_BYTE codes a byte; decoders read zeros beyond the end anyway.
             least = -(-len(_flat(stream.grids[level])) // CODES_PER_BYTE)
             result[level] = Segment(shortest.coder, shortest.data.ljust(least, b"\0"))
+        coarser = level
     return results
-
-
-def decodes_to(models: EntropyModels, coded: CodedStream, stream: Stream) -> bool:
-    """Returns True if segments of fixed point decode to the codes that they were made of.
-
-    The levels are read side by side, each with the coarser codes that were written. If all of them are right, a reader
-    that decodes one after the other gets the same.
-    """
-    assert models.compute_type is ComputeType.FIXED
-
-    def is_right(index: int) -> bool:
-        level = models.levels[index]
-        above = models.levels[:index]
-        known: list[dict[str, Grids] | BitstreamError] = [{each: stream.grids[each] for each in above}]
-        _read_level(models, [coded], index, known, models.batch_size)
-        found = known[0]
-        return not isinstance(found, BitstreamError) and all(map(np.array_equal, found[level], stream.grids[level]))
-
-    with ThreadPoolExecutor(min(available_cores(), len(models.levels))) as pool:
-        return all(pool.map(is_right, range(len(models.levels))))
 
 
 def decode_streams(
     models: EntropyModels, streams: Sequence[CodedStream], batch_size: int
-) -> list[dict[str, Grids] | BitstreamError]:
+) -> list[dict[str, list[NDArray[np.int64]]] | BitstreamError]:
     """Reads streams; a stream that cannot be read leaves the streams beside it as they are.
 
     Args:
@@ -139,40 +120,30 @@ def decode_streams(
     Returns:
         For each stream, level -> grids, coarse to fine; or the reason why it cannot be decoded.
     """
-    results: list[dict[str, Grids] | BitstreamError] = [{} for _ in streams]
-    # Level by level over all streams: the coarser grids of a stream condition its finer ones.
-    for index in range(len(models.levels)):
-        _read_level(models, streams, index, results, batch_size)
-    return results
-
-
-def _read_level(
-    models: EntropyModels,
-    streams: Sequence[CodedStream],
-    index: int,
-    results: list[dict[str, Grids] | BitstreamError],
-    batch_size: int,
-) -> None:
-    """Reads a level of streams and enters its grids into the results, which have those of the coarser levels."""
-    level, coarser = models.levels[index], models.levels[index - 1] if index else None
+    results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError] = [{} for _ in streams]
     factors = models.parts.vqvae.config.grid_factors
-    by_prior: list[tuple[int, TileStream | GridStream]] = []
-    for number, stream in enumerate(streams):
-        grids = results[number]
-        if isinstance(grids, BitstreamError) or level not in stream.segments:
-            continue
-        sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
-        try:
-            if stream.segments[level].coder is Coder.PRIOR:
-                # Cutting needs the sizes of the grids only. The coder fills in the codes.
-                blank = [np.zeros(size, dtype=np.int64) for size in sizes]
-                known = Stream(stream.shapes, {**grids, level: blank})
-                by_prior.append((number, _stream_of_prior(models, known, level, coarser)))
-            else:
-                grids[level] = _read_direct(models, stream.segments[level], level, sizes)
-        except BitstreamError as error:
-            results[number] = error
-    _read_by_prior(models, streams, level, by_prior, batch_size, results)
+    coarser: str | None = None
+    # Level by level over all streams: the coarser grids of a stream condition its finer ones.
+    for index, level in enumerate(models.levels):
+        by_prior: list[tuple[int, TileStream | GridStream]] = []
+        for number, stream in enumerate(streams):
+            grids = results[number]
+            if isinstance(grids, BitstreamError) or level not in stream.segments:
+                continue
+            sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
+            try:
+                if stream.segments[level].coder is Coder.PRIOR:
+                    # Cutting needs the sizes of the grids only. The coder fills in the codes.
+                    blank = [np.zeros(size, dtype=np.int64) for size in sizes]
+                    known = Stream(stream.shapes, {**grids, level: blank})
+                    by_prior.append((number, _stream_of_prior(models, known, level, coarser)))
+                else:
+                    grids[level] = _read_direct(models, stream.segments[level], level, sizes)
+            except BitstreamError as error:
+                results[number] = error
+        _read_by_prior(models, streams, level, by_prior, batch_size, results)
+        coarser = level
+    return results
 
 
 def grid_stream(stream: Stream, level: str, coarser: str | None) -> GridStream:
@@ -214,25 +185,13 @@ def _stream_of_prior(models: EntropyModels, stream: Stream, level: str, coarser:
     return tile_stream(models, stream, level, coarser)
 
 
-def _write_by_priors(
-    models: EntropyModels, streams: Sequence[Stream], batch_size: int | None
-) -> dict[str, list[bytes]]:
-    """Writes all levels by their priors. A prior takes all streams together: small images fill the rows of one run."""
-
-    def write(index: int) -> list[bytes]:
-        level, coarser = models.levels[index], models.levels[index - 1] if index else None
-        if models.compute_type is ComputeType.FIXED:
-            return GridCoder(models.fixed_prior(level)).encode([grid_stream(each, level, coarser) for each in streams])
-        tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
-        return PriorCoder(models.prior(level), batch_size or models.batch_size).encode(tiles)
-
-    indices = range(len(models.levels))
-    if models.compute_type is not ComputeType.FIXED:
-        return dict(zip(models.levels, map(write, indices), strict=True))
-    # Side by side: all codes are known, a step is too short for several threads, and fixed point has the same bits in
-    # any number of them.
-    with ThreadPoolExecutor(min(available_cores(), len(indices))) as pool:
-        return dict(zip(models.levels, pool.map(write, indices), strict=True))
+def _write_by_prior(
+    models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None, batch_size: int
+) -> list[bytes]:
+    if models.compute_type is ComputeType.FIXED:
+        return GridCoder(models.fixed_prior(level)).encode([grid_stream(each, level, coarser) for each in streams])
+    tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
+    return PriorCoder(models.prior(level), batch_size).encode(tiles)
 
 
 def _read_by_prior(
@@ -241,7 +200,7 @@ def _read_by_prior(
     level: str,
     by_prior: Sequence[tuple[int, TileStream | GridStream]],
     batch_size: int,
-    results: list[dict[str, Grids] | BitstreamError],
+    results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError],
 ) -> None:
     """Decodes, together, a level of all streams that the prior wrote, and enters the grids into the results."""
     segments = [streams[number].segments[level].data for number, _ in by_prior]

@@ -1,21 +1,20 @@
-"""Reads the codes of `.vqg` files: of many at a time, or of one whose codes are known, to compare them."""
+"""Reads the codes of many `.vqg` files at a time; a file that cannot be read leaves the files beside it as they are."""
 
 from collections.abc import Sequence
 
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.file_start import FileStart
-from vqgen.codec.header import ComputeType
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.image_file import OpenedFile, open_image_file
 from vqgen.codec.level_choice import LevelChoice
-from vqgen.codec.segments import Stream, decode_streams, decodes_to
+from vqgen.codec.segments import decode_streams
 from vqgen.errors import BitstreamError
 
 
 def unpack_files(
     models: EntropyModels, files: Sequence[bytes | FileStart], choice: LevelChoice
 ) -> list[ImageCodes | BitstreamError]:
-    """Reads the codes of files, those of one compute shape together. An unreadable one leaves the others as they are.
+    """Reads the codes of files, those of one compute shape together.
 
     Args:
         models: The models that predict the codes.
@@ -43,20 +42,3 @@ def unpack_files(
             except BitstreamError as error:
                 results[index] = error
     return [results[index] for index in range(len(files))]
-
-
-def file_decodes_to(models: EntropyModels, data: bytes, codes: ImageCodes) -> bool:
-    """Returns True if a file decodes to the codes that it was made of.
-
-    Fixed point is the same alone and beside others, so its levels are read side by side.
-    """
-    choice = LevelChoice.of(models.parts.vqvae.config, None, False)
-    if models.compute_type is not ComputeType.FIXED:
-        decoded = unpack_files(models, [data], choice)[0]
-        return isinstance(decoded, ImageCodes) and decoded.equals(codes)
-    stream = Stream([codes.shape], {level: [grid] for level, grid in codes.grids.items()})
-    try:
-        opened = open_image_file(models, data, choice)
-        return decodes_to(models, opened.stream, stream) and opened.checked(stream.grids).equals(codes)
-    except BitstreamError:
-        return False

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vqgen.codec import Codec, FileStart, ImageCodes, read_header
-from vqgen.codec.unpacking import file_decodes_to
 from vqgen.errors import BitstreamError
 from vqgen.runtime.compute import Compute
 
@@ -154,21 +153,3 @@ def test_files_of_different_cuts_come_back_side_by_side(make_codec):
     assert same_levels(found[1], codes[1], ("top",)) or isinstance(found[1], BitstreamError)
     assert same_levels(found[2], codes[2], ("top", "middle"))
     assert isinstance(found[3], BitstreamError)
-
-
-@pytest.mark.parametrize("priors", [None, {"positions": "none", "attention_every": 0}])
-@pytest.mark.parametrize("coder", CODERS)
-def test_file_decodes_to_its_codes_and_a_damaged_one_does_not(make_codec, priors, coder):
-    codec = make_codec(2, priors=priors)
-    codes = with_alpha(random_codes(codec, 9, 7, label=1))
-    data = written(codec, codes, coder)
-    assert file_decodes_to(codec.models, data, codes)
-    other = replace(codes, grids={level: (grid + 1) % 2 for level, grid in codes.grids.items()})
-    assert not file_decodes_to(codec.models, data, other)
-    _, end = read_header(data)
-    for place in range(0, len(data), 3):
-        damaged = data[:place] + bytes([data[place] ^ 64]) + data[place + 1 :]
-        (found,) = codec.unpack([damaged])
-        # A prior may decode a damaged tail to the same codes; the slow way knows.
-        assert file_decodes_to(codec.models, damaged, codes) == (isinstance(found, ImageCodes) and found.equals(codes))
-    assert not file_decodes_to(codec.models, data[:end], codes)

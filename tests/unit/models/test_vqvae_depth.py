@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from vqgen.codes import Codes
-from vqgen.models.vqvae import VQVAE, check_codes
+from vqgen.models.vqvae import VQVAE
+from vqgen.models.vqvae_codes import check_codes
 from vqgen.training.losses import vqvae_loss
 
 
