@@ -223,7 +223,10 @@ def check_benchmark(command: str) -> None:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as output, suppress(SystemExit):
         patch.setattr(sys, "argv", [module, "--help"])
         program.main(*([["--help"]] if takes_words else []))
+    takes_fields = "are fields of the" in output.getvalue()
     for word in words:
+        if takes_fields and word.startswith("--") and "." in word:
+            continue
         assert not word.startswith("--") or word in output.getvalue(), f"`{command}`: --help does not have {word}"
 
 
