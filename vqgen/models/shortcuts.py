@@ -1,7 +1,7 @@
 """Linear maps beside the networks of a VQ-VAE: from squares of pixels to latents, and from quantized maps to pixels.
 
 They begin as a cosine transform of the squares. So the VQ-VAE begins as a codec of blocks, and its networks learn what
-blocks cannot say; without them it takes thousands of steps until an autoencoder has learned as much.
+blocks cannot say.
 
 Legend: `b` batch, `d` embedding, `c` channels of the image, `H W` image, `_h _w` grid of a level, `s` side of a square.
 Source: shortcuts from space to channels, DC-AE (Chen et al. 2024, arXiv 2410.10733), section 3.1. Deviation: they are
