@@ -7,6 +7,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from annotations import check_again
 
 from vqgen.config import Recipe, VQVAEConfig
 from vqgen.config.loading import validate_recipe
@@ -21,6 +22,12 @@ def seeded() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def checked_annotations() -> None:
+    """Begins the checks of annotations, of which a test has a number."""
+    check_again()
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def set_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]
 
 
 @pytest.fixture
-def unchecked_annotations() -> Iterator[None]:
+def unchecked_annotations(checked_annotations: None) -> Iterator[None]:
     """Switches the check of annotations off, for tests of the errors that wrong types raise without it."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
