@@ -60,6 +60,7 @@ def test_run_makes_every_stage_and_leaves_no_temporary_files(trained):
     assert not [path for path in trained.rglob("*") if ".tmp" in path.name or path.name.endswith(".old")]
 
 
+@pytest.mark.slow
 def test_second_run_skips_everything(trained, tiny_toml):
     before = all_files(trained)
     finished = run_installed("run", tiny_toml, "--checkpoints", trained.parent)
@@ -120,6 +121,7 @@ def test_dry_run_touches_nothing(vqgen, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_dry_run_of_a_complete_run_tells_what_a_run_would_do(vqgen, trained, tiny_toml):
     before = all_files(trained)
     words = ("run", tiny_toml, "--checkpoints", trained.parent, "--dry-run")
@@ -157,6 +159,7 @@ def test_name_seed_and_overrides_are_saved_with_the_run(vqgen, tiny_toml, tmp_pa
     assert again.out.endswith("vqvae: complete\n")
 
 
+@pytest.mark.slow
 def test_other_seed_gives_another_model(vqgen, trained, tiny_toml, tmp_path):
     assert vqgen("train-vqvae", tiny_toml, "--checkpoints", tmp_path, "--seed", 1).code == 0
     assert record(tmp_path / "tiny" / "vqvae")["output"] != record(trained / "vqvae")["output"]

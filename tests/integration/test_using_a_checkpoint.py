@@ -4,6 +4,8 @@ import json
 import shutil
 import sys
 
+import pytest
+
 from small_runs import all_files, pixels, run_installed
 
 from vqgen.data import CodeStore
@@ -172,6 +174,7 @@ def test_moved_pipeline_folder_works_alone(vqgen, trained, tmp_path):
     assert finished.code == 0, finished.err
 
 
+@pytest.mark.slow
 def test_python_m_vqgen_is_the_same_program(trained, tmp_path):
     words = ("generate", trained, "--labels", "2", "--images-per-label", "1", "-o", tmp_path / "out")
     finished = run_installed(*words, launcher=(sys.executable, "-m", "vqgen"))

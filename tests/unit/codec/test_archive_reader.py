@@ -16,7 +16,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr("vqgen.codec.archive_writer._CODES_PER_BLOCK", 60)
 
 
-@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("num_levels", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("coder", ["packed", "static", "prior", "auto"])
 def test_images_come_back_in_a_row_and_one_by_one(make_codec, small_blocks, num_levels, coder):
     codec = make_codec(num_levels)

@@ -70,7 +70,7 @@ def test_segment_that_claims_too_much_work_is_refused(codec):
         read(codec, data)
 
 
-@pytest.mark.parametrize("coder", ["packed", "static", "prior"])
+@pytest.mark.parametrize("coder", ["packed", "static", pytest.param("prior", marks=pytest.mark.slow)])
 def test_block_cut_at_any_byte_gives_the_levels_that_are_whole(codec, coder):
     images = images_of(codec)
     data = write(codec, images, ["a", "b", "c", "d"], coder)

@@ -15,7 +15,7 @@ from vqgen.errors import BitstreamError, ConfigError, DataError, VQGenWarning
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
-@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("num_levels", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("coder", CODERS)
 def test_codes_of_every_size_come_back(make_codec, num_levels, coder):
     codec = make_codec(num_levels)

@@ -64,6 +64,7 @@ def test_versions_are_those_of_all_requirements():
     assert all(metadata.version(name) == version for name, version in versions.items() if name != "python")
 
 
+@pytest.mark.slow
 def test_doctor_imports_neither_torchvision_nor_accelerate():
     """Each takes about a second to import, and their metadata suffice."""
     program = (

@@ -69,7 +69,9 @@ def test_lpips_equals_its_definition_with_the_weights_of_the_file(tmp_path):
     assert found == pytest.approx(naive_lpips(backbone, images, noisy), rel=1e-4)
 
 
-@pytest.mark.parametrize(("side", "is_computed"), [(8, False), (30, False), (31, True)])
+@pytest.mark.parametrize(
+    ("side", "is_computed"), [pytest.param(8, False, marks=pytest.mark.slow), (30, False), (31, True)]
+)
 def test_lpips_is_of_images_that_alexnet_leaves_a_position_of(side, is_computed, tmp_path):
     torch.save(alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
     images = torch.randint(256, (2, 1, side, side), dtype=torch.uint8)

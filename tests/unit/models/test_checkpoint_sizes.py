@@ -105,6 +105,7 @@ def test_damaged_note_of_the_origin_is_refused(tmp_path, note):
         made_from(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_opening_a_model_of_any_class_imports_no_compiler(tmp_path):
     """Shapes of tensors without memory can make torch import its compiler, which takes a second of every command."""
     models = [make_prior("bottom"), VQVAE(VQVAEConfig(downsample=(4, 2), channels=8, image_size=8, image_channels=1))]

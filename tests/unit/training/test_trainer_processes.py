@@ -24,7 +24,9 @@ def interrupt_in_group(folder, step):
     return None, trainer.progress.step
 
 
-@pytest.mark.parametrize(("step", "stops"), [(3, 5), pytest.param(10, 12, marks=pytest.mark.slow), (11, 12)])
+@pytest.mark.parametrize(
+    ("step", "stops"), [(3, 5), *(pytest.param(step, 12, marks=pytest.mark.slow) for step in (10, 11))]
+)
 def test_signal_to_one_process_stops_all_processes(tmp_path, step, stops):
     found = run_processes(2, interrupt_in_group, tmp_path, step)
     assert found == [(signal.SIGTERM, stops)] * 2
@@ -86,6 +88,7 @@ def _save_on_a_full_disk(folder):
     return trainer.progress.step, caught.value.errno
 
 
+@pytest.mark.slow
 def test_processes_end_together_if_the_first_one_cannot_save(tmp_path):
     assert run_processes(2, _save_on_a_full_disk, str(tmp_path)) == [(4, 28)] * 2
 
