@@ -5,7 +5,6 @@ import shutil
 import sys
 
 import pytest
-
 from small_runs import all_files, pixels, run_installed
 
 from vqgen.data import CodeStore
