@@ -1,4 +1,6 @@
-"""The compiled functions of `fixed_point.c`: the same bits as torch, for the few rows of a step on a CPU.
+"""The compiled layers of `fixed_point.c`: the same bits as torch, for the few rows of a step on a CPU.
+
+`c_steps` runs all layers of a step in one call, from `fixed_prior.c`, which includes that file.
 
 Legend: `n` rows, `c` channels, `k` codebook entries, `panels` parts of the outputs, `lanes` outputs of a panel.
 """
@@ -17,8 +19,36 @@ from torch.nn import functional as F
 
 from vqgen.runtime.c_library import load_library
 
-_POINTER = ctypes.c_void_p
-_COUNT = ctypes.c_int64
+POINTER = ctypes.c_void_p
+
+COUNT = ctypes.c_int64
+
+
+class LinearMap(ctypes.Structure):
+    """A linear map; see `panels_of`."""
+
+    _fields_ = [("panels", POINTER), ("bias", POINTER), ("inputs", COUNT), ("outputs", COUNT)]
+
+
+class Norm(ctypes.Structure):
+    """A norm over the channels."""
+
+    _fields_ = [("weight", POINTER), ("bias", POINTER), ("epsilon", ctypes.c_double)]
+
+
+class Rounding(ctypes.Structure):
+    """How logits become integers; see `frequencies_of_logits`."""
+
+    _fields_ = [
+        ("total", COUNT), ("last", COUNT), ("steps_per_nat", ctypes.c_double), ("largest", ctypes.c_double),
+        ("weights", POINTER),
+    ]  # fmt: skip
+
+    @classmethod
+    def of(cls, weights: NDArray[np.int64], total: int, steps_per_nat: int, largest: int) -> "Rounding":
+        """Takes the constants of `frequencies_of_logits`; the weights should stay in memory."""
+        return cls(total, len(weights) - 1, steps_per_nat, largest, weights.ctypes.data)
+
 
 _MOST_ROWS = 1 << 12
 """Rows of a step at most. For more, as those of a whole coarser grid, torch is as fast."""
@@ -55,10 +85,8 @@ def linear(
     result = features.new_empty(*features.shape[:-1], outputs)
     rows, inputs = result.numel() // outputs, features.shape[-1]
     threads = torch.get_num_threads() if rows * inputs * outputs >= _FEWEST_PRODUCTS else 1
-    address = None if bias is None else bias.data_ptr()
-    _functions().fixed_linear(
-        rows, inputs, outputs, features.data_ptr(), panels.data_ptr(), address, result.data_ptr(), threads
-    )
+    found = linear_map(panels, outputs, bias)
+    functions().fixed_linear(ctypes.byref(found), rows, features.data_ptr(), result.data_ptr(), threads)
     return result
 
 
@@ -68,11 +96,10 @@ def norm(
     """Normalises each row: see `FixedNorm`."""
     features = features.contiguous()
     result = torch.empty_like(features)
+    layer = Norm(weight.data_ptr(), bias.data_ptr(), epsilon)
     channels = features.shape[-1]
-    _functions().fixed_norm(
-        features.numel() // channels, channels, features.data_ptr(), weight.data_ptr(), bias.data_ptr(), epsilon,
-        result.data_ptr(),
-    )  # fmt: skip
+    rows = features.numel() // channels
+    functions().fixed_norm(ctypes.byref(layer), rows, channels, features.data_ptr(), result.data_ptr())
     return result
 
 
@@ -80,7 +107,7 @@ def lookup(values: Float64[Tensor, "..."], table: Float64[Tensor, " steps"]) -> 
     """Looks up each value: see `FixedFunction`."""
     values = values.contiguous()
     result = torch.empty_like(values)
-    _functions().fixed_lookup(values.numel(), values.data_ptr(), table.data_ptr(), result.data_ptr())
+    functions().fixed_lookup(values.numel(), values.data_ptr(), table.data_ptr(), result.data_ptr())
     return result
 
 
@@ -91,28 +118,33 @@ def gate(
     features = features.contiguous()
     channels = features.shape[-1] // 2
     result = features.new_empty(*features.shape[:-1], channels)
-    _functions().fixed_gate(
+    functions().fixed_gate(
         result.numel() // channels, channels, features.data_ptr(), tanh.data_ptr(), sigmoid.data_ptr(),
         result.data_ptr(),
     )  # fmt: skip
     return result
 
 
-def frequencies(
-    logits: Float64[Tensor, "*n k"], weights: NDArray[np.int64], total: int, steps_per_nat: int, largest: int
-) -> NDArray[np.int64]:
-    """Computes integer frequencies: see `frequencies_of_logits`, which has the arguments as constants."""
+def frequencies(logits: Float64[Tensor, "*n k"], rule: Rounding) -> NDArray[np.int64]:
+    """Computes integer frequencies: see `frequencies_of_logits`."""
     logits = logits.contiguous()
     result = np.empty(logits.shape, dtype=np.int64)
     codes = logits.shape[-1]
-    _functions().code_frequencies(
-        logits.numel() // codes, codes, total, float(steps_per_nat), float(largest), logits.data_ptr(),
-        weights.ctypes.data, len(weights) - 1, result.ctypes.data,
-    )  # fmt: skip
+    functions().code_frequencies(
+        ctypes.byref(rule), logits.numel() // codes, codes, logits.data_ptr(), result.ctypes.data
+    )
     return result
 
 
-def _functions() -> ctypes.CDLL:
+def linear_map(
+    panels: Float64[Tensor, "panels c lanes"], outputs: int, bias: Float64[Tensor, " out"] | None
+) -> LinearMap:
+    """Describes a linear map to the functions; its tensors should stay in memory."""
+    return LinearMap(panels.data_ptr(), None if bias is None else bias.data_ptr(), panels.shape[1], outputs)
+
+
+def functions() -> ctypes.CDLL:
+    """Returns the functions, on a machine that has them."""
     found = library()
     assert found is not None
     return found
@@ -121,15 +153,19 @@ def _functions() -> ctypes.CDLL:
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
     """Loads the compiled functions and declares their arguments; None if they cannot be compiled here."""
-    found = load_library(Path(__file__).with_name("fixed_point.c"))
+    folder = Path(__file__).parent
+    found = load_library(folder / "fixed_prior.c", folder / "fixed_point.c")
     if found is not None:
-        found.panel_width.restype = _COUNT
+        found.panel_width.restype = COUNT
+        found.fixed_step.restype = ctypes.c_int32
+        found.fixed_step.argtypes = (POINTER, *[COUNT] * 3, POINTER)
         arguments = {
-            "fixed_linear": (*[_COUNT] * 3, *[_POINTER] * 4, ctypes.c_int32),
-            "fixed_norm": (*[_COUNT] * 2, *[_POINTER] * 3, ctypes.c_double, _POINTER),
-            "fixed_lookup": (_COUNT, *[_POINTER] * 3),
-            "fixed_gate": (*[_COUNT] * 2, *[_POINTER] * 4),
-            "code_frequencies": (*[_COUNT] * 3, *[ctypes.c_double] * 2, *[_POINTER] * 2, _COUNT, _POINTER),
+            "fixed_linear": (POINTER, COUNT, *[POINTER] * 2, ctypes.c_int32),
+            "fixed_norm": (POINTER, *[COUNT] * 2, *[POINTER] * 2),
+            "fixed_lookup": (COUNT, *[POINTER] * 3),
+            "fixed_gate": (*[COUNT] * 2, *[POINTER] * 4),
+            "code_frequencies": (POINTER, *[COUNT] * 2, *[POINTER] * 2),
+            "fixed_append": (POINTER, *[COUNT] * 3, POINTER),
         }
         for name, types in arguments.items():
             function = getattr(found, name)

@@ -9,7 +9,8 @@ Legend: `c` channels in, `out` channels out.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from jaxtyping import Float64
@@ -52,6 +53,11 @@ class FixedLinear:
     Args:
         weight: The matrix.
         bias: Added to each row; None for none.
+
+    Attributes:
+        matrix: The rounded weights, `(c, out)`.
+        bias: The rounded bias.
+        panels: The matrix as the compiled functions read it; None on a machine without them.
     """
 
     def __init__(self, weight: Float64[Tensor, "out c"], bias: Float64[Tensor, " out"] | None = None) -> None:
@@ -62,12 +68,21 @@ class FixedLinear:
         bits = min(_MOST_WEIGHT_BITS, _MANTISSA_BITS - FRACTION_BITS - math.frexp(largest)[1])
         self.matrix = to_fixed(weight, bits).T.contiguous()
         self.bias = None if bias is None else to_fixed(bias.detach())
-        self._panels = c_fixed.panels_of(self.matrix)
+        self.panels = c_fixed.panels_of(self.matrix)
+
+    def split(self, parts: int) -> Sequence["FixedLinear"]:
+        """Cuts the map into maps to equal shares of its outputs, of the same bits."""
+        size = self.matrix.shape[1] // parts
+        biases = [None] * parts if self.bias is None else self.bias.split(size)
+        found = [copy(self) for _ in range(parts)]
+        for part, matrix, bias in zip(found, self.matrix.split(size, dim=1), biases, strict=True):
+            part.matrix, part.bias, part.panels = matrix, bias, c_fixed.panels_of(matrix)
+        return found
 
     def __call__(self, features: Float64[Tensor, "*n c"]) -> Float64[Tensor, "*n out"]:
         """Maps each row."""
-        if self._panels is not None and c_fixed.can_compute(features):
-            return c_fixed.linear(features, self._panels, self.matrix.shape[1], self.bias)
+        if self.panels is not None and c_fixed.can_compute(features):
+            return c_fixed.linear(features, self.panels, self.matrix.shape[1], self.bias)
         result = to_fixed(features @ self.matrix)
         return result if self.bias is None else result.add_(self.bias)
 
@@ -147,9 +162,9 @@ def fixed_gate(features: Float64[Tensor, "*n two_c"]) -> Float64[Tensor, "*n c"]
     return to_fixed(fixed_tanh(values) * fixed_sigmoid(gates))
 
 
-_gelu_beside_relu = FixedFunction(lambda values: F.gelu(values) - F.relu(values))
+gelu_beside_relu = FixedFunction(lambda values: F.gelu(values) - F.relu(values))
 
 
 def fixed_gelu(values: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
     """Computes GELU: the positive part, and a table of the difference to it, which is 0 beyond +-16."""
-    return _gelu_beside_relu(values).add_(values.clamp(min=0))
+    return gelu_beside_relu(values).add_(values.clamp(min=0))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqgen.codec.fixed_point import LARGEST, FixedLinear, FixedNorm, fixed_gate, fixed_gelu, to_fixed
+from vqgen.codec.frequencies import frequencies_of_logits
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -51,11 +52,15 @@ class Ring:
         slots: Times that are kept.
         rows: Rows of the grid, with half a kernel above and below.
         like: A tensor `(..., b, c)` of the same sizes, dtype and device.
+
+    Attributes:
+        rows: The same.
+        features: `(slots, rows, b, c)`.
     """
 
     def __init__(self, slots: int, rows: int, like: Float64[Tensor, "*n b c"]) -> None:
-        self._slots = slots
-        self._features = like.new_zeros(slots, rows, *like.shape[-2:])
+        self.rows = rows
+        self.features = like.new_zeros(slots, rows, *like.shape[-2:])
 
     def at(self, time: int) -> Float64[Tensor, "rows b c"]:
         """Returns the features of a time; zeros, the padding of a convolution, where nothing was stored.
@@ -63,7 +68,7 @@ class Ring:
         A time without a position keeps what an older one left. No tap reads it: in a row, the older time is `slots`
         columns to the left, and only grids narrower than the slope have such times.
         """
-        return self._features[time % self._slots]
+        return self.features[time % len(self.features)]
 
     def store(self, time: int, first: int, features: Float64[Tensor, "m b c"]) -> None:
         """Keeps the features of the rows from `first` on at a time, in place of the oldest time."""
@@ -155,7 +160,9 @@ class _Coarser:
         # One matrix for each place in the patch of a coarser position, all side by side.
         patches = rearrange(prior.upsample.weight.detach(), "c out y x -> (y x out) c")
         assert prior.upsample.bias is not None
-        self.upsample = FixedLinear(patches, prior.upsample.bias.detach().repeat(self.ratio[0] * self.ratio[1]))
+        places = self.ratio[0] * self.ratio[1]
+        self.upsample = FixedLinear(patches, prior.upsample.bias.detach().repeat(places))
+        self.patches = self.upsample.split(places)
 
     def encode(self, codes: Int64[Tensor, "b hc wc"]) -> Float32[Tensor, "b hc wc c"]:
         """Computes the features of the coarser grid; they fit into float32, as they have at most 21 bits."""
@@ -246,6 +253,12 @@ class FixedSteps:
             features = block.add_to(features, convolved)
         return prior.to_logits(features)
 
-    def append(self, time: int, codes: Int64[Tensor, "m b"]) -> None:
-        """Keeps the codes of a time for the times that follow."""
-        self._codes.store(time, self.rows(time).start + self._prior.half, self._prior.embedding[codes])
+    def frequencies(self, time: int) -> NDArray[np.int64]:
+        """Computes the frequencies of a time, `(m, b, k)`, under the condition of `logits`."""
+        return frequencies_of_logits(self.logits(time))
+
+    def append(self, time: int, codes: NDArray[np.int64]) -> None:
+        """Keeps the codes of a time, `(m, b)`, for the times that follow."""
+        embedding = self._prior.embedding
+        embedded = embedding[torch.from_numpy(codes).to(embedding.device)]
+        self._codes.store(time, self.rows(time).start + self._prior.half, embedded)

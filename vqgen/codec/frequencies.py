@@ -68,7 +68,7 @@ def frequencies_of_logits(logits: Float[Tensor, "... k"]) -> NDArray[np.int64]:
         `(..., k)`, sum 2^24, each at least 1.
     """
     if logits.dtype == torch.float64 and c_fixed.can_compute(logits):
-        return c_fixed.frequencies(logits, _WEIGHTS, TOTAL, _STEPS_PER_NAT, _LARGEST_LOGIT)
+        return c_fixed.frequencies(logits, rounding())
     # The border to the integers: after this rounding, encoder and decoder have the same numbers even if their logits
     # differ in the last bits. torch rounds half to even on every device.
     rounded = (logits.double() * _STEPS_PER_NAT).round().nan_to_num(0.0, _LARGEST_LOGIT, -_LARGEST_LOGIT)
@@ -93,3 +93,8 @@ def _weights() -> NDArray[np.int64]:
 
 
 _WEIGHTS = _weights()
+
+
+def rounding() -> c_fixed.Rounding:
+    """Returns the constants of `frequencies_of_logits` for the compiled functions."""
+    return c_fixed.Rounding.of(_WEIGHTS, TOTAL, _STEPS_PER_NAT, _LARGEST_LOGIT)

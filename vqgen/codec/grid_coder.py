@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vqgen.codec.c_steps import steps_over
 from vqgen.codec.fixed_prior import FixedPrior, FixedSteps
-from vqgen.codec.frequencies import PRECISION, frequencies_of_logits
+from vqgen.codec.frequencies import PRECISION
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.errors import BitstreamError
 from vqgen.runtime.threads import threads_of_model
@@ -96,11 +97,11 @@ class GridCoder:
         with self._steps([stream], [(0, 0)]) as steps:
             for time in steps.times:
                 places = steps.places(time)
-                bits = PRECISION - np.log2(frequencies_of_logits(steps.logits(time))[:, 0])
+                bits = PRECISION - np.log2(steps.frequencies(time)[:, 0])
                 codes = (costs(places) + weight * bits).argmin(axis=-1)[:, None]
                 total += float(np.take_along_axis(bits, codes, axis=-1).sum())
                 stream.grids[0][places] = codes[:, 0]
-                self._append(steps, time, codes)
+                steps.append(time, codes)
         return total
 
     def decode(self, streams: Sequence[GridStream], segments: Sequence[bytes]) -> None:
@@ -115,14 +116,14 @@ class GridCoder:
             with self._steps(streams, rows) as steps:
                 for time in steps.times:
                     places = steps.places(time)
-                    frequencies = frequencies_of_logits(steps.logits(time))
+                    frequencies = steps.frequencies(time)
                     codes = np.zeros(frequencies.shape[:2], dtype=np.int64)
                     for row, (index, image) in enumerate(rows):
                         # Zeros after a failure, so that the streams beside it go on.
                         if streams[index].failure is None:
                             codes[:, row] = _take(decoders[index], streams[index], frequencies[:, row])
                         streams[index].grids[image][places] = codes[:, row]
-                    self._append(steps, time, codes)
+                    steps.append(time, codes)
 
     def _known(
         self, streams: Sequence[GridStream]
@@ -133,9 +134,9 @@ class GridCoder:
                 for time in steps.times:
                     places = steps.places(time)
                     codes = np.stack([streams[index].grids[image][places] for index, image in rows], axis=1)
-                    yield rows, codes, frequencies_of_logits(steps.logits(time))
+                    yield rows, codes, steps.frequencies(time)
                     # Step by step, although all codes are given: the features of a whole grid would not fit in memory.
-                    self._append(steps, time, codes)
+                    steps.append(time, codes)
 
     @contextmanager
     def _steps(self, streams: Sequence[GridStream], rows: Sequence[_Row]) -> Iterator[FixedSteps]:
@@ -156,10 +157,7 @@ class GridCoder:
             torch.autocast(device.type, enabled=False),
             threads_of_model(of_a_step, prior.model),
         ):
-            yield FixedSteps(prior, height, width, labels, coarser)
-
-    def _append(self, steps: FixedSteps, time: int, codes: NDArray[np.int64]) -> None:
-        steps.append(time, torch.from_numpy(codes).to(self._prior.embedding.device))
+            yield steps_over(prior, height, width, labels, coarser)
 
 
 def _coarser_of(stream: GridStream, image: int) -> NDArray[np.int64] | None:

@@ -34,14 +34,15 @@ _SECONDS = 60
 
 
 @lru_cache(maxsize=8)
-def load_library(source: Path) -> ctypes.CDLL | None:
+def load_library(source: Path, *included: Path) -> ctypes.CDLL | None:
     """Loads the functions of a C file, compiled for this processor.
 
-    The library is stored in the cache of the user (see `cache_folder`), under a name that depends on the source, the
+    The library is stored in the cache of the user (see `cache_folder`), under a name that depends on the sources, the
     compiler and the processor. So it is compiled once, in about a second.
 
     Args:
         source: The C file.
+        included: The files beside it that it includes.
 
     Returns:
         None if the machine has no C compiler (on Windows none is looked for), if it fails, if no cache can be written,
@@ -51,7 +52,7 @@ def load_library(source: Path) -> ctypes.CDLL | None:
     if compiler is None or os.environ.get(SWITCH) == "0":
         return None
     try:
-        return ctypes.CDLL(str(_compiled(source, compiler)))
+        return ctypes.CDLL(str(_compiled((source, *included), compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         logger.debug("%s: not compiled: %s", source.name, error)
         return None
@@ -64,17 +65,18 @@ def _compiler() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
-def _compiled(source: Path, compiler: str) -> Path:
-    """Returns the library of a source, and compiles it unless it is in the cache."""
+def _compiled(sources: tuple[Path, ...], compiler: str) -> Path:
+    """Returns the library of the first source, and compiles it unless it is in the cache."""
     # The macros name the version of the compiler and every instruction set of the processor: users share a home
     # between machines.
     macros = _run([compiler, "-march=native", "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256(source.read_bytes() + macros + repr((_OPTIONS, _TRIES)).encode()).hexdigest()[:16]
+    read = b"".join(source.read_bytes() for source in sources)
+    key = hashlib.sha256(read + macros + repr((_OPTIONS, _TRIES)).encode()).hexdigest()[:16]
     folder = cache_folder()
-    library = folder / f"{source.stem}-{key}.so"
+    library = folder / f"{sources[0].stem}-{key}.so"
     if not library.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        _compile(source, compiler, library)
+        _compile(sources[0], compiler, library)
     return library
 
 

@@ -48,7 +48,7 @@ def fixed_logits(prior, codes, labels, coarser):
     for time in steps.times:
         places = steps.places(time)
         found[:, *places] = steps.logits(time).transpose(0, 1)
-        steps.append(time, codes[:, *places].T)
+        steps.append(time, codes[:, *places].T.numpy())
     return found
 
 
@@ -110,7 +110,7 @@ def test_memory_grows_with_the_height_and_not_with_the_area():
 
     def numbers(height, width):
         steps = FixedSteps(prior, height, width, torch.zeros(1, dtype=torch.int64), None)
-        return sum(ring._features.numel() for ring in (steps._codes, *steps._features))
+        return sum(ring.features.numel() for ring in (steps._codes, *steps._features))
 
     assert numbers(20, 1000) == numbers(20, 10)
     assert numbers(40, 10) < 2 * numbers(20, 10)
