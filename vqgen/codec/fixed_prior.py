@@ -28,8 +28,9 @@ from vqgen.nn.gated_block import GatedBlock, PointwiseBlock
 from vqgen.nn.masked_conv import MaskedConv2d
 from vqgen.nn.residual import ResidualBlock
 
-_ROWS_AT_A_TIME = 16
-"""Rows of the coarser grid whose neighbourhoods are gathered together."""
+_POSITIONS_AT_A_TIME = 1 << 12
+"""Positions of the coarser grid whose neighbourhoods are gathered together, in whole rows: those of a whole grid would
+take nine times its memory, in float64."""
 
 
 class FixedConvolution:
@@ -166,21 +167,25 @@ class _Coarser:
 
     def encode(self, codes: Int64[Tensor, "b hc wc"]) -> Float32[Tensor, "b hc wc c"]:
         """Computes the features of the coarser grid; they fit into float32, as they have at most 21 bits."""
-        features = self.embedding[codes].float()
+        features = self.embedding.float()[codes]
         for spatial, pointwise in self.blocks:
-            features = self._block(spatial, pointwise, features)
+            self._add_block(spatial, pointwise, features)
         return features.clamp_(min=0)
 
-    def _block(self, spatial: FixedLinear, pointwise: FixedLinear, features: Tensor) -> Tensor:
-        result = torch.empty_like(features)
-        padded = F.pad(features.clamp(min=0), (0, 0, 1, 1, 1, 1))
-        # Some rows at a time: the neighbourhoods of a whole grid would take nine times its memory, in float64.
-        for begin in range(0, features.shape[1], _ROWS_AT_A_TIME):
-            rows = slice(begin, begin + _ROWS_AT_A_TIME)
-            near = padded[:, begin : begin + _ROWS_AT_A_TIME + 2].double().unfold(1, 3, 1).unfold(2, 3, 1)
+    def _add_block(self, spatial: FixedLinear, pointwise: FixedLinear, features: Float32[Tensor, "b hc wc c"]) -> None:
+        """Applies a block in place: the features of a large picture are the most that the codec keeps."""
+        height, width = features.shape[1:3]
+        count = max(1, _POSITIONS_AT_A_TIME // width)
+        above = torch.zeros_like(features[:, :1])
+        for begin in range(0, height, count):
+            rows = features[:, begin : begin + count]
+            # With a row above, as it was before the block, and a row below.
+            near = torch.cat([above, features[:, begin : begin + count + 1]], dim=1).clamp_(min=0)
+            near = F.pad(near, (0, 0, 1, 1, 0, rows.shape[1] + 2 - near.shape[1]))
+            above = rows[:, -1:].clone()
+            near = near.double().unfold(1, 3, 1).unfold(2, 3, 1)
             inner = spatial(rearrange(near, "b h w c y x -> b h w (c y x)")).clamp_(min=0)
-            result[:, rows] = (features[:, rows] + pointwise(inner)).clamp_(-LARGEST, LARGEST)
-        return result
+            rows.copy_((rows + pointwise(inner)).clamp_(-LARGEST, LARGEST))
 
     def at(
         self, features: Float32[Tensor, "b hc wc c"], rows: NDArray[np.int64], columns: NDArray[np.int64]

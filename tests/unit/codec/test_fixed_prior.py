@@ -124,3 +124,14 @@ def test_all_positions_have_one_time_each():
         assert {(r, c) for r, c, _ in places} == {(r, c) for r in range(height) for c in range(width)}
         assert len(places) == height * width
         assert all(time == c + 2 * r for r, c, time in places)
+
+
+@pytest.mark.parametrize("positions", [1, 10, 24])
+@torch.no_grad()
+def test_coarser_features_are_the_same_whatever_rows_are_computed_together(monkeypatch, positions):
+    model = make_pixelcnn(**ALIKE, height=14, width=5, coarser_height=7, coarser_width=5, conditioning_layers=3)
+    coarser = FixedPrior(model).coarser
+    codes = inputs(model)[2]
+    expected = coarser.encode(codes)
+    monkeypatch.setattr("vqgen.codec.fixed_prior._POSITIONS_AT_A_TIME", positions)
+    assert torch.equal(coarser.encode(codes), expected)
