@@ -1,10 +1,11 @@
 """Measures compressed files: their sizes beside the ideal of the models, and the speed of coding.
 
     python -m benchmarks.codec CHECKPOINT FOLDER [--images 1000] [--label auto] [--repeats 3] [--json FILE]
+                               [--only sizes|speeds|grid] [--coders static prior] [--quality 50]
 
 Sizes: an archive of the images without names, for each coder, beside -log2 p of its codes under the coder's own model.
-Speeds: from codes to files and back, and the whole way from pictures and back. MB are megabytes of raw pixels. `verify`
-includes the check that decodes each file alone.
+Speeds: from codes to files and back, and the whole way from pictures and back, all pictures in one call and one by one.
+MB are megabytes of raw pixels. `verify` includes the check that decodes each file alone.
 Last, a large grid: one image of 32 x 32 + 64 x 64 codes, with priors of 3 M parameters and random weights.
 """
 
@@ -58,19 +59,22 @@ def _label_bytes(codec: Codec, codes: list[ImageCodes]) -> float:
     return known * len(codes) * len(codec.parts.label_map).bit_length() / 8
 
 
-def speeds(pipe: VQGenPipeline, pictures: list[Any], coder: str, repeats: int) -> dict[str, Any]:
+def speeds(pipe: VQGenPipeline, pictures: list[Any], coder: str, quality: float, repeats: int) -> dict[str, Any]:
     """Measures images and MB of pixels per second, in both directions."""
     codec = pipe.codec
     offered = pipe.codec.models.offered(coder)
-    codes = codec.encode(pictures)
+    codes = codec.encode(pictures, coder=coder, quality=quality)
     files = codec.pack(codes, offered)
+    compress = partial(codec.compress, coder=coder, quality=quality)
     times = interleaved_medians(
         {
             "codes_to_files": partial(codec.pack, codes, offered, verify=False),
             "codes_to_files_verify": partial(codec.pack, codes, offered),
             "files_to_codes": partial(codec.unpack, files),
-            "compress_verify": partial(codec.compress, pictures, coder=coder),
+            "compress_verify": partial(compress, pictures),
+            "compress_verify_alone": lambda: [compress([picture]) for picture in pictures],
             "decompress": partial(codec.decompress, files),
+            "decompress_alone": lambda: [codec.decompress(file) for file in files],
         },
         repeats=repeats,
         warm_ups=1,
@@ -120,24 +124,28 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=64, help="number of images whose coding is timed")
     parser.add_argument("--label", help="label of all images, or auto")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", choices=("sizes", "speeds"))
+    parser.add_argument("--only", choices=("sizes", "speeds", "grid"))
+    parser.add_argument("--coders", nargs="+", choices=_CODERS, default=_CODERS, help="those that are timed")
+    parser.add_argument("--quality", type=float, default=100.0, help="of the pictures that are timed")
     parser.add_argument("--json", type=Path, default=RESULTS / "codec.json")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", VQGenWarning)  # about colours of the pictures
     pipe = VQGenPipeline.from_pretrained(arguments.checkpoint, device="cpu")
     pictures = [read_image(path) for path in find_images(arguments.folder)[: arguments.images]]
     metrics: dict[str, Any] = {"checkpoint": arguments.checkpoint}
-    if arguments.only != "speeds":
+    if arguments.only in (None, "sizes"):
         codes = pipe.codec.encode(pictures, label=arguments.label)
         metrics["sizes"] = [sizes(pipe.codec, codes, coder) for coder in _CODERS]
         packed = metrics["sizes"][0]["bytes"]
         for row in metrics["sizes"]:
             row["of_packed"] = row["bytes"] / packed
         print_table(metrics["sizes"])
-    if arguments.only != "sizes":
+    if arguments.only in (None, "speeds"):
         timed = pictures[: arguments.timed]
-        metrics["speeds"] = [speeds(pipe, timed, coder, arguments.repeats) for coder in _CODERS]
+        quality = arguments.quality
+        metrics["speeds"] = [speeds(pipe, timed, coder, quality, arguments.repeats) for coder in arguments.coders]
         print_table(metrics["speeds"])
+    if arguments.only in (None, "grid"):
         metrics["large_grid"] = large_grid(arguments.repeats)
         print_table([metrics["large_grid"]])
     write_json(arguments.json, metrics)
