@@ -23,7 +23,8 @@ import torch
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import PixelCNN, VQGenPipeline
 from vqgen.codec.frequencies import TOTAL, frequencies_of_logits
-from vqgen.codec.segments import Stream, tile_stream
+from vqgen.codec.prior_coder import TileStream
+from vqgen.codec.segments import Stream, level_stream
 from vqgen.data import find_images, read_image
 from vqgen.sampling.sampler import evaluation
 from vqgen.sampling.step_evaluator import StepEvaluator
@@ -104,7 +105,8 @@ def measure(
     coarser = None
     grids = {level: [each.grids[level] for each in codes] for level in models.levels}
     for level in models.levels:
-        tiles = tile_stream(models, Stream([each.shape for each in codes], grids), level, coarser)
+        stream = level_stream(Stream([each.shape for each in codes], grids), level, coarser)
+        tiles = TileStream.of(models.prior(level), stream)
         coarser = level
         for dtype in (torch.float32, torch.float64):
             reference: tuple[dict[str, list[int]], torch.Tensor] | None = None

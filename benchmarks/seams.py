@@ -15,18 +15,18 @@ import numpy as np
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec
-from vqgen.codec.labels import tile_bits
-from vqgen.codec.segments import Stream, tile_stream
+from vqgen.codec.prior_coder import TileStream, tile_bits
+from vqgen.codec.segments import Stream, level_stream
 from vqgen.data import find_images, read_image
 
 
 def bits_by_place(codec: Codec, stream: Stream, level: str, coarser: str | None) -> np.ndarray:
     """Computes the mean bits at each place of a whole tile, `(h, w)`."""
-    tiles = tile_stream(codec.models, stream, level, coarser)
-    order = codec.models.prior(level).order
+    prior = codec.models.prior(level)
+    tiles = TileStream.of(prior, level_stream(stream, level, coarser))
     # Tiles at the edge are filled up with copies of other places.
     whole = (tiles.sources == np.arange(tiles.sources.shape[1])).all(axis=1)
-    return tile_bits(codec.models, tiles, level)[whole].mean(axis=0).reshape(order.height, order.width)
+    return tile_bits(prior, tiles)[whole].mean(axis=0).reshape(prior.order.height, prior.order.width)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from tiny_models import make_prior
 
 from vqgen.codec import Codec, ImageCodes, ImageShape, frequencies_of_counts
 from vqgen.codec.archive_writer import ArchiveWriter
+from vqgen.codec.segments import Stream
 from vqgen.errors import BitstreamError
 from vqgen.pipeline.parts import PipelineParts
 from vqgen.runtime.compute import Compute
@@ -105,3 +106,10 @@ def noise_picture(width: int, height: int, mode: str = "L", seed: int = 0) -> Im
     """Draws a picture of random pixels."""
     bands = {"L": (), "LA": (2,), "RGB": (3,), "RGBA": (4,)}[mode]
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, *bands), dtype=np.uint8))
+
+
+def stream_of(images: Sequence[ImageCodes]) -> Stream:
+    """Puts the codes of images into one stream."""
+    return Stream(
+        [each.shape for each in images], {level: [each.grids[level] for each in images] for level in images[0].grids}
+    )

@@ -37,7 +37,7 @@ class Norm(ctypes.Structure):
 
 
 class Rounding(ctypes.Structure):
-    """How logits become integers; see `frequencies_of_logits`."""
+    """The rule by which logits become integers; see `frequencies_of_logits`."""
 
     _fields_ = [
         ("total", COUNT), ("last", COUNT), ("steps_per_nat", ctypes.c_double), ("largest", ctypes.c_double),

@@ -8,7 +8,6 @@ Legend: `b` images, `m` positions of a time, `h w` grid, `k` codebook entries.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby, zip_longest
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from vqgen.codec.c_steps import steps_over
 from vqgen.codec.fixed_prior import FixedPrior, FixedSteps
 from vqgen.codec.frequencies import PRECISION
+from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.errors import BitstreamError
 from vqgen.runtime.threads import threads_of_model
@@ -32,23 +32,6 @@ _Row = tuple[int, int]
 """An image: the index of its stream, and its index there."""
 
 
-@dataclass
-class GridStream:
-    """The grids of a level that are written to one segment.
-
-    Attributes:
-        grids: int64 `(h, w)`, one for each image; the decoder fills them in.
-        coarser: The grids of the coarser level; None for the coarsest level.
-        labels: A label for each image, -1 without one.
-        failure: The reason why it could not be decoded; None if there is none.
-    """
-
-    grids: Sequence[NDArray[np.int64]]
-    coarser: Sequence[NDArray[np.int64]] | None
-    labels: Sequence[int]
-    failure: BitstreamError | None = None
-
-
 class GridCoder:
     """Writes and reads the codes of a level with its prior.
 
@@ -59,7 +42,7 @@ class GridCoder:
     def __init__(self, prior: FixedPrior) -> None:
         self._prior = prior
 
-    def encode(self, streams: Sequence[GridStream]) -> list[bytes]:
+    def encode(self, streams: Sequence[LevelStream]) -> list[bytes]:
         """Writes each stream to a segment of its own."""
         encoders = [RangeEncoder() for _ in streams]
         for rows, codes, frequencies in self._known(streams):
@@ -67,7 +50,7 @@ class GridCoder:
                 encoders[index].append(codes[:, row], frequencies[:, row])
         return [encoder.finish() for encoder in encoders]
 
-    def bits(self, streams: Sequence[GridStream]) -> list[float]:
+    def bits(self, streams: Sequence[LevelStream]) -> list[float]:
         """Computes -log2 p of all codes of each stream: the length that an ideal coder would write, in bits."""
         bits = np.zeros(len(streams))
         for rows, codes, frequencies in self._known(streams):
@@ -77,7 +60,7 @@ class GridCoder:
 
     def choose(
         self,
-        stream: GridStream,
+        stream: LevelStream,
         costs: Callable[[tuple[NDArray[np.int64], NDArray[np.int64]]], NDArray[np.float64]],
         weight: float,
     ) -> float:
@@ -104,7 +87,7 @@ class GridCoder:
                 steps.append(time, codes)
         return total
 
-    def decode(self, streams: Sequence[GridStream], segments: Sequence[bytes]) -> None:
+    def decode(self, streams: Sequence[LevelStream], segments: Sequence[bytes]) -> None:
         """Reads the codes of each stream from its segment.
 
         Args:
@@ -126,7 +109,7 @@ class GridCoder:
                     steps.append(time, codes)
 
     def _known(
-        self, streams: Sequence[GridStream]
+        self, streams: Sequence[LevelStream]
     ) -> Iterator[tuple[Sequence[_Row], NDArray[np.int64], NDArray[np.int64]]]:
         """Yields the images of each run with their codes `(m, b)` and the frequencies `(m, b, k)` at each time."""
         for rows in _runs(streams):
@@ -139,7 +122,7 @@ class GridCoder:
                     steps.append(time, codes)
 
     @contextmanager
-    def _steps(self, streams: Sequence[GridStream], rows: Sequence[_Row]) -> Iterator[FixedSteps]:
+    def _steps(self, streams: Sequence[LevelStream], rows: Sequence[_Row]) -> Iterator[FixedSteps]:
         """Sets the prior to the first step of these images, which have one size."""
         prior = self._prior
         device = prior.embedding.device
@@ -160,11 +143,11 @@ class GridCoder:
             yield steps_over(prior, height, width, labels, coarser)
 
 
-def _coarser_of(stream: GridStream, image: int) -> NDArray[np.int64] | None:
+def _coarser_of(stream: LevelStream, image: int) -> NDArray[np.int64] | None:
     return None if stream.coarser is None else stream.coarser[image]
 
 
-def _groups(stream: GridStream) -> Iterator[list[int]]:
+def _groups(stream: LevelStream) -> Iterator[list[int]]:
     """Groups neighbours of one size. The images of a group take turns at each time, those of another group follow."""
     for (height, width), run in groupby(range(len(stream.grids)), key=lambda image: stream.grids[image].shape):
         images = list(run)
@@ -172,7 +155,7 @@ def _groups(stream: GridStream) -> Iterator[list[int]]:
         yield from (images[begin : begin + most] for begin in range(0, len(images), most))
 
 
-def _runs(streams: Sequence[GridStream]) -> Iterator[list[_Row]]:
+def _runs(streams: Sequence[LevelStream]) -> Iterator[list[_Row]]:
     """Collects images of one size that the prior computes together: the same group, by number, of several streams."""
     # A stream's groups follow each other, because its range coder is one: all first groups, then all second ones.
     for groups in zip_longest(*map(_groups, streams)):
@@ -191,7 +174,7 @@ def _runs(streams: Sequence[GridStream]) -> Iterator[list[_Row]]:
             yield run
 
 
-def _take(decoder: RangeDecoder, stream: GridStream, frequencies: NDArray[np.int64]) -> NDArray[np.int64]:
+def _take(decoder: RangeDecoder, stream: LevelStream, frequencies: NDArray[np.int64]) -> NDArray[np.int64]:
     try:
         return decoder.take(len(frequencies), frequencies)
     except BitstreamError as error:

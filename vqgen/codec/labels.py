@@ -1,27 +1,17 @@
-"""The label that conditions the prior when it predicts the codes of an image.
-
-Legend: `t` tiles, `n` positions of a tile, `k` codebook entries.
-"""
+"""The label that conditions the prior when it predicts the codes of an image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.frequencies import PRECISION
-from vqgen.codec.grid_coder import GridCoder
-from vqgen.codec.header import Coder, ComputeType
+from vqgen.codec.header import Coder
 from vqgen.codec.image_codes import ImageCodes
-from vqgen.codec.prior_coder import TileStream
-from vqgen.codec.segments import Stream, grid_stream, tile_stream
+from vqgen.codec.segments import Stream, level_stream, prior_coder
 from vqgen.data import Label
 from vqgen.errors import ConfigError
-from vqgen.runtime.threads import threads_of_model
-
-_TILES_AT_A_TIME = 64
 
 
 def choose_labels(models: EntropyModels, codes: Sequence[ImageCodes], label: Label | None) -> list[ImageCodes]:
@@ -81,38 +71,7 @@ def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:
     index = models.levels.index(level)
     stream = Stream([codes.shape], {name: [grid] for name, grid in codes.grids.items()})
     coarser = models.levels[index - 1] if index else None
-    if models.compute_type is ComputeType.FIXED:
-        return GridCoder(models.fixed_prior(level)).bits([grid_stream(stream, level, coarser)])[0]
-    tiles = tile_stream(models, stream, level, coarser)
-    bits = tile_bits(models, tiles, level)
-    # Only places that are their own source are written; the places beyond the edge cost nothing.
-    return float(bits[tiles.sources == np.arange(bits.shape[1])].sum())
-
-
-@torch.no_grad()
-def tile_bits(models: EntropyModels, tiles: TileStream, level: str) -> NDArray[np.float64]:
-    """Computes -log2 p of every code of tiles under the level's prior, `(t, n)`, also of places beyond the grid.
-
-    Args:
-        models: The models that predict the codes.
-        tiles: The tiles.
-        level: The level.
-    """
-    prior = models.prior(level)
-    parts = []
-    # One parallel pass over the whole grid, unlike the coder's steps: a length may differ in its last bits.
-    for begin in range(0, len(tiles.codes), _TILES_AT_A_TIME):
-        part = slice(begin, begin + _TILES_AT_A_TIME)
-        grids, labels = (_tensor(models, array[part]) for array in (tiles.codes, tiles.labels))
-        condition = prior.encode_condition(None if tiles.coarser is None else _tensor(models, tiles.coarser[part]))
-        with threads_of_model(grids.numel(), prior):
-            nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None])
-        parts.append(nats.flatten(1).cpu().numpy() / np.log(2))
-    return np.concatenate(parts)
-
-
-def _tensor(models: EntropyModels, array: NDArray[np.int64]) -> torch.Tensor:
-    return torch.from_numpy(array).to(models.device)
+    return prior_coder(models, level, models.batch_size).bits([level_stream(stream, level, coarser)])[0]
 
 
 def _with_label(codes: ImageCodes, label: int | None) -> ImageCodes:

@@ -12,16 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from vqgen.codec.frequencies import frequencies_of_logits
+from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.codec.tiles import Tiling
 from vqgen.errors import BitstreamError
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.runtime.threads import threads_of_model
 from vqgen.sampling.sampler import evaluation, step_threads
 from vqgen.sampling.step_evaluator import StepEvaluator
 
@@ -29,13 +32,17 @@ _MOST_TILES = 16
 
 _MOST_POSITIONS = 1024
 
+_TILES_OF_A_PASS = 64
+
+Integer = TypeVar("Integer", bound=np.integer)
+
 _Rows = list[tuple[int, int]]
 """The tiles of one run of the network: for each row the index of its stream, and the index of the tile in it."""
 
 
 @dataclass
 class TileStream:
-    """The tiles of a level that are written to one segment.
+    """A level cut into tiles of the prior's size.
 
     Attributes:
         codes: int64 `(t, h, w)`; the decoder fills them in.
@@ -52,6 +59,24 @@ class TileStream:
     labels: NDArray[np.int64]
     tilings: Sequence[Tiling]
     failure: BitstreamError | None = None
+
+    @staticmethod
+    def of(prior: PixelCNN, stream: LevelStream) -> "TileStream":
+        """Cuts the grids of a level, and the same parts of the coarser level."""
+        config = prior.config
+        tilings = [Tiling.of(grid, config.height, config.width) for grid in stream.grids]
+        coarser = None
+        if stream.coarser is not None:
+            # Both levels pad to the same stride and their tiles cover the same pixels, so tile i belongs to tile i.
+            size = (config.coarser_height, config.coarser_width)
+            coarser = _joined([Tiling.of(grid, *size).cut(grid) for grid in stream.coarser])
+        return TileStream(
+            codes=_joined([tiling.cut(grid) for tiling, grid in zip(tilings, stream.grids, strict=True)]),
+            sources=_joined([tiling.sources for tiling in tilings]),
+            coarser=coarser,
+            labels=np.repeat(stream.labels, [tiling.count for tiling in tilings]),
+            tilings=tilings,
+        )
 
     @property
     def grids(self) -> list[NDArray[np.int64]]:
@@ -74,8 +99,33 @@ class PriorCoder:
         self.order = prior.order
         self._steps = list(enumerate(pairwise(prior.order.offsets.tolist())))
 
-    def encode(self, streams: Sequence[TileStream]) -> list[bytes]:
+    def encode(self, streams: Sequence[LevelStream]) -> list[bytes]:
         """Writes each stream to a segment of its own."""
+        return self.encode_tiles([TileStream.of(self.prior, stream) for stream in streams])
+
+    def bits(self, streams: Sequence[LevelStream]) -> list[float]:
+        """Computes -log2 p of all codes of each stream: the length that an ideal coder would write, in bits."""
+        tiles = [TileStream.of(self.prior, stream) for stream in streams]
+        # Only places that are their own source are written; the places beyond the edge cost nothing.
+        own = [each.sources == np.arange(each.sources.shape[1]) for each in tiles]
+        return [float(tile_bits(self.prior, each)[written].sum()) for each, written in zip(tiles, own, strict=True)]
+
+    def decode(self, streams: Sequence[LevelStream], segments: Sequence[bytes]) -> None:
+        """Reads the codes of each stream from its segment.
+
+        Args:
+            streams: The streams; the call fills in their grids, or sets `failure` for a segment that cannot be decoded.
+            segments: One per stream.
+        """
+        tiles = [TileStream.of(self.prior, stream) for stream in streams]
+        self.decode_tiles(tiles, segments)
+        for stream, each in zip(streams, tiles, strict=True):
+            stream.failure = each.failure
+            for grid, found in zip(stream.grids, each.grids, strict=True):
+                grid[:] = found
+
+    def encode_tiles(self, streams: Sequence[TileStream]) -> list[bytes]:
+        """Writes each stream of tiles to a segment of its own."""
         encoders = [RangeEncoder() for _ in streams]
         for rows in _runs(streams, self.batch_size):
             codes = np.zeros((self.batch_size, self.order.num_positions), dtype=np.int64)  # in order time
@@ -93,8 +143,8 @@ class PriorCoder:
                     self._append(evaluator, step, codes[:, begin:end])
         return [encoder.finish() for encoder in encoders]
 
-    def decode(self, streams: Sequence[TileStream], segments: Sequence[bytes]) -> None:
-        """Reads the codes of each stream from its segment.
+    def decode_tiles(self, streams: Sequence[TileStream], segments: Sequence[bytes]) -> None:
+        """Reads the codes of each stream of tiles from its segment.
 
         Args:
             streams: The streams; the call sets `codes`, or `failure` for a segment that cannot be decoded.
@@ -151,6 +201,23 @@ class PriorCoder:
         return np.array([streams[index].sources[tile, places] == places for index, tile in rows])
 
 
+@torch.no_grad()
+def tile_bits(prior: PixelCNN, tiles: TileStream) -> NDArray[np.float64]:
+    """Computes -log2 p of every code of tiles under a prior, `(t, n)`, also of places beyond the grid."""
+    device = prior.embedding.weight.device
+    parts = []
+    # One parallel pass over the whole grid, unlike the coder's steps: a length may differ in its last bits.
+    for begin in range(0, len(tiles.codes), _TILES_OF_A_PASS):
+        part = slice(begin, begin + _TILES_OF_A_PASS)
+        grids, labels = (torch.from_numpy(array[part]).to(device) for array in (tiles.codes, tiles.labels))
+        coarser = None if tiles.coarser is None else torch.from_numpy(tiles.coarser[part]).to(device)
+        condition = prior.encode_condition(coarser)
+        with threads_of_model(grids.numel(), prior):
+            nats = -prior(grids, labels, condition).log_softmax(dim=1).gather(1, grids[:, None])
+        parts.append(nats.flatten(1).cpu().numpy() / np.log(2))
+    return np.concatenate(parts)
+
+
 def canonical_batch_size(num_positions: int) -> int:
     """Returns the number of tiles at a time in encoding: 16 small ones, one of 32 x 32 or more positions.
 
@@ -186,3 +253,7 @@ def _take(decoder: RangeDecoder, stream: TileStream, frequencies: NDArray[np.int
         except BitstreamError as error:
             stream.failure = error
     return np.zeros(len(frequencies), dtype=np.int64)
+
+
+def _joined(parts: Sequence[NDArray[Integer]]) -> NDArray[Integer]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)  # the codes of one large image are not copied

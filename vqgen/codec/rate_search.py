@@ -25,10 +25,11 @@ from torch import Tensor
 from vqgen.arguments import as_number
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.frequencies import PRECISION
-from vqgen.codec.grid_coder import GridCoder, GridStream
+from vqgen.codec.grid_coder import GridCoder
 from vqgen.codec.header import Coder, ComputeType
 from vqgen.codec.image_coder import ImageCoder
 from vqgen.codec.image_codes import ImageCodes
+from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.pictures import PreparedPicture
 from vqgen.errors import ConfigError, DataError
 from vqgen.nn.quantizers.base import Quantizer
@@ -209,7 +210,7 @@ class RateSearch:
                 costs = self._costs(picture, grids, errors)
             if self._by_prior:
                 coarser = None if index == 0 else [grids[self._models.levels[index - 1]]]
-                stream = GridStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])
+                stream = LevelStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])
                 GridCoder(self._models.fixed_prior(level)).choose(stream, costs.at, weight)
                 grids[level] = stream.grids[0]
             else:

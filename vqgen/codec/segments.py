@@ -8,22 +8,19 @@ Legend: `n` codes of a level of a stream, row by row, image after image; `t` til
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vqgen.codec.entropy_models import EntropyModels
-from vqgen.codec.grid_coder import GridCoder, GridStream
+from vqgen.codec.grid_coder import GridCoder
 from vqgen.codec.header import CODES_PER_BYTE, Coder, ComputeType
 from vqgen.codec.image_codes import ImageShape
+from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.packed_coder import pack, unpack
-from vqgen.codec.prior_coder import PriorCoder, TileStream
+from vqgen.codec.prior_coder import PriorCoder
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
-from vqgen.codec.tiles import Tiling
 from vqgen.errors import BitstreamError
-
-Integer = TypeVar("Integer", bound=np.integer)
 
 Grids = Sequence[NDArray[np.int64]]
 """The grids of a level, one for each image of a stream."""
@@ -94,7 +91,8 @@ def encode_streams(
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
         # The prior takes all streams together: several small images fill the rows of one run.
         if Coder.PRIOR in offered:
-            written = _write_by_prior(models, streams, level, coarser, batch_size or models.batch_size)
+            coder = prior_coder(models, level, batch_size or models.batch_size)
+            written = coder.encode([level_stream(stream, level, coarser) for stream in streams])
             for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
@@ -125,7 +123,7 @@ def decode_streams(
     coarser: str | None = None
     # Level by level over all streams: the coarser grids of a stream condition its finer ones.
     for index, level in enumerate(models.levels):
-        by_prior: list[tuple[int, TileStream | GridStream]] = []
+        by_prior: dict[int, LevelStream] = {}
         for number, stream in enumerate(streams):
             grids = results[number]
             if isinstance(grids, BitstreamError) or level not in stream.segments:
@@ -133,10 +131,9 @@ def decode_streams(
             sizes = [shape.grid_sizes(factors)[index] for shape in stream.shapes]
             try:
                 if stream.segments[level].coder is Coder.PRIOR:
-                    # Cutting needs the sizes of the grids only. The coder fills in the codes.
                     blank = [np.zeros(size, dtype=np.int64) for size in sizes]
                     known = Stream(stream.shapes, {**grids, level: blank})
-                    by_prior.append((number, _stream_of_prior(models, known, level, coarser)))
+                    by_prior[number] = level_stream(known, level, coarser)
                 else:
                     grids[level] = _read_direct(models, stream.segments[level], level, sizes)
             except BitstreamError as error:
@@ -146,72 +143,45 @@ def decode_streams(
     return results
 
 
-def grid_stream(stream: Stream, level: str, coarser: str | None) -> GridStream:
-    """Collects the grids of a level, and those of the coarser level; arguments as in `tile_stream`."""
-    labels = [-1 if shape.label is None else shape.label for shape in stream.shapes]
-    return GridStream(stream.grids[level], None if coarser is None else stream.grids[coarser], labels)
-
-
-def tile_stream(models: EntropyModels, stream: Stream, level: str, coarser: str | None) -> TileStream:
-    """Cuts the grids of a level, and the same parts of the coarser level, into tiles of the prior's size.
+def level_stream(stream: Stream, level: str, coarser: str | None) -> LevelStream:
+    """Collects the grids of a level, and those of the coarser level.
 
     Args:
-        models: The models that predict the codes.
         stream: The stream.
         level: The level.
         coarser: The coarser level; None for the coarsest level.
     """
-    config = models.prior(level).config
-    tilings = [Tiling.of(grid, config.height, config.width) for grid in stream.grids[level]]
-    tiles_of_coarser = None
-    if coarser is not None:
-        # Both levels pad to the same stride and their tiles cover the same pixels, so tile i belongs to tile i.
-        size = (config.coarser_height, config.coarser_width)
-        tiles_of_coarser = _joined([Tiling.of(grid, *size).cut(grid) for grid in stream.grids[coarser]])
     labels = [-1 if shape.label is None else shape.label for shape in stream.shapes]
-    return TileStream(
-        codes=_joined([tiling.cut(g) for tiling, g in zip(tilings, stream.grids[level], strict=True)]),
-        sources=_joined([tiling.sources for tiling in tilings]),
-        coarser=tiles_of_coarser,
-        labels=np.repeat(labels, [tiling.count for tiling in tilings]),
-        tilings=tilings,
-    )
+    return LevelStream(stream.grids[level], None if coarser is None else stream.grids[coarser], labels)
 
 
-def _stream_of_prior(models: EntropyModels, stream: Stream, level: str, coarser: str | None) -> TileStream | GridStream:
-    """Prepares a level for its prior: whole grids for fixed point, tiles of the prior's size for floats."""
+def prior_coder(models: EntropyModels, level: str, batch_size: int) -> GridCoder | PriorCoder:
+    """Returns the coder of a level's prior: for whole grids in fixed point, for tiles of the prior's size in floats.
+
+    Args:
+        models: The models that predict the codes.
+        level: The level.
+        batch_size: Tiles that the prior evaluates at a time.
+    """
     if models.compute_type is ComputeType.FIXED:
-        return grid_stream(stream, level, coarser)
-    return tile_stream(models, stream, level, coarser)
-
-
-def _write_by_prior(
-    models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None, batch_size: int
-) -> list[bytes]:
-    if models.compute_type is ComputeType.FIXED:
-        return GridCoder(models.fixed_prior(level)).encode([grid_stream(each, level, coarser) for each in streams])
-    tiles = [tile_stream(models, stream, level, coarser) for stream in streams]
-    return PriorCoder(models.prior(level), batch_size).encode(tiles)
+        return GridCoder(models.fixed_prior(level))
+    return PriorCoder(models.prior(level), batch_size)
 
 
 def _read_by_prior(
     models: EntropyModels,
     streams: Sequence[CodedStream],
     level: str,
-    by_prior: Sequence[tuple[int, TileStream | GridStream]],
+    by_prior: Mapping[int, LevelStream],
     batch_size: int,
     results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError],
 ) -> None:
     """Decodes, together, a level of all streams that the prior wrote, and enters the grids into the results."""
-    segments = [streams[number].segments[level].data for number, _ in by_prior]
-    tiles = [each for _, each in by_prior if isinstance(each, TileStream)]
-    grids = [each for _, each in by_prior if isinstance(each, GridStream)]
-    # One of the two is empty: the models decide.
-    if tiles:
-        PriorCoder(models.prior(level), batch_size).decode(tiles, segments)
-    if grids:
-        GridCoder(models.fixed_prior(level)).decode(grids, segments)
-    for number, each in by_prior:
+    if not by_prior:
+        return
+    segments = [streams[number].segments[level].data for number in by_prior]
+    prior_coder(models, level, batch_size).decode(list(by_prior.values()), segments)
+    for number, each in by_prior.items():
         found = results[number]
         if each.failure is not None or isinstance(found, BitstreamError):
             results[number] = each.failure or found
@@ -239,8 +209,5 @@ def _write_static(codes: NDArray[np.int64], frequencies: NDArray[np.int64]) -> b
 
 
 def _flat(grids: Grids) -> NDArray[np.int64]:
-    return _joined([grid.reshape(-1) for grid in grids])
-
-
-def _joined(parts: Sequence[NDArray[Integer]]) -> NDArray[Integer]:
+    parts = [grid.reshape(-1) for grid in grids]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)  # the codes of one large image are not copied

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from codec_models import decoded, random_codes, write_archive
+from codec_models import decoded, random_codes, stream_of, write_archive
 
 from vqgen.codec import ideal_bits
 from vqgen.codec.archive_reader import ArchiveReader
-from vqgen.codec.grid_coder import GridCoder, GridStream, _groups, _runs
+from vqgen.codec.grid_coder import GridCoder, _groups, _runs
 from vqgen.codec.header import Coder, ComputeType, read_header
-from vqgen.codec.segments import CodedStream, Stream, decode_streams, encode_streams, grid_stream
+from vqgen.codec.level_stream import LevelStream
+from vqgen.codec.segments import CodedStream, decode_streams, encode_streams, level_stream
 from vqgen.errors import BitstreamError
 
 PRIOR = frozenset({Coder.PRIOR})
@@ -21,12 +22,6 @@ def whole(make_codec, request):
 
 def images_of(codec):
     return [random_codes(codec, *size, seed=i, label=[None, 0, 2][i % 3]) for i, size in enumerate(SIZES)]
-
-
-def stream_of(images):
-    return Stream(
-        [each.shape for each in images], {level: [e.grids[level] for e in images] for level in images[0].grids}
-    )
 
 
 def test_files_of_all_sizes_decode_to_their_codes_alone_and_together(whole):
@@ -96,7 +91,7 @@ def test_images_of_a_block_are_one_stream(whole, tmp_path):
 def test_neighbours_of_one_size_take_turns_and_runs_keep_the_order_of_each_stream(make_codec):
     codec = make_codec(priors={"positions": "none", "attention_every": 0})
     sizes = [(8, 8)] * 3 + [(16, 8)] + [(8, 8)]
-    stream = grid_stream(stream_of([random_codes(codec, *size) for size in sizes]), "bottom", "top")
+    stream = level_stream(stream_of([random_codes(codec, *size) for size in sizes]), "bottom", "top")
     assert list(_groups(stream)) == [[0, 1, 2], [3], [4]]
     runs = list(_runs([stream, stream]))
     assert runs[0] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
@@ -106,7 +101,7 @@ def test_neighbours_of_one_size_take_turns_and_runs_keep_the_order_of_each_strea
 
 def test_large_grids_go_alone():
     grids = [np.zeros((100, 100), dtype=np.int64)] * 3
-    stream = GridStream(grids, None, [-1] * 3)
+    stream = LevelStream(grids, None, [-1] * 3)
     assert list(_groups(stream)) == [[0], [1], [2]]
     assert [len(run) for run in _runs([stream] * 10)] == [6, 4] * 3
 
@@ -125,8 +120,8 @@ def test_other_arithmetic_than_that_of_the_priors_is_refused(make_codec, compute
 
 def test_coder_of_a_single_position(make_codec):
     codec = make_codec(1, priors={"positions": "none", "attention_every": 0})
-    stream = grid_stream(stream_of([random_codes(codec, 4, 4, label=1)]), "bottom", None)
+    stream = level_stream(stream_of([random_codes(codec, 4, 4, label=1)]), "bottom", None)
     (data,) = GridCoder(codec.models.fixed_prior("bottom")).encode([stream])
-    again = grid_stream(stream_of([random_codes(codec, 4, 4, seed=9, label=1)]), "bottom", None)
+    again = level_stream(stream_of([random_codes(codec, 4, 4, seed=9, label=1)]), "bottom", None)
     GridCoder(codec.models.fixed_prior("bottom")).decode([again], [data])
     assert np.array_equal(again.grids[0], stream.grids[0])

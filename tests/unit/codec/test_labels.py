@@ -4,8 +4,9 @@ import torch
 from codec_models import noise_picture, random_codes
 
 from vqgen.codec import Coder, ideal_bits, read_header
-from vqgen.codec.labels import choose_labels, tile_bits
-from vqgen.codec.segments import Stream, tile_stream
+from vqgen.codec.labels import choose_labels
+from vqgen.codec.prior_coder import TileStream, tile_bits
+from vqgen.codec.segments import Stream, level_stream
 from vqgen.errors import ConfigError, DataError
 
 
@@ -39,8 +40,8 @@ def test_ideal_of_the_prior_is_its_log_likelihood(codec):
 def test_ideal_leaves_out_the_places_beyond_the_edge(codec):
     codes = random_codes(codec, 12, 4, label=0)  # 3 codes of the top level in two tiles of 4
     stream = Stream([codes.shape], {level: [grid] for level, grid in codes.grids.items()})
-    tiles = tile_stream(codec.models, stream, "top", None)
-    bits = tile_bits(codec.models, tiles, "top")
+    tiles = TileStream.of(codec.models.prior("top"), level_stream(stream, "top", None))
+    bits = tile_bits(codec.models.prior("top"), tiles)
     assert bits.shape == (2, 4)
     ideal = ideal_bits(codec.models, codes, "top", Coder.PRIOR, 0)
     assert ideal == pytest.approx(bits[0, 0] + bits[0, 1] + bits[1, 0])

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from codec_models import random_codes, varied_codes
+from codec_models import random_codes, stream_of, varied_codes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vqgen.codec.prior_coder import PriorCoder, TileStream, _runs, canonical_batch_size
-from vqgen.codec.segments import Stream, tile_stream
+from vqgen.codec.segments import level_stream
 from vqgen.errors import BitstreamError
 
 
@@ -14,10 +14,9 @@ def tiles_of(codec, level, count=5):
     """Tiles of images of several sizes, a stream each."""
     index = codec.models.levels.index(level)
     coarser = codec.models.levels[index - 1] if index else None
-    streams = [
-        Stream([each.shape], {name: [grid] for name, grid in each.grids.items()}) for each in varied_codes(codec, count)
-    ]
-    return [tile_stream(codec.models, stream, level, coarser) for stream in streams]
+    streams = [stream_of([each]) for each in varied_codes(codec, count)]
+    prior = codec.models.prior(level)
+    return [TileStream.of(prior, level_stream(stream, level, coarser)) for stream in streams]
 
 
 def blank(tiles):
@@ -30,7 +29,7 @@ def test_tiles_come_back(codec, level, batch_size):
     coder = PriorCoder(codec.models.prior(level), batch_size)
     tiles = tiles_of(codec, level)
     decoded = blank(tiles)
-    coder.decode(decoded, coder.encode(tiles))
+    coder.decode_tiles(decoded, coder.encode_tiles(tiles))
     for found, expected in zip(decoded, tiles, strict=True):
         assert found.failure is None
         assert (found.codes == expected.codes).all()
@@ -39,16 +38,16 @@ def test_tiles_come_back(codec, level, batch_size):
 def test_segment_does_not_depend_on_the_streams_beside_it(codec):
     coder = PriorCoder(codec.models.prior("bottom"), 4)
     tiles = tiles_of(codec, "bottom")
-    assert coder.encode(tiles) == [coder.encode([each])[0] for each in tiles]
+    assert coder.encode_tiles(tiles) == [coder.encode_tiles([each])[0] for each in tiles]
 
 
 def test_failed_stream_leaves_the_streams_beside_it_as_they_are(codec):
     coder = PriorCoder(codec.models.prior("bottom"), 16)
     tiles = tiles_of(codec, "bottom")
-    segments = coder.encode(tiles)
+    segments = coder.encode_tiles(tiles)
     segments[1] = b"\xff" * 40
     decoded = blank(tiles)
-    coder.decode(decoded, segments)
+    coder.decode_tiles(decoded, segments)
     assert isinstance(decoded[1].failure, BitstreamError)
     for index in (0, 2, 3, 4):
         assert (decoded[index].codes == tiles[index].codes).all()
@@ -58,20 +57,20 @@ def test_caller_in_autocast_changes_nothing(codec):
     coder = PriorCoder(codec.models.prior("bottom"), 16)
     tiles = tiles_of(codec, "bottom", 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        segments = coder.encode(tiles)
-    assert segments == coder.encode(tiles)
+        segments = coder.encode_tiles(tiles)
+    assert segments == coder.encode_tiles(tiles)
 
 
 def test_codes_beyond_the_edge_are_not_written(codec):
     coder = PriorCoder(codec.models.prior("top"), 16)
     codes = random_codes(codec, 12, 4)  # 3 codes in two tiles of 4
-    stream = Stream([codes.shape], {name: [grid] for name, grid in codes.grids.items()})
-    tiles = tile_stream(codec.models, stream, "top", None)
+    stream = stream_of([codes])
+    tiles = TileStream.of(codec.models.prior("top"), level_stream(stream, "top", None))
     assert tiles.codes.size == 8
     decoded = blank([tiles])
-    coder.decode(decoded, coder.encode([tiles]))
+    coder.decode_tiles(decoded, coder.encode_tiles([tiles]))
     assert (decoded[0].codes == tiles.codes).all()
-    assert len(coder.encode([tiles])[0]) <= 3 * 24 / 8 + 1
+    assert len(coder.encode_tiles([tiles])[0]) <= 3 * 24 / 8 + 1
 
 
 @given(st.lists(st.integers(1, 12), max_size=8), st.integers(1, 5))
@@ -88,6 +87,18 @@ def test_runs_keep_the_groups_of_a_stream_together_and_in_order(counts, batch_si
             tiles = [tile for each, tile in rows if each == index]
             assert tiles[0] % batch_size == 0
             assert len(tiles) == min(batch_size, counts[index] - tiles[0])
+
+
+def test_tiles_have_the_coarser_tiles_and_the_labels_of_its_images(codec):
+    images = varied_codes(codec, 5)
+    tiles = TileStream.of(codec.models.prior("bottom"), level_stream(stream_of(images), "bottom", "top"))
+    counts = [-(-each.shape.width // 8) * -(-each.shape.height // 8) for each in images]
+    assert tiles.codes.shape == (sum(counts), 4, 4)
+    assert tiles.coarser.shape == (sum(counts), 2, 2)
+    assert tiles.labels.tolist() == [
+        -1 if e.shape.label is None else e.shape.label for e, n in zip(images, counts, strict=True) for _ in range(n)
+    ]
+    assert (tiles.coarser[0] == images[0].grids["top"]).all()
 
 
 def test_batch_size_shrinks_with_the_grid():

@@ -1,17 +1,11 @@
 import numpy as np
 import pytest
-from codec_models import CODERS, random_codes, varied_codes
+from codec_models import CODERS, random_codes, stream_of, varied_codes
 
 from vqgen.codec import Coder, read_header
 from vqgen.codec.header import CODES_PER_BYTE
-from vqgen.codec.segments import CodedStream, Segment, Stream, decode_streams, encode_streams, tile_stream
+from vqgen.codec.segments import CodedStream, Segment, Stream, decode_streams, encode_streams
 from vqgen.errors import BitstreamError
-
-
-def stream_of(images):
-    return Stream(
-        [each.shape for each in images], {level: [each.grids[level] for each in images] for level in images[0].grids}
-    )
 
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3])
@@ -67,15 +61,3 @@ def test_damaged_stream_leaves_the_streams_beside_it_as_they_are(codec):
         assert [isinstance(each, BitstreamError) for each in found] == [False, True, False]
         for index in (0, 2):
             assert all(np.array_equal(found[index][name][0], grids[0]) for name, grids in streams[index].grids.items())
-
-
-def test_tile_stream_has_the_coarser_tiles_and_the_labels_of_its_images(codec):
-    images = varied_codes(codec, 5)
-    tiles = tile_stream(codec.models, stream_of(images), "bottom", "top")
-    counts = [-(-each.shape.width // 8) * -(-each.shape.height // 8) for each in images]
-    assert tiles.codes.shape == (sum(counts), 4, 4)
-    assert tiles.coarser.shape == (sum(counts), 2, 2)
-    assert tiles.labels.tolist() == [
-        -1 if e.shape.label is None else e.shape.label for e, n in zip(images, counts, strict=True) for _ in range(n)
-    ]
-    assert (tiles.coarser[0] == images[0].grids["top"]).all()
