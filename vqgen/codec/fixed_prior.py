@@ -28,7 +28,7 @@ from vqgen.nn.gated_block import GatedBlock, PointwiseBlock
 from vqgen.nn.masked_conv import MaskedConv2d
 from vqgen.nn.residual import ResidualBlock
 
-_POSITIONS_AT_A_TIME = 1 << 12
+_POSITIONS_AT_A_TIME = 1 << 9
 """Positions of the coarser grid whose neighbourhoods are gathered together, in whole rows: those of a whole grid would
 take nine times its memory, in float64."""
 
