@@ -122,7 +122,7 @@ class Windows:
             level: torch.empty(1, height // factor, width // factor, dtype=torch.int64)
             for level, factor in zip(self.vqvae.levels, self.vqvae.config.grid_factors, strict=True)
         }
-        for window in self._cut(height, width, self._encoding_margin):
+        for window in self._cut(height, width, self._encoding_margin, self.most_pixels):
             found = self.vqvae.encode(read(window.outer(self._stride)))
             for level, factor in zip(self.vqvae.levels, self._factors, strict=True):
                 rows, columns = window.core(factor)
@@ -147,7 +147,7 @@ class Windows:
         """
         factor = self._factors[len(codes)]
         whole: Tensor | None = None
-        for window in self._cut(height, width, self._encoding_margin):
+        for window in self._cut(height, width, self._encoding_margin, self.most_pixels):
             part = {
                 level: grid[(slice(None), *window.outer(each))]
                 for (level, grid), each in zip(codes.items(), self._factors, strict=False)
@@ -171,7 +171,9 @@ class Windows:
         """
         device = next(self.vqvae.parameters()).device
         _, rows, columns = codes.grids[self.vqvae.levels[0]].shape
-        for window in self._cut(rows * self._stride, columns * self._stride, self._decoding_margin):
+        # The margin of decoding is narrow, so windows of half the memory cost little, beside a picture that grows.
+        size = (rows * self._stride, columns * self._stride)
+        for window in self._cut(*size, self._decoding_margin, self.most_pixels // 2):
             part = {}
             for level, factor in zip(self.vqvae.levels, self._factors, strict=True):
                 outer_rows, outer_columns = window.outer(factor)
@@ -179,11 +181,11 @@ class Windows:
             inner_rows, inner_columns = window.inner(self._stride)
             yield window.core(self._stride), self.vqvae.decode(Codes(part))[:, :, inner_rows, inner_columns]
 
-    def _cut(self, height: int, width: int, margin: int) -> Iterator[Window]:
-        """Cuts a picture into windows, row by row."""
+    def _cut(self, height: int, width: int, margin: int, most_pixels: int) -> Iterator[Window]:
+        """Cuts a picture into windows of so many pixels, row by row."""
         rows = height // self._stride
         columns = width // self._stride
-        area = self.most_pixels // self._stride**2  # in cells
+        area = most_pixels // self._stride**2  # in cells
         # About square, because a square has the smallest margin; longer in one direction if the picture is narrow.
         tall = min(rows, isqrt(area))
         wide = min(columns, area // max(1, tall))
