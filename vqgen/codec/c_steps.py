@@ -150,6 +150,12 @@ class CompiledSteps(FixedSteps):
         return ring.features.data_ptr()
 
 
+def can_compile(prior: FixedPrior) -> bool:
+    """Returns True if the steps of a prior are compiled: on a CPU, with a C compiler."""
+    has_panels = prior.first.linear.panels is not None
+    return has_panels and prior.embedding.device.type == "cpu" and c_fixed.library() is not None
+
+
 def steps_over(
     prior: FixedPrior,
     height: int,
@@ -166,7 +172,7 @@ def steps_over(
         labels: As in `FixedSteps`.
         coarser: As in `FixedSteps`.
     """
-    if prior.embedding.device.type == "cpu" and prior.first.linear.panels is not None and c_fixed.library() is not None:
+    if can_compile(prior):
         return CompiledSteps(prior, height, width, labels, coarser)
     return FixedSteps(prior, height, width, labels, coarser)
 

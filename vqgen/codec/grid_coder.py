@@ -7,26 +7,30 @@ Legend: `b` images, `m` positions of a time, `h w` grid, `k` codebook entries.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby, zip_longest
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vqgen.codec.c_steps import steps_over
+from vqgen.codec.c_steps import can_compile, steps_over
 from vqgen.codec.fixed_prior import FixedPrior, FixedSteps
 from vqgen.codec.frequencies import PRECISION
 from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.errors import BitstreamError
-from vqgen.runtime.threads import threads_of_model
+from vqgen.runtime.threads import computing_threads, most_threads, threads_of_model
 
 _CODES_OF_A_GROUP = 1 << 14
 """Codes of the images of a stream that take turns; a larger grid goes alone. Files depend on it."""
 
 _CODES_OF_A_RUN = 1 << 16
 """Codes of the images that the prior computes together; a larger grid goes alone. No file depends on it."""
+
+Result = TypeVar("Result")
 
 _Row = tuple[int, int]
 """An image: the index of its stream, and its index there."""
@@ -44,19 +48,11 @@ class GridCoder:
 
     def encode(self, streams: Sequence[LevelStream]) -> list[bytes]:
         """Writes each stream to a segment of its own."""
-        encoders = [RangeEncoder() for _ in streams]
-        for rows, codes, frequencies in self._known(streams):
-            for row, (index, _) in enumerate(rows):
-                encoders[index].append(codes[:, row], frequencies[:, row])
-        return [encoder.finish() for encoder in encoders]
+        return [each for part in self._side_by_side(self._encode, streams) for each in part]
 
     def bits(self, streams: Sequence[LevelStream]) -> list[float]:
         """Computes -log2 p of all codes of each stream: the length that an ideal coder would write, in bits."""
-        bits = np.zeros(len(streams))
-        for rows, codes, frequencies in self._known(streams):
-            found = PRECISION - np.log2(np.take_along_axis(frequencies, codes[..., None], axis=-1))
-            np.add.at(bits, [index for index, _ in rows], found.sum(axis=(0, 2)))
-        return bits.tolist()
+        return [each for part in self._side_by_side(self._bits, streams) for each in part]
 
     def choose(
         self,
@@ -94,6 +90,40 @@ class GridCoder:
             streams: The streams; the call fills in their grids, or sets `failure` for a segment that cannot be decoded.
             segments: One per stream.
         """
+        self._side_by_side(self._decode, streams, segments)
+
+    def _side_by_side(
+        self, act: Callable[..., Result], streams: Sequence[LevelStream], *more: Sequence[bytes]
+    ) -> list[Result]:
+        """Calls a function with parts of the streams, each in a thread, and returns the results in their order.
+
+        No stream depends on those beside it. A compiled step leaves Python's lock to the other threads; steps of many
+        small operations would only wait for it.
+        """
+        threads = most_threads() if can_compile(self._prior) else 1
+        parts = [each for each in np.array_split(np.arange(len(streams)), threads) if len(each)]
+        slices = [slice(part[0], part[-1] + 1) for part in parts]
+        if len(slices) < 2:
+            return [act(streams, *more)]
+        # One thread of torch in each. Set once for all, as the number is that of the whole process.
+        with computing_threads(1), ThreadPoolExecutor(len(slices)) as pool:
+            return list(pool.map(lambda part: act(streams[part], *(each[part] for each in more)), slices))
+
+    def _encode(self, streams: Sequence[LevelStream]) -> list[bytes]:
+        encoders = [RangeEncoder() for _ in streams]
+        for rows, codes, frequencies in self._known(streams):
+            for row, (index, _) in enumerate(rows):
+                encoders[index].append(codes[:, row], frequencies[:, row])
+        return [encoder.finish() for encoder in encoders]
+
+    def _bits(self, streams: Sequence[LevelStream]) -> list[float]:
+        bits = np.zeros(len(streams))
+        for rows, codes, frequencies in self._known(streams):
+            found = PRECISION - np.log2(np.take_along_axis(frequencies, codes[..., None], axis=-1))
+            np.add.at(bits, [index for index, _ in rows], found.sum(axis=(0, 2)))
+        return bits.tolist()
+
+    def _decode(self, streams: Sequence[LevelStream], segments: Sequence[bytes]) -> None:
         decoders = [RangeDecoder(segment) for segment in segments]
         for rows in _runs(streams):
             with self._steps(streams, rows) as steps:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("vqgen.commands")
 
-_PIXELS_AT_A_TIME = 1 << 20
+_PIXELS_AT_A_TIME = 1 << 22
 """Pixels of a batch of pictures, at most, unless a single picture has more."""
 
 _IMAGES_AT_A_TIME = 256

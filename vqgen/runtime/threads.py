@@ -66,11 +66,15 @@ def threads_for_work(multiplications: float) -> int:
     Args:
         multiplications: Multiplications of an average layer, for a whole batch.
     """
-    most = torch.get_num_threads()
     if _fixed:
-        return most
+        return torch.get_num_threads()
+    return min(most_threads(), max(1, int(multiplications / MULTIPLICATIONS_PER_THREAD)))
+
+
+def most_threads() -> int:
+    """Returns the threads that work of any size may take: those that torch has now, at most one for each core."""
     # In a container torch starts a thread for each core of the machine, however few the container may use.
-    return min(most, available_cores(), max(1, int(multiplications / MULTIPLICATIONS_PER_THREAD)))
+    return torch.get_num_threads() if _fixed else min(torch.get_num_threads(), available_cores())
 
 
 def layers_of(model: nn.Module) -> int:

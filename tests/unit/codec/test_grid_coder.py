@@ -1,9 +1,13 @@
+import threading
+
 import numpy as np
 import pytest
+import torch
 from codec_models import decoded, random_codes, stream_of, write_archive
 
-from vqgen.codec import ideal_bits
+from vqgen.codec import c_fixed, ideal_bits
 from vqgen.codec.archive_reader import ArchiveReader
+from vqgen.codec.fixed_prior import FixedPrior
 from vqgen.codec.grid_coder import GridCoder, _groups, _runs
 from vqgen.codec.header import Coder, ComputeType, read_header
 from vqgen.codec.level_stream import LevelStream
@@ -40,6 +44,37 @@ def test_file_does_not_depend_on_the_pictures_beside_it(whole):
     together = whole.pack(images, PRIOR, verify=False)
     assert together == [whole.pack([image], PRIOR, verify=False)[0] for image in images]
     assert together[::-1] == whole.pack(images[::-1], PRIOR, verify=False)
+
+
+@pytest.mark.parametrize("cores", [2, 3, 50])
+def test_files_are_the_same_in_any_number_of_threads(whole, set_cores, monkeypatch, cores):
+    images = images_of(whole)
+    expected = whole.pack(images, PRIOR, verify=False)
+    bits = [ideal_bits(whole.models, image, "bottom", Coder.PRIOR) for image in images]
+    set_cores(cores)
+    used = set()
+    real = FixedPrior.embed_labels
+    monkeypatch.setattr(
+        FixedPrior, "embed_labels", lambda prior, labels: used.add(threading.get_ident()) or real(prior, labels)
+    )
+    assert whole.pack(images, PRIOR, verify=False) == expected
+    assert all(found.equals(image) for found, image in zip(whole.unpack(expected), images, strict=True))
+    assert [ideal_bits(whole.models, image, "bottom", Coder.PRIOR) for image in images] == bits
+    assert torch.get_num_threads() == cores
+    if c_fixed.library() is not None:
+        assert len(used) > 1
+
+
+def test_error_of_a_thread_is_raised(whole, set_cores, monkeypatch):
+    set_cores(2)
+
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("vqgen.codec.grid_coder.steps_over", fail)
+    with pytest.raises(MemoryError):
+        whole.pack(images_of(whole), PRIOR)
+    assert torch.get_num_threads() == 2
 
 
 def test_length_of_a_segment_is_the_ideal_one_but_for_its_last_word(whole):

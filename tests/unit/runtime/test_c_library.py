@@ -115,7 +115,18 @@ def test_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(source, 
 
 
 @needs_compiler
+def test_change_of_an_included_file_is_compiled(source, cache):
+    part = source.with_name("part.c")
+    part.write_text("#define FACTOR 2\n")
+    source.write_text('#include "part.c"\n' + DOUBLE.replace("2 * x", "FACTOR * x"))
+    assert load_library(source, part).twice(3) == 6
+    part.write_text("#define FACTOR 5\n")
+    load_library.cache_clear()
+    assert load_library(source, part).twice(3) == 15
+
+
+@needs_compiler
 def test_damaged_library_gives_none(source):
-    library = c_library._compiled(source, c_library._compiler())
+    library = c_library._compiled((source,), c_library._compiler())
     library.write_bytes(library.read_bytes()[:100])
     assert load_library(source) is None
