@@ -8,11 +8,11 @@ from vqgen.codec.fixed_point import (
     LARGEST,
     FixedLinear,
     FixedNorm,
-    gelu_beside_relu,
     centred_and_variance,
     fixed_gelu,
     fixed_sigmoid,
     fixed_tanh,
+    gelu_beside_relu,
     to_fixed,
 )
 
