@@ -22,8 +22,8 @@ from vqgen.models.feature_memory import bytes_per_pixel
 from vqgen.models.margins import alignment, decoding_margin, encoding_margin
 from vqgen.models.vqvae import VQVAE
 
-WORKING_SET = 5 << 25
-"""Bytes of the features of a window in float32, or of a batch of smaller pictures: 160 MiB."""
+WORKING_SET = 1 << 27
+"""Bytes of the features of a window in float32, or of a batch of smaller pictures: 128 MiB."""
 
 Slices = tuple[slice, slice]
 """Rows and columns."""
