@@ -90,6 +90,8 @@ class CompiledSteps(FixedSteps):
 
     def append(self, time: int, codes: NDArray[np.int64]) -> None:
         """As in `FixedSteps`."""
+        if codes.min() < 0 or codes.max() >= self._network.codes:
+            raise IndexError(f"codes should be in [0, {self._network.codes}), found {codes.min()} to {codes.max()}")
         rows = self.rows(time)
         codes = np.ascontiguousarray(codes)
         network = ctypes.byref(self._network)

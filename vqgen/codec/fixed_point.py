@@ -129,7 +129,7 @@ class FixedFunction:
         function: Computes the values, in float64.
 
     Attributes:
-        table: The values, in fixed point.
+        table: The values, in fixed point, on the CPU: compiled functions keep its address.
         exact: The values before they are rounded. None of them lies near a tie, so every library that computes the
             function to 1e-11 makes the same table.
     """
@@ -138,15 +138,16 @@ class FixedFunction:
         steps = _TABLE_REACH << _TABLE_BITS
         self.exact = function(torch.arange(-steps, steps + 1, dtype=torch.float64) / 2**_TABLE_BITS)
         self.table = to_fixed(self.exact)
+        self._tables = {self.table.device: self.table}
 
     def __call__(self, values: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
         """Looks up each value, rounded to a multiple of 2^-10."""
-        if self.table.device != values.device:
-            self.table = self.table.to(values.device)
         if c_fixed.can_compute(values):
             return c_fixed.lookup(values, self.table)
         inside = values.clamp(-_TABLE_REACH, _TABLE_REACH).add_(_TABLE_REACH).mul_(2**_TABLE_BITS).round_()
-        return self.table[inside.to(torch.int32)]
+        if values.device not in self._tables:
+            self._tables[values.device] = self.table.to(values.device)
+        return self._tables[values.device][inside.to(torch.int32)]
 
 
 fixed_tanh = FixedFunction(torch.tanh)

@@ -77,3 +77,12 @@ def test_steps_are_compiled_where_functions_are(monkeypatch):
     assert type(steps_over(prior, 3, 3, labels, None)) is CompiledSteps
     monkeypatch.setattr(c_fixed, "library", lambda: None)
     assert type(steps_over(prior, 3, 3, labels, None)) is FixedSteps
+
+
+@pytest.mark.parametrize("code", [-1, 10**6])
+def test_codes_that_are_none_are_refused(code):
+    prior = make_prior()
+    labels, _, _ = arguments(prior, 3, 3, 1)
+    steps = CompiledSteps(prior, 3, 3, labels, None)
+    with pytest.raises(IndexError, match=f"found {code} to {code}"):
+        steps.append(0, np.full((1, 1), code))

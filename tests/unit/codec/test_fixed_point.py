@@ -98,3 +98,10 @@ def test_no_entry_of_a_table_is_near_a_tie(function):
     """So a library that computes the function a little differently makes the same table."""
     fractions = (function.exact / UNIT) % 1
     assert (fractions - 0.5).abs().min() * UNIT > 1e-11
+
+
+def test_table_stays_on_the_cpu_after_values_of_another_device():
+    before = fixed_tanh.table
+    fixed_tanh(torch.zeros(3, dtype=torch.float64, device="meta"))
+    assert fixed_tanh.table is before
+    assert torch.equal(fixed_tanh(torch.tensor([0.0, 20.0], dtype=torch.float64)), torch.tensor([0.0, 1.0]).double())
