@@ -159,8 +159,7 @@ def compress_steps(codec: Codec, upload: Upload, label: Label | None = None) -> 
     written: dict[Coder, dict[str, Segment]] = {}
     for coder in sorted(offered):
         yield f"write codes ({coder.name.lower()})"
-        stream = Stream([codes.shape], {level: [grid] for level, grid in codes.grids.items()})
-        written[coder] = encode_streams(codec.models, [stream], frozenset({coder}))[0]
+        written[coder] = encode_streams(codec.models, [Stream.of(codes)], frozenset({coder}))[0]
     yield "decode"
     data, chosen = _shortest(codec, codes, written)
     ours = _measured("vqgen", picture, codec.decode([codes])[0], data)

@@ -217,7 +217,7 @@ class Codec:
         codes = [check_whole(each, self.models.levels) for each in codes]
         as_instance("offered", offered, frozenset, "a frozenset of coders")
         verify = as_flag("verify", verify)
-        streams = [Stream([each.shape], {level: [grid] for level, grid in each.grids.items()}) for each in codes]
+        streams = [Stream.of(each) for each in codes]
         segments = encode_streams(self.models, streams, offered)
         files = [write_image_file(self.models, each, found) for each, found in zip(codes, segments, strict=True)]
         if not verify:

@@ -59,8 +59,8 @@ class GridCoder:
         stream: LevelStream,
         costs: Callable[[tuple[NDArray[np.int64], NDArray[np.int64]]], NDArray[np.float64]],
         weight: float,
-    ) -> float:
-        """Chooses codes for their costs and their bits: at each position in turn the code of the least sum.
+    ) -> bytes:
+        """Chooses codes for their costs and their bits, and writes them: at each position the code of the least sum.
 
         A choice is not revised for its effect on the codes that follow.
 
@@ -70,18 +70,19 @@ class GridCoder:
             weight: Cost of a bit.
 
         Returns:
-            -log2 p of the chosen codes, in bits.
+            The segment of the chosen codes, as `encode` would write it.
         """
-        total = 0.0
+        encoder = RangeEncoder()
         with self._steps([stream], [(0, 0)]) as steps:
             for time in steps.times:
                 places = steps.places(time)
-                bits = PRECISION - np.log2(steps.frequencies(time)[:, 0])
-                codes = (costs(places) + weight * bits).argmin(axis=-1)[:, None]
-                total += float(np.take_along_axis(bits, codes, axis=-1).sum())
-                stream.grids[0][places] = codes[:, 0]
-                steps.append(time, codes)
-        return total
+                frequencies = steps.frequencies(time)[:, 0]
+                bits = PRECISION - np.log2(frequencies)
+                codes = (costs(places) + weight * bits).argmin(axis=-1)
+                encoder.append(codes, frequencies)
+                stream.grids[0][places] = codes
+                steps.append(time, codes[:, None])
+        return encoder.finish()
 
     def decode(self, streams: Sequence[LevelStream], segments: Sequence[bytes]) -> None:
         """Reads the codes of each stream from its segment.

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,14 @@ class ImageCodes:
         grids: Level -> int64 `(h, w)`, coarse to fine. A preview lacks levels.
         alpha: The alpha plane, a byte a pixel, row by row; None without an alpha plane.
         cut: The reason why a cut file gives less than was asked for; None if nothing is missing.
+        written: Level -> the segment that the prior wrote while it chose these codes for a rate; None for other codes.
     """
 
     shape: ImageShape
     grids: Mapping[str, NDArray[np.int64]]
     alpha: bytes | None = None
     cut: str | None = None
+    written: Mapping[str, bytes] | None = field(default=None, repr=False, compare=False)
 
     @property
     def levels(self) -> tuple[str, ...]:

@@ -69,10 +69,9 @@ def _shortest(models: EntropyModels, codes: ImageCodes) -> int | None:
 
 def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:
     index = models.levels.index(level)
-    stream = Stream([codes.shape], {name: [grid] for name, grid in codes.grids.items()})
     coarser = models.levels[index - 1] if index else None
-    return prior_coder(models, level, models.batch_size).bits([level_stream(stream, level, coarser)])[0]
+    return prior_coder(models, level, models.batch_size).bits([level_stream(Stream.of(codes), level, coarser)])[0]
 
 
 def _with_label(codes: ImageCodes, label: int | None) -> ImageCodes:
-    return replace(codes, shape=replace(codes.shape, label=label))
+    return replace(codes, shape=replace(codes.shape, label=label), written=None)

@@ -176,7 +176,8 @@ class RateSearch:
             weight = weight_of(quality)
             if not weight:
                 return nearest
-            return replace(nearest, grids=self._grids(picture, first, errors, nearest.shape.label, weight))
+            grids, written = self._grids(picture, first, errors, nearest.shape.label, weight)
+            return replace(nearest, grids=grids, written=written or None)
 
         quality = self._rate.quality
         if self._rate.target_bpp is not None:
@@ -197,8 +198,10 @@ class RateSearch:
 
     def _grids(
         self, picture: PreparedPicture, first: "_Costs", errors: Sequence[float], label: int | None, weight: float
-    ) -> dict[str, NDArray[np.int64]]:
+    ) -> tuple[dict[str, NDArray[np.int64]], dict[str, bytes]]:
+        """Returns the chosen grids, and the segments that the prior wrote on its way."""
         grids: dict[str, NDArray[np.int64]] = {}
+        written: dict[str, bytes] = {}
         owners = self._models.parts.vqvae.config.levels_of_grids
         costs = first
         for index, level in enumerate(self._models.levels):
@@ -211,12 +214,12 @@ class RateSearch:
             if self._by_prior:
                 coarser = None if index == 0 else [grids[self._models.levels[index - 1]]]
                 stream = LevelStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])
-                GridCoder(self._models.fixed_prior(level)).choose(stream, costs.at, weight)
+                written[level] = GridCoder(self._models.fixed_prior(level)).choose(stream, costs.at, weight)
                 grids[level] = stream.grids[0]
             else:
                 bits = PRECISION - np.log2(self._models.frequencies(level))
                 grids[level] = costs.cheapest(weight * bits)
-        return grids
+        return grids, written
 
 
 def _middle(picture: PreparedPicture, stride: int) -> UInt8[Tensor, "1 c h w"]:

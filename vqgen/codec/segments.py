@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vqgen.codec.entropy_models import EntropyModels
 from vqgen.codec.grid_coder import GridCoder
 from vqgen.codec.header import CODES_PER_BYTE, Coder, ComputeType
-from vqgen.codec.image_codes import ImageShape
+from vqgen.codec.image_codes import ImageCodes, ImageShape
 from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.packed_coder import pack, unpack
 from vqgen.codec.prior_coder import PriorCoder
@@ -46,10 +46,17 @@ class Stream:
     Attributes:
         shapes: The properties of each image.
         grids: Level -> grids, coarse to fine.
+        written: Level -> the segment that the prior has written for these grids; None if it has written none.
     """
 
     shapes: Sequence[ImageShape]
     grids: Mapping[str, Grids]
+    written: Mapping[str, bytes] | None = None
+
+    @staticmethod
+    def of(codes: ImageCodes) -> "Stream":
+        """Returns the stream of one image."""
+        return Stream([codes.shape], {level: [grid] for level, grid in codes.grids.items()}, codes.written)
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,8 @@ def encode_streams(
                 found.append(Segment(Coder.PACKED, pack(codes, models.codebook_size)))
             if Coder.STATIC in offered:
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
-        # The prior takes all streams together: several small images fill the rows of one run.
         if Coder.PRIOR in offered:
-            coder = prior_coder(models, level, batch_size or models.batch_size)
-            written = coder.encode([level_stream(stream, level, coarser) for stream in streams])
+            written = _write_by_prior(models, streams, level, coarser, batch_size or models.batch_size)
             for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
@@ -166,6 +171,19 @@ def prior_coder(models: EntropyModels, level: str, batch_size: int) -> GridCoder
     if models.compute_type is ComputeType.FIXED:
         return GridCoder(models.fixed_prior(level))
     return PriorCoder(models.prior(level), batch_size)
+
+
+def _write_by_prior(
+    models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None, batch_size: int
+) -> list[bytes]:
+    """Writes a level of each stream with its prior, unless the search for a rate has done so."""
+    segments = {number: each.written[level] for number, each in enumerate(streams) if each.written is not None}
+    left = [number for number in range(len(streams)) if number not in segments]
+    if left:
+        # All streams together: several small images fill the rows of one run.
+        taken = [level_stream(streams[number], level, coarser) for number in left]
+        segments |= zip(left, prior_coder(models, level, batch_size).encode(taken), strict=True)
+    return [segments[number] for number in range(len(streams))]
 
 
 def _read_by_prior(

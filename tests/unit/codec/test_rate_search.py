@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from codec_models import decoded, noise_picture
 
+from vqgen.codec.grid_coder import GridCoder
 from vqgen.codec.header import Coder, read_header
 from vqgen.codec.pictures import prepare_pictures
 from vqgen.codec.rate_search import ChosenRate, _Costs, _middle, quality_for, weight_of
@@ -73,6 +76,19 @@ def test_files_decode_to_the_codes_that_were_chosen(make_codec, coder, levels):
     (data,) = codec.compress(picture, label=1, coder=coder, quality=30)
     assert {level.coder for level in read_header(data)[0].levels} == {Coder[coder.upper()]}
     assert decoded(codec, data).equals(codes)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_prior_writes_while_it_chooses(make_codec, monkeypatch, levels):
+    codec = make_codec(levels, priors=ALIKE)
+    picture = noise_picture(33, 17, seed=1)
+    (codes,) = codec.encode(picture, label=1, coder="prior", quality=30)
+    offered = codec.models.offered("prior")
+    expected = codec.pack([replace(codes, written=None)], offered, verify=False)
+    monkeypatch.setattr(GridCoder, "encode", None)
+    assert codec.pack([codes], offered, verify=False) == expected
+    assert codec.encode(picture, label=1)[0].written is None
+    assert codec.encode(picture, label=1, coder="static", quality=30)[0].written is None
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.2, 5.0])
