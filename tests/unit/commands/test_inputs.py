@@ -77,9 +77,9 @@ def test_unreadable_image_is_reported_and_left_out(pictures, capsys):
     [
         ([], []),
         ([1] * 300, [256, 44]),
-        ([1 << 19] * 5, [2, 2, 1]),
+        ([1 << 21] * 5, [2, 2, 1]),
         ([1, 1 << 30, 1], [1, 1, 1]),
-        ([1 << 20, 1], [1, 1]),
+        ([1 << 22, 1], [1, 1]),
     ],
 )
 def test_batches_are_bounded_in_images_and_pixels(sizes, expected):
@@ -126,7 +126,7 @@ def test_large_picture_is_gone_before_the_next_one_is_read():
     def read():
         for _ in range(3):
             assert all(picture() is None for picture in alive)
-            picture = Image.new("L", (1100, 1000))
+            picture = Image.new("L", (2200, 2000))
             alive.append(weakref.ref(picture))
             yield "large", picture
             del picture

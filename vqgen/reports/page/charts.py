@@ -18,6 +18,9 @@ _TOP = 10
 _BOTTOM = 36
 """Units of the drawing: its size, and the margins around the axes."""
 
+_LEAST = 1e-100
+"""Least value of a logarithmic axis; ratios and margins of smaller ones, and of ones above 1e100, may overflow."""
+
 _MOST_TICKS = 6
 
 _MOST_BANDS = 60
@@ -131,7 +134,7 @@ def draw_chart(
         curves: The curves. Points that are not finite are left out.
         across: Title of the horizontal axis, whose marks are whole numbers.
         caption: Sentences below the chart.
-        logarithmic: True for a logarithmic vertical axis, if all values are positive.
+        logarithmic: True for a logarithmic vertical axis, if all values are positive, and none is beyond 1e100.
 
     Returns:
         The chart; None if there are no points.
@@ -141,7 +144,7 @@ def draw_chart(
     if not kept:
         return None
     everything = [point for _, points in kept for point in points]
-    logarithmic = logarithmic and all(value > 0 for _, value in everything)
+    logarithmic = logarithmic and all(_LEAST <= value <= 1 / _LEAST for _, value in everything)
     low, high = min(x for x, _ in everything), max(x for x, _ in everything)
     across_axis = _Axis(low, high, _LEFT, WIDTH - _RIGHT, whole=True)
     up_axis = _up_axis(everything, low + _START * (high - low), logarithmic=logarithmic)

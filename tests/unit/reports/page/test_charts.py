@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vqgen.reports.page.charts import HEIGHT, WIDTH, Curve, draw_chart, number_text, thinned
@@ -13,6 +13,8 @@ def places(line):
     return [tuple(map(float, point.split(","))) for point in line.path.split()]
 
 
+@example([(1, 1.0), (1, 2.2250738585e-313)], True)
+@example([(1, 1.0), (2, 1e300)], True)
 @given(
     st.lists(st.tuples(st.integers(1, 10**6), st.floats(-1e6, 1e6)), min_size=1, max_size=50),
     st.booleans(),
