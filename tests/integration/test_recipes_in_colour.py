@@ -10,7 +10,7 @@ from vqgen.config import read_recipe, shipped_recipes
 
 pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
 
-RECIPES = ("cifar10", "cifar10-cpu", "ffhq1024", "flowers", "folder", "imagenet256")
+RECIPES = ("cifar10", "cifar10-cpu", "ffhq1024", "flowers", "folder", "imagenet256", "photos")
 
 NARROW = {"channels": 8, "residual_channels": 4, "embedding_dim": 8, "codebook_size": 16, "attention_heads": 2}
 """Fields of a section that set its width."""

@@ -47,7 +47,7 @@ _POSITIONS_AT_A_TIME = 1 << 12
 _PROBED_SIDE = 256
 """Side of the part of a picture, in its middle, in which the errors of pixels are measured."""
 
-_HALVINGS = 8
+_HALVINGS = 12
 
 _NEAR = 0.01
 """Share of a target that a file may be shorter."""

@@ -60,6 +60,7 @@ def test_trainings_have_their_time(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:codes. have collapsed")  # nothing is learned in three seconds
+@pytest.mark.filterwarnings("ignore:.*is slower than planned")  # nor is the speed of a busy machine foreseen
 def test_row_is_of_the_held_out_images(tmp_path, monkeypatch):
     monkeypatch.setattr(quantizers, "_PROBES", (1, 2, 6))
     (row,) = rows_of(arguments(tmp_path))
