@@ -14,7 +14,7 @@ from vqgen.config.quantizer import QuantizerSettings
 def arguments(tmp_path, **changes):
     settings = {
         "data_root": None, "image_size": 64, "minutes": 0.05, "kinds": ["ema"], "sizes": [16], "seeds": [0],
-        "work": tmp_path, "device": "cpu", "dtype": "float32",
+        "work": tmp_path, "device": "cpu", "dtype": "float32", "json": tmp_path / "rows.json",
     }  # fmt: skip
     return Namespace(**settings | changes)
 
