@@ -8,11 +8,10 @@ Legend: `b` images, `m` positions of a step, `c` channels, `k` codebook entries,
 
 import ctypes
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int64
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vqgen.codec import c_fixed
 from vqgen.codec.c_fixed import COUNT, POINTER, LinearMap, Norm, Rounding
@@ -56,35 +55,14 @@ class _Network(ctypes.Structure):
 
 
 class CompiledSteps(FixedSteps):
-    """As `FixedSteps`, for a CPU with the compiled functions.
-
-    Args:
-        prior: As in `FixedSteps`.
-        height: As in `FixedSteps`.
-        width: As in `FixedSteps`.
-        labels: As in `FixedSteps`.
-        coarser: As in `FixedSteps`.
-    """
-
-    def __init__(
-        self,
-        prior: FixedPrior,
-        height: int,
-        width: int,
-        labels: Int64[Tensor, " b"],
-        coarser: Int64[Tensor, "b hc wc"] | None,
-    ) -> None:
-        super().__init__(prior, height, width, labels, coarser)
-        self._images = len(labels)
-        self._kept: list[object] = []  # what the structures point to
-        self._network = self._network_of(prior)
+    """As `FixedSteps`, for a CPU with the compiled functions."""
 
     def frequencies(self, time: int) -> NDArray[np.int64]:
         """As in `FixedSteps`."""
         rows = self.rows(time)
-        result = np.empty((len(rows), self._images, self._network.codes), dtype=np.int64)
-        network = ctypes.byref(self._network)
-        if not c_fixed.functions().fixed_step(network, time, rows.start, len(rows), result.ctypes.data):
+        network = self._network
+        result = np.empty((len(rows), network.images, network.codes), dtype=np.int64)
+        if not c_fixed.functions().fixed_step(ctypes.byref(network), time, rows.start, len(rows), result.ctypes.data):
             raise MemoryError
         return result
 
@@ -97,7 +75,14 @@ class CompiledSteps(FixedSteps):
         network = ctypes.byref(self._network)
         c_fixed.functions().fixed_append(network, time, rows.start, len(rows), codes.ctypes.data)
 
-    def _network_of(self, prior: FixedPrior) -> _Network:
+    @cached_property
+    def _kept(self) -> list[object]:
+        """Objects that the structures point to, beside the parts of the prior."""
+        return []
+
+    @cached_property
+    def _network(self) -> _Network:
+        prior = self._prior
         blocks = [
             _GatedBlock(
                 _norm(block.norm), _linear(block.convolution.linear),
@@ -117,8 +102,8 @@ class CompiledSteps(FixedSteps):
         widest = max(max(part.inputs, part.outputs) for part in [*wide, _linear(prior.logits)])
         channels = prior.embedding.shape[1]
         network = _Network(
-            self._images, channels, prior.logits.matrix.shape[1], self._codes.rows, prior.half, prior.slots,
-            prior.slope, widest, self._taps(strict), self._taps(opened), first, self._ring(self._codes),
+            self._codes.features.shape[2], channels, prior.logits.matrix.shape[1], self._codes.rows, prior.half,
+            prior.slots, prior.slope, widest, self._taps(strict), self._taps(opened), first, self._ring(self._codes),
             prior.embedding.data_ptr(), len(blocks), len(pointwise), self._array(_GatedBlock, blocks),
             self._array(_PointwiseBlock, pointwise), _norm(prior.norm), _linear(prior.logits),
             fixed_tanh.table.data_ptr(), fixed_sigmoid.table.data_ptr(), gelu_beside_relu.table.data_ptr(),
@@ -158,25 +143,9 @@ def can_compile(prior: FixedPrior) -> bool:
     return has_panels and prior.embedding.device.type == "cpu" and c_fixed.library() is not None
 
 
-def steps_over(
-    prior: FixedPrior,
-    height: int,
-    width: int,
-    labels: Int64[Tensor, " b"],
-    coarser: Int64[Tensor, "b hc wc"] | None,
-) -> FixedSteps:
-    """Sets a prior to the first step of some grids, in the fastest way that the machine has.
-
-    Args:
-        prior: The prior.
-        height: Rows of the grids.
-        width: Columns of the grids.
-        labels: As in `FixedSteps`.
-        coarser: As in `FixedSteps`.
-    """
-    if can_compile(prior):
-        return CompiledSteps(prior, height, width, labels, coarser)
-    return FixedSteps(prior, height, width, labels, coarser)
+def steps_of(prior: FixedPrior) -> type[FixedSteps]:
+    """Returns the fastest way that the machine has to move a prior over grids."""
+    return CompiledSteps if can_compile(prior) else FixedSteps
 
 
 def _linear(linear: FixedLinear) -> LinearMap:

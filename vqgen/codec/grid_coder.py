@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vqgen.codec.c_steps import can_compile, steps_over
+from vqgen.codec.c_steps import can_compile, steps_of
 from vqgen.codec.fixed_prior import FixedPrior, FixedSteps
 from vqgen.codec.frequencies import PRECISION
 from vqgen.codec.level_stream import LevelStream
@@ -171,7 +171,7 @@ class GridCoder:
             torch.autocast(device.type, enabled=False),
             threads_of_model(of_a_step, prior.model),
         ):
-            yield steps_over(prior, height, width, labels, coarser)
+            yield steps_of(prior)(prior, height, width, labels, coarser)
 
 
 def _coarser_of(stream: LevelStream, image: int) -> NDArray[np.int64] | None:

@@ -48,6 +48,7 @@ _PROBED_SIDE = 256
 """Side of the part of a picture, in its middle, in which the errors of pixels are measured."""
 
 _HALVINGS = 12
+"""Halvings of the qualities from 1 to 100, at most: to 0.02. The last bits before the nearest codes need them."""
 
 _NEAR = 0.01
 """Share of a target that a file may be shorter."""

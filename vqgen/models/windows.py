@@ -171,7 +171,7 @@ class Windows:
         """
         device = next(self.vqvae.parameters()).device
         _, rows, columns = codes.grids[self.vqvae.levels[0]].shape
-        # The margin of decoding is narrow, so windows of half the memory cost little, beside a picture that grows.
+        # The margin of decoding is narrow, so windows of half the memory cost little.
         size = (rows * self._stride, columns * self._stride)
         for window in self._cut(*size, self._decoding_margin, self.most_pixels // 2):
             part = {}

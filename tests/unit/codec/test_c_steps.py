@@ -7,7 +7,7 @@ from tiny_models import make_pixelcnn
 from torch import nn
 
 from vqgen.codec import c_fixed
-from vqgen.codec.c_steps import CompiledSteps, steps_over
+from vqgen.codec.c_steps import CompiledSteps, steps_of
 from vqgen.codec.fixed_prior import FixedPrior, FixedSteps
 
 pytestmark = pytest.mark.skipif(c_fixed.library() is None, reason="the C functions cannot be compiled here")
@@ -73,10 +73,9 @@ def test_steps_have_the_bits_of_those_in_torch(monkeypatch, changes, height, wid
 
 def test_steps_are_compiled_where_functions_are(monkeypatch):
     prior = make_prior()
-    labels, _, _ = arguments(prior, 3, 3, 1)
-    assert type(steps_over(prior, 3, 3, labels, None)) is CompiledSteps
+    assert steps_of(prior) is CompiledSteps
     monkeypatch.setattr(c_fixed, "library", lambda: None)
-    assert type(steps_over(prior, 3, 3, labels, None)) is FixedSteps
+    assert steps_of(prior) is FixedSteps
 
 
 @pytest.mark.parametrize("code", [-1, 10**6])

@@ -71,7 +71,7 @@ def test_error_of_a_thread_is_raised(whole, set_cores, monkeypatch):
     def fail(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("vqgen.codec.grid_coder.steps_over", fail)
+    monkeypatch.setattr(FixedPrior, "embed_labels", fail)
     with pytest.raises(MemoryError):
         whole.pack(images_of(whole), PRIOR)
     assert torch.get_num_threads() == 2

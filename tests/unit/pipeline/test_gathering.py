@@ -26,7 +26,9 @@ def gathered_in_a_process(shares):
 
 
 @pytest.mark.parametrize(
-    "shares", [pytest.param([[4, 7], [9]], marks=pytest.mark.slow), [[4], []]], ids=["both", "one"]
+    "shares",
+    [pytest.param([[4, 7], [9]], marks=pytest.mark.slow), [[4], []]],
+    ids=["both", "one_without_images"],
 )
 def test_shares_are_joined_by_rank_and_pixels_reach_the_main_process_alone(shares):
     values = [value for share in shares for value in share]
