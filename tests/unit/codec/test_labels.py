@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,13 @@ def test_ideal_leaves_out_the_places_beyond_the_edge(codec):
     assert bits.shape == (2, 4)
     ideal = ideal_bits(codec.models, codes, "top", Coder.PRIOR, 0)
     assert ideal == pytest.approx(bits[0, 0] + bits[0, 1] + bits[1, 0])
+
+
+def test_other_label_drops_the_segments_that_were_written_with_the_old_one(codec):
+    codes = replace(random_codes(codec, 8, 8, label=0), written={"top": b"a", "bottom": b"b"})
+    (found,) = choose_labels(codec.models, [codes], 1)
+    assert found.shape.label == 1
+    assert found.written is None
 
 
 def test_auto_chooses_the_label_of_the_shortest_code(codec):
