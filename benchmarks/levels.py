@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.report import RESULTS, print_table, write_json
 from vqgen import Codes, VQGenPipeline
+from vqgen.codes import conditioning_codes
 from vqgen.errors import CheckpointError
 from vqgen.evaluation.accuracy_score import AccuracyScorer, ScoredImages
 from vqgen.evaluation.distribution import frechet_distance
@@ -41,7 +42,7 @@ def sample_below(pipe: VQGenPipeline, codes: Codes, labels: Tensor, kept: int, s
     for place in range(kept, len(codes.levels)):
         prior = pipe.priors[place]
         with evaluation(prior), pipe.compute.autocast():
-            condition = prior.encode_condition(grids[codes.levels[place - 1]] if place else None)
+            condition = prior.encode_condition(conditioning_codes(prior.config, grids))
             grids[codes.levels[place]] = pipe.sampler.sample(prior, labels, condition, noise, LevelParams()).codes
     return Codes(grids)
 

@@ -243,7 +243,7 @@ def _prior_case(name: str, config: PixelCNNConfig, train: TrainConfig, folder: P
         return PriorObjective(PixelCNN(config), store, compute, 0, 1)
 
     order = training_order(train, store.info.counts["train"], 0, 1)
-    return Case(name, train.batch_size, objective, CodeBatches(store, config.level, order, 0, 0, 1), train)
+    return Case(name, train.batch_size, objective, CodeBatches(store, config, order, 0, 0, 1), train)
 
 
 def random_store(folder: Path, config: PixelCNNConfig, count: int) -> CodeStore:

@@ -17,7 +17,6 @@ from vqgen.pipeline.parts import PipelineParts
 from vqgen.runtime.compute import Compute
 
 _DOWNSAMPLE = {1: (4,), 2: (4, 2), 3: (8, 4, 2)}
-_NAMES = {1: ("bottom",), 2: ("top", "bottom"), 3: ("top", "middle", "bottom")}
 
 CODERS = ("packed", "static", "prior", "auto")
 """All requests for a coder."""
@@ -44,6 +43,7 @@ def tiny_codec(
     num_levels: int = 2,
     seed: int = 0,
     priors: dict[str, Any] | None = None,
+    conditioning_grids: int = 1,
     **changes: Any,
 ) -> Codec:
     """Builds a codec with tiles of 8 x 8 pixels, with frequencies and priors of random weights.
@@ -53,15 +53,18 @@ def tiny_codec(
         num_levels: 1 to 3.
         seed: Seed of all weights.
         priors: Settings of the priors.
+        conditioning_grids: Grids that condition a prior, at most.
         changes: As in `make_parts`.
     """
     parts = make_parts(seed, downsample=_DOWNSAMPLE[num_levels], **changes)
     torch.manual_seed(seed + 100)
     parts.priors = {}
     coarser = 0
-    for level, factor in zip(_NAMES[num_levels], _DOWNSAMPLE[num_levels], strict=True):
+    config = parts.vqvae.config
+    for index, (level, factor) in enumerate(zip(config.levels, config.grid_factors, strict=True)):
         side = 8 // factor
         settings = {"height": side, "width": side, "coarser_height": coarser, "coarser_width": coarser}
+        settings["conditioning_grids"] = config.conditioning_grids(index, conditioning_grids)
         parts.priors[level] = make_prior(level, **(settings | (priors or {}))).eval()
         coarser = side
     counts = torch.randint(0, 1000, (16,), generator=torch.Generator().manual_seed(seed))
@@ -73,7 +76,7 @@ def random_codes(codec: Codec, width: int, height: int, seed: int = 0, label: in
     """Draws codes of an image of this size, all equally likely."""
     rng = np.random.default_rng(seed)
     shape = ImageShape(width, height, False, label)
-    sizes = shape.grid_sizes(codec.parts.vqvae.config.downsample)
+    sizes = shape.grid_sizes(codec.parts.vqvae.config.grid_factors)
     grids = {level: rng.integers(0, 16, size) for level, size in zip(codec.models.levels, sizes, strict=True)}
     return ImageCodes(shape, grids)
 

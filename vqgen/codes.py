@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vqgen.arguments import as_instance, as_items, found_text
@@ -99,3 +102,73 @@ class Codes:
             found = ", ".join("/".join(part.levels) for part in parts) or "none"
             raise DataError(f"parts: should be at least one batch, all with the same levels, found {found}")
         return Codes({name: torch.cat([part.grids[name] for part in parts]) for name in parts[0].levels})
+
+
+Grid = TypeVar("Grid", Tensor, NDArray[np.int64])
+
+
+@runtime_checkable  # so that annotations can be checked in tests
+class Conditioned(Protocol):
+    """The configuration of a prior, as far as it says which codes condition the prior."""
+
+    @property
+    def level(self) -> str:
+        """The level whose codes the prior models."""
+        ...
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries K of the codebook."""
+        ...
+
+    @property
+    def conditioning_grids(self) -> int:
+        """Grids of codes, of one size, that condition the prior: the last ones before its own."""
+        ...
+
+
+def conditioning_levels(prior: Conditioned, levels: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of the grids that condition a prior; none for the coarsest.
+
+    Args:
+        prior: The configuration of the prior.
+        levels: Names of grids, coarse to fine, with all those before the prior's own.
+    """
+    before = levels[: levels.index(prior.level)] if prior.level in levels else levels
+    return tuple(before[-prior.conditioning_grids :])
+
+
+def conditioning_codes(prior: Conditioned, grids: Mapping[str, Grid]) -> Grid | None:
+    """Joins the codes that condition a prior into one grid; see `join_codes`.
+
+    Args:
+        prior: The configuration of the prior.
+        grids: Level name -> codes in [0, K), coarse to fine, with all levels before the prior's own.
+
+    Returns:
+        None for the coarsest level.
+    """
+    taken = [grids[level] for level in conditioning_levels(prior, tuple(grids))]
+    return join_codes(taken, prior.codebook_size) if taken else None
+
+
+def join_codes(grids: Sequence[Grid], codebook_size: int) -> Grid:
+    """Joins grids of one size into one: `c1 + K c2 + K^2 c3` is the number of the codes of a place.
+
+    One grid stays as it is. So all that passes on the codes that condition a prior need not know how many they are.
+
+    Args:
+        grids: At least one grid of codes in [0, K).
+        codebook_size: K.
+    """
+    joined = grids[-1]
+    for grid in reversed(grids[:-1]):
+        joined = joined * codebook_size + grid
+    return joined
+
+
+def separate_codes(joined: Tensor, count: int, codebook_size: int) -> list[Tensor]:
+    """Returns the `count` grids that `join_codes` has joined."""
+    if count == 1:
+        return [joined]  # a code out of range stays one, for the embedding to refuse
+    return [joined // codebook_size**place % codebook_size for place in range(count)]

@@ -1,11 +1,16 @@
 import copy
+import operator
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vqgen import Codes
+from vqgen.codes import conditioning_codes, conditioning_levels, join_codes, separate_codes
+from vqgen.config import PixelCNNConfig
 from vqgen.errors import DataError
 
 
@@ -89,3 +94,37 @@ def test_only_batches_of_the_same_levels_can_be_joined():
 def test_text_of_codes_is_one_short_line():
     codes = Codes({"top": torch.zeros(3, 4, 4), "bottom": torch.zeros(3, 8, 6)})
     assert repr(codes) == "Codes(3 images: top 4 x 4, bottom 8 x 6)"
+
+
+def prior(level, grids):
+    sizes = {"height": 4, "width": 4, "coarser_height": 4, "coarser_width": 4, "num_classes": 0}
+    return PixelCNNConfig(level=level, codebook_size=7, conditioning_grids=grids, **sizes)
+
+
+@given(st.sampled_from([(2, 63), (1024, 6), (2**16, 3), (7, 4)]), st.data())
+def test_joined_codes_come_apart_again_and_their_numbers_fit(size, data):
+    codebook_size, most = size
+    count = data.draw(st.integers(1, most))
+    rows = data.draw(st.lists(st.lists(st.integers(0, codebook_size - 1), min_size=3, max_size=3), min_size=count,
+                              max_size=count))  # fmt: skip
+    grids = [torch.tensor(row).view(1, 1, 3) for row in rows]
+    joined = join_codes(grids, codebook_size)
+    powers = [codebook_size**place for place in range(count)]
+    exact = [sum(map(operator.mul, column, powers)) for column in zip(*rows, strict=True)]
+    assert joined.flatten().tolist() == exact
+    assert all(map(torch.equal, separate_codes(joined, count, codebook_size), grids))
+    as_arrays = join_codes([grid.numpy() for grid in grids], codebook_size)
+    assert as_arrays.tolist() == joined.tolist()
+
+
+def test_prior_is_conditioned_on_the_last_grids_before_its_own():
+    levels = ("top", "bottom", "bottom-2", "bottom-3")
+    assert conditioning_levels(prior("top", 2), levels) == ()
+    assert conditioning_levels(prior("bottom-2", 1), levels) == ("bottom",)
+    assert conditioning_levels(prior("bottom-3", 2), levels) == ("bottom", "bottom-2")
+    # While levels are drawn, there are only those before.
+    assert conditioning_levels(prior("bottom-3", 2), levels[:3]) == ("bottom", "bottom-2")
+    grids = {level: torch.full((1, 4, 4), place) for place, level in enumerate(levels)}
+    assert conditioning_codes(prior("bottom-3", 2), grids)[0, 0, 0] == 1 + 7 * 2
+    assert conditioning_codes(prior("bottom-3", 1), grids) is grids["bottom-2"]
+    assert conditioning_codes(prior("top", 1), {}) is None

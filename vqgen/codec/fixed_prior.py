@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from vqgen.codec.fixed_point import LARGEST, FixedLinear, FixedNorm, fixed_gate, fixed_gelu, to_fixed
 from vqgen.codec.frequencies import frequencies_of_logits
+from vqgen.codes import separate_codes
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock
 from vqgen.nn.masked_conv import MaskedConv2d
@@ -157,6 +158,8 @@ class _Coarser:
             for each in prior.coarser_stack if isinstance(each, ResidualBlock)
         ]  # fmt: skip
         config = prior.config
+        self._grids = config.conditioning_grids
+        self._codebook_size = config.codebook_size
         self.ratio = (config.height // config.coarser_height, config.width // config.coarser_width)
         # One matrix for each place in the patch of a coarser position, all side by side.
         patches = rearrange(prior.upsample.weight.detach(), "c out y x -> (y x out) c")
@@ -167,10 +170,21 @@ class _Coarser:
 
     def encode(self, codes: Int64[Tensor, "b hc wc"]) -> Float32[Tensor, "b hc wc c"]:
         """Computes the features of the coarser grid; they fit into float32, as they have at most 21 bits."""
-        features = self.embedding.float()[codes]
+        features = self._embed(codes)
         for spatial, pointwise in self.blocks:
             self._add_block(spatial, pointwise, features)
         return features.clamp_(min=0)
+
+    def _embed(self, codes: Int64[Tensor, "b hc wc"]) -> Float32[Tensor, "b hc wc c"]:
+        """Adds up the embeddings of the codes of all grids, some rows at a time to save memory."""
+        features = self.embedding.new_empty((*codes.shape, self.embedding.shape[1]), dtype=torch.float32)
+        count = max(1, _POSITIONS_AT_A_TIME // codes.shape[2])
+        for rows, part in zip(features.split(count, dim=1), codes.split(count, dim=1), strict=True):
+            grids = separate_codes(part, self._grids, self._codebook_size)
+            rows.copy_(self.embedding[grids[0]])
+            for place, grid in enumerate(grids[1:], start=1):
+                rows.copy_((rows + self.embedding[grid + place * self._codebook_size]).clamp_(-LARGEST, LARGEST))
+        return features
 
     def _add_block(self, spatial: FixedLinear, pointwise: FixedLinear, features: Float32[Tensor, "b hc wc c"]) -> None:
         """Applies a block in place: the features of a large picture are the most that the codec keeps."""
@@ -205,7 +219,7 @@ class FixedSteps:
         height: Rows of the grid.
         width: Columns of the grid.
         labels: Labels of the images; -1 without a label.
-        coarser: Codes of the next coarser level; None for the coarsest level.
+        coarser: The codes that condition the prior; None for the coarsest level.
     """
 
     def __init__(

@@ -68,9 +68,7 @@ def _shortest(models: EntropyModels, codes: ImageCodes) -> int | None:
 
 
 def _prior_bits(models: EntropyModels, codes: ImageCodes, level: str) -> float:
-    index = models.levels.index(level)
-    coarser = models.levels[index - 1] if index else None
-    return prior_coder(models, level, models.batch_size).bits([level_stream(Stream.of(codes), level, coarser)])[0]
+    return prior_coder(models, level, models.batch_size).bits([level_stream(models, Stream.of(codes), level)])[0]
 
 
 def _with_label(codes: ImageCodes, label: int | None) -> ImageCodes:

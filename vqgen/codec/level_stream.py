@@ -15,7 +15,7 @@ class LevelStream:
 
     Attributes:
         grids: int64 `(h, w)`, one for each image; the decoder fills them in.
-        coarser: The grids of the coarser level; None for the coarsest level.
+        coarser: The codes that condition the prior, a grid for each image; None for the coarsest level.
         labels: A label for each image, -1 without one.
         failure: The reason why it could not be decoded; None if there is none.
     """

@@ -47,7 +47,7 @@ class TileStream:
     Attributes:
         codes: int64 `(t, h, w)`; the decoder fills them in.
         sources: `(t, h * w)`, see `Tiling.sources`.
-        coarser: int64 `(t, hc, wc)`, the same tiles of the coarser level; None for the coarsest level.
+        coarser: int64 `(t, hc, wc)`, the same tiles of the codes that condition the prior; None for the coarsest level.
         labels: int64 `(t,)`, -1 without a label.
         tilings: The cuttings of the images' grids, whose tiles follow each other.
         failure: The reason why it could not be decoded; None if there is none.
@@ -62,7 +62,7 @@ class TileStream:
 
     @staticmethod
     def of(prior: PixelCNN, stream: LevelStream) -> "TileStream":
-        """Cuts the grids of a level, and the same parts of the coarser level."""
+        """Cuts the grids of a level, and the same parts of the codes that condition its prior."""
         config = prior.config
         tilings = [Tiling.of(grid, config.height, config.width) for grid in stream.grids]
         coarser = None

@@ -31,6 +31,7 @@ from vqgen.codec.image_coder import ImageCoder
 from vqgen.codec.image_codes import ImageCodes
 from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.pictures import PreparedPicture
+from vqgen.codes import conditioning_codes
 from vqgen.errors import ConfigError, DataError
 from vqgen.nn.quantizers.base import Quantizer
 
@@ -213,8 +214,9 @@ class RateSearch:
             elif index:
                 costs = self._costs(picture, grids, errors)
             if self._by_prior:
-                coarser = None if index == 0 else [grids[self._models.levels[index - 1]]]
-                stream = LevelStream([np.zeros(costs.size, np.int64)], coarser, [-1 if label is None else label])
+                coarser = conditioning_codes(self._models.prior(level).config, grids)
+                known = None if coarser is None else [coarser]
+                stream = LevelStream([np.zeros(costs.size, np.int64)], known, [-1 if label is None else label])
                 written[level] = GridCoder(self._models.fixed_prior(level)).choose(stream, costs.at, weight)
                 grids[level] = stream.grids[0]
             else:

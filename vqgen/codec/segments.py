@@ -20,6 +20,7 @@ from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.packed_coder import pack, unpack
 from vqgen.codec.prior_coder import PriorCoder
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
+from vqgen.codes import conditioning_levels, join_codes
 from vqgen.errors import BitstreamError
 
 Grids = Sequence[NDArray[np.int64]]
@@ -87,7 +88,6 @@ def encode_streams(
         Level -> segment, for each stream.
     """
     results: list[dict[str, Segment]] = [{} for _ in streams]
-    coarser: str | None = None
     for level in models.levels:
         candidates: list[list[Segment]] = [[] for _ in streams]
         for stream, found in zip(streams, candidates, strict=True):
@@ -97,7 +97,7 @@ def encode_streams(
             if Coder.STATIC in offered:
                 found.append(Segment(Coder.STATIC, _write_static(codes, models.frequencies(level))))
         if Coder.PRIOR in offered:
-            written = _write_by_prior(models, streams, level, coarser, batch_size or models.batch_size)
+            written = _write_by_prior(models, streams, level, batch_size or models.batch_size)
             for found, data in zip(candidates, written, strict=True):
                 found.append(Segment(Coder.PRIOR, data))
         for result, stream, found in zip(results, streams, candidates, strict=True):
@@ -106,7 +106,6 @@ def encode_streams(
             # Readers refuse more than CODES_PER_BYTE codes a byte; decoders read zeros beyond the end anyway.
             least = -(-len(_flat(stream.grids[level])) // CODES_PER_BYTE)
             result[level] = Segment(shortest.coder, shortest.data.ljust(least, b"\0"))
-        coarser = level
     return results
 
 
@@ -125,7 +124,6 @@ def decode_streams(
     """
     results: list[dict[str, list[NDArray[np.int64]]] | BitstreamError] = [{} for _ in streams]
     factors = models.parts.vqvae.config.grid_factors
-    coarser: str | None = None
     # Level by level over all streams: the coarser grids of a stream condition its finer ones.
     for index, level in enumerate(models.levels):
         by_prior: dict[int, LevelStream] = {}
@@ -138,26 +136,32 @@ def decode_streams(
                 if stream.segments[level].coder is Coder.PRIOR:
                     blank = [np.zeros(size, dtype=np.int64) for size in sizes]
                     known = Stream(stream.shapes, {**grids, level: blank})
-                    by_prior[number] = level_stream(known, level, coarser)
+                    by_prior[number] = level_stream(models, known, level)
                 else:
                     grids[level] = _read_direct(models, stream.segments[level], level, sizes)
             except BitstreamError as error:
                 results[number] = error
         _read_by_prior(models, streams, level, by_prior, batch_size, results)
-        coarser = level
     return results
 
 
-def level_stream(stream: Stream, level: str, coarser: str | None) -> LevelStream:
-    """Collects the grids of a level, and those of the coarser level.
+def level_stream(models: EntropyModels, stream: Stream, level: str) -> LevelStream:
+    """Collects the grids of a level, and the codes that condition its prior.
 
     Args:
-        stream: The stream.
+        models: The models that predict the codes.
+        stream: The stream, with the grids of this level and of all before it.
         level: The level.
-        coarser: The coarser level; None for the coarsest level.
+
+    Raises:
+        BitstreamError: The pipeline has no prior for this level.
     """
     labels = [-1 if shape.label is None else shape.label for shape in stream.shapes]
-    return LevelStream(stream.grids[level], None if coarser is None else stream.grids[coarser], labels)
+    names = conditioning_levels(models.prior(level).config, tuple(stream.grids))
+    coarser = [
+        join_codes(grids, models.codebook_size) for grids in zip(*(stream.grids[each] for each in names), strict=True)
+    ]
+    return LevelStream(stream.grids[level], coarser if names else None, labels)
 
 
 def prior_coder(models: EntropyModels, level: str, batch_size: int) -> GridCoder | PriorCoder:
@@ -173,15 +177,13 @@ def prior_coder(models: EntropyModels, level: str, batch_size: int) -> GridCoder
     return PriorCoder(models.prior(level), batch_size)
 
 
-def _write_by_prior(
-    models: EntropyModels, streams: Sequence[Stream], level: str, coarser: str | None, batch_size: int
-) -> list[bytes]:
+def _write_by_prior(models: EntropyModels, streams: Sequence[Stream], level: str, batch_size: int) -> list[bytes]:
     """Writes a level of each stream with its prior, unless the search for a rate has done so."""
     segments = {number: each.written[level] for number, each in enumerate(streams) if each.written is not None}
     left = [number for number in range(len(streams)) if number not in segments]
     if left:
         # All streams together: several small images fill the rows of one run.
-        taken = [level_stream(streams[number], level, coarser) for number in left]
+        taken = [level_stream(models, streams[number], level) for number in left]
         segments |= zip(left, prior_coder(models, level, batch_size).encode(taken), strict=True)
     return [segments[number] for number in range(len(streams))]
 

@@ -19,6 +19,9 @@ MOST_DEPTH = 2**3
 MOST_LABELS = 2**20
 """Labels of a label map."""
 
+MOST_JOINED = 2**63
+"""Combinations of the codes of a place, in all grids that condition a prior: one int64 stands for them."""
+
 LARGEST_SIDE = 2**14
 """Pixels of the side of the images of a training, and positions of the side of a grid."""
 

@@ -5,6 +5,7 @@ from vqgen.config.bounds import MOST_ATTENDED
 from vqgen.config.losses import LPIPS_SIDE
 from vqgen.config.models import level_names
 from vqgen.config.networks import network_problems
+from vqgen.config.priors import most_conditioning_grids
 from vqgen.config.quantizer import quantizer_problems
 from vqgen.config.recipe import CommonRecipe, Recipe
 from vqgen.errors import ConfigError
@@ -112,6 +113,13 @@ def _prior_problems(recipe: Recipe) -> list[str]:
             problems.append(
                 f"priors.{index}.attention_every: should be 0 on a grid of more than {MOST_ATTENDED:,} codes, "
                 f"found {prior.attention_every} on {positions:,} codes"
+            )
+        most = most_conditioning_grids(recipe.vqvae.codebook_size)
+        grids = recipe.vqvae.conditioning_grids(index, prior.conditioning_grids) if index < len(recipe.levels) else 1
+        if grids > most:
+            problems.append(
+                f"priors.{index}.conditioning_grids: should be at most {most} with vqvae.codebook_size = "
+                f"{recipe.vqvae.codebook_size}, found {prior.conditioning_grids}"
             )
         if prior.attention_every > prior.layers:
             problems.append(

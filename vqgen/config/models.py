@@ -114,6 +114,17 @@ class VQVAESettings(Config):
         """Total downsampling of each grid of codes."""
         return tuple(self.downsample[index] for index in self.levels_of_grids)
 
+    def conditioning_grids(self, grid: int, wanted: int) -> int:
+        """Returns how many grids condition the prior of a grid: those of one size that come last before it.
+
+        Args:
+            grid: Index of the grid in `levels`.
+            wanted: The most that the settings of the prior allow.
+        """
+        before = self.grid_factors[:grid]
+        alike = len(before) - before.index(before[-1]) if before else 1  # factors fall, so equal ones are neighbours
+        return min(wanted, alike)
+
     @property
     def latent_dims(self) -> tuple[int, ...]:
         """Dimensions of the latents of each level, coarse to fine."""

@@ -11,6 +11,8 @@ from vqgen.config.bounds import (
     MOST_ATTENDED,
     MOST_CHANNELS,
     MOST_CODES,
+    MOST_DEPTH,
+    MOST_JOINED,
     MOST_LABELS,
     MOST_LAYERS,
     WIDEST_KERNEL,
@@ -66,6 +68,9 @@ class PriorSettings(Config):
     -log p(label | codes) in nats, between the label and a wrong one. Samples then mix up labels less. 0 for none."""
     label_contrast_share: float = added_field(0.25, gt=0, le=1)
     """Share of the training steps, at the end, that have this term. Such a step takes about twice as long."""
+    conditioning_grids: int = added_field(1, leaves_trace=False, ge=1, le=MOST_DEPTH)
+    """Grids of codes that condition the prior: of those with the size of the grid before its own, the last ones. A deep
+    level has several (vqvae.quantizer.depth). For the next level, and where there are fewer, the number is lower."""
     conditioning_layers: int = Field(4, ge=0, le=MOST_LAYERS)
     """Residual blocks over the coarser codes. The coarsest level does not use this."""
     output_layers: int = Field(1, ge=0, le=MOST_LAYERS)
@@ -128,7 +133,24 @@ class PixelCNNConfig(PriorSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _conditioning_codes_fit(self) -> "PixelCNNConfig":
+        if self.codebook_size**self.conditioning_grids > MOST_JOINED:
+            raise ValueError(
+                f"conditioning_grids: should be at most {most_conditioning_grids(self.codebook_size)} with a codebook "
+                f"of {self.codebook_size} entries, found {self.conditioning_grids}"
+            )
+        return self
+
     @property
     def is_conditioned(self) -> bool:
         """True if coarser codes condition the prior."""
         return self.coarser_height > 0
+
+
+def most_conditioning_grids(codebook_size: int) -> int:
+    """Returns the most grids that can condition a prior: their codes at a place have to fit into one number."""
+    count = 1
+    while codebook_size ** (count + 1) <= MOST_JOINED:
+        count += 1
+    return count

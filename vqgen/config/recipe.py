@@ -251,8 +251,10 @@ class Recipe(CommonRecipe):
         """Returns the configuration of the prior of `level`, for `num_classes` labels."""
         index = self.levels.index(level)
         coarser = self.grid_side(self.levels[index - 1]) if index > 0 else 0
+        settings = self.priors[index].model_dump(exclude={"train", "guide_share"})
+        settings["conditioning_grids"] = self.vqvae.conditioning_grids(index, settings["conditioning_grids"])
         return PixelCNNConfig(
-            **self.priors[index].model_dump(exclude={"train", "guide_share"}),
+            **settings,
             level=level,
             height=self.grid_side(level),
             width=self.grid_side(level),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vqgen.codes import conditioning_codes
+from vqgen.config import PixelCNNConfig
 from vqgen.data import CodeStore, TrainingOrder
 from vqgen.data.wrong_labels import WrongLabels
 from vqgen.runtime.randomness import derive_uniform
@@ -29,7 +31,8 @@ class CodeBatch:
 
     Attributes:
         codes: `(b, h, w)` int64.
-        coarser: `(b, h', w')` int64, the codes of the coarser level that condition them; None at the coarsest level.
+        coarser: `(b, h', w')` int64, the codes that condition them, from `conditioning_codes`; None at the coarsest
+            level.
         labels: `(b,)` int64, -1 for an image without a label.
         uniforms: `(b,)` in [0, 1), draws that decide about label dropout.
         mirrored: `(b,)` bool, True for the codes of a mirrored image.
@@ -63,7 +66,7 @@ class CodeBatches:
 
     Args:
         store: The codes.
-        level: The level to learn.
+        prior: The prior that learns.
         order: The images of each step, over all `TRAINING_SPLITS`.
         seed: The stage's seed.
         rank: This process, in [0, world_size).
@@ -74,7 +77,7 @@ class CodeBatches:
     def __init__(
         self,
         store: CodeStore,
-        level: str,
+        prior: PixelCNNConfig,
         order: TrainingOrder,
         seed: int,
         rank: int,
@@ -82,7 +85,7 @@ class CodeBatches:
         contrast: LabelContrast | None = None,
     ) -> None:
         self.store = store
-        self.level = level
+        self.prior = prior
         self.order = order
         self.seed = seed
         self.rank = rank
@@ -103,7 +106,7 @@ class CodeBatches:
             uniforms = [derive_uniform(self.seed, "label", position) for position in positions]
             parts = [
                 read_batch(
-                    self.store, split, self.level, [indices[i] - first for i in rows], [uniforms[i] for i in rows]
+                    self.store, split, self.prior, [indices[i] - first for i in rows], [uniforms[i] for i in rows]
                 )
                 for split, first, rows in by_split
             ]
@@ -145,10 +148,11 @@ def join_batches(parts: Sequence[CodeBatch]) -> CodeBatch:
     )
 
 
-def read_batch(store: CodeStore, split: str, level: str, indices: list[int], uniforms: list[float]) -> CodeBatch:
-    """Reads the codes of a level, the codes that condition them, and the labels."""
+def read_batch(
+    store: CodeStore, split: str, prior: PixelCNNConfig, indices: list[int], uniforms: list[float]
+) -> CodeBatch:
+    """Reads the codes that a prior models, the codes that condition them, and the labels."""
     codes, labels = store.batch(split, indices)
-    place = codes.levels.index(level)
-    coarser = codes.grids[codes.levels[place - 1]] if place else None  # levels run from coarse to fine
+    coarser = conditioning_codes(prior, codes.grids)
     mirrored = torch.full((len(indices),), split == MIRRORED)
-    return CodeBatch(codes.grids[level], coarser, labels, torch.tensor(uniforms), mirrored)
+    return CodeBatch(codes.grids[prior.level], coarser, labels, torch.tensor(uniforms), mirrored)

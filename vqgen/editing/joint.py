@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from vqgen.codes import Codes
+from vqgen.codes import Codes, conditioning_codes, conditioning_levels
 from vqgen.models.pixelcnn import PixelCNN
 
 _WORKING_SET = 1 << 28
@@ -30,7 +30,7 @@ class Joint:
 
     def __init__(self, priors: Sequence[PixelCNN], codes: Codes, labels: Int64[Tensor, " b"]) -> None:
         self.priors = priors
-        self._grids = [codes.grids[prior.config.level].clone() for prior in priors]
+        self._grids = {prior.config.level: codes.grids[prior.config.level].clone() for prior in priors}
         self._labels = labels
         self._place = 0
         self._rows = min(map(rows_at_a_time, priors))
@@ -40,17 +40,21 @@ class Joint:
         self._finer: Float64[Tensor, " b"]
 
     @property
+    def _grid(self) -> Tensor:
+        """The codes of the level that was entered."""
+        return self._grids[self.priors[self._place].config.level]
+
+    @property
     def codes(self) -> Codes:
         """The codes as they are now."""
-        return Codes({prior.config.level: grid for prior, grid in zip(self.priors, self._grids, strict=True)})
+        return Codes(dict(self._grids))
 
     def enter(self, place: int) -> None:
         """Makes level `place` the one that the other methods are about."""
         self._place = place
         prior = self.priors[place]
         every = torch.arange(len(self._labels), device=self._labels.device)
-        coarser = self._grids[place - 1] if place else None
-        self._condition = prior.encode_condition(coarser)
+        self._condition = prior.encode_condition(conditioning_codes(prior.config, self._grids))
         shape = (len(every), prior.config.codebook_size, prior.order.num_positions)
         self._log_probabilities = torch.empty(shape, dtype=torch.float64, device=every.device)
         self._own = torch.empty(len(every), shape[2], dtype=torch.float64, device=every.device)
@@ -63,7 +67,7 @@ class Joint:
 
     def codes_at(self, images: Int64[Tensor, " i"], position: int) -> Int64[Tensor, " i"]:
         """Returns the codes at a flat position of some images."""
-        return self._grids[self._place].flatten(1)[images, position]
+        return self._grid.flatten(1)[images, position]
 
     def after(self, images: Int64[Tensor, " i"], position: int) -> Float64[Tensor, " i"]:
         """Returns log p of everything that depends on the code at a position, as the codes are now."""
@@ -88,12 +92,12 @@ class Joint:
     def put(self, images: Int64[Tensor, " i"], position: int, codes: Int64[Tensor, " i"]) -> None:
         """Puts codes at a position of some images."""
         # A view of the grid: it is contiguous.
-        self._grids[self._place].view(len(self._labels), -1)[images, position] = codes
+        self._grid.view(len(self._labels), -1)[images, position] = codes
         self._refresh(images)
 
     def _after_with(self, images: Tensor, position: int, codes: Tensor) -> Tensor:
         prior = self.priors[self._place]
-        grid = self._grids[self._place][images]
+        grid = self._grid[images]
         grid.view(len(images), -1)[:, position] = codes
         total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
         later = self._later(position)
@@ -106,7 +110,7 @@ class Joint:
     def _refresh(self, images: Tensor) -> None:
         """Evaluates the level again for images whose codes have changed."""
         for rows in images.split(self._rows):
-            grid = self._grids[self._place][rows]
+            grid = self._grid[rows]
             condition = None if self._condition is None else self._condition[rows]
             self._log_probabilities[rows], self._own[rows] = _evaluate(
                 self.priors[self._place], grid, self._labels[rows], condition
@@ -114,12 +118,16 @@ class Joint:
             self._finer[rows] = self._of_finer(grid, rows)
 
     def _of_finer(self, grid: Tensor, images: Tensor) -> Tensor:
-        """Computes log p of the next finer level given codes of this one; levels below it do not depend on these."""
-        if self._place + 1 == len(self.priors):
-            return torch.zeros(len(images), dtype=torch.float64, device=images.device)
-        prior = self.priors[self._place + 1]
-        codes = self._grids[self._place + 1][images]
-        return prior.log_likelihood(codes, self._labels[images], prior.encode_condition(grid))
+        """Computes log p of the finer levels that see this one, given codes of it."""
+        total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+        level = self.priors[self._place].config.level
+        for prior in self.priors[self._place + 1 :]:
+            # The levels after these depend on the codes in between alone.
+            if level in conditioning_levels(prior.config, tuple(self._grids)):
+                grids = {name: each[images] for name, each in self._grids.items()} | {level: grid}
+                condition = prior.encode_condition(conditioning_codes(prior.config, grids))
+                total += prior.log_likelihood(grids[prior.config.level], self._labels[images], condition)
+        return total
 
     def _later(self, position: int) -> Tensor:
         """Marks the positions whose codes depend on the code at a position."""
@@ -132,13 +140,12 @@ def joint_log_likelihood(
 ) -> Float64[Tensor, " b"]:
     """Computes log p(codes of all levels | label) of each image in nats; arguments as in `Joint`."""
     total = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
-    coarser: Tensor | None = None
     for prior in priors:
         grid = codes.grids[prior.config.level]
+        coarser = conditioning_codes(prior.config, codes.grids)
         for rows in torch.arange(len(labels), device=labels.device).split(rows_at_a_time(prior)):
             condition = prior.encode_condition(None if coarser is None else coarser[rows])
             total[rows] += prior.log_likelihood(grid[rows], labels[rows], condition)
-        coarser = grid
     return total
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqgen.arguments import as_instance
+from vqgen.codes import separate_codes
 from vqgen.config.priors import PixelCNNConfig
 from vqgen.nn.axes import axes_on
 from vqgen.nn.causal_attention import CausalAttention
@@ -108,7 +109,8 @@ class PixelCNN(nn.Module):
                 f"{coarser[0]} x {coarser[1]}, found {grid[0]} x {grid[1]}"
             )
         ratio = (grid[0] // coarser[0], grid[1] // coarser[1])
-        self.coarser_embedding = nn.Embedding(config.codebook_size, config.channels)
+        # The entries of each grid follow those of the grid before.
+        self.coarser_embedding = nn.Embedding(config.conditioning_grids * config.codebook_size, config.channels)
         self.coarser_stack = ResidualStack(config.channels, config.channels, config.conditioning_layers)
         # Kernel and stride are equal, so each coarser position fills a patch of its own.
         self.upsample = nn.ConvTranspose2d(config.channels, config.channels, kernel_size=ratio, stride=ratio)
@@ -117,7 +119,8 @@ class PixelCNN(nn.Module):
         """Maps the coarser codes to features on this level's grid. A sampler does so once per image.
 
         Args:
-            coarser: Codes of the next coarser level, in [0, K). None for the coarsest level.
+            coarser: Codes that condition the prior, from `vqgen.codes.conditioning_codes`: those of the next coarser
+                level, in [0, K), or of several grids as one number. None for the coarsest level.
 
         Returns:
             The argument `condition` of `forward`.
@@ -132,8 +135,17 @@ class PixelCNN(nn.Module):
         if coarser is None:
             return None
         _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
-        embedded = self._drop_codes(self.coarser_embedding(coarser), config.coarser_dropout)
+        embedded = self._drop_codes(self._embed_coarser(coarser), config.coarser_dropout)
         return self.upsample(self.coarser_stack(rearrange(embedded, "b h w c -> b c h w")))
+
+    def _embed_coarser(self, coarser: Int[Tensor, "b hc wc"]) -> Float[Tensor, "b hc wc c"]:
+        """Adds up the embeddings of the codes of all grids, as the decoder adds up their entries."""
+        config = self.config
+        grids = separate_codes(coarser, config.conditioning_grids, config.codebook_size)
+        embedded = self.coarser_embedding(grids[0])
+        for place, grid in enumerate(grids[1:], start=1):
+            embedded = embedded + self.coarser_embedding(grid + place * config.codebook_size)
+        return embedded
 
     def forward(
         self,

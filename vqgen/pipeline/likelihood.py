@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from vqgen.codes import Codes
+from vqgen.codes import Codes, conditioning_codes
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.threads import threads_of_model
@@ -57,10 +57,10 @@ def code_likelihood(
         compute: Device and dtype.
     """
     nats: dict[str, Tensor] = {}
-    for place, level in enumerate(codes.levels):
+    for level in codes.levels:
         if level not in priors:
             break  # p(codes) is a product from coarse to fine: without this factor the finer ones give no bpp
-        coarser = codes.grids[codes.levels[place - 1]] if place else None
+        coarser = conditioning_codes(priors[level].config, codes.grids)
         nats[level] = _nats(priors[level], codes.grids[level], coarser, labels, compute)
     return CodeLikelihood(nats, {level: grid[0].numel() for level, grid in codes.grids.items()})
 
@@ -78,7 +78,7 @@ def log_probabilities(
     Args:
         prior: The prior of the level, in evaluation mode, on the device of `compute`.
         codes: Codes of the level.
-        coarser: Codes of the next coarser level; None for the coarsest one.
+        coarser: The codes that condition it, from `conditioning_codes`; None for the coarsest level.
         labels: -1 for no label.
         compute: Device and dtype.
     """

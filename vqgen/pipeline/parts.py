@@ -164,6 +164,10 @@ def _check_prior(folder: Path, prior: PixelCNN, level: str, vqvae: VQVAE, num_la
             "level": (config.level, level),
             "height x width": ((config.height, config.width), (sides[index], sides[index])),
             "coarser_height x coarser_width": ((config.coarser_height, config.coarser_width), (coarser, coarser)),
+            "conditioning_grids": (
+                config.conditioning_grids,
+                vqvae.config.conditioning_grids(index, config.conditioning_grids),
+            ),
             "codebook_size": (config.codebook_size, vqvae.config.codebook_size),
             "num_classes": (config.num_classes, num_labels),
         },

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor, nn
 
 from vqgen.arguments import as_count, as_function, as_instance, as_path, as_seed
-from vqgen.codes import Codes
+from vqgen.codes import Codes, conditioning_codes
 from vqgen.data.label_map import Labels
 from vqgen.errors import CheckpointError, DataError
 from vqgen.models.pixelcnn import PixelCNN
@@ -265,10 +265,11 @@ class VQGenPipeline(EditingPipeline[GenerationOutput]):
             Level -> log probabilities at every position.
         """
         indices = self._check_scored(codes, labels)
-        coarser = [None, *codes.grids.values()]
         return {
-            level: log_probabilities(prior, codes.grids[level], coarser[place], indices, self.compute)
-            for place, (level, prior) in enumerate(zip(self.levels, self.priors, strict=True))
+            level: log_probabilities(
+                prior, codes.grids[level], conditioning_codes(prior.config, codes.grids), indices, self.compute
+            )
+            for level, prior in zip(self.levels, self.priors, strict=True)
         }
 
     def _check_scored(self, codes: Codes, labels: Labels) -> Int64[Tensor, " b"]:

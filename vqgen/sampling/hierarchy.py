@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
-from vqgen.codes import Codes
+from vqgen.codes import Codes, conditioning_codes
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.sampling.given import Given
 from vqgen.sampling.guidance import Guide
@@ -93,15 +93,15 @@ def _sample_batch(
 ) -> tuple[Codes, Tensor]:
     grids: dict[str, Tensor] = {}
     log_likelihood = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
-    coarser: Tensor | None = None
     for prior, level_params in zip(priors, params, strict=True):
+        coarser = conditioning_codes(prior.config, grids)
         with step_threads(prior, level_params.copies * len(labels)):
             with evaluation(prior):
                 condition = prior.encode_condition(coarser)
             guide = _guide_of(guides.get(prior.config.level), coarser) if level_params.is_autoguided else None
             stays = given.get(prior.config.level)
             sample = sampler.sample(prior, labels, condition, noise, level_params, guide, stays)
-        grids[prior.config.level] = coarser = sample.codes
+        grids[prior.config.level] = sample.codes
         log_likelihood += sample.log_likelihood
         if on_level is not None:
             on_level(Codes(dict(grids)))
@@ -123,15 +123,18 @@ def _check_levels(priors: Sequence[PixelCNN], params: Sequence[LevelParams]) -> 
         raise ValueError(f"params should be one per level, {len(priors)}, found {len(params)}")
     if len({prior.null_label for prior in priors}) > 1:
         raise ValueError(f"priors should share num_classes, found {[prior.null_label for prior in priors]}")
-    expected = (0, 0)  # the coarsest prior has no coarser codes
+    sizes = [(0, 0)]  # the coarsest prior has no coarser codes
     for prior in (prior.config for prior in priors):
-        found = (prior.coarser_height, prior.coarser_width)
+        found, expected = (prior.coarser_height, prior.coarser_width), sizes[-1]
         if found != expected:
             raise ValueError(
                 f"priors should go from coarse to fine, {prior.level!r} next to coarser codes of "
                 f"{expected[0]} x {expected[1]}, found {found[0]} x {found[1]}"
             )
-        expected = (prior.height, prior.width)
+        count = prior.conditioning_grids
+        if sizes[-count:] != [found] * count:
+            raise ValueError(f"priors should have {count} grids of {found[0]} x {found[1]} before {prior.level!r}")
+        sizes.append((prior.height, prior.width))
 
 
 def _check_images(labels: Tensor, image_indices: Sequence[int], batch_size: int, null_label: int) -> None:

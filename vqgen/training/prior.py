@@ -150,7 +150,7 @@ def mean_nats_per_code(
     total = torch.zeros(2, dtype=torch.float64, device=device)
     for begin in range(0, len(indices), _VALIDATION_BATCH):
         chosen = indices[begin : begin + _VALIDATION_BATCH]
-        batch = read_batch(store, split, model.config.level, chosen, [0.0] * len(chosen))  # no label is dropped
+        batch = read_batch(store, split, model.config, chosen, [0.0] * len(chosen))  # no label is dropped
         coarser = None if batch.coarser is None else batch.coarser.to(device)
         with compute.autocast():
             condition = model.encode_condition(coarser)
@@ -209,7 +209,7 @@ def fit_prior(
     dropout_steps = input_dropout_steps(config, order.num_steps)
     first_contrast = 0 if contrast is None else contrast.first_step
     objective = PriorObjective(model, store, compute, rank, world_size, dropout_steps, first_contrast)
-    batches = CodeBatches(store, config.level, order, seed, rank, world_size, contrast)
+    batches = CodeBatches(store, config, order, seed, rank, world_size, contrast)
     snapshot_step = guide_step(guide_share, order.num_steps)
     trainer = Trainer(objective, batches, train, order.num_steps, session, snapshot_step=snapshot_step)
     metrics = trainer.train()

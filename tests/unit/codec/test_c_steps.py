@@ -23,6 +23,7 @@ MODELS = [
     {"height": 4, "width": 6, "coarser_height": 2, "coarser_width": 3},
     {"height": 4, "width": 8, "coarser_height": 4, "coarser_width": 2, "conditioning_layers": 0},
     {"height": 3, "width": 3, "coarser_height": 3, "coarser_width": 3, "conditioning_layers": 3},
+    {"height": 3, "width": 3, "coarser_height": 3, "coarser_width": 3, "conditioning_grids": 3},
 ]
 
 
@@ -44,7 +45,7 @@ def arguments(prior, height, width, count):
     labels, coarser = torch.arange(count) % 3 - 1, None
     if prior.coarser is not None:
         size = (count, -(-height // prior.coarser.ratio[0]), -(-width // prior.coarser.ratio[1]))
-        coarser = torch.randint(config.codebook_size, size, generator=draws)
+        coarser = torch.randint(config.codebook_size**config.conditioning_grids, size, generator=draws)
     codes = torch.randint(config.codebook_size, (count, height, width), generator=draws).numpy()
     return labels, coarser, codes
 

@@ -15,6 +15,7 @@ MODELS = [
     {"height": 4, "width": 6, "coarser_height": 2, "coarser_width": 3},
     {"height": 4, "width": 8, "coarser_height": 4, "coarser_width": 2, "conditioning_layers": 0},
     {"height": 3, "width": 3, "coarser_height": 3, "coarser_width": 3, "conditioning_layers": 3},
+    {"height": 3, "width": 3, "coarser_height": 3, "coarser_width": 3, "conditioning_grids": 3},
 ]
 
 
@@ -37,7 +38,7 @@ def inputs(model, count=2, seed=0):
     coarser = None
     if config.is_conditioned:
         size = (count, config.coarser_height, config.coarser_width)
-        coarser = torch.randint(config.codebook_size, size, generator=draws)
+        coarser = torch.randint(config.codebook_size**config.conditioning_grids, size, generator=draws)
     return codes, torch.arange(count) - 1, coarser
 
 

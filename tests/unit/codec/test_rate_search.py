@@ -65,6 +65,15 @@ def test_almost_best_quality_has_the_nearest_codes(searched, coder):
     assert almost.equals(nearest)
 
 
+def test_files_of_priors_that_see_several_grids_decode_to_the_codes_that_were_chosen(make_codec):
+    codec = make_codec(quantizer={"depth": [1, 3]}, priors=ALIKE, conditioning_grids=3)
+    (chosen,) = codec.encode(noise_picture(24, 9, seed=1), coder="prior", quality=40)
+    (data,) = codec.pack([chosen], frozenset({Coder.PRIOR}))
+    assert decoded(codec, data).equals(chosen)
+    # Written by the search on its way, and once more from the codes.
+    assert codec.pack([replace(chosen, written=None)], frozenset({Coder.PRIOR})) == [data]
+
+
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_files_decode_to_the_codes_that_were_chosen(make_codec, coder, levels):
     codec = make_codec(levels, priors=ALIKE)

@@ -22,6 +22,28 @@ def test_streams_of_one_and_of_many_images_come_back(make_codec, num_levels, cod
             assert all(np.array_equal(one, other) for one, other in zip(found[level], grids, strict=True))
 
 
+@pytest.mark.parametrize("positions", ["learned", "none"])
+def test_priors_that_see_several_grids_read_what_they_wrote(make_codec, positions):
+    priors = {"positions": positions, "attention_every": 0}
+    deep = {"quantizer": {"depth": [1, 3]}, "priors": priors}
+    codec, narrow = (make_codec(conditioning_grids=count, **deep) for count in (8, 1))
+    images = varied_codes(codec, 5)
+    streams = [stream_of(images[:3]), stream_of(images[3:])]
+    segments = encode_streams(codec.models, streams, frozenset({Coder.PRIOR}))
+    coded = [CodedStream(stream.shapes, each) for stream, each in zip(streams, segments, strict=True)]
+    for found, stream in zip(decode_streams(codec.models, coded, codec.models.batch_size), streams, strict=True):
+        assert list(found) == ["top", "bottom", "bottom-2", "bottom-3"]
+        for level, grids in stream.grids.items():
+            assert all(np.array_equal(one, other) for one, other in zip(found[level], grids, strict=True))
+    # The grid before the last one is no longer all that the last one depends on.
+    changed = Stream(
+        streams[0].shapes, {**streams[0].grids, "bottom": [(g + 1) % 16 for g in streams[0].grids["bottom"]]}
+    )
+    for each, differs in ((codec, True), (narrow, False)):
+        one, other = encode_streams(each.models, [streams[0], changed], frozenset({Coder.PRIOR}))
+        assert (one["bottom-3"] != other["bottom-3"]) is differs
+
+
 @pytest.mark.parametrize("coder", CODERS)
 def test_segments_are_the_same_alone_and_in_company(codec, coder):
     streams = [stream_of([each]) for each in varied_codes(codec, 6)]

@@ -58,6 +58,16 @@ def test_attention_after_more_layers_than_there_are_is_refused(with_priors):
     assert "priors.0.attention_every: should be at most priors.0.layers = 2 (or 0 for no attention), found 3" in text
 
 
+def test_more_conditioning_grids_than_one_number_can_hold_are_a_problem(tiny_recipe, tiny_document):
+    sections = [{**tiny_document()["priors"][0], "conditioning_grids": 8}] * 2
+    deep = {"quantizer": {"depth": [1, 8]}}
+    small = tiny_recipe(vqvae=deep | {"codebook_size": 128}, priors=sections)
+    assert check_recipe(small) == []  # 7 grids before the last one
+    text = problems(tiny_recipe(vqvae=deep | {"codebook_size": 1024}, priors=sections))
+    assert "priors.8.conditioning_grids: should be at most 6 with vqvae.codebook_size = 1024, found 8" in text
+    assert "priors.6" not in text
+
+
 def test_source_folder_without_a_folder_is_refused_if_images_are_needed(tiny_recipe):
     recipe = tiny_recipe(data={"source": "folder"})
     assert "give it with --data.root FOLDER" in problems(recipe)

@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from vqgen.config import PixelCNNConfig, PriorSettings
+from vqgen.config.priors import most_conditioning_grids
 
 
 @pytest.mark.parametrize("level", ["low", "bottom-1", "bottom-2-3", "top-", "2"])
@@ -40,3 +41,23 @@ def test_prior_is_conditioned_if_it_has_a_coarser_grid():
     settings = {"level": "bottom", "height": 4, "width": 4, "codebook_size": 8, "num_classes": 0}
     assert not PixelCNNConfig(**settings).is_conditioned
     assert PixelCNNConfig(**settings, coarser_height=2, coarser_width=2).is_conditioned
+
+
+@pytest.mark.parametrize(("codebook_size", "most"), [(2, 63), (16, 15), (512, 7), (1024, 6), (2**16, 3)])
+def test_codes_of_a_place_fit_into_one_number(codebook_size, most):
+    assert most_conditioning_grids(codebook_size) == most
+    assert codebook_size**most <= 2**63 < codebook_size ** (most + 1)
+
+
+def test_more_conditioning_grids_than_fit_are_refused():
+    settings = {"level": "bottom-8", "height": 4, "width": 4, "coarser_height": 4, "coarser_width": 4, "num_classes": 0}
+    assert PixelCNNConfig(**settings, codebook_size=1024, conditioning_grids=6).conditioning_grids == 6
+    match = "conditioning_grids: should be at most 6 with a codebook of 1024 entries, found 7"
+    with pytest.raises(ValidationError, match=match):
+        PixelCNNConfig(**settings, codebook_size=1024, conditioning_grids=7)
+
+
+def test_prior_of_one_conditioning_grid_is_stored_as_before_there_could_be_more():
+    settings = {"level": "bottom", "height": 4, "width": 4, "codebook_size": 8, "num_classes": 0}
+    assert "conditioning_grids" not in PixelCNNConfig(**settings).stored()
+    assert PixelCNNConfig(**settings, conditioning_grids=2).stored()["conditioning_grids"] == 2

@@ -64,6 +64,14 @@ def test_second_grid_of_a_level_is_conditioned_on_the_first_of_the_same_size(tin
     assert recipe.generator_stages[2:] == ["prior-top", "prior-bottom", "prior-bottom-2"]
 
 
+def test_prior_is_conditioned_on_as_many_grids_of_one_size_as_there_are(tiny_recipe, tiny_document):
+    sections = [{**tiny_document()["priors"][0], "conditioning_grids": 2}] * 2
+    recipe = tiny_recipe(vqvae={"quantizer": {"depth": [2, 4]}}, priors=sections)
+    priors = [recipe.prior_config(level, num_classes=10) for level in recipe.levels]
+    found = {prior.level: prior.conditioning_grids for prior in priors}
+    assert found == {"top": 1, "top-2": 1, "bottom": 2, "bottom-2": 1, "bottom-3": 2, "bottom-4": 2}
+
+
 def test_one_prior_of_a_level_serves_all_its_grids(tiny_recipe, tiny_document):
     first, second, third = ({**tiny_document()["priors"][0], "layers": layers} for layers in (1, 2, 3))
     vqvae = {"quantizer": {"depth": [1, 2]}}

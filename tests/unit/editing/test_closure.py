@@ -5,6 +5,7 @@ import torch
 from listed_codes import GIVEN, chi_square_ratio, conditional, edited, frequencies, listed_priors
 from tiny_models import draw_codes, make_pixelcnn
 
+from vqgen.codes import conditioning_codes
 from vqgen.editing import is_exact_in_one_pass, rows_below, with_dependent_codes
 
 
@@ -15,21 +16,30 @@ def two_levels(slope, conditioning_layers, side=4):
     return [top, bottom]
 
 
+def deep_level(slope, conditioning_layers):
+    """Three grids of one size; the last one is conditioned on both others."""
+    top, second = two_levels(slope, conditioning_layers, side=8)
+    grid = {"height": 8, "width": 8, "coarser_height": 8, "coarser_width": 8, "conditioning_grids": 2}
+    third = make_pixelcnn(level="bottom-2", slope=slope, conditioning_layers=conditioning_layers, **grid)
+    return [top, second, third]
+
+
 def log_probabilities(priors, codes):
     labels = torch.tensor([1])
+    grids = {prior.config.level: grid for prior, grid in zip(priors, codes, strict=True)}
     with torch.no_grad():
         return [
-            prior(grid, labels, prior.encode_condition(coarser)).log_softmax(1)
-            for prior, grid, coarser in zip(priors, codes, [None, codes[0]], strict=True)
+            prior(grid, labels, prior.encode_condition(conditioning_codes(prior.config, grids))).log_softmax(1)
+            for prior, grid in zip(priors, codes, strict=True)
         ]
 
 
 @pytest.mark.parametrize("slope", [1, 2, "raster"])
 @pytest.mark.parametrize("layers", [0, 1])
 @pytest.mark.parametrize("rows", [0.25, 0.5, 0.75])
-@pytest.mark.parametrize("side", [4, 8])
+@pytest.mark.parametrize("side", [4, 8, "deep"])
 def test_kept_codes_depend_on_no_redrawn_code_and_every_other_code_does(slope, layers, rows, side):
-    priors = two_levels(slope, layers, side)
+    priors = deep_level(slope, layers) if side == "deep" else two_levels(slope, layers, side)
     marked = rows_below(rows, priors)
     closed = with_dependent_codes(priors, marked)
     before = [draw_codes(prior, 1) for prior in priors]

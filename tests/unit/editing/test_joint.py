@@ -12,13 +12,16 @@ from vqgen.editing.joint import rows_at_a_time
 LABELS = torch.tensor([0, 2, 3])
 
 
-@pytest.fixture(scope="module")
-def three_levels():
-    sizes = {"top": (1, 2), "middle": (2, 2), "bottom": (2, 4)}
+@pytest.fixture(scope="module", params=[1, 2])
+def three_levels(request):
+    """Three grids of codes; with 2, the last one is conditioned on both others."""
+    sizes = {1: {"top": (1, 2), "middle": (2, 2), "bottom": (2, 4)},
+             2: {"top": (2, 2), "middle": (2, 2), "bottom": (2, 4)}}[request.param]  # fmt: skip
     priors = []
     coarser = (0, 0)
-    for level, (height, width) in sizes.items():
+    for place, (level, (height, width)) in enumerate(sizes.items()):
         grid = {"height": height, "width": width, "coarser_height": coarser[0], "coarser_width": coarser[1]}
+        grid["conditioning_grids"] = min(request.param, max(1, place))
         priors.append(make_pixelcnn(level=level, slope=2, attention_every=2, codebook_size=4, **grid))
         coarser = (height, width)
     return priors
@@ -71,13 +74,13 @@ def test_put_codes_are_seen_by_all_that_follows(three_levels):
 
 def test_joint_likelihood_is_the_sum_over_levels(three_levels):
     codes = draw(three_levels)
-    coarser = None
+    last = three_levels[-1].config.conditioning_grids
+    above = [None, codes.top, codes.middle if last == 1 else codes.top + 4 * codes.middle]
     expected = torch.zeros(3, dtype=torch.float64)
     with torch.no_grad():
-        for prior in three_levels:
+        for prior, coarser in zip(three_levels, above, strict=True):
             grid = codes.grids[prior.config.level]
             expected += prior.log_likelihood(grid, LABELS, prior.encode_condition(coarser))
-            coarser = grid
         found = joint_log_likelihood(three_levels, codes, LABELS)
     assert torch.allclose(found, expected, rtol=0, atol=1e-10)
 

@@ -6,6 +6,8 @@ import torch
 from tiny_models import draw_codes, make_pixelcnn
 from torch.nn import functional as F
 
+from vqgen.codes import join_codes
+
 SLOPES = [1, 2, 3, "raster"]
 
 
@@ -63,6 +65,21 @@ def test_every_coarser_code_and_every_position_of_the_condition_change_the_logit
     (logits * torch.randn_like(logits)).sum().backward()
     assert (features["embedded"].grad.abs().sum(-1) > 0).all()
     assert (condition.grad.abs().sum(1) > 0).all()
+
+
+def test_codes_of_each_conditioning_grid_add_an_embedding_of_their_own():
+    sizes = {"height": 4, "width": 4, "coarser_height": 4, "coarser_width": 4}
+    model = make_pixelcnn(**sizes, conditioning_grids=3, conditioning_layers=0)
+    one = make_pixelcnn(**sizes, conditioning_layers=0)
+    one.upsample.load_state_dict(model.upsample.state_dict())
+    grids = [torch.randint(6, (2, 4, 4), generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    parts = model.coarser_embedding.weight.detach().split(6)
+    with torch.no_grad():
+        added = sum(part[grid] for part, grid in zip(parts, grids, strict=True))
+        # A model whose embedding has these sums as its entries.
+        one.coarser_embedding = torch.nn.Embedding.from_pretrained(added.flatten(0, 2))
+        expected = one.encode_condition(torch.arange(32).view(2, 4, 4))
+        assert torch.allclose(model.encode_condition(join_codes(grids, 6)), expected, rtol=0, atol=1e-12)
 
 
 def test_condition_is_not_masked():

@@ -71,6 +71,11 @@ MISFITS = [
     ("top", {"level": "bottom"}, "prior-top: level: should be that of this pipeline, top, found bottom"),
     ("top", {"height": 4}, r"prior-top: height x width: should be that of this pipeline, \(2, 2\), found \(4, 2\)"),
     ("bottom", {"coarser_height": 4}, r"prior-bottom: coarser_height x coarser_width: .* \(2, 2\), found \(4, 2\)"),
+    (
+        "bottom",
+        {"conditioning_grids": 2},
+        "prior-bottom: conditioning_grids: should be that of this pipeline, 1, found 2",
+    ),
     ("bottom", {"codebook_size": 32}, "prior-bottom: codebook_size: should be that of this pipeline, 16, found 32"),
     ("bottom", {"num_classes": 5}, "prior-bottom: num_classes: should be that of this pipeline, 3, found 5"),
 ]

@@ -25,6 +25,7 @@ PRIORS = [
     {"height": 9, "width": 7, "kernel_size": 7, "output_layers": 3, "dropout": 0.0, "slope": 1},
     {"height": 1, "width": 1},
     {"coarser_height": 8, "coarser_width": 12},
+    {"coarser_height": 4, "coarser_width": 6, "conditioning_grids": 3},
     {"positions": "none"},
 ]
 VQVAES = [

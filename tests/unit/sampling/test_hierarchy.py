@@ -93,6 +93,26 @@ def test_hierarchies_of_one_and_three_levels_are_sampled(make_prior):
     assert [tuple(grid.shape) for grid in three.grids.values()] == [(7, 1, 2), (7, 2, 2), (7, 4, 4)]
 
 
+def test_level_is_sampled_given_all_grids_that_condition_it(make_prior):
+    same = {"height": 2, "width": 3, "coarser_height": 2, "coarser_width": 3}
+    priors = [
+        make_prior(level="top", height=2, width=3),
+        make_prior(level="top-2", **same),
+        make_prior(level="top-3", **same, conditioning_grids=2),
+    ]
+    codes, log_likelihood = sample(priors)
+    size = priors[0].config.codebook_size
+    above = [None, codes.grids["top"], codes.grids["top"] + size * codes.grids["top-2"]]
+    with torch.no_grad():
+        expected = sum(
+            prior.eval().log_likelihood(grid, LABELS, prior.encode_condition(coarser))
+            for prior, grid, coarser in zip(priors, codes.grids.values(), above, strict=True)
+        )
+    assert torch.allclose(log_likelihood, expected, rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match="priors should have 2 grids of 2 x 3 before 'top-3'"):
+        sample([priors[0], priors[2]])
+
+
 def test_progress_is_reported_and_modes_are_restored(priors):
     finished = []
     priors[0].train()
