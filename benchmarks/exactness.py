@@ -102,12 +102,10 @@ def measure(
     """Yields a row for each level, dtype and variant."""
     codes = pipe.codec.encode([read_image(path) for path in find_images(folder)[:images]])
     models = pipe.codec.models
-    coarser = None
     grids = {level: [each.grids[level] for each in codes] for level in models.levels}
     for level in models.levels:
-        stream = level_stream(Stream([each.shape for each in codes], grids), level, coarser)
+        stream = level_stream(models, Stream([each.shape for each in codes], grids), level)
         tiles = TileStream.of(models.prior(level), stream)
-        coarser = level
         for dtype in (torch.float32, torch.float64):
             reference: tuple[dict[str, list[int]], torch.Tensor] | None = None
             for batch, count, where in variants(models.batch_size, threads, device):

@@ -20,10 +20,10 @@ from vqgen.codec.segments import Stream, level_stream
 from vqgen.data import find_images, read_image
 
 
-def bits_by_place(codec: Codec, stream: Stream, level: str, coarser: str | None) -> np.ndarray:
+def bits_by_place(codec: Codec, stream: Stream, level: str) -> np.ndarray:
     """Computes the mean bits at each place of a whole tile, `(h, w)`."""
     prior = codec.models.prior(level)
-    tiles = TileStream.of(prior, level_stream(stream, level, coarser))
+    tiles = TileStream.of(prior, level_stream(codec.models, stream, level))
     # Tiles at the edge are filled up with copies of other places.
     whole = (tiles.sources == np.arange(tiles.sources.shape[1])).all(axis=1)
     return tile_bits(prior, tiles)[whole].mean(axis=0).reshape(prior.order.height, prior.order.width)
@@ -44,11 +44,9 @@ def main() -> None:
     )
     grids = {level: [each.grids[level] for each in codes] for level in codec.models.levels}
     stream = Stream([each.shape for each in codes], grids)
-    coarser: str | None = None
     rows: list[dict[str, Any]] = []
     for level in codec.models.levels:
-        bits = bits_by_place(codec, stream, level, coarser)
-        coarser = level
+        bits = bits_by_place(codec, stream, level)
         inner = bits[1:, 1:].mean()
         edge = (bits.sum() - bits[1:, 1:].sum()) / (bits.size - bits[1:, 1:].size)
         rows.append({"level": level, "tile": f"{bits.shape[0]} x {bits.shape[1]}", "first_row_or_column_bits": edge})

@@ -133,7 +133,7 @@ def prior_case(level: str, store: CodeStore, compute: Compute) -> Case:
         torch.manual_seed(0)
         return PriorObjective(PixelCNN(config), store, compute, 0, 1)
 
-    batches = CodeBatches(store, level, training_order(train, store.info.counts["train"], 0, 1), 0, 0, 1)
+    batches = CodeBatches(store, config, training_order(train, store.info.counts["train"], 0, 1), 0, 0, 1)
     return Case(f"prior {level} {side}x{side}", train.batch_size, objective, batches, train)
 
 

@@ -16,6 +16,20 @@ torch.set_num_threads(1)  # every core has a worker of its own
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start
 
 
+LONGEST = (
+    "test_side_by_side.py", "test_documentation.py", "test_resuming.py", "test_digits_quality.py", "test_losses.py",
+    "test_launching.py", "test_benchmark_accelerator.py", "test_warm_starting.py", "test_continuing.py",
+    "test_budget.py", "test_tracking.py", "test_large_pictures.py", "test_comparing.py", "test_quantizers.py",
+)  # fmt: skip
+"""Files whose slow tests take a minute and more together, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first: as the last ones they would leave the other workers idle."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Seeds all generators, so that a test draws the same numbers whatever ran before it."""

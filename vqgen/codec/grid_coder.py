@@ -101,9 +101,7 @@ class GridCoder:
         No stream depends on those beside it. A compiled step leaves Python's lock to the other threads; steps of many
         small operations would only wait for it.
         """
-        threads = most_threads() if can_compile(self._prior) else 1
-        parts = [each for each in np.array_split(np.arange(len(streams)), threads) if len(each)]
-        slices = [slice(part[0], part[-1] + 1) for part in parts]
+        slices = _shares(streams, most_threads() if can_compile(self._prior) else 1)
         if len(slices) < 2:
             return [act(streams, *more)]
         # One thread of torch in each. Set once for all, as the number is that of the whole process.
@@ -172,6 +170,15 @@ class GridCoder:
             threads_of_model(of_a_step, prior.model),
         ):
             yield steps_of(prior)(prior, height, width, labels, coarser)
+
+
+def _shares(streams: Sequence[LevelStream], count: int) -> list[slice]:
+    """Cuts streams into at most `count` parts of neighbours with about as many codes each."""
+    sizes = np.array([sum(grid.size for grid in stream.grids) for stream in streams])
+    # The part in which the middle of a stream lies, if all codes stand in a row.
+    owners = (count * (sizes.cumsum() - sizes / 2) / sizes.sum()).astype(int)
+    parts = (np.flatnonzero(owners == owner) for owner in range(count))
+    return [slice(part[0], part[-1] + 1) for part in parts if len(part)]
 
 
 def _coarser_of(stream: LevelStream, image: int) -> NDArray[np.int64] | None:

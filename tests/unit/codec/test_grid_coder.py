@@ -8,7 +8,7 @@ from codec_models import decoded, random_codes, stream_of, write_archive
 from vqgen.codec import c_fixed, ideal_bits
 from vqgen.codec.archive_reader import ArchiveReader
 from vqgen.codec.fixed_prior import FixedPrior
-from vqgen.codec.grid_coder import GridCoder, _groups, _runs
+from vqgen.codec.grid_coder import GridCoder, _groups, _runs, _shares
 from vqgen.codec.header import Coder, ComputeType, read_header
 from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.segments import CodedStream, decode_streams, encode_streams, level_stream
@@ -63,6 +63,24 @@ def test_files_are_the_same_in_any_number_of_threads(whole, set_cores, monkeypat
     assert torch.get_num_threads() == cores
     if c_fixed.library() is not None:
         assert len(used) > 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "ends"),
+    [
+        ([4, 4, 4, 4], 2, [2, 4]),
+        ([9, 1, 1, 1], 2, [1, 4]),
+        ([1, 1, 1, 9], 2, [3, 4]),
+        ([1, 2], 5, [1, 2]),
+        ([7], 3, [1]),
+        ([5, 5, 5], 1, [3]),
+    ],
+)
+def test_threads_share_codes_and_not_pictures(sizes, count, ends):
+    streams = [LevelStream([np.zeros((size, 3), np.int64)], None, [-1]) for size in sizes]
+    shares = _shares(streams, count)
+    assert [share.stop for share in shares] == ends
+    assert [share.start for share in shares] == [0, *ends[:-1]]
 
 
 def test_error_of_a_thread_is_raised(whole, set_cores, monkeypatch):
@@ -126,7 +144,7 @@ def test_images_of_a_block_are_one_stream(whole, tmp_path):
 def test_neighbours_of_one_size_take_turns_and_runs_keep_the_order_of_each_stream(make_codec):
     codec = make_codec(priors={"positions": "none", "attention_every": 0})
     sizes = [(8, 8)] * 3 + [(16, 8)] + [(8, 8)]
-    stream = level_stream(stream_of([random_codes(codec, *size) for size in sizes]), "bottom", "top")
+    stream = level_stream(codec.models, stream_of([random_codes(codec, *size) for size in sizes]), "bottom")
     assert list(_groups(stream)) == [[0, 1, 2], [3], [4]]
     runs = list(_runs([stream, stream]))
     assert runs[0] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
@@ -155,8 +173,8 @@ def test_other_arithmetic_than_that_of_the_priors_is_refused(make_codec, compute
 
 def test_coder_of_a_single_position(make_codec):
     codec = make_codec(1, priors={"positions": "none", "attention_every": 0})
-    stream = level_stream(stream_of([random_codes(codec, 4, 4, label=1)]), "bottom", None)
+    stream = level_stream(codec.models, stream_of([random_codes(codec, 4, 4, label=1)]), "bottom")
     (data,) = GridCoder(codec.models.fixed_prior("bottom")).encode([stream])
-    again = level_stream(stream_of([random_codes(codec, 4, 4, seed=9, label=1)]), "bottom", None)
+    again = level_stream(codec.models, stream_of([random_codes(codec, 4, 4, seed=9, label=1)]), "bottom")
     GridCoder(codec.models.fixed_prior("bottom")).decode([again], [data])
     assert np.array_equal(again.grids[0], stream.grids[0])

@@ -41,7 +41,7 @@ def test_ideal_of_the_prior_is_its_log_likelihood(codec):
 
 def test_ideal_leaves_out_the_places_beyond_the_edge(codec):
     codes = random_codes(codec, 12, 4, label=0)  # 3 codes of the top level in two tiles of 4
-    tiles = TileStream.of(codec.models.prior("top"), level_stream(Stream.of(codes), "top", None))
+    tiles = TileStream.of(codec.models.prior("top"), level_stream(codec.models, Stream.of(codes), "top"))
     bits = tile_bits(codec.models.prior("top"), tiles)
     assert bits.shape == (2, 4)
     ideal = ideal_bits(codec.models, codes, "top", Coder.PRIOR, 0)

@@ -12,11 +12,9 @@ from vqgen.errors import BitstreamError
 
 def tiles_of(codec, level, count=5):
     """Tiles of images of several sizes, a stream each."""
-    index = codec.models.levels.index(level)
-    coarser = codec.models.levels[index - 1] if index else None
     streams = [stream_of([each]) for each in varied_codes(codec, count)]
     prior = codec.models.prior(level)
-    return [TileStream.of(prior, level_stream(stream, level, coarser)) for stream in streams]
+    return [TileStream.of(prior, level_stream(codec.models, stream, level)) for stream in streams]
 
 
 def blank(tiles):
@@ -65,7 +63,7 @@ def test_codes_beyond_the_edge_are_not_written(codec):
     coder = PriorCoder(codec.models.prior("top"), 16)
     codes = random_codes(codec, 12, 4)  # 3 codes in two tiles of 4
     stream = stream_of([codes])
-    tiles = TileStream.of(codec.models.prior("top"), level_stream(stream, "top", None))
+    tiles = TileStream.of(codec.models.prior("top"), level_stream(codec.models, stream, "top"))
     assert tiles.codes.size == 8
     decoded = blank([tiles])
     coder.decode_tiles(decoded, coder.encode_tiles([tiles]))
@@ -91,7 +89,7 @@ def test_runs_keep_the_groups_of_a_stream_together_and_in_order(counts, batch_si
 
 def test_tiles_have_the_coarser_tiles_and_the_labels_of_its_images(codec):
     images = varied_codes(codec, 5)
-    tiles = TileStream.of(codec.models.prior("bottom"), level_stream(stream_of(images), "bottom", "top"))
+    tiles = TileStream.of(codec.models.prior("bottom"), level_stream(codec.models, stream_of(images), "bottom"))
     counts = [-(-each.shape.width // 8) * -(-each.shape.height // 8) for each in images]
     assert tiles.codes.shape == (sum(counts), 4, 4)
     assert tiles.coarser.shape == (sum(counts), 2, 2)
