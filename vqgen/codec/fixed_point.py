@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqgen.codec import c_fixed
+from vqgen.nn.channel_norm import ChannelNorm
 
 FRACTION_BITS = 12
 """Bits of a number behind the point. They cost about 1e-4 per activation, and logits are rounded to 1/32 anyway."""
@@ -108,7 +109,7 @@ class FixedNorm:
         norm: The layer, of at most `MOST_CHANNELS` channels.
     """
 
-    def __init__(self, norm: nn.LayerNorm) -> None:
+    def __init__(self, norm: nn.LayerNorm | ChannelNorm) -> None:
         self.weight = to_fixed(norm.weight.detach())
         self.bias = to_fixed(norm.bias.detach())
         self.eps = norm.eps

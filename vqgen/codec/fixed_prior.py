@@ -25,6 +25,7 @@ from vqgen.codec.fixed_point import LARGEST, FixedLinear, FixedNorm, fixed_gate,
 from vqgen.codec.frequencies import frequencies_of_logits
 from vqgen.codes import separate_codes
 from vqgen.models.pixelcnn import PixelCNN
+from vqgen.nn.channel_norm import ChannelNorm
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock
 from vqgen.nn.masked_conv import MaskedConv2d
 from vqgen.nn.residual import ResidualBlock
@@ -158,6 +159,7 @@ class _Coarser:
             for each in prior.coarser_stack if isinstance(each, ResidualBlock)
         ]  # fmt: skip
         config = prior.config
+        self.norm = FixedNorm(prior.coarser_norm) if isinstance(prior.coarser_norm, ChannelNorm) else None
         self._grids = config.conditioning_grids
         self._codebook_size = config.codebook_size
         self.ratio = (config.height // config.coarser_height, config.width // config.coarser_width)
@@ -173,12 +175,21 @@ class _Coarser:
         features = self._embed(codes)
         for spatial, pointwise in self.blocks:
             self._add_block(spatial, pointwise, features)
-        return features.clamp_(min=0)
+        features.clamp_(min=0)
+        if self.norm is not None:
+            for rows in features.split(self._rows(features), dim=1):
+                rows.copy_(self.norm(rows.double().contiguous()))
+        return features
+
+    @staticmethod
+    def _rows(features: Float32[Tensor, "b hc wc c"]) -> int:
+        """Returns the rows to compute at a time."""
+        return max(1, _POSITIONS_AT_A_TIME // features.shape[2])
 
     def _embed(self, codes: Int64[Tensor, "b hc wc"]) -> Float32[Tensor, "b hc wc c"]:
         """Adds up the embeddings of the codes of all grids, some rows at a time to save memory."""
         features = self.embedding.new_empty((*codes.shape, self.embedding.shape[1]), dtype=torch.float32)
-        count = max(1, _POSITIONS_AT_A_TIME // codes.shape[2])
+        count = self._rows(features)
         for rows, part in zip(features.split(count, dim=1), codes.split(count, dim=1), strict=True):
             grids = separate_codes(part, self._grids, self._codebook_size)
             rows.copy_(self.embedding[grids[0]])
@@ -188,8 +199,7 @@ class _Coarser:
 
     def _add_block(self, spatial: FixedLinear, pointwise: FixedLinear, features: Float32[Tensor, "b hc wc c"]) -> None:
         """Applies a block in place: the features of a large picture are the most that the codec keeps."""
-        height, width = features.shape[1:3]
-        count = max(1, _POSITIONS_AT_A_TIME // width)
+        height, count = features.shape[1], self._rows(features)
         above = torch.zeros_like(features[:, :1])
         for begin in range(0, height, count):
             rows = features[:, begin : begin + count]

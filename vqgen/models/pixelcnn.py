@@ -17,6 +17,7 @@ from vqgen.codes import separate_codes
 from vqgen.config.priors import PixelCNNConfig
 from vqgen.nn.axes import axes_on
 from vqgen.nn.causal_attention import CausalAttention
+from vqgen.nn.channel_norm import ChannelNorm
 from vqgen.nn.gated_block import GatedBlock, PointwiseBlock, convolve
 from vqgen.nn.masked_conv import MaskedConv2d
 from vqgen.nn.residual import ResidualStack
@@ -29,7 +30,7 @@ class PixelCNN(nn.Module):
     ```
     codes -> embedding -> first (strict) -> + positions -> blocks, attentions -> output -> logits
                                                              ^ label, condition
-    coarser codes -> coarser_embedding -> coarser_stack -> upsample
+    coarser codes -> coarser_embedding -> coarser_stack -> (norm) -> upsample
     ```
 
     The logits of a position depend on the codes of smaller times only. Features are channels-last. Masked convolutions
@@ -112,6 +113,7 @@ class PixelCNN(nn.Module):
         # The entries of each grid follow those of the grid before.
         self.coarser_embedding = nn.Embedding(config.conditioning_grids * config.codebook_size, config.channels)
         self.coarser_stack = ResidualStack(config.channels, config.channels, config.conditioning_layers)
+        self.coarser_norm = ChannelNorm(config.channels) if config.conditioning_norm else nn.Identity()
         # Kernel and stride are equal, so each coarser position fills a patch of its own.
         self.upsample = nn.ConvTranspose2d(config.channels, config.channels, kernel_size=ratio, stride=ratio)
 
@@ -136,7 +138,7 @@ class PixelCNN(nn.Module):
             return None
         _check_codes("coarser", coarser, config.coarser_height, config.coarser_width)
         embedded = self._drop_codes(self._embed_coarser(coarser), config.coarser_dropout)
-        return self.upsample(self.coarser_stack(rearrange(embedded, "b h w c -> b c h w")))
+        return self.upsample(self.coarser_norm(self.coarser_stack(rearrange(embedded, "b h w c -> b c h w"))))
 
     def _embed_coarser(self, coarser: Int[Tensor, "b hc wc"]) -> Float[Tensor, "b hc wc c"]:
         """Adds up the embeddings of the codes of all grids, as the decoder adds up their entries."""

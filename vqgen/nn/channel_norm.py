@@ -19,7 +19,12 @@ class ChannelNorm(nn.Module):
 
     Args:
         channels: Channels of the features.
+
+    Attributes:
+        eps: Added to the variance.
     """
+
+    eps = 1e-5
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,5 +37,5 @@ class ChannelNorm(nn.Module):
         rows = rearrange(features, "b c h w -> b h w c")
         wide = rows.float() if rows.element_size() < 4 else rows  # 16 bits are too few for sums and squares
         with torch.autocast(features.device.type, enabled=False):
-            normalized = F.layer_norm(wide, self.weight.shape, self.weight, self.bias)
+            normalized = F.layer_norm(wide, self.weight.shape, self.weight, self.bias, self.eps)
         return rearrange(normalized.to(features.dtype), "b h w c -> b c h w")

@@ -151,7 +151,9 @@ def _condition(config: PixelCNNConfig, n: int) -> Cost:
     c = config.channels
     coarse = config.coarser_height * config.coarser_width
     upsample = layer_cost(c, c, coarse, taps=n // coarse)
-    return residual_stack_cost(c, c, config.conditioning_layers, coarse) + upsample + Cost(kept=c * n)
+    # The norm keeps its input, its mean and its deviation.
+    norm = Cost(kept=(c + 2) * coarse) if config.conditioning_norm else Cost()
+    return residual_stack_cost(c, c, config.conditioning_layers, coarse) + norm + upsample + Cost(kept=c * n)
 
 
 def sampling_steps(config: PixelCNNConfig) -> int:

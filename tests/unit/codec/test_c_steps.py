@@ -24,6 +24,7 @@ MODELS = [
     {"height": 4, "width": 8, "coarser_height": 4, "coarser_width": 2, "conditioning_layers": 0},
     {"height": 3, "width": 3, "coarser_height": 3, "coarser_width": 3, "conditioning_layers": 3},
     {"height": 3, "width": 3, "coarser_height": 3, "coarser_width": 3, "conditioning_grids": 3},
+    {"height": 4, "width": 6, "coarser_height": 2, "coarser_width": 3, "conditioning_norm": True},
 ]
 
 

@@ -82,6 +82,20 @@ def test_codes_of_each_conditioning_grid_add_an_embedding_of_their_own():
         assert torch.allclose(model.encode_condition(join_codes(grids, 6)), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("grids", [1, 3])
+def test_norm_keeps_the_size_of_the_condition_whatever_the_size_of_the_embeddings(grids):
+    sizes = {"height": 4, "width": 4, "coarser_height": 4, "coarser_width": 4, "conditioning_layers": 0}
+    codes = torch.randint(6**grids, (2, 4, 4))
+    for has_norm in (True, False):
+        model = make_pixelcnn(**sizes, conditioning_grids=grids, conditioning_norm=has_norm)
+        with torch.no_grad():
+            before = model.encode_condition(codes)
+            model.coarser_embedding.weight.mul_(1000)
+            after = model.encode_condition(codes)
+        growth = float(after.std() / before.std())
+        assert growth == pytest.approx(1, abs=0.05) if has_norm else growth > 100
+
+
 def test_condition_is_not_masked():
     model = make_pixelcnn(height=4, width=4, coarser_height=2, coarser_width=2, conditioning_layers=2)
     codes = draw_codes(model, 1)

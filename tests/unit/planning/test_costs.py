@@ -26,6 +26,7 @@ PRIORS = [
     {"height": 1, "width": 1},
     {"coarser_height": 8, "coarser_width": 12},
     {"coarser_height": 4, "coarser_width": 6, "conditioning_grids": 3},
+    {"coarser_height": 4, "coarser_width": 6, "conditioning_norm": True},
     {"positions": "none"},
 ]
 VQVAES = [
