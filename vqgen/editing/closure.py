@@ -12,7 +12,6 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqgen.codes import conditioning_levels
 from vqgen.editing.masks import Redrawn
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.nn.receptive_field import needed_inputs
@@ -32,16 +31,17 @@ def with_dependent_codes(priors: Sequence[PixelCNN], redrawn: Redrawn) -> dict[s
         The smallest such set, for a model in which a code depends on all codes before it.
     """
     result: dict[str, Tensor] = {}
+    coarser: Tensor | None = None
     for prior in priors:
         level = prior.config.level
         wanted = redrawn[level]
         times = torch.from_numpy(prior.order.times).to(wanted.device)
         dependent = wanted | (times > _first(wanted, times))
-        seen = [result[each] for each in conditioning_levels(prior.config, tuple(result))]
-        if seen:
+        if coarser is not None:
             # The features of a position hold the conditions of all positions up to its own time.
-            dependent |= times >= _first(_seen_by(prior, torch.stack(seen).any(dim=0)), times)
-        result[level] = dependent
+            # Of several grids that condition it, the last one has all marks of those before.
+            dependent |= times >= _first(_seen_by(prior, coarser), times)
+        result[level] = coarser = dependent
     return result
 
 
@@ -75,7 +75,7 @@ def _first(marked: Bool[Tensor, "b h w"], times: Tensor) -> Tensor:
 
 
 def _seen_by(prior: PixelCNN, coarser: Bool[Tensor, "b hc wc"]) -> Bool[Tensor, "b h w"]:
-    """Marks the positions whose condition sees a marked position of the coarser grids."""
+    """Marks the positions whose condition sees a marked code of the coarser level."""
     config = prior.config
     _, reach = needed_inputs(prior.coarser_stack, (0, 0))
     near = F.max_pool2d(coarser[:, None].float(), 2 * reach + 1, stride=1, padding=reach)[:, 0] > 0
