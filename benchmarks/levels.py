@@ -12,6 +12,7 @@ alone. Its accuracy on the held-out images is the score.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.report import RESULTS, print_table, write_json
+from benchmarks.report import RESULTS, exit_code, print_table, write_json
 from vqgen import Codes, VQGenPipeline
 from vqgen.codes import conditioning_codes
 from vqgen.errors import CheckpointError
@@ -98,7 +99,7 @@ def measure(
         yield row(name, pipe.decode_tensor(sample_below(pipe, codes, real.labels, kept, seed)))
 
 
-def main() -> None:
+def main() -> int:
     """Prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
@@ -129,7 +130,8 @@ def main() -> None:
     rows = list(measure(pipe, space, real, arguments.seed, score))
     print_table(rows)
     write_json(arguments.json, {"images": len(real), "split": real.split, "seed": arguments.seed, "rows": rows})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))
