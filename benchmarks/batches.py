@@ -7,6 +7,7 @@ import argparse
 
 import torch
 
+from benchmarks.report import run_program
 from vqgen import VQGenPipeline
 
 
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

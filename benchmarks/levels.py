@@ -12,7 +12,6 @@ alone. Its accuracy on the held-out images is the score.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.report import RESULTS, exit_code, print_table, write_json
+from benchmarks.report import RESULTS, print_table, run_program, write_json
 from vqgen import Codes, VQGenPipeline
 from vqgen.codes import conditioning_codes
 from vqgen.errors import CheckpointError
@@ -99,7 +98,7 @@ def measure(
         yield row(name, pipe.decode_tensor(sample_below(pipe, codes, real.labels, kept, seed)))
 
 
-def main() -> int:
+def main() -> None:
     """Prints the table and writes it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
@@ -130,8 +129,7 @@ def main() -> int:
     rows = list(measure(pipe, space, real, arguments.seed, score))
     print_table(rows)
     write_json(arguments.json, {"images": len(real), "split": real.split, "seed": arguments.seed, "rows": rows})
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    run_program(main)

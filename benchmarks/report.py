@@ -166,6 +166,15 @@ def measure_each(
     return measured
 
 
+def run_program(act: Callable[[], object]) -> None:
+    """Runs a program, and ends it with a line and exit code 2 for an error that the user can mend."""
+    try:
+        act()
+    except VQGenError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
 def exit_code(act: Callable[[], int]) -> int:
     """Runs a program and returns its exit code: 2 for an error that the user can mend, 130 or 143 after a signal."""
     try:

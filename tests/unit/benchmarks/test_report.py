@@ -2,10 +2,12 @@
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
-from benchmarks.report import exit_code, measure_each
+from benchmarks import report
+from benchmarks.report import exit_code, measure_each, run_program
 from vqgen.errors import ConfigError
 
 
@@ -66,3 +68,24 @@ def test_signal_ends_a_benchmark_with_its_code(capsys):
     assert exit_code(act) == 128 + signal.SIGTERM
     assert "the results so far are saved" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_error_of_a_user_ends_a_program_with_a_line_and_code_2(capsys):
+    def act():
+        raise ConfigError("folder: should have pictures, found none")
+
+    with pytest.raises(SystemExit) as stop:
+        run_program(act)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "folder: should have pictures, found none\n"
+    run_program(lambda: None)
+    with pytest.raises(ZeroDivisionError):  # a fault of the program keeps its traceback
+        run_program(lambda: 1 / 0)
+
+
+def test_every_program_ends_with_a_line_for_an_error_of_a_user():
+    programs = [path.read_text() for path in Path(report.__file__).parent.glob("*.py")]
+    begun = [text.partition('__name__ == "__main__":\n')[2] for text in programs]
+    ends = [text for text in begun if text]
+    assert len(ends) > 20
+    assert [text for text in ends if text.strip() == "main()"] == []
