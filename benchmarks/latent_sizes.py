@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.report import run_program
 from vqgen import open_pipeline
 from vqgen.cli import main as vqgen
 from vqgen.data import to_tensor
@@ -48,4 +49,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

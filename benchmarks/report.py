@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -166,13 +166,14 @@ def measure_each(
     return measured
 
 
-def run_program(act: Callable[[], object]) -> None:
-    """Runs a program, and ends it with a line and exit code 2 for an error that the user can mend."""
+def run_program(act: Callable[[], int | None]) -> NoReturn:
+    """Runs a program and ends Python with its exit code: 2, after a line, for an error that the user can mend."""
     try:
-        act()
+        code = act()
     except VQGenError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        code = 2
+    sys.exit(code)
 
 
 def exit_code(act: Callable[[], int]) -> int:

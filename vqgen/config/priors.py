@@ -74,8 +74,8 @@ class PriorSettings(Config):
     conditioning_layers: int = Field(4, ge=0, le=MOST_LAYERS)
     """Residual blocks over the coarser codes. The coarsest level does not use this."""
     conditioning_norm: bool = added_field(False, leaves_trace=False)
-    """Normalise the features of the coarser codes. Without it they can grow in the first steps until the gates are
-    saturated, and the prior then learns nothing from them; so it was with three conditioning grids."""
+    """Normalise the features of the coarser codes. Without it they can grow in the first steps until the gates of the
+    blocks are saturated. A prior with several conditioning grids should have it."""
     output_layers: int = Field(1, ge=0, le=MOST_LAYERS)
     """Residual 1 x 1 blocks before the logits."""
 

@@ -133,7 +133,9 @@ def _check_levels(priors: Sequence[PixelCNN], params: Sequence[LevelParams]) -> 
             )
         count = prior.conditioning_grids
         if sizes[-count:] != [found] * count:
-            raise ValueError(f"priors should have {count} grids of {found[0]} x {found[1]} before {prior.level!r}")
+            raise ValueError(
+                f"priors should have {count} grids of {found[0]} x {found[1]} before {prior.level!r}, found {sizes[1:]}"
+            )
         sizes.append((prior.height, prior.width))
 
 

@@ -1,6 +1,7 @@
 """Results that are saved one by one, and the exit codes of benchmarks."""
 
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -78,14 +79,16 @@ def test_error_of_a_user_ends_a_program_with_a_line_and_code_2(capsys):
         run_program(act)
     assert stop.value.code == 2
     assert capsys.readouterr().err == "folder: should have pictures, found none\n"
-    run_program(lambda: None)
+    for code in (None, 0, 3):
+        with pytest.raises(SystemExit) as stop:
+            run_program(lambda code=code: code)
+        assert stop.value.code == code
     with pytest.raises(ZeroDivisionError):  # a fault of the program keeps its traceback
         run_program(lambda: 1 / 0)
 
 
 def test_every_program_ends_with_a_line_for_an_error_of_a_user():
-    programs = [path.read_text() for path in Path(report.__file__).parent.glob("*.py")]
-    begun = [text.partition('__name__ == "__main__":\n')[2] for text in programs]
-    ends = [text for text in begun if text]
-    assert len(ends) > 20
-    assert [text for text in ends if text.strip() == "main()"] == []
+    paths = [path for path in Path(report.__file__).parent.glob("*.py") if path.name != "__main__.py"]
+    programs = {path.name: text for path in paths if '__name__ == "__main__":' in (text := path.read_text())}
+    assert len(programs) > 20
+    assert [name for name, text in programs.items() if not re.search(r"(run_program|exit_code)\(", text)] == []

@@ -109,7 +109,7 @@ def test_level_is_sampled_given_all_grids_that_condition_it(make_prior):
             for prior, grid, coarser in zip(priors, codes.grids.values(), above, strict=True)
         )
     assert torch.allclose(log_likelihood, expected, rtol=0, atol=1e-10)
-    with pytest.raises(ValueError, match="priors should have 2 grids of 2 x 3 before 'top-3'"):
+    with pytest.raises(ValueError, match=r"priors should have 2 grids of 2 x 3 before 'top-3', found \[\(2, 3\)\]"):
         sample([priors[0], priors[2]])
 
 
