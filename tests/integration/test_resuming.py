@@ -107,10 +107,9 @@ def test_run_killed_as_soon_as_a_file_appears_equals_an_uninterrupted_run(whole,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_saves_the_state_before_the_run_stops(whole, tmp_path, number, code):
+def test_signal_saves_the_state_before_the_run_stops(whole, tmp_path):
     run, recipe, _ = whole
-    for stage in ("vqvae", "prior-top"):
+    for stage, number, code in (("vqvae", signal.SIGINT, 130), ("prior-top", signal.SIGTERM, 143)):
         never = ("--vqvae.train.save-every", 10**6, "--priors.0.train.save-every", 10**6)
         process = start("run", recipe, "--checkpoints", tmp_path, *never)
         wait_for(tmp_path / "tiny" / stage / "metrics.jsonl", process)
