@@ -10,18 +10,25 @@ from vqgen.config import read_recipe, shipped_recipes
 
 pytestmark = pytest.mark.slow  # together they take too long for the tests that everybody runs
 
-RECIPES = ("cifar10", "cifar10-cpu", "ffhq1024", "flowers", "folder", "imagenet256", "photos")
+RECIPES = (
+    "cifar10", "cifar10-cpu", "ffhq1024", "flowers", "flowers-autoencoder", "flowers-vae", "flowers-vq", "folder",
+    "imagenet256", "photos",
+)  # fmt: skip
 
-NARROW = {"channels": 8, "residual_channels": 4, "embedding_dim": 8, "codebook_size": 16, "attention_heads": 2}
+NARROW = {
+    "channels": 8, "residual_channels": 4, "embedding_dim": 8, "codebook_size": 16, "attention_heads": 2,
+    "latent_size": 4, "mixture_components": 2,
+}  # fmt: skip
 """Fields of a section that set its width."""
 
 
 def narrow(name, root):
     """Returns a shipped recipe with the same depths, grids of few codes, and little width."""
     document = tomllib.loads(shipped_recipes()[name].read_text(encoding="utf-8"))
-    coarsest = max(document["vqvae"]["downsample"])
+    coarsest = max(document.get("vqvae", {"downsample": [8]})["downsample"])
     document["data"] |= {"source": "folder", "root": str(root), "image_size": 2 * coarsest, "workers": 0}
-    sections = [document["vqvae"], *document["priors"], document.get("classifier", {"train": {}})]
+    found = [document.get(name, {"train": {}}) for name in ("vqvae", "autoencoder", "classifier")]
+    sections = [*found, *document.get("priors", [])]
     for section in sections:
         section |= {field: value for field, value in NARROW.items() if section.get(field)}
         section["train"] |= {"steps": 3, "batch_size": 4, "validate_every": 3}
