@@ -52,7 +52,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "cosine, learned": {"kind": "cosine", "codebook": "learned"},
     "simvq": {"kind": "simvq"},
     "fsq": {"kind": "fsq"},
-    "lfq": {"kind": "lfq", "entropy_weight": 0.01},
+    "lfq": {"kind": "lfq"},
+    "lfq, entropy": {"kind": "lfq", "entropy_weight": 0.01},
 }
 """Name -> the settings of the quantizer."""
 

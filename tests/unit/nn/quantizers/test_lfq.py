@@ -23,7 +23,8 @@ def test_commitment_pulls_latents_to_their_corner():
     z = make_latents(dim=3).requires_grad_()
     out = LookupFreeQuantizer(3).double()(z)
     out.commitment_loss.backward()
-    torch.testing.assert_close(z.grad, 2 * (z.detach() - z.detach().sign()) / z.numel(), rtol=0, atol=1e-15)
+    whole = 2 * (z.detach() - z.detach().sign()) / z.numel()
+    torch.testing.assert_close(z.grad, whole / 50, rtol=0, atol=1e-15)
 
 
 def test_mean_without_frequencies_is_the_centre():

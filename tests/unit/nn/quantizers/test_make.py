@@ -94,6 +94,32 @@ def test_entry_is_the_nearest_one_by_the_metric_of_the_kind(kind, codebook):
     assert torch.equal(at_entries.codes.flatten(), torch.arange(16))
 
 
+def trained_perplexity(kind, codebook, contrast):
+    """Trains linear layers around a quantizer on data of four dimensions: the perplexity of its 16 codes."""
+    quantizer, dim = build(kind, codebook, initialization="data", quantize_after=20)
+    encoder, decoder = torch.nn.Linear(8, dim).double(), torch.nn.Linear(dim, 8).double()
+    weights = [*encoder.parameters(), *decoder.parameters(), *quantizer.parameters()]
+    optimizer = torch.optim.Adam(weights, 1e-2)
+    mixed = contrast * torch.randn(4, 8).double()
+    for quantizer.step_seed in range(150):
+        data = 0.2 + torch.randn(256, 4).double() @ mixed
+        out = quantizer(encoder(data).T[None, :, None])
+        loss = (decoder(rows(out.quantized)) - data).square().mean() + 0.25 * out.commitment_loss
+        optimizer.zero_grad()
+        (loss if out.codebook_loss is None else loss + out.codebook_loss).backward()
+        optimizer.step()
+        quantizer.update()
+    codes = quantizer.eval()(encoder(data).T[None, :, None]).codes
+    shares = torch.bincount(codes.flatten(), minlength=16) / codes.numel()
+    return float(torch.special.entr(shares).sum().exp())
+
+
+@ALL
+@pytest.mark.parametrize(("contrast", "least"), [(0.1, 2), (1.0, 5)])
+def test_training_uses_several_codes_whatever_the_contrast_of_the_data(kind, codebook, contrast, least):
+    assert trained_perplexity(kind, codebook, contrast) > least
+
+
 @ALL
 def test_no_state_moves_in_evaluation(kind, codebook):
     quantizer, d = build(kind, codebook)
