@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,31 +54,27 @@ class Contestant:
     Attributes:
         name: Its name.
         parameters: Number of its weights and biases.
-        minutes: Time of its training.
+        minutes: Time of its training; None if nothing tells it.
         sample: Draws a number of images.
         reconstruct: Encodes and decodes images.
     """
 
     name: str
     parameters: int
-    minutes: float
+    minutes: float | None
     sample: Callable[[int], UInt8[Tensor, "n c H W"]]
     reconstruct: Callable[[UInt8[Tensor, "n c H W"]], UInt8[Tensor, "n c H W"]]
 
 
-def training_minutes(run: Path, stages: list[str]) -> float:
-    """Adds up the times of the stages that made the generator of a run.
-
-    Raises:
-        ConfigError: A stage has no time.
-    """
+def training_minutes(run: Path, stages: list[str]) -> float | None:
+    """Adds up the times of the stages that made the generator of a run; None if a stage has no time."""
     records = [read_record(run / stage) for stage in stages]
     if any(record is None or record.seconds is None for record in records):
-        raise ConfigError(f"RUN: should be a run folder with the times of its stages, found {run}; give --minutes")
+        return None
     return sum(record.seconds for record in records if record and record.seconds) / 60
 
 
-def ours(arguments: argparse.Namespace, judge: Judge, minutes: float) -> Contestant:
+def ours(arguments: argparse.Namespace, judge: Judge, minutes: float | None) -> Contestant:
     """Returns the run as a contestant: as many samples of each label, or without labels if it has none."""
     pipe = judge.pipe
     labels = max(1, len(pipe.label_map))
@@ -164,10 +161,15 @@ def main(words: list[str]) -> int:
         raise ConfigError(f"RUN: should be a run of colour images, as pythae's networks need, found {arguments.run}")
     options = JudgeOptions(data_root=arguments.data_root, seed=arguments.seed)
     judge = build_judge(pipe, str(arguments.run), options, needs_space=True, needs_score=False, without_score="nothing")
-    minutes = arguments.minutes or training_minutes(arguments.run, recipe_of(pipe).generator_stages)
+    own = training_minutes(arguments.run, recipe_of(pipe).generator_stages)
+    minutes = arguments.minutes or own
+    if minutes is None:
+        raise ConfigError(
+            f"RUN: should be a run folder with the times of its stages, found {arguments.run}; give --minutes"
+        )
     rows, pictures = [], {}
-    contestants = [lambda: ours(arguments, judge, minutes)]
-    contestants += [lambda name=name: pythae(name, arguments, judge, minutes) for name in arguments.networks]
+    contestants = [lambda: ours(arguments, judge, own)]
+    contestants += [partial(pythae, name, arguments, judge, minutes) for name in arguments.networks]
     for make in contestants:
         contestant = make()
         row, pictures[contestant.name] = row_of(contestant, judge, arguments.samples)

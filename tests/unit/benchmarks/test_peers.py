@@ -21,8 +21,17 @@ def test_time_is_that_of_all_stages_of_the_run(tmp_path):
     for stage, seconds in (("vqvae", 60.0), ("codes", 30.0), ("prior-bottom", 90.0)):
         write_record(tmp_path, stage, seconds)
     assert training_minutes(tmp_path, ["vqvae", "codes", "prior-bottom"]) == 3
+    assert training_minutes(tmp_path, ["vqvae", "codes", "prior-top"]) is None
+
+
+def test_run_without_times_needs_the_minutes(tmp_path, monkeypatch):
+    pipe = SimpleNamespace(parts=SimpleNamespace(data=SimpleNamespace(channels=3)))
+    monkeypatch.setattr(peers, "why_missing", lambda: None)
+    monkeypatch.setattr(peers, "open_pipeline", lambda run, device: pipe)
+    monkeypatch.setattr(peers, "build_judge", lambda *arguments, **options: None)
+    monkeypatch.setattr(peers, "recipe_of", lambda pipe: SimpleNamespace(generator_stages=["vqvae"]))
     with pytest.raises(ConfigError, match=r"times of its stages, found .*; give --minutes"):
-        training_minutes(tmp_path, ["vqvae", "codes", "prior-top"])
+        peers.main([str(tmp_path)])
 
 
 def test_row_judges_the_samples_and_the_reconstructions_of_its_contestant():
