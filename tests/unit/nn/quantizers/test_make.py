@@ -101,7 +101,8 @@ def trained_perplexity(kind, codebook, contrast):
     weights = [*encoder.parameters(), *decoder.parameters(), *quantizer.parameters()]
     optimizer = torch.optim.Adam(weights, 1e-2)
     mixed = contrast * torch.randn(4, 8).double()
-    for quantizer.step_seed in range(150):
+    for step_seed in range(150):
+        quantizer.step_seed = step_seed
         data = 0.2 + torch.randn(256, 4).double() @ mixed
         out = quantizer(encoder(data).T[None, :, None])
         loss = (decoder(rows(out.quantized)) - data).square().mean() + 0.25 * out.commitment_loss
