@@ -4,7 +4,7 @@ Legend: `b` images, `c` channels, `H W` image, `h w` window.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from einops import rearrange
@@ -19,6 +19,7 @@ from vqgen.models.windows import Slices, Windows
 from vqgen.nn.quantizers.base import Quantizer
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.memory_errors import named_memory_errors, not_enough_memory
+from vqgen.runtime.process_start import returning_memory
 from vqgen.runtime.threads import threads_of_model
 
 _BYTES_OF_A_CODE = 8
@@ -212,7 +213,8 @@ class ImageCoder:
     def _computing(self, height: int, width: int) -> Iterator[None]:
         """Computes in the dtype, and in the threads that so many pixels can use, or those of a window."""
         rows = min(height * width, self.windows.most_pixels) // self.vqvae.config.downsample[-1] ** 2
-        with self.compute.autocast(), threads_of_model(rows, self.vqvae):
+        in_windows = returning_memory() if height * width > self.windows.most_pixels else nullcontext()
+        with in_windows, self.compute.autocast(), threads_of_model(rows, self.vqvae):
             yield
 
     def _model_pixels(self, images: UInt8[Tensor, "b c h w"]) -> Tensor:

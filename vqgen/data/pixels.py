@@ -12,12 +12,12 @@ from torch import Tensor
 
 def to_float(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """Scales 0..255 to [-1, 1]: x / 127.5 - 1, in float32."""
-    return images.to(torch.float32) / 127.5 - 1
+    return images.to(torch.float32).div_(127.5).sub_(1)  # of the copy, so in place
 
 
 def to_uint8(images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
     """Scales [-1, 1] to 0..255, rounded and clamped. It inverts `to_float` exactly."""
-    return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return (images.to(torch.float32) + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def model_pixels(

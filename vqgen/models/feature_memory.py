@@ -6,7 +6,10 @@ convolutions makes. It is a number for each pixel: no layer needs more on a larg
 
 from fractions import Fraction
 
+from torch import nn
+
 from vqgen.models.vqvae import VQVAE
+from vqgen.nn.bands import split_growing, split_shrinking
 from vqgen.nn.receptive_field import alive_features
 
 _BYTES = 4
@@ -18,19 +21,29 @@ _COPIES_OF_PIXELS = 4
 """Steps between uint8 and [-1, 1], each of which makes a new tensor."""
 
 
-def bytes_per_pixel(vqvae: VQVAE) -> int:
-    """Estimates the bytes that encoding or decoding takes for each pixel of an image, whichever takes more."""
-    return int(_BYTES * max(_encoding(vqvae), _decoding(vqvae))) + 1
+def bytes_per_pixel(vqvae: VQVAE, *, in_bands: bool = False) -> int:
+    """Estimates the bytes that encoding or decoding takes for each pixel of an image, whichever takes more.
+
+    Args:
+        vqvae: The model.
+        in_bands: Leaves out the features that `with_bands` computes in bands.
+    """
+    return int(_BYTES * max(_encoding(vqvae, in_bands), _decoding(vqvae, in_bands))) + 1
 
 
-def _encoding(vqvae: VQVAE) -> Fraction:
+def _encoding(vqvae: VQVAE, in_bands: bool) -> Fraction:
     """Returns the numbers for each pixel that encoding holds at a time."""
     config = vqvae.config
     channels, density = config.image_channels, Fraction(1)
     held = Fraction(channels)
     peak = held * _COPIES_OF_PIXELS
     for encoder in reversed(vqvae.encoders):
-        passed = alive_features(encoder, channels, density)
+        network: nn.Module = encoder
+        if in_bands and encoder is vqvae.encoders[-1]:
+            first, network = split_shrinking(encoder)
+            passed = alive_features(first, channels, density)
+            channels, density = passed.channels, passed.density
+        passed = alive_features(network, channels, density)
         peak = max(peak, held + passed.peak)
         # The features of every level stay: they wait for the codes of the coarser ones.
         held += passed.output
@@ -46,11 +59,12 @@ def _encoding(vqvae: VQVAE) -> Fraction:
     return peak + _maps(vqvae)
 
 
-def _decoding(vqvae: VQVAE) -> Fraction:
+def _decoding(vqvae: VQVAE, in_bands: bool) -> Fraction:
     """Returns the numbers for each pixel that decoding holds at a time."""
     config = vqvae.config
     density = Fraction(1, config.downsample[-1] ** 2)
-    passed = alive_features(vqvae.decoder, sum(config.latent_dims), density)
+    network = split_growing(vqvae.decoder)[0] if in_bands else vqvae.decoder
+    passed = alive_features(network, sum(config.latent_dims), density)
     return _maps(vqvae) + max(passed.peak, Fraction(_COPIES_OF_PIXELS * config.image_channels))
 
 

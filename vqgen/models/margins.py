@@ -29,6 +29,28 @@ def encoding_margin(vqvae: VQVAE) -> int:
     )
 
 
+def latents_margin(vqvae: VQVAE, index: int) -> int:
+    """Computes the cells around a cell that the latents of a level depend on if the codes of coarser levels are known.
+
+    Args:
+        vqvae: The VQ-VAE.
+        index: The level, counted coarse to fine.
+    """
+    size = vqvae.config.downsample[0]
+    margin = 0
+    for place in range(alignment(vqvae)):
+        span = pixels = _positions(place, size // vqvae.config.downsample[index])
+        for encoder in vqvae.encoders[index:]:
+            pixels = needed_inputs(encoder, pixels)
+        margin = max(margin, _reach(pixels, place, size))
+        # The networks between coarser codes and the latents, each with the level that it reads; against the pass.
+        networks = [*vqvae.upsamplers[: max(0, index - 1)], *vqvae.expanders[max(0, index - 1) : index]]
+        for level, network in reversed(list(enumerate(networks))):
+            span = needed_inputs(network, span)
+            margin = max(margin, _reach(span, place, size // vqvae.config.downsample[level]))
+    return margin
+
+
 def decoding_margin(vqvae: VQVAE) -> int:
     """Computes the cells around a cell whose codes of all levels its pixels depend on, in each direction."""
     size = vqvae.config.downsample[0]

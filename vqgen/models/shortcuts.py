@@ -9,6 +9,7 @@ learned, and begin as the discrete cosine transform (Ahmed, Natarajan and Rao 19
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class Shortcuts(nn.Module):
             layer.weight.data.copy_(torch.from_numpy(cosine_basis(d, c, s)))
 
     def latents(
-        self, level: int, images: Float[Tensor, "b c H W"], coarser: Sequence[Float[Tensor, "b d _h _w"]]
+        self, level: int, images: Float[Tensor, "b c H W"], coarser: Sequence[Float[Tensor, "b _d _h _w"]]
     ) -> Float[Tensor, "b d _h _w"]:
         """Computes what is added to the latents of a level.
 
@@ -55,13 +56,15 @@ class Shortcuts(nn.Module):
             images: Pixels in [-1, 1].
             coarser: The quantized maps of all coarser levels.
         """
-        left = images - self.pixels(coarser) if coarser else images
+        # In place: as many pixels once more would be the largest tensor of a pass.
+        left = self.pixels(coarser).neg_().add_(images) if coarser else images
         return self.analysis[level](left)
 
-    def pixels(self, maps: Sequence[Float[Tensor, "b d _h _w"]]) -> Float[Tensor, "b c H W"]:
+    def pixels(self, maps: Sequence[Float[Tensor, "b _d _h _w"]]) -> Float[Tensor, "b c H W"]:
         """Computes what is added to the image: the sum over the maps of some levels, beginning with the coarsest."""
-        parts = [layer(each) for layer, each in zip(self.synthesis, maps, strict=False)]
-        return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
+        parts = (layer(each) for layer, each in zip(self.synthesis, maps, strict=False))
+        # One by one, and not of a stack of all, for the same reason.
+        return reduce(torch.add, parts)
 
 
 def cosine_basis(count: int, channels: int, side: int) -> NDArray[np.float64]:

@@ -168,12 +168,12 @@ class VQVAE(nn.Module):
             raise ValueError(f"codes: {misfit}")
         return self.decode_maps(self.embed(codes))
 
-    def embed(self, codes: Codes) -> list[Float[Tensor, "b d _h _w"]]:
+    def embed(self, codes: Codes) -> list[Float[Tensor, "b _d _h _w"]]:
         """Looks up the codebook entries of all codes, and sums those of each level; the levels coarse to fine."""
         entries = [self._quantizer(index).embed(codes.grids[grid]) for index, grid in enumerate(self.levels)]
         return [sum_of_entries([entries[grid] for grid in grids]) for grids in self._grids]
 
-    def decode_maps(self, maps: Sequence[Float[Tensor, "b d _h _w"]]) -> Float[Tensor, "b c H W"]:
+    def decode_maps(self, maps: Sequence[Float[Tensor, "b _d _h _w"]]) -> Float[Tensor, "b c H W"]:
         """Turns quantized maps into images with pixels in [-1, 1], clamped.
 
         Args:
@@ -271,7 +271,7 @@ class VQVAE(nn.Module):
     def _draw(self, decoder_input: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """Decodes the decoder input of the finest level, with the maps of all levels for the shortcuts."""
         pixels = self.decoder(decoder_input)
-        return pixels if self.shortcuts is None else pixels + self.shortcuts.pixels(maps)
+        return pixels if self.shortcuts is None else self.shortcuts.pixels(maps).add_(pixels)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Computes the encoder's features of every level, coarse to fine."""

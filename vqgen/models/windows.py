@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqgen.codes import Codes
+from vqgen.models.banded import with_bands
 from vqgen.models.feature_memory import bytes_per_pixel
-from vqgen.models.margins import alignment, decoding_margin, encoding_margin
+from vqgen.models.margins import alignment, decoding_margin, encoding_margin, latents_margin
 from vqgen.models.vqvae import VQVAE
 
 WORKING_SET = 1 << 27
@@ -83,21 +84,33 @@ class Windows:
     def __init__(self, vqvae: VQVAE, working_set: int = WORKING_SET) -> None:
         self.vqvae = vqvae
         self.working_set = working_set
+        self._room_of_bands = working_set // 4
+        self._banded = with_bands(vqvae, self._room_of_bands)
         self._stride = vqvae.config.downsample[0]
         self._factors = [self._stride // factor for factor in vqvae.config.grid_factors]
         self._unit = alignment(vqvae)
 
     @cached_property
     def most_pixels(self) -> int:
-        """Pixels of the largest picture, or batch of pictures, that is processed as a whole."""
+        """Pixels of the largest picture, or batch of pictures, that is processed as a whole and not in bands."""
         return max(1, self.working_set // bytes_per_pixel(self.vqvae))
+
+    @cached_property
+    def window_pixels(self) -> int:
+        """Pixels of the largest window, whose finest features are computed in bands."""
+        left = self.working_set - self._room_of_bands
+        return max(1, self.most_pixels, left // self._bytes_per_pixel)
+
+    @cached_property
+    def _bytes_per_pixel(self) -> int:
+        return bytes_per_pixel(self.vqvae, in_bands=True)
 
     @cached_property
     def window_bytes(self) -> int:
         """Bytes that the largest window takes: the working set, or the least window of a model with a wide margin."""
         widest = _raised(max(self._encoding_margin, self._decoding_margin, 1), self._unit)
         least = (3 * widest * self._stride) ** 2
-        return max(self.working_set, least * bytes_per_pixel(self.vqvae))
+        return max(self.working_set, least * self._bytes_per_pixel + self._room_of_bands)
 
     @cached_property
     def _encoding_margin(self) -> int:
@@ -122,8 +135,8 @@ class Windows:
             level: torch.empty(1, height // factor, width // factor, dtype=torch.int64)
             for level, factor in zip(self.vqvae.levels, self.vqvae.config.grid_factors, strict=True)
         }
-        for window in self._cut(height, width, self._encoding_margin, self.most_pixels):
-            found = self.vqvae.encode(read(window.outer(self._stride)))
+        for window, vqvae in self._cut(height, width, self._encoding_margin, self.window_pixels):
+            found = vqvae.encode(read(window.outer(self._stride)))
             for level, factor in zip(self.vqvae.levels, self._factors, strict=True):
                 rows, columns = window.core(factor)
                 inner_rows, inner_columns = window.inner(factor)
@@ -147,12 +160,13 @@ class Windows:
         """
         factor = self._factors[len(codes)]
         whole: Tensor | None = None
-        for window in self._cut(height, width, self._encoding_margin, self.most_pixels):
+        margin = latents_margin(self.vqvae, self.vqvae.config.levels_of_grids[len(codes)])
+        for window, vqvae in self._cut(height, width, margin, self.window_pixels):
             part = {
                 level: grid[(slice(None), *window.outer(each))]
                 for (level, grid), each in zip(codes.items(), self._factors, strict=False)
             }
-            found = self.vqvae.latents(read(window.outer(self._stride)), part).cpu()
+            found = vqvae.latents(read(window.outer(self._stride)), part).cpu()
             if whole is None:
                 scale = self._stride // factor
                 whole = found.new_empty(1, found.shape[1], height // scale, width // scale)
@@ -171,27 +185,31 @@ class Windows:
         """
         device = next(self.vqvae.parameters()).device
         _, rows, columns = codes.grids[self.vqvae.levels[0]].shape
-        # The margin of decoding is narrow, so windows of half the memory cost little.
         size = (rows * self._stride, columns * self._stride)
-        for window in self._cut(*size, self._decoding_margin, self.most_pixels // 2):
+        # The margin of decoding is narrow, so windows of half the memory cost little.
+        for window, vqvae in self._cut(*size, self._decoding_margin, self.window_pixels // 2):
             part = {}
             for level, factor in zip(self.vqvae.levels, self._factors, strict=True):
                 outer_rows, outer_columns = window.outer(factor)
                 part[level] = codes.grids[level][:, outer_rows, outer_columns].to(device)
             inner_rows, inner_columns = window.inner(self._stride)
-            yield window.core(self._stride), self.vqvae.decode(Codes(part))[:, :, inner_rows, inner_columns]
+            yield window.core(self._stride), vqvae.decode(Codes(part))[:, :, inner_rows, inner_columns]
 
-    def _cut(self, height: int, width: int, margin: int, most_pixels: int) -> Iterator[Window]:
-        """Cuts a picture into windows of so many pixels, row by row."""
+    def _cut(self, height: int, width: int, margin: int, most_pixels: int) -> Iterator[tuple[Window, VQVAE]]:
+        """Cuts a picture into windows of so many pixels, row by row, and yields each with the model that computes it.
+
+        A small picture is one window.
+        """
         rows = height // self._stride
         columns = width // self._stride
-        area = most_pixels // self._stride**2  # in cells
+        is_small = height * width <= self.most_pixels
+        area = (self.most_pixels if is_small else most_pixels) // self._stride**2  # in cells
         # About square, because a square has the smallest margin; longer in one direction if the picture is narrow.
         tall = min(rows, isqrt(area))
         wide = min(columns, area // max(1, tall))
         tall = min(rows, area // max(1, wide))
         sides = product(_sides(rows, tall, margin, self._unit), _sides(columns, wide, margin, self._unit))
-        yield from (Window(*pair) for pair in sides)
+        yield from ((Window(*pair), self.vqvae if is_small else self._banded) for pair in sides)
 
 
 def _sides(total: int, longest: int, margin: int, unit: int) -> list[Side]:
@@ -207,7 +225,9 @@ def _sides(total: int, longest: int, margin: int, unit: int) -> list[Side]:
         return [Side(range(total), range(total))]
     margin = _raised(margin, unit)
     # A core that is smaller than its margin would cost more than nine times the work of the whole picture.
-    step = max((longest - 2 * margin) // unit * unit, margin, unit)
+    most = max((longest - 2 * margin) // unit * unit, margin, unit)
+    # All about equal, as a last one of few cells would cost as much as the others.
+    step = _raised(-(-total // -(-total // most)), unit)
     # All of one size, also at the edges: memory that one window frees then fits the next one.
     size = min(total, step + 2 * margin)
     cores = [range(begin, min(begin + step, total)) for begin in range(0, total, step)]

@@ -54,6 +54,14 @@ def needed_inputs(network: nn.Module, outputs: Span) -> Span:
     return first, last
 
 
+def changes_grid(network: nn.Module) -> bool:
+    """Returns True if a layer of the network shrinks or grows the grid."""
+    return any(
+        isinstance(layer, _GROWING) or (isinstance(layer, nn.Conv2d) and layer.stride[0] > 1)
+        for layer in network.modules()
+    )
+
+
 @dataclass(frozen=True)
 class Alive:
     """The features of a network during a pass without gradients, as numbers for each pixel of an image.

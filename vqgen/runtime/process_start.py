@@ -4,15 +4,21 @@ import ctypes
 import gc
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 _LARGEST_BLOCK = 32 * 2**20
 """Bytes of the largest block that glibc takes from its heap; it accepts no more."""
+
+_RETURNED_BLOCK = 8 * 2**20
+"""Bytes of the least block that is given back while large pictures pass."""
 
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
 """Numbers of these options of `mallopt`, from malloc.h."""
 
+_allocators: list[ctypes.CDLL] = []
+"""The C library, if this process keeps freed memory."""
 
 _CYCLES = (10_000, 20, 100)
 """New objects until Python searches them for cycles, and searches until it takes the older ones in."""
@@ -56,6 +62,25 @@ def keep_freed_memory() -> None:
     if is_set or sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        _allocators.append(libc)
+
+
+@contextmanager
+def returning_memory() -> Iterator[None]:
+    """Gives freed memory back to the system, in a process that keeps it: all that is free, and blocks of 8 MiB or more.
+
+    A large picture passes a model in windows, whose features are blocks of many sizes. Kept ones leave holes that
+    others do not fit: more than 100 MiB at the peak. Windows are few, so that their page faults cost little.
+    """
+    for libc in _allocators:
+        libc.malloc_trim(0)
+        libc.mallopt(_MMAP_THRESHOLD, _RETURNED_BLOCK)
+    try:
+        yield
+    finally:
+        for libc in _allocators:
+            libc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+            libc.malloc_trim(0)

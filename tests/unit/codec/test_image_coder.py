@@ -6,6 +6,7 @@ from PIL import Image
 from vqgen.codec.image_coder import ImageCoder
 from vqgen.errors import DataError
 from vqgen.models.margins import encoding_margin
+from vqgen.models.vqvae import VQVAE
 from vqgen.models.windows import Windows
 from vqgen.runtime.compute import Compute
 
@@ -106,8 +107,8 @@ def test_image_that_runs_out_of_memory_is_named(coder, monkeypatch, working_set)
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
 
-    monkeypatch.setattr(coder.vqvae, "encode", fail)
-    monkeypatch.setattr(coder.vqvae, "decode", fail)
+    monkeypatch.setattr(VQVAE, "encode", fail)
+    monkeypatch.setattr(VQVAE, "decode", fail)
     with pytest.raises(DataError, match=r"an image of .* found less"):
         coder.encode(images)
     with pytest.raises(DataError, match=r"an image of .* found less"):

@@ -3,7 +3,7 @@ import torch
 
 from vqgen.codes import Codes
 from vqgen.models.feature_memory import bytes_per_pixel
-from vqgen.models.margins import alignment, encoding_margin
+from vqgen.models.margins import alignment, encoding_margin, latents_margin
 from vqgen.models.vqvae import VQVAE
 from vqgen.models.windows import Windows
 
@@ -120,7 +120,7 @@ def test_windows_stay_within_the_working_set(make, rows, columns):
 
     codes = windows.encode(rows * 8, columns * 8, read)
     assert codes.grids["top"].shape == (1, rows, columns)
-    assert max(sizes) <= windows.most_pixels
+    assert max(sizes) <= windows.window_pixels
     assert (len(sizes) == 1) == (rows * columns <= side**2)
     assert windows.window_bytes >= windows.working_set
 
@@ -140,7 +140,7 @@ def test_margin_wider_than_the_working_set_takes_the_least_window(make, network)
 
     windows.encode(40 * 8, 40 * 8, read)
     assert max(longest) == 3 * margin * 8
-    assert max(longest) ** 2 * bytes_per_pixel(model) <= windows.window_bytes
+    assert max(longest) ** 2 * bytes_per_pixel(model, in_bands=True) <= windows.window_bytes
 
 
 def test_windows_do_not_depend_on_the_dtype(make):
@@ -161,6 +161,24 @@ def test_latents_of_each_grid_are_those_of_the_whole_picture_and_lead_to_its_cod
             found = windows.latents(*images.shape[2:], lambda part: images[:, :, part[0], part[1]], before)
             torch.testing.assert_close(found, model.latents(images, before))
             assert torch.equal(model.quantizers[index](found).codes, codes[level])
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_latents_need_each_cell_of_their_margin(make, monkeypatch, level):
+    model = make(downsample=(8, 4, 2), image_channels=1)
+    images = torch.rand(1, 1, 8, 400, dtype=torch.float64) * 2 - 1
+    margin = latents_margin(model, level)
+    assert margin < encoding_margin(model)
+    with torch.no_grad():
+        codes = model.encode(images).grids
+        before = {name: codes[name] for name in model.levels[:level]}
+        expected = model.latents(images, before)
+        errors = []
+        for found in (margin, margin - 1):
+            monkeypatch.setattr("vqgen.models.windows.latents_margin", lambda *_, found=found: found)
+            parts = Windows(model, working_set=1).latents(8, 400, lambda part: images[:, :, part[0], part[1]], before)
+            errors.append((parts - expected).abs().max().item())
+    assert errors[0] < 1e-12 < errors[1]
 
 
 def test_latents_follow_from_the_codes_that_are_given(make):

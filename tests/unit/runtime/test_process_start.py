@@ -82,3 +82,41 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert run("keep_freed_memory()") < 100
     if os.confstr("CS_GNU_LIBC_VERSION"):
         assert run("") > 20 * 1000  # of 8,192 pages of 4 KiB: otherwise this test would show nothing
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the files of /proc")
+def test_memory_goes_back_to_the_system_while_large_pictures_pass():
+    code = """
+import ctypes
+from pathlib import Path
+from vqgen.runtime.process_start import keep_freed_memory, returning_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+def use():
+    blocks = [libc.malloc(8 << 20) for _ in range(8)]
+    for block in blocks:
+        ctypes.memset(block, 1, 8 << 20)
+    last = libc.malloc(1 << 10)  # so that the heap cannot shrink at its end
+    for block in blocks:
+        libc.free(block)
+    return last
+keep_freed_memory()
+before = resident()
+use()
+kept = resident() - before
+with returning_memory():
+    entered = resident() - before
+    use()
+    inside = resident() - before
+use()
+print(kept, entered, inside, resident() - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, entered, inside, after = (int(word) for word in found.stdout.split())
+    assert (entered < 8, inside < 8) == (True, True)
+    if os.confstr("CS_GNU_LIBC_VERSION") and not any(name.startswith("MALLOC_") for name in os.environ):
+        assert (kept > 60, after > 60) == (True, True)  # in a process of our own, and again afterwards
