@@ -8,7 +8,7 @@ Legend: `b` images, `m` positions of a time, `h w` grid, `k` codebook entries.
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby, zip_longest
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from vqgen.codec.frequencies import PRECISION
 from vqgen.codec.level_stream import LevelStream
 from vqgen.codec.range_coder import RangeDecoder, RangeEncoder
 from vqgen.errors import BitstreamError
+from vqgen.runtime.process_start import returning_memory
 from vqgen.runtime.threads import computing_threads, most_threads, threads_of_model
 
 _CODES_OF_A_GROUP = 1 << 14
@@ -165,6 +166,7 @@ class GridCoder:
         of_a_step = len(rows) * height * width / (width + prior.slope * (height - 1))
         # Outside of autocast, which would compute products in fewer bits.
         with (
+            returning_memory() if height * width > _CODES_OF_A_RUN else nullcontext(),
             torch.no_grad(),
             torch.autocast(device.type, enabled=False),
             threads_of_model(of_a_step, prior.model),

@@ -237,7 +237,7 @@ def _middle(picture: PreparedPicture, stride: int) -> UInt8[Tensor, "1 c h w"]:
 
 
 class _Costs:
-    """The errors that all entries make in place of latents.
+    """The errors that all entries make in place of latents. It keeps the latents only, those of a large picture once.
 
     Args:
         quantizer: The quantizer of the grid.
@@ -247,29 +247,34 @@ class _Costs:
 
     def __init__(self, quantizer: Quantizer, latents: Tensor, error: float) -> None:
         self.size = (latents.shape[2], latents.shape[3])
-        entries = quantizer.entries().detach()
-        points = quantizer.place(rearrange(latents, "1 d h w -> (h w) d").to(entries))
         self._error = error
         self._latents = latents
         self._quantizer = quantizer
-        self._points = points.cpu().double()
-        self._entries = entries.cpu().double()
-        self._lengths = self._entries.square().sum(dim=1)
+        self._entries = quantizer.entries().detach()
+        self._exact = self._entries.cpu().double()
+        self._lengths = self._exact.square().sum(dim=1)
 
     def at(self, places: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.float64]:
         """Computes the errors of all codes at some rows and columns, `(m, k)`, each less the same for all codes."""
-        return self._of(self._points[torch.from_numpy(places[0] * self.size[1] + places[1])])
+        rows, columns = (torch.from_numpy(each) for each in places)
+        return self._of(self._latents[0, :, rows, columns].T)
 
     def left_by(self, codes: NDArray[np.int64], quantizer: Quantizer) -> "_Costs":
         """Returns the costs of the next grid of the level, which quantizes what these codes leave."""
-        entries = self._quantizer.embed(torch.from_numpy(codes)[None].to(self._quantizer.entries().device))
-        return _Costs(quantizer, self._latents - entries.detach().to(self._latents), self._error)
+        left = self._latents.clone()
+        grid = torch.from_numpy(codes)[None].to(self._entries.device)
+        count = max(1, _POSITIONS_AT_A_TIME // self.size[1])
+        for rows, part in zip(left.split(count, dim=2), grid.split(count, dim=1), strict=True):
+            rows -= self._quantizer.embed(part).detach().to(rows)
+        return _Costs(quantizer, left, self._error)
 
     def cheapest(self, added: NDArray[np.float64]) -> NDArray[np.int64]:
         """Returns the codes of least error, `(h, w)`, with a cost added to each code, `(k,)`."""
-        parts = [(self._of(part) + added).argmin(axis=-1) for part in self._points.split(_POSITIONS_AT_A_TIME)]
-        return np.concatenate(parts).reshape(self.size)
+        parts = self._latents.split(max(1, _POSITIONS_AT_A_TIME // self.size[1]), dim=2)
+        found = [(self._of(rearrange(part, "1 d h w -> (h w) d")) + added).argmin(axis=-1) for part in parts]
+        return np.concatenate(found).reshape(self.size)
 
-    def _of(self, points: Tensor) -> NDArray[np.float64]:
+    def _of(self, latents: Tensor) -> NDArray[np.float64]:
+        points = self._quantizer.place(latents.to(self._entries)).cpu().double()
         # Without |point|^2, which no choice depends on.
-        return ((self._lengths - 2 * points @ self._entries.T) * self._error).numpy()
+        return ((self._lengths - 2 * points @ self._exact.T) * self._error).numpy()
