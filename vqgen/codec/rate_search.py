@@ -43,7 +43,7 @@ LEAST_QUALITY = 1.0
 _BIT_AT_90 = 16.0
 """Cost of a bit at quality 90, as a squared error of 8-bit samples."""
 
-_POSITIONS_AT_A_TIME = 1 << 12
+_POSITIONS_AT_A_TIME = 1 << 10
 
 _PROBED_SIDE = 256
 """Side of the part of a picture, in its middle, in which the errors of pixels are measured."""
