@@ -5,9 +5,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from vqgen.codes import Codes
 from vqgen.models.banded import with_bands
 from vqgen.models.feature_memory import bytes_per_pixel
 from vqgen.models.vqvae import VQVAE
+from vqgen.models.windows import Windows
 
 RESIDUAL = {"architecture": "residual"}
 MODELS = [
@@ -79,3 +81,21 @@ def test_bands_save_most_of_the_memory_of_a_model_with_a_coarse_grid(tiny_vqvae_
     """Its finest features are the most of all."""
     model = VQVAE(tiny_vqvae_config(downsample=(16, 8), channels=64, image_channels=3, image_size=16)).eval()
     assert peak_per_pixel(with_bands(model, 1 << 16), 512) < 0.5 * peak_per_pixel(model, 512)
+
+
+def test_large_picture_takes_the_working_set_in_both_directions(tiny_vqvae_config):
+    """Windows are larger than what fits as a whole, so without bands they would take more."""
+    model = VQVAE(tiny_vqvae_config(downsample=(16, 8), channels=64, image_channels=3, image_size=16)).eval()
+    windows = Windows(model, working_set=1 << 24)
+    assert windows.window_pixels > 1.5 * windows.most_pixels
+    side = 2048
+    codes = Codes(
+        {"top": torch.zeros(1, side // 16, side // 16).long(), "bottom": torch.ones(1, side // 8, side // 8).long()}
+    )
+    with torch.no_grad(), Alive(model) as encoding:
+        windows.encode(side, side, lambda part: torch.zeros(1, 3, *(each.stop - each.start for each in part)))
+    with torch.no_grad(), Alive(model) as decoding:
+        for _ in windows.decode(codes):
+            pass
+    held = 8 * (side // 8) ** 2 * 5 // 4  # the codes
+    assert max(encoding.peak, decoding.peak) < windows.working_set + held
