@@ -40,8 +40,8 @@ LANGUAGES = ("bash", "python")
 NOT_RUNNABLE = {"bibtex", "text", "toml"}
 SLOW_PAGES = {
     "README.md", "docs/editing.md", "docs/results/photos.md",
-    "docs/baselines.md", "docs/concepts/codec.md", "docs/concepts/guidance.md", "docs/concepts/losses.md",
-    "docs/concepts/networks.md", "docs/concepts/priors.md", "docs/concepts/quantizer.md",
+    "docs/baselines.md", "docs/coming-from.md", "docs/concepts/codec.md", "docs/concepts/guidance.md",
+    "docs/concepts/losses.md", "docs/concepts/networks.md", "docs/concepts/priors.md", "docs/concepts/quantizer.md",
     "docs/distributed.md", "docs/evaluation.md", "docs/recipes.md", "docs/report.md", "docs/results/baselines.md",
     "docs/results/compression.md", "docs/results/digits.md", "docs/results/fashion-mnist.md",
     "docs/results/flowers.md", "docs/trackers.md", "docs/tutorial.md", "pipelines/README.md",

@@ -165,7 +165,8 @@ def test_other_seed_gives_another_model(vqgen, trained, tiny_toml, tmp_path):
     assert record(tmp_path / "tiny" / "vqvae")["output"] != record(trained / "vqvae")["output"]
 
 
-@pytest.mark.parametrize("levels", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", [1, 3])
 def test_run_has_any_number_of_levels(vqgen, tmp_path, levels):
     document = small_document(levels)
     for prior in document["priors"]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from combinations import combinations
 from tiny_models import make_pixelcnn
 from torch import nn
 
@@ -55,10 +56,14 @@ def rings(steps):
     return [ring.features for ring in (steps._codes, *steps._features)]
 
 
-@pytest.mark.parametrize("changes", MODELS, ids=str)
-@pytest.mark.parametrize(("height", "width", "count"), [(1, 1, 1), (7, 5, 2), (4, 1, 3), (60, 9, 1), (20, 40, 5)])
+SIZES = [(1, 1, 1), (7, 5, 2), (4, 1, 3), (60, 9, 1), (20, 40, 5)]
+"""Height and width of the grids, and their number."""
+
+
+@pytest.mark.parametrize(("changes", "size"), combinations(MODELS, SIZES, every=2), ids=str)
 @torch.no_grad()
-def test_steps_have_the_bits_of_those_in_torch(monkeypatch, changes, height, width, count):
+def test_steps_have_the_bits_of_those_in_torch(monkeypatch, changes, size):
+    height, width, count = size
     prior = make_prior(**changes)
     labels, coarser, codes = arguments(prior, height, width, count)
     compiled = CompiledSteps(prior, height, width, labels, coarser)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from combinations import combinations
 from listed_codes import GIVEN, chi_square_ratio, conditional, edited, frequencies, listed_priors
 from tiny_models import draw_codes, make_pixelcnn
 
@@ -34,10 +35,10 @@ def log_probabilities(priors, codes):
         ]
 
 
-@pytest.mark.parametrize("slope", [1, 2, "raster"])
-@pytest.mark.parametrize("layers", [0, 1])
-@pytest.mark.parametrize("rows", [0.25, 0.5, 0.75])
-@pytest.mark.parametrize("side", [4, 8, "deep"])
+@pytest.mark.parametrize(
+    ("slope", "layers", "rows", "side"),
+    combinations([1, 2, "raster"], [0, 1], [0.25, 0.5, 0.75], [4, 8, "deep"], every=3),
+)
 def test_kept_codes_depend_on_no_redrawn_code_and_every_other_code_does(slope, layers, rows, side):
     priors = deep_level(slope, layers) if side == "deep" else two_levels(slope, layers, side)
     marked = rows_below(rows, priors)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from combinations import combinations
 
 from vqgen.codes import Codes
 from vqgen.models.feature_memory import bytes_per_pixel
@@ -43,9 +44,7 @@ def encoded(windows, images):
     return windows.encode(*images.shape[2:], lambda part: images[:, :, part[0], part[1]])
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-@pytest.mark.parametrize("rows", [1, 13])
-@pytest.mark.parametrize("longer", [0, 9])
+@pytest.mark.parametrize(("network", "rows", "longer"), combinations(NETWORKS, [1, 13], [0, 9], every=2), ids=str)
 def test_codes_of_windows_are_those_of_the_whole_picture(make, network, rows, longer):
     model = make(**network, image_channels=3)
     downsample = model.config.downsample
@@ -60,9 +59,9 @@ def test_codes_of_windows_are_those_of_the_whole_picture(make, network, rows, lo
         assert torch.equal(found.grids[level], expected.grids[level])
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-@pytest.mark.parametrize(("rows", "columns"), [(1, 30), (30, 1), (11, 12)])
-def test_pixels_of_windows_are_those_of_the_whole_picture(make, network, rows, columns):
+@pytest.mark.parametrize(("network", "size"), combinations(NETWORKS, [(1, 30), (30, 1), (11, 12)], every=3), ids=str)
+def test_pixels_of_windows_are_those_of_the_whole_picture(make, network, size):
+    rows, columns = size
     model = make(**network, image_channels=3)
     downsample = model.config.downsample
     # Squares of attention reach further, so that a window has more cells.

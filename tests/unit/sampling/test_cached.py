@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from combinations import combinations
 
 from vqgen.sampling import CachedSampler, ImageNoise, LevelParams, PlainSampler
 from vqgen.sampling.cached_layers import Output
@@ -16,11 +17,10 @@ MODELS = [
     {"coarser_height": 3, "coarser_width": 2, "layers": 3},
     {"coarser_height": 3, "coarser_width": 4},
 ]
+PARAMS = [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0.0)]
 
 
-@pytest.mark.parametrize("slope", SLOPES)
-@pytest.mark.parametrize("changes", MODELS)
-@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0.0)])
+@pytest.mark.parametrize(("slope", "changes", "params"), combinations(SLOPES, MODELS, PARAMS, every=3))
 def test_codes_equal_those_of_the_plain_sampler(make_prior, conditioned, slope, changes, params):
     prior = make_prior(slope=slope, **changes)
     condition = conditioned(prior, len(LABELS))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from combinations import combinations
 
 from vqgen.sampling import (
     CachedSampler,
@@ -26,6 +27,7 @@ MODELS = [
     {"attention_every": 1, "height": 5, "width": 2},
     {"coarser_height": 3, "coarser_width": 2, "layers": 3},
 ]
+PARAMS = [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0.0)]
 
 
 @pytest.fixture
@@ -52,9 +54,7 @@ def draw(sampler, prior, labels=LABELS, seed=0, params=LevelParams(), condition=
     return sampler.sample(prior, labels, condition, noise, params, guide)
 
 
-@pytest.mark.parametrize("slope", [1, 2, 3, "raster"])
-@pytest.mark.parametrize("changes", MODELS)
-@pytest.mark.parametrize("params", [LevelParams(), LevelParams(temperature=0.7, top_k=3), LevelParams(temperature=0.0)])
+@pytest.mark.parametrize(("slope", "changes", "params"), combinations([1, 2, 3, "raster"], MODELS, PARAMS, every=3))
 def test_codes_equal_those_of_the_plain_sampler(make_prior, conditioned, recorded, slope, changes, params):
     prior = make_prior(slope=slope, **changes)
     sampler = CudaGraphSampler()

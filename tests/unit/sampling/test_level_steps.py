@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
+from combinations import combinations
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -105,8 +106,7 @@ def kernels_of(steps, prior):
 
 
 @pytest.mark.usefixtures("unchecked_annotations")
-@pytest.mark.parametrize("slope", [2, "raster"])
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize(("slope", "dtype"), combinations([2, "raster"], [None, torch.bfloat16], every=2))
 def test_steps_neither_wait_for_the_device_nor_copy_to_it(make_prior, conditioned, slope, dtype):
     prior = make_prior(slope=slope, **CONDITIONED).float().eval()
     with torch.no_grad():

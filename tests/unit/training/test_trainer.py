@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from combinations import combinations
 from training_runs import (
     NUM_IMAGES,
     RESIDUAL,
@@ -27,9 +28,9 @@ from vqgen.training.optimization import learning_rate_at
 # A step
 
 
-@pytest.mark.parametrize("parts", [2, 3, 8, 20])
-@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-12), (False, 1e-6)])  # of the losses; weights add up
-def test_micro_batches_equal_one_batch(tmp_path, parts, double, tolerance):
+@pytest.mark.parametrize(("parts", "double"), combinations([2, 3, 8, 20], [True, False], every=2))
+def test_micro_batches_equal_one_batch(tmp_path, parts, double):
+    tolerance = 1e-12 if double else 1e-6  # of the losses; weights add up
     settings = {"vqvae": {"initialization": "random"}, "double": double}
     whole = make_trainer(tmp_path / "1", **settings)
     cut = make_trainer(tmp_path / "2", **settings, train={"micro_batches": parts})
@@ -182,17 +183,18 @@ def test_patience_ends_the_training_after_validations_without_a_better_one(tmp_p
     assert difference(weights(trainer), weights(again)) == 0
 
 
-@pytest.mark.parametrize(
-    ("values", "steps", "best"),
-    [
-        ([1.0, 2.0, 9.0, 8.0, 10.0, 11.0], 24, 16),
-        ([1.0, 2.0, 3.0, 10.0, 11.0, 12.0], 20, 12),
-        ([1.0, 2.0, math.nan, 7.0, 8.0, 9.0], 24, 16),
-        ([1.0, 2.0, math.nan, math.nan, math.nan, math.nan], 24, 24),
-    ],
-)
-@pytest.mark.parametrize("cut", [None, 7, 13, 23])
-def test_validations_that_do_not_count_choose_no_weights_and_use_up_no_patience(tmp_path, values, steps, best, cut):
+VALIDATIONS = [
+    ([1.0, 2.0, 9.0, 8.0, 10.0, 11.0], 24, 16),
+    ([1.0, 2.0, 3.0, 10.0, 11.0, 12.0], 20, 12),
+    ([1.0, 2.0, math.nan, 7.0, 8.0, 9.0], 24, 16),
+    ([1.0, 2.0, math.nan, math.nan, math.nan, math.nan], 24, 24),
+]
+"""Values of validations, the steps that are taken, and the step of the best weights."""
+
+
+@pytest.mark.parametrize(("validations", "cut"), combinations(VALIDATIONS, [None, 7, 13, 23], every=3))
+def test_validations_that_do_not_count_choose_no_weights_and_use_up_no_patience(tmp_path, validations, cut):
+    values, steps, best = validations
     asked = []
 
     def make(remaining):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from combinations import combinations
 from process_group import run_processes
 from training_runs import (
     ADVERSARIAL,
@@ -135,8 +136,9 @@ def uninterrupted(tmp_path_factory):
     return results
 
 
-@pytest.mark.parametrize("features", FEATURES)
-@pytest.mark.parametrize("cuts", [[3], [5], [6], [9], [2, 6, 7, 10]], ids=str)
+@pytest.mark.parametrize(
+    ("features", "cuts"), combinations(FEATURES, [[3], [5], [6], [9], [2, 6, 7, 10]], every=2), ids=str
+)
 def test_cut_training_ends_like_an_uninterrupted_one(tmp_path, uninterrupted, features, cuts):
     for cut in cuts:
         trainer = make_trainer(tmp_path, **FEATURES[features])
