@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen.config import PixelCNNConfig, Recipe, TrainConfig, read_recipe
 from vqgen.data import CodeStore
 from vqgen.models.pixelcnn import PixelCNN
@@ -151,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

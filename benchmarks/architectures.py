@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.quantizers import context_of, document_of, filling_steps, parser_of, run
-from benchmarks.report import print_table, run_program, write_json
+from benchmarks.report import print_table, run_main, write_json
 from vqgen.models.vqvae import VQVAE
 from vqgen.models.without_weights import without_weights
 from vqgen.planning.costs import vqvae_costs
@@ -155,4 +155,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -7,7 +7,7 @@ import argparse
 
 import torch
 
-from benchmarks.report import run_program
+from benchmarks.report import run_main
 from vqgen import VQGenPipeline
 
 
@@ -28,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

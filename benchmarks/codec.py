@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.report import RESULTS, interleaved_medians, print_table, run_program, write_json
+from benchmarks.report import RESULTS, interleaved_medians, print_table, run_main, write_json
 from vqgen import VQVAE, PixelCNN, VQGenPipeline
 from vqgen.codec import Codec, Coder, ImageCodes, ImageShape, ideal_bits
 from vqgen.codec.archive_reader import ArchiveReader
@@ -152,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.report import RESULTS, print_table, run_program, seconds_of, write_json
+from benchmarks.report import RESULTS, print_table, run_main, seconds_of, write_json
 from vqgen import Codes, VQGenPipeline
 from vqgen.errors import CheckpointError
 from vqgen.evaluation.features import ClassifierSpace
@@ -137,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen import PixelCNN, VQGenPipeline
 from vqgen.codec.frequencies import TOTAL, frequencies_of_logits
 from vqgen.codec.prior_coder import TileStream
@@ -139,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen import VQGenPipeline
 from vqgen.errors import CheckpointError
 from vqgen.evaluation.judge.real_images import RealImages, open_real_images
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

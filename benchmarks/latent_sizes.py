@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.report import run_program
+from benchmarks.report import run_main
 from vqgen import open_pipeline
 from vqgen.cli import main as vqgen
 from vqgen.data import to_tensor
@@ -49,4 +49,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_program(lambda: main(sys.argv[1:]))
+    run_main(lambda: main(sys.argv[1:]))

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen import Codes, VQGenPipeline
 from vqgen.codes import conditioning_codes
 from vqgen.errors import CheckpointError
@@ -132,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.report import RESULTS, exit_code, print_table, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen import VQGenPipeline
 from vqgen.config import Recipe, TrainConfig, check_recipe, require_codes
 from vqgen.config.loading import validate_recipe
@@ -272,4 +272,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:])))
+    run_main(lambda: main(sys.argv[1:]))

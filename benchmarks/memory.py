@@ -21,7 +21,7 @@ import psutil
 from PIL import Image
 
 from benchmarks.programs import CHECKOUT
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 
 CHECKPOINT = CHECKOUT / "checkpoints" / "pretrained" / "digits"
 
@@ -147,4 +147,4 @@ def _peak_so_far(process: psutil.Popen) -> int:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

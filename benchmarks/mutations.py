@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.report import RESULTS, run_program, write_json
+from benchmarks.report import RESULTS, run_main, write_json
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec, Coder, ImageCodes
 from vqgen.codec.archive_layout import HEADER_BYTES
@@ -222,4 +222,4 @@ def _peak_megabytes() -> float:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from benchmarks.pythae_images import NETWORKS, fit
 from benchmarks.pythae_peer import why_missing
-from benchmarks.report import RESULTS, exit_code, print_table, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen.data import model_pixels
 from vqgen.errors import ConfigError
 from vqgen.evaluation.judge.build import JudgeOptions, build_judge
@@ -184,4 +184,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:])))
+    run_main(lambda: main(sys.argv[1:]))

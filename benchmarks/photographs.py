@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.report import exit_code
+from benchmarks.report import run_main
 from vqgen.errors import DataError
 
 _SCALES = (1, 2, 4)
@@ -120,4 +120,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:])))
+    run_main(lambda: main(sys.argv[1:]))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.priors import Request
-from benchmarks.report import RESULTS, interleaved_medians, print_table, run_program, seconds_of, write_json
+from benchmarks.report import RESULTS, interleaved_medians, print_table, run_main, seconds_of, write_json
 from vqgen.config import Level, Recipe, TrainConfig, find_recipe, read_recipe
 from vqgen.models.pixelcnn import PixelCNN
 from vqgen.models.vqvae import VQVAE
@@ -188,4 +188,4 @@ def _row(stage: Stage, machine: Machine) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

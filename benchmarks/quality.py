@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.report import run_program
+from benchmarks.report import run_main
 from vqgen import VQGenPipeline
 
 _PER_LABEL = 100
@@ -128,4 +128,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

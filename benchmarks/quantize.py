@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.report import RESULTS, interleaved_medians, print_table, run_program, write_json
+from benchmarks.report import RESULTS, interleaved_medians, print_table, run_main, write_json
 from vqgen.config import VQVAEConfig
 from vqgen.nn.quantizers.make import make_quantizer
 
@@ -178,4 +178,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen import open_pipeline
 from vqgen.config.loading import validate_recipe
 from vqgen.data import evaluation_transform
@@ -253,4 +253,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

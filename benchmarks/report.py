@@ -166,26 +166,21 @@ def measure_each(
     return measured
 
 
-def run_program(act: Callable[[], int | None]) -> NoReturn:
-    """Runs a program and ends Python with its exit code: 2, after a line, for an error that the user can mend."""
-    try:
-        code = act()
-    except VQGenError as error:
-        print(error, file=sys.stderr)
-        code = 2
-    sys.exit(code)
+def run_main(act: Callable[[], int | None]) -> NoReturn:
+    """Runs a program and ends Python with its exit code."""
+    sys.exit(exit_code(act))
 
 
-def exit_code(act: Callable[[], int]) -> int:
+def exit_code(act: Callable[[], int | None]) -> int:
     """Runs a program and returns its exit code: 2 for an error that the user can mend, 130 or 143 after a signal."""
     try:
         with restored_handlers(), raising_signals():
-            return act()
+            return act() or 0
     except VQGenError as error:
         print(error, file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print(f"{stop}; the results so far are saved", file=sys.stderr)
+        print(f"{stop}; what was written before is kept", file=sys.stderr)
         return 128 + stop.signal_number
 
 

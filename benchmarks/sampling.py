@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.priors import SIZES, Request, arithmetic_seconds, limit_seconds, make_prior
 from benchmarks.pythae_peer import PythaePeer, why_missing
-from benchmarks.report import RESULTS, Rows, interleaved_medians, measure_each, print_table, run_program, seconds_of
+from benchmarks.report import RESULTS, Rows, interleaved_medians, measure_each, print_table, run_main, seconds_of
 from vqgen.config import PixelCNNConfig
 from vqgen.errors import ConfigError
 from vqgen.order import Slope
@@ -299,4 +299,4 @@ def _left_out(rows: Rows) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.priors import SIZES, Request, arithmetic_seconds, make_prior, reading_seconds
-from benchmarks.report import RESULTS, fit_line, interleaved_medians, print_table, run_program, write_json
+from benchmarks.report import RESULTS, fit_line, interleaved_medians, print_table, run_main, write_json
 from benchmarks.step_parts import attentions, drawing, products
 from vqgen.runtime.compute import Compute
 from vqgen.runtime.machine import Machine, measure_machine
@@ -199,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen import VQGenPipeline
 from vqgen.codec import Codec
 from vqgen.codec.prior_coder import TileStream, tile_bits
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.report import RESULTS, interleaved_medians, print_table, run_program, write_json
+from benchmarks.report import RESULTS, interleaved_medians, print_table, run_main, write_json
 
 CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "pretrained" / "digits"
 
@@ -43,4 +43,4 @@ def _run(words: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

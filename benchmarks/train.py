@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.operations import time_shares
-from benchmarks.report import RESULTS, interleaved_medians, print_table, run_program, write_json
+from benchmarks.report import RESULTS, interleaved_medians, print_table, run_main, write_json
 from vqgen import Codes
 from vqgen.config import DataConfig, PixelCNNConfig, TrainConfig, VQVAEConfig
 from vqgen.data import (
@@ -284,4 +284,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)

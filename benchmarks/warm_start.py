@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.report import RESULTS, print_table, run_program, write_json
+from benchmarks.report import RESULTS, print_table, run_main, write_json
 from vqgen import VQGenPipeline
 from vqgen.config import Recipe, read_recipe, require_codes
 from vqgen.data import CodeStore
@@ -116,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_main(main)
