@@ -8,7 +8,7 @@ from vqgen.commands.arguments import add_compute_arguments
 from vqgen.commands.coding import add_coding_arguments, compress_pictures, find_pictures
 from vqgen.commands.tally import Tally
 from vqgen.errors import BitstreamError, ConfigError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def act(arguments: argparse.Namespace) -> int:
         totals = compress_pictures(pipe, images, sink, tally, arguments)
     size = path.stat().st_size
     print(
-        f"{totals.images} images appended to {shown(str(path))}, which has {count + totals.images} now: "
+        f"{counted(totals.images, 'image')} appended to {shown(str(path))}, which has {count + totals.images} now: "
         f"{size - before} bytes more, {size} together{tally.ending()}"
     )
     return tally.exit_code

@@ -11,7 +11,7 @@ from vqgen.commands.arguments import add_compute_arguments, add_overwrite_argume
 from vqgen.commands.outputs import OutputFolder
 from vqgen.commands.tally import Tally
 from vqgen.errors import BitstreamError, ConfigError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from vqgen.codec.archive_reader import ArchiveReader
@@ -57,7 +57,7 @@ def act(arguments: argparse.Namespace) -> int:
                 pictures = tally.work([(f"{path.name}: {name}", codes)], lambda part: pipe.codec.decode([part[0][1]]))
                 tally.write(pictures, lambda part, name=name: folder.write([(name, part[0][1].save)]))
     tally.check_any(shown(str(path)), "decoded and written")
-    print(f"{tally.done} images in {folder.path}{tally.ending()}{folder.beside()}")
+    print(f"{counted(tally.done, 'image')} in {folder.path}{tally.ending()}{folder.beside()}")
     return tally.exit_code
 
 

@@ -10,7 +10,7 @@ from vqgen.commands.arguments import add_overwrite_argument
 from vqgen.commands.outputs import check_files
 from vqgen.commands.tally import Tally
 from vqgen.errors import BitstreamError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from vqgen.codec.archive_list import ListedImage
@@ -52,7 +52,8 @@ def act(arguments: argparse.Namespace) -> int:
     print(format_table(rows, left={0, 4, 5}))
     size = path.stat().st_size
     pixels = max(1, sum(image["width"] * image["height"] for image in images))
-    print(f"{len(images)} images in {shown(str(path))}: {size} bytes, {8 * size / pixels:.4g} bpp{tally.ending()}")
+    found = f"{counted(len(images), 'image')} in {shown(str(path))}"
+    print(f"{found}: {size} bytes, {8 * size / pixels:.4g} bpp{tally.ending()}")
     if arguments.json:
         write_json(Path(arguments.json), {"file": str(path), "bytes": size, "images": images})
     return tally.exit_code

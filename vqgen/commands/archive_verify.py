@@ -9,7 +9,7 @@ from vqgen.commands.archives import archive_path, image_names, naming, numbered
 from vqgen.commands.arguments import add_compute_arguments
 from vqgen.commands.tally import Tally
 from vqgen.errors import BitstreamError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec
@@ -48,10 +48,11 @@ def act(arguments: argparse.Namespace) -> int:
             tally.fail(path.name if name is None else f"{path.name}: {name}", damage, count)
     if tally.total:
         tally.check_any(shown(str(path)), "checked without a fault")
-    checked = "sound, and their codes are those that were written"
+    checked = "sound, with the codes that were written"
     if codec is None:
         checked = "sound as far as it shows without the codes: names, sizes and lengths; --checkpoint decodes the codes"
-    print(f"{tally.done} images in {shown(str(path))} are {checked}{tally.ending()}")
+    done = f"{counted(tally.done, 'image')} in {shown(str(path))} {'is' if tally.done == 1 else 'are'}"
+    print(f"{done} {checked}{tally.ending()}")
     return tally.exit_code
 
 

@@ -15,6 +15,7 @@ from vqgen.commands.arguments import (
 from vqgen.commands.outputs import OutputFolder
 from vqgen.commands.tally import Tally
 from vqgen.errors import DataError
+from vqgen.storage.names import counted
 
 if TYPE_CHECKING:
     from vqgen.codes import Codes
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             pictures = [(f"{before}{name}", index) for index, name in enumerate(content.names)]
             _decode(pipe, content.codes, pictures, levels, folder, tally)
     tally.check_any(arguments.store, "decoded and written")
-    print(f"{tally.done} images in {folder.path}{tally.ending()}{folder.beside()}")
+    print(f"{counted(tally.done, 'image')} in {folder.path}{tally.ending()}{folder.beside()}")
     return tally.exit_code
 
 

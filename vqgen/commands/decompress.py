@@ -18,7 +18,7 @@ from vqgen.commands.arguments import (
 from vqgen.commands.outputs import OutputFolder
 from vqgen.commands.tally import Tally
 from vqgen.errors import BitstreamError, ConfigError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec, FileStart, ImageCodes
@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name, path in archives.items():
             work.decompress_archive(name, path, bar)
     tally.check_any(", ".join(arguments.paths), "decoded and written")
-    print(f"{tally.done} images in {folder.path}{tally.ending()}{folder.beside()}{_unchecked(pipe.levels, levels)}")
+    done = f"{counted(tally.done, 'image')} in {folder.path}"
+    print(f"{done}{tally.ending()}{folder.beside()}{_unchecked(pipe.levels, levels)}")
     return tally.exit_code
 
 

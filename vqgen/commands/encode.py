@@ -11,7 +11,7 @@ from vqgen.commands.arguments import add_checkpoint_argument, add_compute_argume
 from vqgen.commands.outputs import OutputFolder
 from vqgen.commands.tally import Tally
 from vqgen.errors import ConfigError, DataError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         _write_shards(pipe, images, temporary, tally)
         tally.check_any(", ".join(arguments.paths), "read")
         _finish(pipe, tally.done, temporary)
-    print(f"{tally.done} images in {folder}, raw codes {pipe.raw_bpp:.4g} bpp{tally.ending()}")
+    print(f"{counted(tally.done, 'image')} in {folder}, raw codes {pipe.raw_bpp:.4g} bpp{tally.ending()}")
     return tally.exit_code
 
 

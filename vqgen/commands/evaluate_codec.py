@@ -15,7 +15,7 @@ from vqgen.commands.outputs import check_files
 from vqgen.commands.perceptual import add_lpips_argument, lpips_or_reason
 from vqgen.commands.tally import Tally
 from vqgen.errors import ConfigError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -217,7 +217,7 @@ def _print(results: "CodecResults", published: "dict[str, PublishedCurves]", tal
 
     several = len(results.rates) > 1
     title = f"each other format at the quality with the file nearest in size to {'the first' if several else 'ours'}:"
-    print(f"{len(results.pictures)} images{tally.ending()}; {title}")
+    print(f"{counted(len(results.pictures), 'image')}{tally.ending()}; {title}")
     print(format_table(quality_rows(results)))
     others = [name for name, found in published.items() if found.images not in (None, frozenset(results.pictures))]
     for note in [*left_out_notes(results.left_out()), *(f"{name}: its curves are of other images" for name in others)]:

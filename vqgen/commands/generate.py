@@ -11,6 +11,7 @@ from vqgen.commands.arguments import (
     memory_size,
 )
 from vqgen.commands.outputs import OutputFolder
+from vqgen.storage.names import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,5 +58,5 @@ def run(arguments: argparse.Namespace) -> int:
         nats = mean_nats(log_likelihoods)
         each = "" if nats is None else f"; {nats:.4g} nats each"
         beside = folder.beside([*writer.paths, folder.path / "grid.png", folder.path / "samples.json"])
-        print(f"{len(labels)} images in {folder.path}, grid.png shows {shows}{each}{beside}")
+        print(f"{counted(len(labels), 'image')} in {folder.path}, grid.png shows {shows}{each}{beside}")
     return 0

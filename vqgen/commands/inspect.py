@@ -7,7 +7,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from vqgen.errors import BitstreamError, DataError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from vqgen.codec import Codec, Header
@@ -100,7 +100,8 @@ def _print_archive(path: Path, file: BufferedIOBase, codec: "Codec | None") -> N
     images = sum(block.images for block in blocks)
     inside = sum(block.length for block in blocks)
     size = path.stat().st_size
-    print(f"{path}: archive of {images} images in {len(blocks)} blocks, {header.num_levels} levels")
+    blocks_and_levels = f"{counted(len(blocks), 'block')}, {counted(header.num_levels, 'level')}"
+    print(f"{path}: archive of {counted(images, 'image')} in {blocks_and_levels}")
     print(f"  file     {size} bytes, {size / max(1, images):.4g} bytes an image; blocks {inside} bytes")
     print(f"  made by  VQ-VAE {header.vqvae.hex()}, entropy models {header.models.hex()}")
     if header.batch_size:

@@ -16,7 +16,7 @@ from vqgen.commands.arguments import (
 )
 from vqgen.commands.outputs import OutputFolder, check_not_read
 from vqgen.commands.tally import Tally
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     alone = "" if levels is None else f", {means[0]} by {' and '.join(levels)} alone"
     codes = "" if pipe.raw_bpp is None else f", raw codes {pipe.raw_bpp:.4g} bpp"
     mean = f"PSNR {means[0 if levels is None else 1]}{alone}{codes}"
-    print(f"{tally.done} images in {folder.path}: {mean}{tally.ending()}{folder.beside()}")
+    print(f"{counted(tally.done, 'image')} in {folder.path}: {mean}{tally.ending()}{folder.beside()}")
     return tally.exit_code
 
 

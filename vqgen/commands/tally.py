@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from vqgen.errors import BitstreamError, DataError
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -107,13 +107,13 @@ class Tally:
     ) -> list[tuple[str, R]]:
         """Writes files; as `work`, and counts the files that are written."""
 
-        def counted(part: Sequence[tuple[str, T]]) -> Sequence[R | Exception]:
+        def act_and_count(part: Sequence[tuple[str, T]]) -> Sequence[R | Exception]:
             results = act(part)
             # Before the failures are named: a full disk ends the command with the number of files that are written.
             self.done += sum(not isinstance(result, Exception) for result in results)
             return results
 
-        return self.work(batch, counted)
+        return self.work(batch, act_and_count)
 
     def fail(self, name: str, error: Exception, count: int = 1) -> None:
         """Names a file that failed, and counts it.
@@ -164,13 +164,13 @@ class Tally:
             DataError: All failed.
         """
         if not self.done:
-            raise DataError(f"{of}: none of the {self.total:,} {self._what}s could be {act}")
+            raise DataError(f"{of}: none of the {counted(self.total, self._what)} could be {act}")
 
     def ending(self) -> str:
         """Returns the end of the last line of the command: the numbers of failures and previews; empty without them."""
-        failed = f"; {self.failed:,} of {self.total:,} {self._what}s failed" if self.failed else ""
+        failed = f"; {self.failed:,} of {counted(self.total, self._what)} failed" if self.failed else ""
         what = "is a preview of a cut file" if self.previews == 1 else "are previews of cut files"
-        return failed + (f"; {self.previews:,} of {self.total:,} {self._what}s {what}" if self.previews else "")
+        return failed + (f"; {self.previews:,} of {counted(self.total, self._what)} {what}" if self.previews else "")
 
     @property
     def exit_code(self) -> int:

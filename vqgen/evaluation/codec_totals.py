@@ -19,6 +19,7 @@ from vqgen.codec.segments import Segment
 from vqgen.data import normalize_mode
 from vqgen.evaluation.large_pictures import mean_square_error
 from vqgen.evaluation.pixel_errors import psnr_per_image
+from vqgen.storage.names import counted
 
 
 def psnr(original: Image.Image, restored: Image.Image) -> float:
@@ -75,7 +76,7 @@ class CompressionTotals:
         """
         used = ", ".join(f"{name} {count}" for name, count in Counter(coders).most_common())
         parts = [
-            f"{self.images} images in {output}: {size} bytes",
+            f"{counted(self.images, 'image')} in {output}: {size} bytes",
             f"{8 * size / self._pixels:.4g} bpp",
             f"{self._source_bytes / size:.3g} times smaller than the source files",
         ]

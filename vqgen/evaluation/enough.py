@@ -1,6 +1,7 @@
 """The smallest set of images that a metric can be computed of."""
 
 from vqgen.errors import DataError
+from vqgen.storage.names import counted
 
 
 class TooFewImages(DataError):
@@ -34,7 +35,7 @@ def check_count(metric: str, found: int, least: int, why: str = "", of: str = "i
     """
     if found >= least:
         return
-    needs = f"at least {least} {of}{'' if least == 1 else 's'}{f', {why}' if why else ''}"
+    needs = f"at least {counted(least, of)}{f', {why}' if why else ''}"
     raise TooFewImages(
         f"{metric}: should have {needs}, found {found}; take more samples (--images-per-label), or real images of a "
         "larger split (--reference train)",

@@ -11,6 +11,7 @@ from typing import Any
 from vqgen.errors import DataError
 from vqgen.evaluation.features import Features
 from vqgen.storage.documents import parse_json
+from vqgen.storage.names import counted
 from vqgen.storage.tensors import load_tensors, load_text, save_tensors
 
 _NAMES = {"values", "log_probabilities"}
@@ -35,7 +36,7 @@ class FeatureOrigin:
 
     def __str__(self) -> str:
         of_space = "" if self.space is None else f" in the space {self.space!r} in {self.dtype}"
-        return f"{self.count} images (SHA-256 {self.images[:12]}){of_space}"
+        return f"{counted(self.count, 'image')} (SHA-256 {self.images[:12]}){of_space}"
 
 
 def save_features(features: Features, origin: FeatureOrigin, path: Path) -> None:

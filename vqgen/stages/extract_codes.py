@@ -34,6 +34,7 @@ from vqgen.stages.bookkeeping import note_seconds, require_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, metrics_text, run_stage
+from vqgen.storage.names import counted
 from vqgen.storage.tensors import save_tensors
 
 STAGE = "codes"
@@ -100,7 +101,7 @@ def _extract(context: RunContext, record: StageRecord, codebook_size: int) -> St
     context.on_main(lambda: save_tensors(folder / HISTOGRAMS, histograms))
     metrics = _usage_metrics(histograms)
     shown = {"images/s": speed, **metrics} if encoded else metrics  # the record has no speed: it differs every time
-    return StageResult(output, metrics, f"{total} images, {metrics_text(shown)}", seconds())
+    return StageResult(output, metrics, f"{counted(total, 'image')}, {metrics_text(shown)}", seconds())
 
 
 def _splits(context: RunContext) -> dict[str, ImageSet]:

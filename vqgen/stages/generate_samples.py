@@ -18,6 +18,7 @@ from vqgen.stages.bookkeeping import require_stage
 from vqgen.stages.context import RunContext
 from vqgen.stages.records import StageRecord
 from vqgen.stages.stage import StageResult, run_stage
+from vqgen.storage.names import counted
 
 STAGE = "samples"
 
@@ -40,7 +41,7 @@ def generate_samples(context: RunContext) -> None:
         metrics = _metrics(len(labels), mean_nats(log_likelihoods))
         _track(context, metrics)
         nats = f" {metrics['nats_per_image']:.4g} nats each," if "nats_per_image" in metrics else ""
-        message = f"{len(labels)} images,{nats} see {folder / 'grid.png'}"
+        message = f"{counted(len(labels), 'image')},{nats} see {folder / 'grid.png'}"
         return StageResult(metrics=metrics, message=message)
 
     run_stage(context, STAGE, _inputs(context), work)

@@ -1,4 +1,4 @@
-r"""Names of files, folders and labels: kept exactly, shown without harm, compared as a reader sees them.
+r"""Names of files, folders and labels: kept exactly, shown without harm, counted, compared as a reader sees them.
 
 On Linux a name is bytes. Python returns a byte that is no UTF-8 as a lone surrogate, U+DC80 to U+DCFF, which neither a
 UTF-8 file nor a terminal takes. One rule for each place:
@@ -42,6 +42,16 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """Returns the first names, in quotes and with escapes, and the number of the rest."""
     rest = len(names) - most
     return ", ".join(repr(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number of things, as "1 image" or "2,000 images".
+
+    Args:
+        number: How many.
+        noun: Their name in the singular. The plural has an s.
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def comparable(name: str) -> str:

@@ -34,7 +34,7 @@ def ends(path):
 
 def test_sound_archive_is_sound(call, path, capsys):
     assert call(archive, "verify", path, "--checkpoint", "c") == 0
-    assert capsys.readouterr().out == f"5 images in {path} are sound, and their codes are those that were written\n"
+    assert capsys.readouterr().out == f"5 images in {path} are sound, with the codes that were written\n"
     assert call(archive, "verify", path) == 0
     assert "sound as far as it shows without the codes" in capsys.readouterr().out
 

@@ -87,7 +87,7 @@ def test_damaged_shard_leaves_the_other_shards(stored, tmp_path, capsys):
     assert decode.run(arguments) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith("vqgen: train, shard 0: code store shard ")
-    assert printed.out == f"1 images in {tmp_path / 'out'}; 3 of 4 images failed\n"
+    assert printed.out == f"1 image in {tmp_path / 'out'}; 3 of 4 images failed\n"
     assert files(tmp_path / "out") == ["validation/0.png"]
 
 

@@ -202,12 +202,12 @@ def test_damaged_file_is_reported_and_the_others_are_decoded(call, opens, pipe, 
     assert call(decompress, "c", tmp_path / "bad.vqg", tmp_path / "good.vqg", "-o", out, "--quiet") == 1
     printed = capsys.readouterr()
     assert printed.err.startswith("vqgen: bad.vqg: ")
-    assert printed.out == f"1 images in {out}; 1 of 2 images failed\n"
+    assert printed.out == f"1 image in {out}; 1 of 2 images failed\n"
     assert call(decompress, "c", tmp_path / "good.vqg", "-o", out, "--quiet", "--overwrite") == 0
-    assert capsys.readouterr().out == f"1 images in {out}\n"
+    assert capsys.readouterr().out == f"1 image in {out}\n"
     write("other.vqg")
     assert call(decompress, "c", tmp_path / "other.vqg", "-o", out, "--quiet") == 0
-    assert capsys.readouterr().out == f"1 images in {out}; 1 older file is there too\n"
+    assert capsys.readouterr().out == f"1 image in {out}; 1 older file is there too\n"
 
 
 def test_damage_of_the_only_file_is_the_error(call, opens, pipe, write, tmp_path, capsys):

@@ -67,7 +67,7 @@ def test_cut_files_are_previews_with_the_permission_only(call, opens, pipe, writ
     (tmp_path / "stub.vqg").write_bytes(data[:57])
     out = tmp_path / "out"
     assert call(decompress, "c", tmp_path, "-o", out, "--quiet") == 1
-    assert capsys.readouterr().out == f"1 images in {out}; 2 of 3 images failed\n"
+    assert capsys.readouterr().out == f"1 image in {out}; 2 of 3 images failed\n"
     assert call(decompress, "c", tmp_path, "-o", out, "--quiet", "--overwrite", "--allow-partial") == 1
     printed = capsys.readouterr()
     assert printed.out == f"2 images in {out}; 1 of 3 images failed; 1 of 3 images is a preview of a cut file\n"

@@ -76,7 +76,7 @@ def test_levels_alone_stand_between_the_original_and_the_reconstruction(run, pip
     first, last = capsys.readouterr().out.splitlines()
     assert first == f"{top:6.2f} dB  {both:6.2f} dB  a.png"
     out = tmp_path / "out"
-    assert last == f"1 images in {out}: PSNR {both:.2f} dB, {top:.2f} dB by top alone, raw codes 1.25 bpp"
+    assert last == f"1 image in {out}: PSNR {both:.2f} dB, {top:.2f} dB by top alone, raw codes 1.25 bpp"
 
 
 def test_unknown_level_is_refused(run, pictures, tmp_path):

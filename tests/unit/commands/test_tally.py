@@ -183,4 +183,4 @@ def test_previews_are_named_and_counted_beside_failures(capsys):
     assert tally.ending() == "; 1 of 5 images failed; 3 of 5 images are previews of cut files"
     alone = Tally(1)
     alone.preview("a", "is cut short")
-    assert alone.ending() == "; 1 of 1 images is a preview of a cut file"
+    assert alone.ending() == "; 1 of 1 image is a preview of a cut file"

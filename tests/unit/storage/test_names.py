@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vqgen.storage.files import write_json
 from vqgen.storage.names import (
     comparable,
+    counted,
     folder_names,
     for_toml,
     from_toml,
@@ -153,3 +154,8 @@ def test_drives_streams_and_devices_of_windows_do_not_stay_inside(name: str) -> 
 def test_names_of_one_file_have_one_key() -> None:
     assert key_on_disk("A/é") == key_on_disk("a/E\u0301")
     assert key_on_disk("a") != key_on_disk("b")
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images"), (1000, "1,000 images")])
+def test_counted_things_have_their_number_and_its_grammar(number: int, text: str) -> None:
+    assert counted(number, "image") == text

@@ -12,6 +12,7 @@ from vqgen.data.pictures.alpha import colours_of
 from vqgen.data.pictures.conversion import plain
 from vqgen.data.pictures.decoded import Decoded
 from vqgen.data.pictures.samples import Samples
+from vqgen.storage.names import counted
 
 _LITTLE = 1 / 8
 """A set that uses less than this share of its range is probably one of another range."""
@@ -73,8 +74,9 @@ def told_range(extents: Collection[Extent], measured: ValueRange) -> str:
     kinds = sorted({extent.kind for extent in extents if extent.own_range is None})
     count = sum(extent.own_range is None for extent in extents)
     return (
-        f"the samples of {count} images ({', '.join(kinds)}) define no values of black and white: {measured[0]:.6g} is "
-        f"black and {measured[1]:.6g} is white, as measured over the training images; --data.value-range gives others"
+        f"the samples of {counted(count, 'image')} ({', '.join(kinds)}) define no values of black and white: "
+        f"{measured[0]:.6g} is black and {measured[1]:.6g} is white, as measured over the training images; "
+        "--data.value-range gives others"
     )
 
 

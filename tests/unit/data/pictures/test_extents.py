@@ -35,7 +35,7 @@ def test_common_range_of_a_constant_set_is_not_empty():
 
 def test_measured_range_is_told():
     text = told_range(extents("float32", None, (0, 1.003)) + extents("8-bit", (0, 255), (0, 9)), (0, 1.003))
-    assert "samples of 1 images (float32) define no values of black and white: 0 is black and 1.003 is white" in text
+    assert "samples of 1 image (float32) define no values of black and white: 0 is black and 1.003 is white" in text
 
 
 @pytest.mark.parametrize(
