@@ -116,7 +116,8 @@ def quality_for(target_bpp: float, bpp_at: Callable[[float], float]) -> float:
     least, most = bpp_at(low), bpp_at(high)
     if not least <= target_bpp <= most:
         raise DataError(
-            f"target_bpp: should be from {least:.3g} to {most:.3g} for this picture and model, found {target_bpp:g}"
+            f"target_bpp: should be from {least:.3g} to {most:.3g} for this picture and model, found {target_bpp:g}; "
+            "choose a number in this range"
         )
     if target_bpp == most:
         return high

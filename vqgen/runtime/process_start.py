@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -19,6 +20,11 @@ _MMAP_THRESHOLD = -3
 
 _allocators: list[ctypes.CDLL] = []
 """The C library, if this process keeps freed memory."""
+
+_returning = 0
+"""Blocks of `returning_memory` that run now, in all threads."""
+
+_changing = threading.Lock()
 
 _CYCLES = (10_000, 20, 100)
 """New objects until Python searches them for cycles, and searches until it takes the older ones in."""
@@ -75,12 +81,20 @@ def returning_memory() -> Iterator[None]:
     A large picture passes a model in windows, whose features are blocks of many sizes. Kept ones leave holes that
     others do not fit: more than 100 MiB at the peak. Windows are few, so that their page faults cost little.
     """
-    for libc in _allocators:
-        libc.malloc_trim(0)
-        libc.mallopt(_MMAP_THRESHOLD, _RETURNED_BLOCK)
+    _count_returning(1)
     try:
         yield
     finally:
+        _count_returning(-1)
+
+
+def _count_returning(change: int) -> None:
+    """Sets the allocator, which all threads share, when the first block begins and when the last one ends."""
+    global _returning
+    with _changing:
+        _returning += change
+        if _returning != max(change, 0):
+            return
         for libc in _allocators:
-            libc.mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+            libc.mallopt(_MMAP_THRESHOLD, _RETURNED_BLOCK if _returning else _LARGEST_BLOCK)
             libc.malloc_trim(0)

@@ -110,7 +110,9 @@ use()
 kept = resident() - before
 with returning_memory():
     entered = resident() - before
-    use()
+    with returning_memory():
+        pass
+    use()  # a block that ends, as in another thread, leaves the setting to the others
     inside = resident() - before
 use()
 print(kept, entered, inside, resident() - before)
