@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from benchmarks.accelerator_parts import LeftOut, Part, Parts
-from benchmarks.programs import run_main
+from benchmarks.programs import run_program
 from benchmarks.report import exit_code, machine, print_table, write_json
 from vqgen.errors import ConfigError, VQGenError
 from vqgen.runtime.compute import Compute
@@ -115,7 +115,7 @@ def run_part(part: Part, limit: float) -> dict[str, Any]:
         return {"status": "failed", "reason": str(error)}
     if limit < _LEAST_SECONDS:
         return {"status": "out of time", "reason": "not begun, its time was over"}
-    finished = run_main(words, limit, grace=part.grace)
+    finished = run_program(words, limit, grace=part.grace)
     record: dict[str, Any] = {
         # A run that was asked to stop may just have ended.
         "status": "done" if finished.code == 0 else "out of time" if finished.is_late else "failed",
