@@ -168,7 +168,7 @@ def test_features_of_another_space_are_refused(vqgen, judged, trained, classifie
     stored = (*only, "--reference-features", tmp_path / "f.safetensors")
     assert vqgen("evaluate", judged, *stored).code == 0
     assert_refused(vqgen("evaluate", trained, *stored), "f.safetensors", "in the space 'classifier ", "another file")
-    assert_refused(vqgen("evaluate", judged, *stored, "--reference", "train"), "of 1618 images", "found those of 179")
+    assert_refused(vqgen("evaluate", judged, *stored, "--reference", "train"), "of 1,618 images", "found those of 179")
     (tmp_path / "f.safetensors").write_bytes(b"nothing")
     assert_refused(vqgen("evaluate", judged, *stored), "f.safetensors", "damaged")
     assert vqgen("evaluate", trained, *only, "--classifier", judged).code == 0

@@ -37,7 +37,7 @@ def check_count(metric: str, found: int, least: int, why: str = "", of: str = "i
         return
     needs = f"at least {counted(least, of)}{f', {why}' if why else ''}"
     raise TooFewImages(
-        f"{metric}: should have {needs}, found {found}; take more samples (--images-per-label), or real images of a "
+        f"{metric}: should have {needs}, found {found:,}; take more samples (--images-per-label), or real images of a "
         "larger split (--reference train)",
-        f"it needs {needs}, found {found}",
+        f"it needs {needs}, found {found:,}",
     )

@@ -70,7 +70,7 @@ def test_each_distance_is_left_out_if_it_lacks_images(real, samples, lacking):
     found = compare_distributions(features(real), features(samples), 0)
     assert found.values.keys() == whole.keys() - lacking.keys()
     of_subsets = found.left_out["kernel_distance_of_subsets"]
-    assert of_subsets == f"it needs at least 1000 images, found {min(real, samples)}"
+    assert of_subsets == f"it needs at least 1,000 images, found {min(real, samples)}"
     reasons = {name: reason for name, reason in found.left_out.items() if name != "kernel_distance_of_subsets"}
     assert reasons.keys() == lacking.keys()
     for name, needed in lacking.items():

@@ -118,7 +118,7 @@ def test_subsets_of_all_images_are_alike():
     found = kernel_distance_of_subsets(one, other, 0, subsets=3, size=30)
     assert found.mean == pytest.approx(kernel_distance(one, other), rel=1e-9)
     assert found.deviation == pytest.approx(0, abs=1e-12)
-    with pytest.raises(DataError, match="kernel distance of subsets: should have at least 1000 images, found 30"):
+    with pytest.raises(DataError, match="kernel distance of subsets: should have at least 1,000 images, found 30"):
         kernel_distance_of_subsets(one, other, 0)
 
 
