@@ -78,7 +78,7 @@ def test_inspect_prints_the_contents_of_files_and_archives(vqgen, trained, compr
     assert full.out.count("; ideal ") == 2
     archive = tmp_path / "all.vqga"
     assert vqgen("compress", trained, pictures, "-o", archive, "--archive").code == 0
-    assert "archive of 5 images in 1 blocks" in vqgen("inspect", archive).out
+    assert "archive of 5 images in 1 block" in vqgen("inspect", archive).out
     full = vqgen("inspect", archive, "--checkpoint", trained).out
     assert "bpp of the whole file" in full
     table = [line.split() for line in full.splitlines()[-3:]]

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,11 @@ def test_every_program_ends_with_a_line_for_an_error_of_a_user():
     programs = {path.name: text for path in paths if '__name__ == "__main__":' in (text := path.read_text())}
     assert len(programs) > 20
     assert [name for name, text in programs.items() if not re.search(r"(run_main|exit_code)\(", text)] == []
+
+
+def test_every_benchmark_finds_the_names_that_it_imports():
+    """Types are not checked there, and most benchmarks run for too long to be tests."""
+    modules = [path.stem for path in Path(report.__file__).parent.glob("*.py") if not path.stem.startswith("__")]
+    assert len(modules) > 30
+    for name in modules:
+        import_module(f"benchmarks.{name}")
