@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vqgen.commands.arguments import whole_number
 from vqgen.errors import ConfigError
+from vqgen.storage.names import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,7 +55,7 @@ class AnimationOptions:
         shown = there_and_back(pictures) if self.back else pictures
         seconds = self.seconds * len(shown) / len(pictures)
         save_animation(shown, self.path, seconds=seconds, plays=self.plays)
-        plays = "again and again" if self.plays == 0 else f"{self.plays} time{'s' if self.plays > 1 else ''}"
+        plays = "again and again" if self.plays == 0 else counted(self.plays, "time")
         return f"{self.path}: {len(shown)} pictures{', there and back' if self.back else ''}, played {plays}"
 
 

@@ -17,7 +17,7 @@ from vqgen.config.recipe import Recipe
 from vqgen.errors import ConfigError, VQGenWarning
 from vqgen.storage.documents import read_toml
 from vqgen.storage.files import write_text
-from vqgen.storage.names import for_toml, from_toml
+from vqgen.storage.names import counted, for_toml, from_toml
 
 
 def recipe_folder() -> Path:
@@ -90,7 +90,7 @@ def validate_recipe(document: dict[str, Any], *, origin: str, stored: bool = Fal
         return kind.model_validate(from_toml(document))
     except ValidationError as error:
         lines = [_describe(problem, kind) for problem in error.errors()]
-        title = f"recipe {origin}: found {len(lines)} wrong field{'s' if len(lines) > 1 else ''}:"
+        title = f"recipe {origin}: found {counted(len(lines), 'wrong field')}:"
         raise ConfigError("\n".join([title, *(f"  {line}" for line in lines)])) from error
 
 

@@ -13,6 +13,7 @@ from vqgen.data.pictures import Reading
 from vqgen.data.pictures.extents import Extent, common_range, little_used, told_range
 from vqgen.errors import DataError, ReadError
 from vqgen.runtime.turns import is_first, processes_here, shared_out
+from vqgen.storage.names import counted
 
 _logger = logging.getLogger("vqgen.data")
 _NAMES_LOGGED = 20
@@ -90,17 +91,17 @@ def check_readable(
 def _tell_of_failures(images: ImageSet, failures: Mapping[int, str], max_unreadable: float) -> None:
     """Warns of the images that cannot be read, or refuses them if they are too many."""
     names = [images.names[index] for index in failures]
-    counted = f"{len(names)} of {len(images)} images"
+    share = f"{len(names):,} of {counted(len(images), 'image')}"
     if len(names) > max_unreadable * len(images) or len(names) == len(images):
         shown = ", ".join(names[:_NAMES_IN_ERROR]) + (", ..." if len(names) > _NAMES_IN_ERROR else "")
         raise DataError(
             f"unreadable images should be at most {max_unreadable:.4g} of all, found {len(names) / len(images):.4g} "
-            f"({counted}): {shown} (the first: {next(iter(failures.values()))}). "
+            f"({share}): {shown} (the first: {next(iter(failures.values()))}). "
             "Repair or remove them, or raise --data.max-unreadable"
         )
     if is_first():
         lines = [*list(failures.values())[:_NAMES_LOGGED], *(["..."] if len(names) > _NAMES_LOGGED else [])]
-        _logger.warning("%s cannot be read and are left out:\n  %s", counted, "\n  ".join(lines))
+        _logger.warning("%s cannot be read and are left out:\n  %s", share, "\n  ".join(lines))
 
 
 def settled_reading(data: DataConfig, extents: list[Extent]) -> Reading:

@@ -22,6 +22,7 @@ from vqgen.errors import CheckpointError, DataError
 from vqgen.pipeline.display import gallery_html, grid_png
 from vqgen.sampling import SamplingParams
 from vqgen.sampling.rejection import candidates_for
+from vqgen.storage.names import counted
 
 Progress = Callable[[int], object]
 """A function that is called with the number of images of each finished batch."""
@@ -105,7 +106,7 @@ class GeneratedImages:
 
     def __repr__(self) -> str:
         """Returns the number and the seed of the images. Their numbers would fill the screen."""
-        return f"{type(self).__name__}({len(self.labels)} images, seed {self.seed})"
+        return f"{type(self).__name__}({counted(len(self.labels), 'image')}, seed {self.seed})"
 
     def _repr_png_(self) -> bytes | None:
         """Returns a grid of the images, for a notebook."""

@@ -13,7 +13,7 @@ from vqgen.data import LabelMap
 from vqgen.pipeline.request import GeneratedImages
 from vqgen.reports.grids import image_grid, save_image
 from vqgen.storage.files import write_each, write_json
-from vqgen.storage.names import folder_names
+from vqgen.storage.names import counted, folder_names
 
 _UNLABELLED = "unlabelled"
 """The folder of images without a label."""
@@ -160,7 +160,7 @@ def shown_in_grid(labels: Sequence[int | None], side: int) -> Shown:
     each = min(most // rows, max(end - begin for begin, end in zip(begins, ends, strict=True)))
     chosen = torch.linspace(0, len(begins) - 1, rows).long().tolist()
     places = [place for row in chosen for place in range(begins[row], min(begins[row] + each, ends[row]))]
-    of = "them" if len(begins) == 1 else f"each of {rows:,} label{'s' if rows > 1 else ''}"
+    of = "them" if len(begins) == 1 else f"each of {counted(rows, 'label')}"
     return Shown(places, min(each, len(places) // rows, _MOST_COLUMNS), f"the first {each:,} of {of}")
 
 

@@ -9,7 +9,7 @@ from vqgen.config.data import DataConfig
 from vqgen.config.overrides import RecipeField, recipe_fields
 from vqgen.errors import VQGenError
 from vqgen.order import CausalOrder
-from vqgen.storage.names import shown
+from vqgen.storage.names import counted, shown
 
 _MOST_OPTIONS = 12
 """Options of the command that repeats a run, at most. With more of them the recipe file is the shorter way."""
@@ -48,14 +48,14 @@ def _images(data: DataConfig, labels: int | None) -> str:
     colour = "grey" if data.channels == 1 else "colour"
     parts = [
         f"The images come from {data.source}{place}: {colour}, {data.image_size} x {data.image_size} pixels"
-        + ("" if labels is None else f", {_count(labels, 'label')}" if labels else ", without labels")
+        + ("" if labels is None else f", {counted(labels, 'label')}" if labels else ", without labels")
         + "."
     ]
     changes = [
         text
         for applies, text in (
             (data.horizontal_flip, "mirrors half of the training images"),
-            (data.random_shift, f"shifts them by at most {_count(data.random_shift, 'pixel')}"),
+            (data.random_shift, f"shifts them by at most {counted(data.random_shift, 'pixel')}"),
             (data.random_crop < 1, f"crops at least {data.random_crop:.0%} of their shorter side"),
             (data.crop == "native", "takes squares of them at random places, which are not scaled"),
             (data.random_rotation, f"rotates them by at most {data.random_rotation:g} degrees"),
@@ -66,7 +66,7 @@ def _images(data: DataConfig, labels: int | None) -> str:
     ]
     if changes:
         parts.append(f"Augmentation {_and(changes)}.")
-    copies = [f"{_count(data.augmented_copies, 'augmented version')}"] if data.augmented_copies else []
+    copies = [f"{counted(data.augmented_copies, 'augmented version')}"] if data.augmented_copies else []
     copies += ["a mirrored version"] if data.mirrored_copies else []
     if copies:
         parts.append(f"The priors also learn {_and(copies)} of every training image.")
@@ -82,7 +82,7 @@ def _models(recipe: Recipe) -> list[str]:
     pixels = recipe.data.image_size**2
     text = (
         f"The VQ-VAE turns an image into {grids}, each one of {vqvae.codebook_size:,} entries of its codebook. "
-        f"{_count(count, 'code')} of {_count(bits, 'bit')} make {count * bits:,} bits for {pixels:,} pixels: "
+        f"{counted(count, 'code')} of {counted(bits, 'bit')} make {count * bits:,} bits for {pixels:,} pixels: "
         f"{count * bits / pixels:.3g} bits per pixel before any entropy coding. {_training(vqvae.train)}"
     )
     return [
@@ -97,8 +97,8 @@ def _prior(recipe: Recipe, level: str, section: PriorSection) -> str:
     attention = f" and attention after every {_nth(section.attention_every)}layer" if section.attention_every else ""
     after = " after the coarser codes are known" if level != recipe.levels[0] else ""
     parts = [
-        f"The prior of {level} is a PixelCNN with {_count(section.layers, 'layer')} of {section.channels} channels"
-        f"{attention}. It draws a grid of codes in {_count(steps, 'step')}{after}. {_training(section.train)}"
+        f"The prior of {level} is a PixelCNN with {counted(section.layers, 'layer')} of {section.channels} channels"
+        f"{attention}. It draws a grid of codes in {counted(steps, 'step')}{after}. {_training(section.train)}"
     ]
     shares = [
         f"{share:.0%} of the {what}"
@@ -130,14 +130,14 @@ def _classifier(recipe: AnyRecipe) -> str:
 
 
 def _training(train: TrainConfig) -> str:
-    images = f"{train.batch_size:,} images a step"
-    length = f"for {_count(train.steps, 'step')} of {_count(train.batch_size, 'image')} each"
+    images = f"{counted(train.batch_size, 'image')} a step"
+    length = f"for {counted(train.steps, 'step')} of {counted(train.batch_size, 'image')} each"
     if train.epochs is not None:
         length = f"until it has seen all training images {train.epochs:g} times, {images}"
     falls = " and then falls along a cosine" if train.schedule == "cosine" else ""
     average = " The saved weights are a moving average." if train.ema_decay else ""
     stop = (
-        f" It may stop after {_count(train.patience, 'validation')} without an improvement." if train.patience else ""
+        f" It may stop after {counted(train.patience, 'validation')} without an improvement." if train.patience else ""
     )
     return f"It trains {length}; the learning rate reaches {train.learning_rate:g}{falls}.{average}{stop}"
 
@@ -151,7 +151,7 @@ def _samples(recipe: AnyRecipe, labels: int | None) -> str:
     parts += [f"guidance {wanted.guidance_scale:g}"] if wanted.guidance_scale != 1 else []
     parts += [f"autoguidance {wanted.autoguidance_scale:g}"] if wanted.autoguidance_scale != 1 else []
     kept = f" The classifier keeps the surest {wanted.keep:.0%}." if wanted.keep < 1 else " All are kept."
-    count = _count(wanted.images_per_label, "sample")
+    count = counted(wanted.images_per_label, "sample")
     return f"The run ends with {count}{per}, at {_and(parts)}.{kept} All random numbers follow from seed {recipe.seed}."
 
 
@@ -205,10 +205,6 @@ def _nth(number: int) -> str:
         return ""
     named = {2: "second", 3: "third"}
     return f"{named.get(number, f'{number}th')} "
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _and(parts: list[str]) -> str:
