@@ -61,6 +61,7 @@ class Codes:
     def __repr__(self) -> str:
         """Returns the number of images and the grid of each level. The codes would fill the screen."""
         grids = ", ".join(f"{level} {grid.shape[1]} x {grid.shape[2]}" for level, grid in self.grids.items())
+        # `counted` is of the same floor, whose rooms do not know each other.
         return f"Codes({len(self)} image{'' if len(self) == 1 else 's'}: {grids})"
 
     def __len__(self) -> int:
